@@ -1,0 +1,21 @@
+//! Every custom resource that Scute serves.
+//!
+//! Takes nothing, gives types with their defaults, schemas and validation. Never talks to anything:
+//! no client, no clock, no randomness.
+
+pub mod bootstrap;
+pub mod cluster;
+pub mod controlplane;
+pub mod infrastructure;
+pub mod kamaji;
+pub mod kubevirt;
+pub mod meta;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+
+/// Every CustomResourceDefinition that Scute serves, in a stable order.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    [cluster::crds(), bootstrap::crds(), controlplane::crds(), infrastructure::crds(), kamaji::crds(), kubevirt::crds()]
+        .concat()
+}

@@ -1,0 +1,1 @@
+//! KubeadmConfig to bootstrap data.

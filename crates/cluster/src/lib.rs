@@ -1,0 +1,1 @@
+//! Cluster, MachineDeployment, MachineSet and Machine controllers.

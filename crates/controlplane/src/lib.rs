@@ -1,0 +1,1 @@
+//! Hosted control planes: DataStore, TenantControlPlane, KamajiControlPlane.

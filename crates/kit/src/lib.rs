@@ -1,0 +1,1 @@
+//! The controller kit: watches, reconcile loop, apply, conditions, admission server.

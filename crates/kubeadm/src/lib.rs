@@ -1,0 +1,1 @@
+//! What kubeadm would write: configuration, RBAC, add-ons, cloud-init. Pure.

@@ -1,0 +1,1 @@
+//! The capacity planner: fleet and demand to Blueprint, lint, explain. Pure.

@@ -1,0 +1,1 @@
+//! The embedded Pod network of tenants: one small agent per Node.

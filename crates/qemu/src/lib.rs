@@ -1,0 +1,1 @@
+//! Port to the VMM: QEMU over QMP, and a fake.

@@ -1,0 +1,1 @@
+//! Virtual machines: controllers, and the launcher that is PID 1 of a VM's Pod.

@@ -1,0 +1,2 @@
+//! Set-up, demo, test, crds, layers, bench.
+fn main() {}
