@@ -1,1 +1,29 @@
-//! The controller kit: watches, reconcile loop, apply, conditions, admission server.
+//! The controller kit: what every controller of Scute is made with.
+//!
+//! Takes a client and reconcile functions, gives one watch per kind, a keyed work queue, server-side
+//! apply that skips what is already so, conditions, finalizers, events, clients of tenants' API
+//! servers and the admission server. It knows no kind of ours and decides nothing.
+
+pub mod admission;
+pub mod conditions;
+pub mod controller;
+pub mod finalizer;
+mod hub;
+pub mod json;
+mod queue;
+pub mod remote;
+mod watch;
+mod write;
+
+pub use admission::{Admission, AdmissionRequest, FieldError, Operation, Verdict};
+pub use controller::{Controller, Next, Why};
+pub use hub::Hub;
+pub use kube::runtime::events::EventType;
+pub use watch::{Key, Kind, Watch};
+pub use write::Error;
+
+/// The current time; the only clock that controllers read. Pure code gets it as an argument.
+#[must_use]
+pub fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}

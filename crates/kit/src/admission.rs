@@ -1,0 +1,310 @@
+//! The admission server: one handler per kind, behind `/validate` and `/mutate`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use axum_server::tls_rustls::RustlsConfig;
+use futures::future::BoxFuture;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What is asked of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Operation {
+    /// It is created.
+    Create,
+    /// It is changed.
+    Update,
+    /// It is deleted.
+    Delete,
+    /// A subresource is connected to.
+    Connect,
+}
+
+/// One request for admission.
+#[derive(Clone, Debug)]
+pub struct AdmissionRequest {
+    /// What is asked.
+    pub operation: Operation,
+    /// Namespace, empty for a cluster-scoped object.
+    pub namespace: String,
+    /// Name; empty when the API server is to generate it.
+    pub name: String,
+    /// Subresource, empty for the object itself.
+    pub subresource: String,
+    /// The object as it would be; null for a deletion.
+    pub object: Value,
+    /// The object as it is.
+    pub old: Option<Value>,
+    /// Nothing will be written.
+    pub dry_run: bool,
+    /// Name of the user that asks.
+    pub user: String,
+}
+
+/// One field that cannot be accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// Path of the field, for example `spec.networkProfile.podCidr`.
+    pub path: String,
+    /// The value that was given.
+    pub value: String,
+    /// What is wrong, and what would be right.
+    pub detail: String,
+}
+
+impl FieldError {
+    /// A field, its value, and what would be right.
+    pub fn new(path: impl Into<String>, value: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { path: path.into(), value: value.into(), detail: detail.into() }
+    }
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: Invalid value: {:?}: {}", self.path, self.value, self.detail)
+    }
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verdict {
+    /// As it is.
+    Allow,
+    /// With defaults filled in: the whole object as it shall be.
+    Replace(Value),
+    /// Not at all.
+    Deny(Vec<FieldError>),
+    /// Not now: HTTP status and message, for example 429 for an eviction.
+    Refuse(u16, String),
+}
+
+type Handler = Arc<dyn Fn(AdmissionRequest) -> BoxFuture<'static, Verdict> + Send + Sync>;
+
+/// Handlers by group and kind.
+#[derive(Clone, Default)]
+pub struct Admission {
+    handlers: HashMap<(String, String), Handler>,
+}
+
+/// Why the server ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Certificate or key could not be read.
+    #[error("reading the serving certificate")]
+    Certificate(#[source] std::io::Error),
+    /// The socket failed.
+    #[error("serving admission on {0}")]
+    Serve(SocketAddr, #[source] std::io::Error),
+}
+
+impl Admission {
+    /// No handlers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the handler of a kind.
+    #[must_use]
+    pub fn on<F>(mut self, group: &str, kind: &str, handler: F) -> Self
+    where
+        F: Fn(AdmissionRequest) -> BoxFuture<'static, Verdict> + Send + Sync + 'static,
+    {
+        self.handlers.insert((group.to_owned(), kind.to_owned()), Arc::new(handler));
+        self
+    }
+
+    /// The groups and kinds that have a handler, sorted.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<(String, String)> {
+        let mut kinds: Vec<_> = self.handlers.keys().cloned().collect();
+        kinds.sort();
+        kinds
+    }
+
+    /// The HTTP routes: `/validate`, `/mutate`, `/healthz`.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/validate", post(validate))
+            .route("/mutate", post(mutate))
+            .route("/healthz", get(|| async { "ok" }))
+            .with_state(Arc::new(self))
+    }
+
+    /// Serves over TLS with `tls.crt` and `tls.key` of a folder.
+    ///
+    /// # Errors
+    /// When the certificate cannot be read or the address not be bound.
+    pub async fn serve(self, address: SocketAddr, certificates: &Path) -> Result<(), ServeError> {
+        let tls = RustlsConfig::from_pem_file(certificates.join("tls.crt"), certificates.join("tls.key"))
+            .await
+            .map_err(ServeError::Certificate)?;
+        axum_server::bind_rustls(address, tls)
+            .serve(self.router().into_make_service())
+            .await
+            .map_err(|source| ServeError::Serve(address, source))
+    }
+
+    async fn judge(&self, review: &Review) -> Verdict {
+        let kind = (review.request.kind.group.clone(), review.request.kind.kind.clone());
+        match self.handlers.get(&kind) {
+            Some(handler) => handler(review.request.clone().into()).await,
+            None => Verdict::Allow,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Review {
+    request: Request,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    uid: String,
+    kind: GroupKind,
+    #[serde(default)]
+    sub_resource: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: String,
+    operation: Operation,
+    #[serde(default)]
+    user_info: User,
+    #[serde(default)]
+    object: Value,
+    #[serde(default)]
+    old_object: Value,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+#[derive(Clone, Deserialize)]
+struct GroupKind {
+    #[serde(default)]
+    group: String,
+    kind: String,
+}
+
+#[derive(Clone, Default, Deserialize)]
+struct User {
+    #[serde(default)]
+    username: String,
+}
+
+impl From<Request> for AdmissionRequest {
+    fn from(request: Request) -> Self {
+        Self {
+            operation: request.operation,
+            namespace: request.namespace,
+            name: request.name,
+            subresource: request.sub_resource,
+            object: request.object,
+            old: (!request.old_object.is_null()).then_some(request.old_object),
+            dry_run: request.dry_run,
+            user: request.user_info.username,
+        }
+    }
+}
+
+async fn validate(State(admission): State<Arc<Admission>>, Json(review): Json<Review>) -> Json<Value> {
+    let verdict = match admission.judge(&review).await {
+        Verdict::Replace(_) => Verdict::Allow,
+        verdict => verdict,
+    };
+    Json(answer(&review.request, verdict))
+}
+
+async fn mutate(State(admission): State<Arc<Admission>>, Json(review): Json<Review>) -> Json<Value> {
+    let verdict = admission.judge(&review).await;
+    Json(answer(&review.request, verdict))
+}
+
+fn answer(request: &Request, verdict: Verdict) -> Value {
+    let mut response = json!({ "uid": request.uid, "allowed": true });
+    match verdict {
+        Verdict::Allow => {}
+        Verdict::Replace(object) => {
+            let patch = json_patch::diff(&request.object, &object);
+            if !patch.0.is_empty() {
+                let text = serde_json::to_vec(&patch).unwrap_or_default();
+                response["patchType"] = json!("JSONPatch");
+                response["patch"] = json!(k8s_openapi::ByteString(text));
+            }
+        }
+        Verdict::Deny(errors) => {
+            let text: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            let message = match text.as_slice() {
+                [one] => one.clone(),
+                many => format!("[{}]", many.join(", ")),
+            };
+            refuse(&mut response, 422, "Invalid", &message);
+        }
+        Verdict::Refuse(code, message) => {
+            let reason = if code == 429 { "TooManyRequests" } else { "Forbidden" };
+            refuse(&mut response, code, reason, &message);
+        }
+    }
+    json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response })
+}
+
+fn refuse(response: &mut Value, code: u16, reason: &str, message: &str) {
+    response["allowed"] = json!(false);
+    response["status"] = json!({ "status": "Failure", "code": code, "reason": reason, "message": message });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(object: Value) -> Request {
+        Request {
+            uid: "1".into(),
+            kind: GroupKind { group: "g".into(), kind: "K".into() },
+            sub_resource: String::new(),
+            name: "n".into(),
+            namespace: String::new(),
+            operation: Operation::Create,
+            user_info: User::default(),
+            object,
+            old_object: Value::Null,
+            dry_run: false,
+        }
+    }
+
+    #[test]
+    fn every_bad_field_is_named() {
+        let errors = vec![
+            FieldError::new("spec.a", "x", "must be a number"),
+            FieldError::new("spec.b", "", "is required"),
+        ];
+        let answer = answer(&request(json!({})), Verdict::Deny(errors));
+        assert_eq!(answer["response"]["allowed"], json!(false));
+        assert_eq!(
+            answer["response"]["status"]["message"],
+            json!(
+                r#"[spec.a: Invalid value: "x": must be a number, spec.b: Invalid value: "": is required]"#
+            )
+        );
+    }
+
+    #[test]
+    fn defaults_become_a_patch() {
+        let answer =
+            answer(&request(json!({"spec": {}})), Verdict::Replace(json!({"spec": {"replicas": 2}})));
+        let patch: k8s_openapi::ByteString =
+            serde_json::from_value(answer["response"]["patch"].clone()).expect("base64");
+        let patch: Value = serde_json::from_slice(&patch.0).expect("JSON");
+        assert_eq!(patch, json!([{"op": "add", "path": "/spec/replicas", "value": 2}]));
+    }
+}
