@@ -1,9 +1,44 @@
 //! KubevirtCluster, KubevirtMachine and their templates.
 
+pub mod kubevirtcluster;
+pub mod kubevirtmachine;
+
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use kubevirtcluster::*;
+pub use kubevirtmachine::*;
+
+/// Keeps a KubevirtCluster until its Service is gone.
+pub const KUBEVIRT_CLUSTER_FINALIZER: &str = "kubevirtcluster.infrastructure.cluster.x-k8s.io";
+/// Keeps a KubevirtMachine until its VirtualMachine, Pod and Secret are gone.
+pub const KUBEVIRT_MACHINE_FINALIZER: &str = "kubevirtmachine.infrastructure.cluster.x-k8s.io";
+/// Label of VirtualMachine, VMI and Pod: name of the KubevirtMachine.
+pub const CAPK_MACHINE_NAME_LABEL: &str = "capk.cluster.x-k8s.io/kubevirt-machine-name";
+/// Label of VirtualMachine, VMI and Pod: namespace of the KubevirtMachine.
+pub const CAPK_MACHINE_NAMESPACE_LABEL: &str = "capk.cluster.x-k8s.io/kubevirt-machine-namespace";
+/// Label that somebody puts on a VirtualMachine or VMI that is beyond repair; the value says why.
+pub const CAPK_TERMINAL_LABEL: &str = "capk.cluster.x-k8s.io/vm-is-terminal";
+/// Label of VirtualMachine, VMI and Pod: `control-plane` or `worker`.
+pub const CLUSTER_ROLE_LABEL: &str = "cluster.x-k8s.io/role";
+
+/// Whether the infrastructure is there, in the words of contract v1beta2.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Initialization {
+    /// The infrastructure is there; never goes back to false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisioned: Option<bool>,
+}
 
 /// The CustomResourceDefinitions of this module.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    Vec::new()
+    vec![
+        KubevirtCluster::crd(),
+        KubevirtClusterTemplate::crd(),
+        KubevirtMachine::crd(),
+        KubevirtMachineTemplate::crd(),
+    ]
 }
