@@ -52,7 +52,10 @@ pub struct MachineSpec {
     pub infrastructure_ref: ContractRef,
     /// Kubernetes version, for example `v1.35.4`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256), regex(pattern = r"^v?(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)([-+].*)?$"))]
+    #[schemars(
+        length(min = 1, max = 256),
+        regex(pattern = r"^v?(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)([-+].*)?$")
+    )]
     pub version: Option<String>,
     /// The id that the Node carries too. Filled in from the infrastructure Machine.
     #[serde(rename = "providerID", default, skip_serializing_if = "Option::is_none")]

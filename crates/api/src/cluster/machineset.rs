@@ -22,7 +22,11 @@ use crate::meta::TemplateMeta;
     derive = "PartialEq",
     derive = "Default",
     doc = "MachineSet keeps a number of equal Machines.",
-    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     printcolumn = r#"{"name":"Cluster","type":"string","jsonPath":".spec.clusterName"}"#,

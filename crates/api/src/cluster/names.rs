@@ -33,9 +33,11 @@ pub const DELETE_MACHINE_ANNOTATION: &str = "cluster.x-k8s.io/delete-machine";
 /// Preflight checks that a MachineSet leaves out: `All` or names, separated by commas.
 pub const SKIP_PREFLIGHT_CHECKS_ANNOTATION: &str = "machineset.cluster.x-k8s.io/skip-preflight-checks";
 /// Smallest size for the cluster autoscaler.
-pub const AUTOSCALER_MIN_SIZE_ANNOTATION: &str = "cluster.x-k8s.io/cluster-api-autoscaler-node-group-min-size";
+pub const AUTOSCALER_MIN_SIZE_ANNOTATION: &str =
+    "cluster.x-k8s.io/cluster-api-autoscaler-node-group-min-size";
 /// Largest size for the cluster autoscaler.
-pub const AUTOSCALER_MAX_SIZE_ANNOTATION: &str = "cluster.x-k8s.io/cluster-api-autoscaler-node-group-max-size";
+pub const AUTOSCALER_MAX_SIZE_ANNOTATION: &str =
+    "cluster.x-k8s.io/cluster-api-autoscaler-node-group-max-size";
 /// A Machine whose Node is not drained.
 pub const EXCLUDE_NODE_DRAINING_ANNOTATION: &str = "machine.cluster.x-k8s.io/exclude-node-draining";
 /// A Machine whose volumes are not waited for.
