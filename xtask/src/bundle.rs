@@ -1,0 +1,211 @@
+//! The bundle: one folder with every binary and image that a site needs, and an index of digests.
+//! Files are hard links into the cache: assembling it again costs nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::cache::{self, Cache, FileDigest};
+use crate::images::{self, Inputs, Made, Profile};
+use crate::workspace::{self, CONTAINERD, SCUTE};
+use crate::{components, run, say, setup};
+
+mod digests;
+
+use digests::Digests;
+
+/// Where to, and how.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Where to put it [default: bundle in the cache]
+    #[arg(long, value_name = "DIR")]
+    to: Option<PathBuf>,
+    /// How Scute itself is compiled
+    #[arg(long, value_enum, default_value_t)]
+    profile: Profile,
+    /// Leave this image out; repeat for more
+    #[arg(long, value_name = "IMAGE")]
+    without: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Index {
+    schema: u32,
+    kubernetes: &'static str,
+    scute: &'static str,
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Binary,
+    Image,
+    File,
+}
+
+#[derive(Serialize)]
+struct Part {
+    name: String,
+    kind: Kind,
+    version: String,
+    file: String,
+    digest: String,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refs: Vec<String>,
+}
+
+/// What becomes a part, before it is linked and digested.
+struct Source {
+    name: String,
+    kind: Kind,
+    version: String,
+    from: PathBuf,
+    to: String,
+    refs: Vec<String>,
+}
+
+/// `cargo xtask bundle`.
+pub fn run(args: &Args) -> Result<()> {
+    setup::run()?;
+    println!("{}", make(args)?.display());
+    Ok(())
+}
+
+/// The default bundle, in the cache.
+pub fn default() -> Result<PathBuf> {
+    make(&Args { to: None, profile: Profile::Release, without: vec![] })
+}
+
+fn make(args: &Args) -> Result<PathBuf> {
+    setup::root("building the node image")?;
+    let cache = Cache::open()?;
+    let built = components::build(&cache)?;
+    let inputs = Inputs { built, scute: images::scute_binary(args.profile)?, cache: cache.clone() };
+    let images = images::all(&inputs, &args.without)?;
+    let folder = args.to.clone().unwrap_or_else(|| cache.root().join("bundle"));
+    say::step("bundle", || {
+        let mut sources = binaries(&inputs)?;
+        sources.extend(runc()?);
+        sources.extend(cni()?);
+        sources.extend(images.into_iter().map(image));
+        assemble(&cache, &folder, &sources)
+    })?;
+    Ok(folder)
+}
+
+fn binaries(inputs: &Inputs) -> Result<Vec<Source>> {
+    let binary = |name: &str, version: &str, from: &Path| Source {
+        name: name.into(),
+        kind: Kind::Binary,
+        version: version.into(),
+        from: from.into(),
+        to: format!("bin/{name}"),
+        refs: vec![],
+    };
+    let containerd = |name: &str| binary(name, CONTAINERD, &inputs.built.containerd.join(name));
+    Ok(vec![
+        binary("kube", workspace::kubernetes(), &inputs.built.kube),
+        containerd("containerd"),
+        containerd("containerd-shim-runc-v2"),
+        containerd("ctr"),
+        binary("scute", SCUTE, &inputs.scute),
+    ])
+}
+
+/// Debian's runc and the libraries that it loads: the target may have neither.
+fn runc() -> Result<Vec<Source>> {
+    let program = Path::new("/usr/sbin/runc");
+    let version = debian_version("runc")?;
+    let source = |kind, from: &Path, folder: &str| -> Result<Source> {
+        let name = from.file_name().context("a program has a name")?.to_string_lossy().into_owned();
+        let to = format!("{folder}/{name}");
+        let from = from.canonicalize().with_context(|| format!("{} is missing", from.display()))?;
+        Ok(Source { name, kind, version: version.clone(), from, to, refs: vec![] })
+    };
+    let mut sources = vec![source(Kind::Binary, program, "bin")?];
+    // The C library is every Debian's own, and must be the one of its loader.
+    let own =
+        |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("libseccomp"));
+    for library in images::libraries(program)?.into_iter().filter(own) {
+        sources.push(source(Kind::File, &library, "lib")?);
+    }
+    Ok(sources)
+}
+
+fn cni() -> Result<Vec<Source>> {
+    let version = debian_version("containernetworking-plugins")?;
+    let plugin = |name: &str| Source {
+        name: format!("cni/{name}"),
+        kind: Kind::Binary,
+        version: version.clone(),
+        from: Path::new("/usr/lib/cni").join(name),
+        to: format!("bin/cni/{name}"),
+        refs: vec![],
+    };
+    Ok(["bridge", "host-local", "loopback", "portmap"].map(plugin).into())
+}
+
+fn image(made: Made) -> Source {
+    Source {
+        name: made.name.into(),
+        kind: Kind::Image,
+        version: made.version,
+        from: made.file,
+        to: format!("images/{}.tar", made.name),
+        refs: made.refs,
+    }
+}
+
+fn debian_version(package: &str) -> Result<String> {
+    run::output(std::process::Command::new("dpkg-query").args(["-W", "-f", "${Version}", package]))
+}
+
+/// Fills a new folder and puts it in the old one's place.
+fn assemble(cache: &Cache, folder: &Path, sources: &[Source]) -> Result<()> {
+    let partial = folder.with_extension("partial");
+    cache::remove(&partial)?;
+    let mut digests = Digests::open(cache)?;
+    let mut parts = Vec::new();
+    for source in sources {
+        let part = put(&mut digests, &partial, source).with_context(|| format!("part {}", source.name))?;
+        parts.push(part);
+    }
+    digests.save()?;
+    let index = Index { schema: 1, kubernetes: workspace::kubernetes(), scute: SCUTE, parts };
+    fs::write(partial.join("index.json"), serde_json::to_vec_pretty(&index)?)?;
+    cache::remove(folder)?;
+    fs::rename(&partial, folder).with_context(|| format!("replace {}", folder.display()))
+}
+
+/// Files of the cache never change, so a link will do; those of the system and of Cargo are copied.
+fn link(from: &Path, to: &Path, cache: &Path) -> Result<()> {
+    if from.starts_with(cache) && fs::hard_link(from, to).is_ok() {
+        return Ok(());
+    }
+    fs::copy(from, to).map(drop).with_context(|| format!("copy {}", from.display()))
+}
+
+fn put(digests: &mut Digests, folder: &Path, source: &Source) -> Result<Part> {
+    let FileDigest { hex, size } = digests.of(&source.from)?;
+    let to = folder.join(&source.to);
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    link(&source.from, &to, digests.cache())?;
+    Ok(Part {
+        name: source.name.clone(),
+        kind: source.kind,
+        version: source.version.clone(),
+        file: source.to.clone(),
+        digest: format!("sha256:{hex}"),
+        size,
+        mode: matches!(source.kind, Kind::Binary).then_some(0o755),
+        refs: source.refs.clone(),
+    })
+}

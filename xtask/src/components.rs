@@ -1,0 +1,266 @@
+//! Upstream's components, built from their Go modules. In: the modules below `components/`.
+//! Out: binaries in the cache, one folder per module, version and key.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cache::{Cache, Key};
+use crate::workspace::{self, CONTAINERD, COREDNS, KUBERNETES};
+use crate::{run, say, setup};
+
+/// Which components to build.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only this Kubernetes version, and nothing else
+    #[arg(long, value_name = "VERSION")]
+    kubernetes: Option<String>,
+    /// Write the module files of a further Kubernetes version
+    #[arg(long, value_name = "VERSION")]
+    pin: Option<String>,
+}
+
+/// One build of one Go module.
+struct Module {
+    /// Folder below `components/`.
+    folder: &'static str,
+    version: &'static str,
+    /// Packages to build, as `go build` takes them.
+    packages: &'static str,
+    tags: &'static str,
+    /// Variables that the linker sets.
+    set: Vec<(&'static str, String)>,
+}
+
+/// Where the binaries of each component lie.
+pub struct Built {
+    /// The multi-call binary of the default Kubernetes version.
+    pub kube: PathBuf,
+    /// CoreDNS.
+    pub coredns: PathBuf,
+    /// Folder with containerd, its shim and ctr.
+    pub containerd: PathBuf,
+}
+
+/// `cargo xtask components`.
+pub fn run(args: &Args) -> Result<()> {
+    setup::run()?;
+    if let Some(version) = &args.pin {
+        return pin(version);
+    }
+    let cache = Cache::open()?;
+    if let Some(version) = &args.kubernetes {
+        let version = KUBERNETES.iter().find(|known| *known == version).with_context(|| {
+            format!("Kubernetes {version} is not pinned; known: {}", KUBERNETES.join(", "))
+        })?;
+        println!("{}", kube(&cache, version)?.display());
+        return Ok(());
+    }
+    for version in KUBERNETES {
+        println!("{}", kube(&cache, version)?.display());
+    }
+    let built = build(&cache)?;
+    println!("{}\n{}", built.coredns.display(), built.containerd.display());
+    Ok(())
+}
+
+/// Builds what a bundle needs, unless it is there.
+pub fn build(cache: &Cache) -> Result<Built> {
+    Ok(Built {
+        kube: kube(cache, workspace::kubernetes())?,
+        coredns: make(cache, &coredns())?.join("coredns"),
+        containerd: make(cache, &containerd())?,
+    })
+}
+
+/// Builds one version of the multi-call binary and points `bin/kube-VERSION` at it.
+pub fn kube(cache: &Cache, version: &'static str) -> Result<PathBuf> {
+    let binary = make(cache, &kubernetes(version)?)?.join("kube");
+    cache.link(&format!("kube-{version}"), &binary)?;
+    Ok(binary)
+}
+
+fn kubernetes(version: &'static str) -> Result<Module> {
+    let (major, minor) = major_minor(version)?;
+    let package = "k8s.io/component-base/version";
+    Ok(Module {
+        folder: "kube",
+        version,
+        packages: ".",
+        tags: "",
+        set: vec![
+            (package, format!("gitVersion={version}")),
+            (package, format!("gitMajor={major}")),
+            (package, format!("gitMinor={minor}")),
+            (package, "gitTreeState=clean".into()),
+        ],
+    })
+}
+
+fn coredns() -> Module {
+    Module { folder: "coredns", version: COREDNS, packages: ".", tags: "", set: vec![] }
+}
+
+fn containerd() -> Module {
+    let package = "github.com/containerd/containerd/v2/version";
+    Module {
+        folder: "containerd",
+        version: CONTAINERD,
+        packages: "tool",
+        // Snapshotters that no site uses.
+        tags: "no_btrfs no_zfs no_devmapper",
+        set: vec![(package, format!("Version={CONTAINERD}"))],
+    }
+}
+
+impl Module {
+    fn source(&self) -> PathBuf {
+        workspace::root().join("components").join(self.folder)
+    }
+
+    /// The default version's module file is `go.mod`; further versions lie beside it.
+    fn modfile(&self) -> String {
+        match self.folder == "kube" && self.version != workspace::kubernetes() {
+            true => format!("{}.mod", self.version),
+            false => "go.mod".into(),
+        }
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let set: String = self.set.iter().map(|(package, pair)| format!(" -X {package}.{pair}")).collect();
+        vec![
+            "build".into(),
+            "-trimpath".into(),
+            "-buildvcs=false".into(),
+            "-mod=readonly".into(),
+            format!("-modfile={}", self.modfile()),
+            format!("-tags={}", self.tags),
+            format!("-ldflags=-s -w{set}"),
+        ]
+    }
+
+    fn key(&self, toolchain: &str) -> Result<Key> {
+        let modfile = self.source().join(self.modfile());
+        let mut key = Key::new("go")
+            .text("go", toolchain)
+            .text("flags", &self.arguments().join(" "))
+            .text("packages", self.packages)
+            .file(&modfile)?
+            .file(&modfile.with_extension("sum"))?;
+        for file in crate::cache::files_below(&self.source())? {
+            if file.extension().is_some_and(|e| e == "go") {
+                key = key.file(&file)?;
+            }
+        }
+        Ok(key)
+    }
+}
+
+fn make(cache: &Cache, module: &Module) -> Result<PathBuf> {
+    let key = module.key(&toolchain(&module.source())?)?;
+    let name = format!("{}-{}", module.folder, module.version);
+    if cache.place("components", &name, &key).exists() {
+        return cache.entry("components", &name, &key, |_| Ok(()));
+    }
+    say::step(&format!("component {} {}", module.folder, module.version), || {
+        cache.entry("components", &name, &key, |folder| compile(module, folder))
+    })
+}
+
+fn compile(module: &Module, folder: &Path) -> Result<()> {
+    // A trailing slash: one file per package, named after it.
+    let out = format!("{}/", folder.display());
+    run::quiet(
+        Command::new("go")
+            .args(module.arguments())
+            .args(["-o", &out, module.packages])
+            .env("CGO_ENABLED", "0")
+            .current_dir(module.source()),
+    )
+}
+
+fn toolchain(folder: &Path) -> Result<String> {
+    run::output(
+        Command::new("go").args(["env", "GOVERSION", "GOOS", "GOARCH", "GOAMD64"]).current_dir(folder),
+    )
+}
+
+/// Writes `VERSION.mod` and `VERSION.sum` beside the default version's: the same module, all of
+/// Kubernetes' own modules moved to that release, everything else as upstream chose it.
+fn pin(version: &str) -> Result<()> {
+    major_minor(version)?;
+    let folder = workspace::root().join("components/kube");
+    let modfile = folder.join(format!("{version}.mod"));
+    say::step(&format!("pin Kubernetes {version}"), || {
+        let default = std::fs::read_to_string(folder.join("go.mod"))?;
+        std::fs::write(&modfile, moved(&default, workspace::kubernetes(), version))?;
+        run::quiet(
+            Command::new("go")
+                .args(["mod", "tidy", &format!("-modfile={}", modfile.display())])
+                .current_dir(&folder),
+        )
+    })?;
+    say::note(&format!("now add \"{version}\" to KUBERNETES in xtask/src/workspace.rs"));
+    Ok(())
+}
+
+/// The module file with Kubernetes moved; indirect requirements are left to `go mod tidy`.
+fn moved(module: &str, from: &str, to: &str) -> String {
+    let staging = |version: &str| version.replacen("v1.", "v0.", 1);
+    module
+        .lines()
+        .filter(|line| !line.contains("// indirect"))
+        .map(|line| {
+            let kubernetes = line.trim_start().starts_with("k8s.io/");
+            let line = if kubernetes {
+                line.replace(from, to).replace(&staging(from), &staging(to))
+            } else {
+                line.to_string()
+            };
+            line + "\n"
+        })
+        .collect()
+}
+
+fn major_minor(version: &str) -> Result<(u32, u32)> {
+    let parts = version.strip_prefix('v').map(|v| v.split('.').map(str::parse).collect::<Vec<_>>());
+    match parts.as_deref() {
+        Some([Ok(major), Ok(minor), Ok(_)]) => Ok((*major, *minor)),
+        _ => bail!("not a release of Kubernetes: {version:?}, want vMAJOR.MINOR.PATCH"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_module_file_flag_or_toolchain_changes_the_key() {
+        let module = kubernetes(workspace::kubernetes()).unwrap();
+        let key = module.key("go1.26").unwrap().short();
+        assert_eq!(key, module.key("go1.26").unwrap().short());
+        assert_ne!(key, module.key("go1.27").unwrap().short());
+        let tagged = Module { tags: "other", ..kubernetes(workspace::kubernetes()).unwrap() };
+        assert_ne!(key, tagged.key("go1.26").unwrap().short());
+    }
+
+    #[test]
+    fn pinning_moves_kubernetes_and_its_staging_modules_only() {
+        let text = "require (\n\tk8s.io/kubernetes v1.35.4\n\tgithub.com/x v0.35.4\n\tk8s.io/klog/v2 v2.1.0 // indirect\n)\n\
+                    replace k8s.io/api => k8s.io/api v0.35.4\n";
+        let moved = moved(&text.replace("replace ", "\t"), "v1.35.4", "v1.36.3");
+        assert!(moved.contains("k8s.io/kubernetes v1.36.3"));
+        assert!(moved.contains("k8s.io/api => k8s.io/api v0.36.3"));
+        assert!(moved.contains("github.com/x v0.35.4"));
+        assert!(!moved.contains("klog"));
+    }
+
+    #[test]
+    fn a_version_is_a_release() {
+        assert_eq!(major_minor("v1.35.4").unwrap(), (1, 35));
+        for bad in ["1.35.4", "v1.35", "v1.35.4-rc.0", ""] {
+            assert!(major_minor(bad).is_err(), "{bad}");
+        }
+    }
+}

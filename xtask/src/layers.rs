@@ -1,0 +1,5 @@
+//! stub
+/// Stub.
+pub fn run() -> anyhow::Result<()> {
+    Ok(())
+}

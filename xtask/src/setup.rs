@@ -1,0 +1,106 @@
+//! What Debian must provide, and its installation. It never touches what is already there.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{run, say};
+
+/// A Debian package, why it is needed.
+struct Package(&'static str, &'static str);
+
+const PACKAGES: &[Package] = &[
+    Package("build-essential", "linker for Rust, C compiler for aws-lc"),
+    Package("ca-certificates", "roots in the images"),
+    Package("containernetworking-plugins", "bridge, host-local, loopback and portmap for Pods"),
+    Package("e2fsprogs", "the node image's file system"),
+    Package("git", "version of the build"),
+    Package("grub-pc-bin", "boot loader of the node image"),
+    Package("iproute2", "network namespaces"),
+    Package("iptables", "CNI plugins masquerade with it"),
+    Package("mmdebstrap", "root file system of the node image"),
+    Package("nftables", "kube-proxy"),
+    Package("openssh-client", "keys for the ssh check"),
+    Package("ovmf", "UEFI firmware for VMs"),
+    Package("procps", "inspection of processes"),
+    Package("protobuf-compiler", "etcd client"),
+    Package("qemu-system-x86", "VMs"),
+    Package("qemu-utils", "disk images"),
+    Package("runc", "containers"),
+    Package("seabios", "BIOS firmware for VMs"),
+    Package("zstd", "initial ramdisk of the node image"),
+];
+
+/// Installs what is missing; `cargo xtask setup`.
+pub fn run() -> Result<()> {
+    programs()?;
+    let missing = missing(&installed()?);
+    if missing.is_empty() {
+        say::already("set-up: Debian packages");
+        return Ok(());
+    }
+    root("install packages")?;
+    for Package(name, why) in &missing {
+        say::note(&format!("{name}: {why}"));
+    }
+    let title = format!("set-up: installing {} Debian packages", missing.len());
+    say::step(&title, || install(&missing))
+}
+
+/// Fails unless we are root, and says for what it is needed.
+pub fn root(purpose: &str) -> Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
+    let effective =
+        status.lines().find_map(|l| l.strip_prefix("Uid:")).and_then(|l| l.split_whitespace().nth(1));
+    if effective != Some("0") {
+        bail!("not root: {purpose} needs it");
+    }
+    Ok(())
+}
+
+fn programs() -> Result<()> {
+    for (program, hint) in [("go", "install Go 1.26 or later"), ("dpkg-query", "this must be Debian 12")] {
+        if !run::exists(program) {
+            bail!("{program} is not in PATH: {hint}");
+        }
+    }
+    Ok(())
+}
+
+fn installed() -> Result<String> {
+    run::output(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status} ${binary:Package}\n"]))
+}
+
+fn missing(installed: &str) -> Vec<&'static Package> {
+    let have: std::collections::BTreeSet<&str> = installed
+        .lines()
+        .filter_map(|line| line.strip_prefix("installed "))
+        .filter_map(|name| name.split(':').next())
+        .collect();
+    PACKAGES.iter().filter(|Package(name, _)| !have.contains(name)).collect()
+}
+
+fn install(packages: &[&Package]) -> Result<()> {
+    let apt = || {
+        let mut apt = Command::new("apt-get");
+        // qemu-system-x86 brings a desktop along when recommended packages are installed.
+        apt.args(["-q", "-y", "--no-install-recommends"]).env("DEBIAN_FRONTEND", "noninteractive");
+        apt
+    };
+    run::quiet(apt().arg("update"))?;
+    run::quiet(apt().arg("install").args(packages.iter().map(|Package(name, _)| name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_installed_counts() {
+        let all: String =
+            PACKAGES.iter().map(|Package(name, _)| format!("installed {name}:amd64\n")).collect();
+        assert!(missing(&all).is_empty());
+        let removed = all.replace("installed runc", "config-files runc");
+        assert_eq!(missing(&removed).iter().map(|p| p.0).collect::<Vec<_>>(), ["runc"]);
+    }
+}

@@ -1,0 +1,27 @@
+//! Where things lie and which versions are built: the constants that every recipe shares.
+
+use std::path::PathBuf;
+
+/// Kubernetes versions; the first is the default, the others can be built beside it.
+/// Adding one: `cargo xtask components --pin VERSION`, then a line here.
+pub const KUBERNETES: &[&str] = &["v1.35.4"];
+/// etcd's image tag, as linked into the Kubernetes binary.
+pub const ETCD: &str = "3.6.5-0";
+/// CoreDNS, as kubeadm of the default Kubernetes version installs it.
+pub const COREDNS: &str = "v1.13.1";
+/// containerd; image volumes need 2.1 or later.
+pub const CONTAINERD: &str = "v2.4.2";
+/// The sandbox image.
+pub const PAUSE: &str = "3.10.1";
+/// Scute's own version.
+pub const SCUTE: &str = env!("CARGO_PKG_VERSION");
+
+/// The root of the workspace.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map(PathBuf::from).unwrap_or_default()
+}
+
+/// The default Kubernetes version, with its `v`.
+pub fn kubernetes() -> &'static str {
+    KUBERNETES[0]
+}
