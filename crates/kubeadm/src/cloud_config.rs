@@ -1,0 +1,230 @@
+//! Bootstrap data in the form of Cluster API's kubeadm bootstrap provider: a cloud-config that joins the Node and
+//! leaves a sentinel file behind. Text of users is passed through as it is, jinja expressions included.
+
+use crate::{YamlError, to_yaml};
+use serde::Serialize;
+use std::{collections::BTreeMap, fmt};
+
+/// First lines of every cloud-config: cloud-init renders it as a jinja template over its instance data.
+pub const HEADER: &str = "## template: jinja\n#cloud-config\n";
+/// Where the JoinConfiguration lies on the Node.
+pub const JOIN_CONFIGURATION: &str = "/run/kubeadm/kubeadm-join-config.yaml";
+/// Exists once `kubeadm join` has succeeded, with the text `success`.
+pub const SENTINEL: &str = "/run/cluster-api/bootstrap-success.complete";
+
+/// A cloud-config around one kubeadm command. `Debug` shows no contents.
+#[derive(Clone, Default, PartialEq)]
+pub struct CloudConfig {
+    /// Files to write before any command, the user's first.
+    pub files: Vec<File>,
+    /// `bootcmd`: at every boot, before the files.
+    pub boot_commands: Vec<String>,
+    /// Commands before kubeadm.
+    pub pre_kubeadm_commands: Vec<String>,
+    /// The kubeadm command.
+    pub kubeadm_command: String,
+    /// Commands after kubeadm, whether it succeeded or not.
+    pub post_kubeadm_commands: Vec<String>,
+    /// Time servers.
+    pub ntp: Option<Ntp>,
+    /// Users to create.
+    pub users: Vec<User>,
+    /// Partitions by device.
+    pub disk_setup: BTreeMap<String, Partition>,
+    /// File systems.
+    pub fs_setup: Vec<Filesystem>,
+    /// Mounts, each the fields of an fstab line.
+    pub mounts: Vec<Vec<String>>,
+}
+
+/// A file of `write_files`. `Debug` hides its content.
+#[derive(Clone, Default, PartialEq, Serialize)]
+pub struct File {
+    /// Absolute path.
+    pub path: String,
+    /// `base64`, `gzip` or `gzip+base64`; plain text if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    /// `user:group`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Octal mode, such as `0640`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<String>,
+    /// Append to what is there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub append: bool,
+    /// The content, in `encoding`.
+    pub content: String,
+}
+
+/// `ntp`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Ntp {
+    /// Whether time is synchronised at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
+}
+
+/// A user of `users`. `Debug` hides the password.
+#[derive(Clone, Default, PartialEq, Serialize)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// Hashed password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passwd: Option<String>,
+    /// Comment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gecos: Option<String>,
+    /// Comma separated groups.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<String>,
+    /// Home directory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub homedir: Option<String>,
+    /// Create it inactive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inactive: Option<bool>,
+    /// Forbid logging in by password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock_passwd: Option<bool>,
+    /// Login shell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shell: Option<String>,
+    /// Primary group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary_group: Option<String>,
+    /// sudo rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sudo: Option<String>,
+    /// Public keys.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ssh_authorized_keys: Vec<String>,
+}
+
+/// An entry of `disk_setup`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Partition {
+    /// `mbr` or `gpt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table_type: Option<String>,
+    /// One partition over the whole device, or none.
+    pub layout: bool,
+    /// Overwrite what is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overwrite: Option<bool>,
+}
+
+/// An entry of `fs_setup`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Filesystem {
+    /// Label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Type, such as `ext4`.
+    pub filesystem: String,
+    /// Device.
+    pub device: String,
+    /// Partition: a number, `auto`, `any` or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partition: Option<String>,
+    /// Overwrite what is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overwrite: Option<bool>,
+    /// Replace a file system of this type only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replace_fs: Option<String>,
+    /// Further options of mkfs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extra_opts: Vec<String>,
+}
+
+impl CloudConfig {
+    /// A cloud-config that joins with `join_configuration` (YAML, a secret); `verbosity` becomes kubeadm's `--v`.
+    /// Fill in the user's wishes afterwards; their files go in front of ours.
+    pub fn join(join_configuration: &str, verbosity: Option<i32>) -> Self {
+        let verbosity = verbosity.map(|level| format!(" --v {level}")).unwrap_or_default();
+        Self {
+            files: vec![
+                system_file(JOIN_CONFIGURATION, &format!("---\n{join_configuration}")),
+                // Makes the sentinel's directory: write_files creates parents, a command would need a shell per OS.
+                system_file("/run/cluster-api/placeholder", "This file exists so that its directory does.\n"),
+            ],
+            kubeadm_command: format!("kubeadm join --config {JOIN_CONFIGURATION}{verbosity}"),
+            ..Self::default()
+        }
+    }
+
+    /// Puts the user's files in front of those that are there.
+    pub fn with_user_files(mut self, files: Vec<File>) -> Self {
+        self.files.splice(0..0, files);
+        self
+    }
+
+    /// The text for cloud-init. Holds secrets.
+    pub fn render(&self) -> Result<String, YamlError> {
+        let kubeadm = format!("{} && echo success > {SENTINEL}", self.kubeadm_command);
+        let commands = self.pre_kubeadm_commands.iter().cloned();
+        let document = Document {
+            write_files: &self.files,
+            bootcmd: &self.boot_commands,
+            runcmd: commands.chain([kubeadm]).chain(self.post_kubeadm_commands.iter().cloned()).collect(),
+            ntp: self.ntp.as_ref(),
+            users: &self.users,
+            disk_setup: &self.disk_setup,
+            fs_setup: &self.fs_setup,
+            mounts: &self.mounts,
+        };
+        Ok(format!("{HEADER}{}", to_yaml(&document)?))
+    }
+}
+
+fn system_file(path: &str, content: &str) -> File {
+    File {
+        path: path.to_owned(),
+        owner: Some("root:root".to_owned()),
+        permissions: Some("0640".to_owned()),
+        content: content.to_owned(),
+        ..File::default()
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    write_files: &'a [File],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    bootcmd: &'a [String],
+    runcmd: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ntp: Option<&'a Ntp>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    users: &'a [User],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    disk_setup: &'a BTreeMap<String, Partition>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    fs_setup: &'a [Filesystem],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    mounts: &'a [Vec<String>],
+}
+
+impl fmt::Debug for CloudConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloudConfig").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("File").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+    }
+}
