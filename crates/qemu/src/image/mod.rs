@@ -1,0 +1,10 @@
+//! Disk images: what a file is and whether it may be a base ([`inspect`]), and qcow2 overlays ([`overlay`]).
+
+mod inspect;
+mod overlay;
+
+pub use inspect::{Base, Format, InspectError, inspect};
+pub use overlay::{OverlayError, create_overlay};
+
+/// First bytes of a qcow2 file.
+const MAGIC: [u8; 4] = *b"QFI\xfb";

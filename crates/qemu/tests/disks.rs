@@ -1,0 +1,147 @@
+//! Disks as QEMU and its tools see them: overlays, images that must be refused, the accelerator probe.
+
+mod common;
+
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use scute_qemu::bootsector::{self, DISK_BYTES, Guest};
+use scute_qemu::image::{Format, InspectError, create_overlay, inspect};
+use scute_qemu::{Accelerator, Bus, DriveImage, Event, ExitCause, Machine, MachineConfig, Qemu, Vmm, probe};
+
+fn qemu() -> Qemu {
+    Qemu::new("qemu-system-x86_64")
+}
+
+fn qemu_img(args: &[&str]) -> String {
+    let output = Command::new("qemu-img").args(args).output().expect("qemu-img is installed");
+    assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Runs the machine until it has powered itself off.
+async fn run(config: &MachineConfig) {
+    let mut machine = qemu().start(config).await.unwrap();
+    let end = async {
+        let mut by_guest = false;
+        loop {
+            match machine.event().await {
+                Event::Shutdown { guest, .. } => by_guest = guest,
+                Event::Exited(exit) => return (by_guest, exit.cause),
+                _ => {}
+            }
+        }
+    };
+    let end = tokio::time::timeout(Duration::from_secs(60), end).await.expect("the guest powers off");
+    assert_eq!(end, (true, ExitCause::Code(0)));
+}
+
+/// The guest boots from the base through the overlay, and writes: the base must not change, the overlay must.
+async fn writes_stay_in_the_overlay(base: &Path, format: Format, bus: Bus) {
+    let before = std::fs::read(base).unwrap();
+    let top = base.with_file_name("top.qcow2");
+    let found = inspect(&mut File::open(base).unwrap()).unwrap();
+    assert_eq!((found.format, found.size_bytes), (format, DISK_BYTES as u64));
+    create_overlay(&top, found.size_bytes, base, format).unwrap();
+    qemu_img(&["check", text(&top)]);
+    let info = qemu_img(&["info", "--output=json", text(&top)]);
+    assert!(info.contains(text(base)), "{info}");
+
+    let image = DriveImage::Overlay { top: top.clone(), base: base.into(), base_format: format };
+    run(&common::machine(vec![common::drive("root", image, bus)])).await;
+    assert!(before == std::fs::read(base).unwrap(), "the base is untouched");
+    let flat = base.with_file_name("flat.raw");
+    qemu_img(&["convert", "-O", "raw", text(&top), text(&flat)]);
+    let flat = std::fs::read(&flat).unwrap();
+    assert!(flat[512..1024] == flat[..512], "the guest copied its boot sector to the second sector");
+    assert!(inspect(&mut File::open(&top).unwrap()).is_err(), "an overlay is no base");
+}
+
+#[tokio::test]
+async fn raw_base_behind_virtio() {
+    let dir = tempfile::tempdir().unwrap();
+    let base = dir.path().join("base");
+    std::fs::write(&base, bootsector::disk(Guest::WritesDisk, "")).unwrap();
+    writes_stay_in_the_overlay(&base, Format::Raw, Bus::Virtio).await;
+}
+
+#[tokio::test]
+async fn qcow2_bases_behind_sata_and_scsi() {
+    for (bus, compat) in [(Bus::Sata, "compat=0.10"), (Bus::Scsi, "compat=1.1")] {
+        let dir = tempfile::tempdir().unwrap();
+        let (raw, base) = (dir.path().join("raw"), dir.path().join("a, b=c.qcow2"));
+        std::fs::write(&raw, bootsector::disk(Guest::WritesDisk, "")).unwrap();
+        qemu_img(&["convert", "-f", "raw", "-O", "qcow2", "-o", compat, text(&raw), text(&base)]);
+        writes_stay_in_the_overlay(&base, Format::Qcow2, bus).await;
+    }
+}
+
+#[test]
+fn images_that_reach_for_other_files_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("secret"), [1; 4096]).unwrap();
+    let secret = at("secret");
+    qemu_img(&["create", "-q", "-f", "qcow2", "-b", text(&secret), "-F", "raw", text(&at("backed"))]);
+    let error = inspect(&mut File::open(at("backed")).unwrap()).unwrap_err();
+    assert!(matches!(&error, InspectError::BackingFile(name) if name == text(&secret)), "{error}");
+    let option = format!("data_file={},data_file_raw=on", text(&at("data")));
+    qemu_img(&["create", "-q", "-f", "qcow2", "-o", &option, text(&at("external")), "1M"]);
+    assert!(matches!(inspect(&mut File::open(at("external")).unwrap()), Err(InspectError::DataFile)));
+    let json = r#"json:{"driver":"file","filename":"/etc/shadow"}"#;
+    qemu_img(&["create", "-q", "-u", "-f", "qcow2", "-b", json, "-F", "raw", text(&at("json")), "1M"]);
+    assert!(matches!(inspect(&mut File::open(at("json")).unwrap()), Err(InspectError::BackingFile(_))));
+}
+
+/// The second line of defence: even if a base with a backing file came through, QEMU would not open the file.
+#[tokio::test]
+async fn qemu_does_not_follow_a_base() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("hidden"), bootsector::disk(Guest::PowersOff, "leaked")).unwrap();
+    qemu_img(&["create", "-q", "-f", "qcow2", "-b", text(&at("hidden")), "-F", "raw", text(&at("base"))]);
+    create_overlay(&at("top"), DISK_BYTES as u64, &at("base"), Format::Qcow2).unwrap();
+    let image = DriveImage::Overlay { top: at("top"), base: at("base"), base_format: Format::Qcow2 };
+    let config = common::machine(vec![common::drive("root", image, Bus::Virtio)]);
+    let mut machine = qemu().start(&config).await.unwrap();
+    let mut serial = machine.take_serial().unwrap();
+    let mut heard = String::new();
+    let mut chunk = [0; 256];
+    // SeaBIOS says on the serial port that it found nothing to boot.
+    while !heard.contains("No bootable device") {
+        let read = tokio::io::AsyncReadExt::read(&mut serial, &mut chunk);
+        let read =
+            tokio::time::timeout(Duration::from_secs(60), read).await.expect("SeaBIOS gives up").unwrap();
+        heard.push_str(&String::from_utf8_lossy(&chunk[..read]));
+        assert!(read > 0 && !heard.contains("leaked"), "{heard}");
+    }
+}
+
+#[test]
+fn large_overlays_have_room_for_their_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let (top, base) = (dir.path().join("top"), dir.path().join("base"));
+    File::create(&base).unwrap().set_len(8 << 40).unwrap();
+    create_overlay(&top, 8 << 40, &base, Format::Raw).unwrap();
+    qemu_img(&["check", text(&top)]);
+    assert!(create_overlay(&top, u64::MAX, &base, Format::Raw).is_err());
+}
+
+/// Whatever this machine has, the answer is one that works, with a reason if it is the slow one.
+#[tokio::test]
+async fn the_probe_finds_an_accelerator() {
+    let found = probe(&qemu()).await;
+    match found.accelerator {
+        Accelerator::Kvm => assert_eq!(found.reason, ""),
+        Accelerator::Tcg => assert!(!found.reason.is_empty()),
+    }
+    eprintln!("{found:?}");
+    let missing = probe(&Qemu::new("/nonexistent/qemu")).await;
+    assert_eq!(missing.accelerator, Accelerator::Tcg);
+}
