@@ -40,7 +40,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     doc = "Cluster is one tenant cluster: control plane, infrastructure and workers.",
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
-    validation = Rule::new("size(self.metadata.name) <= 63").message("the name is used as a label value: at most 63 characters").field_path(".metadata.name"),
+    validation = Rule::new("size(self.metadata.name) <= 63").message("the name is used as a label value: at most 63 characters"),
     printcolumn = r#"{"name":"ClusterClass","type":"string","jsonPath":".spec.topology.classRef.name"}"#,
     printcolumn = r#"{"name":"Available","type":"string","jsonPath":".status.conditions[?(@.type==\"Available\")].status"}"#,
     printcolumn = r#"{"name":"CP Desired","type":"integer","jsonPath":".status.controlPlane.desiredReplicas"}"#,

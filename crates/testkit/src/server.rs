@@ -193,12 +193,16 @@ impl ApiServer {
     pub async fn install_crds(&self, crds: Vec<CustomResourceDefinition>) {
         let api: Api<CustomResourceDefinition> = Api::all(self.client().await);
         let params = PatchParams::apply("testkit").force();
+        let mut refused = Vec::new();
         for crd in &crds {
             let name = crd.metadata.name.clone().unwrap_or_default();
-            api.patch(&name, &params, &Patch::Apply(crd))
-                .await
-                .unwrap_or_else(|error| panic!("CustomResourceDefinition {name}: {error}"));
+            match api.patch(&name, &params, &Patch::Apply(crd)).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) => refused.push(status.message.clone()),
+                Err(error) => panic!("CustomResourceDefinition {name}: {error}"),
+            }
         }
+        assert!(refused.is_empty(), "refused:\n{}", refused.join("\n"));
         for crd in &crds {
             let name = crd.metadata.name.clone().unwrap_or_default();
             crate::eventually(api.clone(), &name, "established", |crd: &CustomResourceDefinition| {

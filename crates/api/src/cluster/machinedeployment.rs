@@ -25,7 +25,7 @@ use super::{MachineSetDeletionOrder, MachineTemplateSpec, StatusVersion};
     scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
-    validation = Rule::new("size(self.metadata.name) <= 63").message("the name is used as a label value: at most 63 characters").field_path(".metadata.name"),
+    validation = Rule::new("size(self.metadata.name) <= 63").message("the name is used as a label value: at most 63 characters"),
     printcolumn = r#"{"name":"Cluster","type":"string","jsonPath":".spec.clusterName"}"#,
     printcolumn = r#"{"name":"Available","type":"string","jsonPath":".status.conditions[?(@.type==\"Available\")].status"}"#,
     printcolumn = r#"{"name":"Desired","type":"integer","jsonPath":".spec.replicas"}"#,

@@ -34,6 +34,8 @@ use crate::meta::{ApiEndpoint, TemplateMeta};
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".spec.controlPlaneEndpoint.host", priority = "1")
 )]
 #[serde(rename_all = "camelCase")]
+// Upstream's documents leave the spec out of a KubevirtCluster that is managed by somebody else.
+#[schemars(extend("default" = {}))]
 pub struct KubevirtClusterSpec {
     /// Where the API server of the Cluster answers; filled in when empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
