@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cache::{self, Cache, FileDigest};
 use crate::images::{self, Inputs, Made, Profile};
 use crate::workspace::{self, CONTAINERD, SCUTE};
-use crate::{components, run, say, setup};
+use crate::{run, say, setup};
 
 mod digests;
 
@@ -85,12 +85,14 @@ pub fn default() -> Result<PathBuf> {
 fn make(args: &Args) -> Result<PathBuf> {
     setup::root("building the node image")?;
     let cache = Cache::open()?;
-    let built = components::build(&cache)?;
-    let inputs = Inputs { built, scute: images::scute_binary(args.profile)?, cache: cache.clone() };
+    let inputs = Inputs::new(cache.clone(), args.profile)?;
     let images = images::all(&inputs, &args.without)?;
     let folder = args.to.clone().unwrap_or_else(|| cache.root().join("bundle"));
     say::step("bundle", || {
-        let mut sources = binaries(&inputs)?;
+        let mut sources = upstream(&inputs);
+        if !args.without.iter().any(|name| name == "scute") {
+            sources.push(binary("scute", SCUTE, inputs.scute()?));
+        }
         sources.extend(runc()?);
         sources.extend(cni()?);
         sources.extend(images.into_iter().map(image));
@@ -99,23 +101,25 @@ fn make(args: &Args) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn binaries(inputs: &Inputs) -> Result<Vec<Source>> {
-    let binary = |name: &str, version: &str, from: &Path| Source {
+fn binary(name: &str, version: &str, from: &Path) -> Source {
+    Source {
         name: name.into(),
         kind: Kind::Binary,
         version: version.into(),
         from: from.into(),
         to: format!("bin/{name}"),
         refs: vec![],
-    };
+    }
+}
+
+fn upstream(inputs: &Inputs) -> Vec<Source> {
     let containerd = |name: &str| binary(name, CONTAINERD, &inputs.built.containerd.join(name));
-    Ok(vec![
+    vec![
         binary("kube", workspace::kubernetes(), &inputs.built.kube),
         containerd("containerd"),
         containerd("containerd-shim-runc-v2"),
         containerd("ctr"),
-        binary("scute", SCUTE, &inputs.scute),
-    ])
+    ]
 }
 
 /// Debian's runc and the libraries that it loads: the target may have neither.

@@ -8,7 +8,8 @@ mod node;
 mod pause;
 mod scute;
 
-use std::path::PathBuf;
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -19,7 +20,6 @@ use crate::{say, setup};
 
 pub use debian::libraries;
 pub use scute::Profile;
-pub use scute::binary as scute_binary;
 
 /// Which images to build.
 #[derive(clap::Args)]
@@ -50,8 +50,23 @@ pub struct Inputs {
     pub cache: Cache,
     /// Upstream's binaries.
     pub built: Built,
+    profile: Profile,
+    scute: OnceCell<PathBuf>,
+}
+
+impl Inputs {
+    /// Builds the components; Scute itself is compiled when a recipe asks for it.
+    pub fn new(cache: Cache, profile: Profile) -> Result<Self> {
+        Ok(Inputs { built: components::build(&cache)?, cache, profile, scute: OnceCell::new() })
+    }
+
     /// Scute's static binary.
-    pub scute: PathBuf,
+    pub fn scute(&self) -> Result<&Path> {
+        if self.scute.get().is_none() {
+            let _ = self.scute.set(scute::binary(self.profile)?);
+        }
+        self.scute.get().map(PathBuf::as_path).context("Scute was not built")
+    }
 }
 
 type Recipe = fn(&Inputs) -> Result<Made>;
@@ -69,8 +84,7 @@ const RECIPES: &[(&str, Recipe)] = &[
 /// `cargo xtask images`.
 pub fn run(args: &Args) -> Result<()> {
     setup::run()?;
-    let cache = Cache::open()?;
-    let inputs = Inputs { built: components::build(&cache)?, scute: scute_binary(args.profile)?, cache };
+    let inputs = Inputs::new(Cache::open()?, args.profile)?;
     for (name, make) in RECIPES {
         if args.only.as_deref().is_none_or(|only| only == *name) {
             println!("{}", make(&inputs)?.file.display());
@@ -82,7 +96,7 @@ pub fn run(args: &Args) -> Result<()> {
 /// Builds all images that are not in the cache, but for those left out.
 pub fn all(inputs: &Inputs, without: &[String]) -> Result<Vec<Made>> {
     let wanted = |name: &&str| !without.iter().any(|left_out| left_out == name);
-    RECIPES.iter().filter(|(name, _)| wanted(&name)).map(|(_, make)| make(inputs)).collect()
+    RECIPES.iter().filter(|(name, _)| wanted(name)).map(|(_, make)| make(inputs)).collect()
 }
 
 /// One recipe, by name.
@@ -97,7 +111,7 @@ fn recipe(name: &str, inputs: &Inputs) -> Result<Made> {
 fn pack(cache: &Cache, name: &'static str, version: &str, images: &[Image]) -> Result<Made> {
     let key = oci::key(images, Key::new("oci-1"))?;
     let refs = images.iter().map(|image| image.name.clone()).collect();
-    let write = |folder: &std::path::Path| oci::write(images, &folder.join("image.tar"));
+    let write = |folder: &Path| oci::write(images, &folder.join("image.tar"));
     let folder = if cache.place("images", name, &key).exists() {
         cache.entry("images", name, &key, write)
     } else {

@@ -53,5 +53,5 @@ pub fn make(inputs: &Inputs) -> Result<Made> {
 
 /// The layer with the binary.
 pub fn layer(inputs: &Inputs) -> Result<Layer> {
-    Layer::new().file("usr/local/bin/scute", &inputs.scute)
+    Layer::new().file("usr/local/bin/scute", inputs.scute()?)
 }

@@ -1,0 +1,190 @@
+//! The initial ramdisk: our own init and the modules between a kernel and its root disk.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::source;
+use crate::run;
+
+/// Loaded always: the disk of a VM as we make them.
+const ALWAYS: [&str; 2] = ["virtio_pci", "virtio_blk"];
+/// Loaded when the root is not there yet: disks on other buses.
+const OTHERS: [&str; 4] = ["virtio_scsi", "sd_mod", "ahci", "ata_piix"];
+const RUSTC: [&str; 5] =
+    ["--edition=2024", "-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols", "-Ctarget-feature=+crt-static"];
+
+/// The version of the one kernel that is installed.
+pub fn kernel(root: &Path) -> Result<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root.join("usr/lib/modules"))? {
+        found.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    match found.as_slice() {
+        [kernel] => Ok(kernel.clone()),
+        _ => bail!("want one kernel, found {found:?}"),
+    }
+}
+
+/// Writes the ramdisk of a kernel whose modules lie below `root`.
+pub fn make(root: &Path, kernel: &str, out: &Path) -> Result<()> {
+    let modules = root.join("usr/lib/modules").join(kernel);
+    let known = Modules::read(&modules)?;
+    let mut loaded = Vec::new();
+    let always = known.in_order(&ALWAYS, &mut loaded)?;
+    let others = known.in_order(&OTHERS, &mut loaded)?;
+    let init = out.with_extension("init");
+    run::quiet(Command::new("rustc").args(RUSTC).arg("-o").arg(&init).arg(source().join("init.rs")))?;
+
+    let mut archive = Cpio::new(BufWriter::new(fs::File::create(out)?));
+    for folder in ["dev", "modules", "proc", "root", "sys"] {
+        archive.folder(folder)?;
+    }
+    archive.file("init", 0o755, &fs::read(&init)?)?;
+    archive.file("modules/order", 0o644, format!("{}\n\n{}\n", names(&always), names(&others)).as_bytes())?;
+    for path in always.iter().chain(&others) {
+        archive.file(&format!("modules/{}", file_name(path)), 0o644, &fs::read(modules.join(path))?)?;
+    }
+    archive.finish()?;
+    fs::remove_file(&init).context("clean up")
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn names(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| file_name(path)).collect::<Vec<_>>().join("\n")
+}
+
+/// What depends on what, and what is part of the kernel itself.
+struct Modules {
+    /// Module name to its file and the files that it needs, as `modules.dep` has them.
+    files: BTreeMap<String, (PathBuf, Vec<PathBuf>)>,
+    builtin: Vec<String>,
+}
+
+impl Modules {
+    fn read(folder: &Path) -> Result<Self> {
+        let text = |name: &str| fs::read_to_string(folder.join(name)).with_context(|| format!("read {name}"));
+        let builtin = text("modules.builtin")?.lines().map(|line| module_name(Path::new(line))).collect();
+        Ok(Modules { files: dependencies(&text("modules.dep")?), builtin })
+    }
+
+    /// Files in the order of loading; `loaded` are skipped, and grow.
+    fn in_order(&self, names: &[&str], loaded: &mut Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+        let mut order = Vec::new();
+        for name in names {
+            if self.builtin.iter().any(|builtin| builtin == name) {
+                continue;
+            }
+            let Some((file, needs)) = self.files.get(*name) else { bail!("the kernel has no module {name}") };
+            // modules.dep lists the nearest need first: the farthest must be loaded first.
+            for path in needs.iter().rev().chain([file]) {
+                if !loaded.contains(path) {
+                    loaded.push(path.clone());
+                    order.push(path.clone());
+                }
+            }
+        }
+        Ok(order)
+    }
+}
+
+fn dependencies(text: &str) -> BTreeMap<String, (PathBuf, Vec<PathBuf>)> {
+    let line = |line: &str| {
+        let (file, needs) = line.split_once(':')?;
+        let needs = needs.split_whitespace().map(PathBuf::from).collect();
+        Some((module_name(Path::new(file)), (PathBuf::from(file), needs)))
+    };
+    text.lines().filter_map(line).collect()
+}
+
+/// File names and module names differ by dashes.
+fn module_name(path: &Path) -> String {
+    file_name(path).split('.').next().unwrap_or_default().replace('-', "_")
+}
+
+/// A `newc` archive: <https://docs.kernel.org/driver-api/early-userspace/buffer-format.html>.
+struct Cpio<W: Write> {
+    out: W,
+    written: usize,
+    inode: usize,
+}
+
+impl<W: Write> Cpio<W> {
+    fn new(out: W) -> Self {
+        Cpio { out, written: 0, inode: 0 }
+    }
+
+    fn folder(&mut self, path: &str) -> Result<()> {
+        self.entry(path, 0o040_755, 2, b"")
+    }
+
+    fn file(&mut self, path: &str, mode: usize, content: &[u8]) -> Result<()> {
+        self.entry(path, 0o100_000 | mode, 1, content)
+    }
+
+    fn finish(mut self) -> Result<()> {
+        self.inode = 0;
+        self.entry("TRAILER!!!", 0, 1, b"")?;
+        Ok(self.out.flush()?)
+    }
+
+    fn entry(&mut self, path: &str, mode: usize, links: usize, content: &[u8]) -> Result<()> {
+        self.inode += 1;
+        let fields = [self.inode, mode, 0, 0, links, 0, content.len(), 0, 0, 0, 0, path.len() + 1, 0];
+        let header: String = fields.iter().map(|field| format!("{field:08x}")).collect();
+        self.put(format!("070701{header}{path}\0").as_bytes())?;
+        self.align()?;
+        self.put(content)?;
+        self.align()
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.written += bytes.len();
+        Ok(self.out.write_all(bytes)?)
+    }
+
+    fn align(&mut self) -> Result<()> {
+        let short = self.written.next_multiple_of(4) - self.written;
+        self.put(&[0; 4][..short])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn needs_are_loaded_before_what_needs_them_and_once() {
+        let dep = "kernel/a/virtio_blk.ko: kernel/a/virtio.ko kernel/a/virtio_ring.ko\n\
+                   kernel/a/virtio_ring.ko:\nkernel/a/virtio.ko: kernel/a/virtio_ring.ko\n\
+                   kernel/b/virtio-pci.ko: kernel/a/virtio.ko kernel/a/virtio_ring.ko\n";
+        let modules = Modules { files: dependencies(dep), builtin: vec!["ext4".into()] };
+        let order = modules.in_order(&["virtio_pci", "ext4", "virtio_blk"], &mut Vec::new()).unwrap();
+        assert_eq!(names(&order), "virtio_ring.ko\nvirtio.ko\nvirtio-pci.ko\nvirtio_blk.ko");
+        assert!(modules.in_order(&["absent"], &mut Vec::new()).is_err());
+    }
+
+    #[test]
+    fn cpio_reads_the_archive_back() {
+        let mut bytes = Vec::new();
+        let mut archive = Cpio::new(&mut bytes);
+        archive.folder("modules").unwrap();
+        archive.file("modules/odd", 0o644, b"five!").unwrap();
+        archive.finish().unwrap();
+        assert_eq!(bytes.len() % 4, 0);
+        // Header 110 bytes, name, then content, each padded to four.
+        let second = 110 + "modules\0".len() + 2;
+        assert_eq!(&bytes[second..second + 6], b"070701");
+        let name = second + 110;
+        assert_eq!(&bytes[name..name + 12], b"modules/odd\0");
+        let content = (name + 12usize).next_multiple_of(4);
+        assert_eq!(&bytes[content..content + 5], b"five!");
+    }
+}
