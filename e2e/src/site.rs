@@ -1,0 +1,192 @@
+//! A site of a test, and kubectl on it and on its tenants.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+/// What a test runs: the binary and the bundle that `cargo xtask bundle` made.
+pub struct Artifacts {
+    scute: PathBuf,
+    bundle: PathBuf,
+}
+
+/// The binary (`$SCUTE_BIN`) and the bundle (`$SCUTE_BUNDLE`), by default where xtask puts them.
+///
+/// # Errors
+/// When one of them is missing; says how to get it.
+pub fn artifacts() -> Result<Artifacts> {
+    let cache = std::env::var_os("SCUTE_CACHE")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("XDG_CACHE_HOME").map(|cache| Path::new(&cache).join("scute")))
+        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache/scute")))
+        .context("neither SCUTE_CACHE nor HOME is set")?;
+    let bundle = std::env::var_os("SCUTE_BUNDLE").map_or_else(|| cache.join("bundle"), PathBuf::from);
+    let scute = std::env::var_os("SCUTE_BIN").map_or_else(|| bundle.join("bin/scute"), PathBuf::from);
+    for path in [&scute, &bundle.join("index.json")] {
+        ensure!(path.exists(), "{} is missing: run `cargo xtask bundle`", path.display());
+    }
+    Ok(Artifacts { scute, bundle })
+}
+
+/// A management cluster of its own; taken down when dropped.
+pub struct Site {
+    name: String,
+    artifacts: Artifacts,
+}
+
+/// Ranges that no default plan has: a site of the machine's user may run beside the tests.
+const RANGES: [&str; 6] =
+    ["--link", "172.30.99.0/24", "--pods", "10.185.0.0/16", "--services", "10.186.0.0/16"];
+
+impl Site {
+    /// Brings a site up.
+    ///
+    /// # Errors
+    /// When `scute up` fails; its output is in the error.
+    pub fn up(name: &str) -> Result<Self> {
+        let site = Self { name: name.to_owned(), artifacts: artifacts()? };
+        site.start()?;
+        Ok(site)
+    }
+
+    /// Runs `scute up` (again).
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn start(&self) -> Result<()> {
+        let bundle = self.artifacts.bundle.display().to_string();
+        self.scute(&[&["up", "--site", &self.name, "--bundle", &bundle], &RANGES[..]].concat()).map(|_| ())
+    }
+
+    /// Runs a command of `scute`; gives what it printed.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn scute(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.artifacts.scute);
+        command.args(arguments).env_remove("KUBECONFIG");
+        text(command.output().with_context(|| format!("running scute {}", arguments.join(" ")))?)
+            .with_context(|| format!("scute {}", arguments.join(" ")))
+    }
+
+    /// kubectl on the management cluster.
+    #[must_use]
+    pub fn kubectl(&self) -> Kubectl {
+        let kubeconfig = Path::new("/var/lib/scute").join(&self.name).join("admin.kubeconfig");
+        Kubectl { kube: self.artifacts.bundle.join("bin/kube"), kubeconfig, _file: None }
+    }
+
+    /// kubectl on a tenant cluster, by the kubeconfig that `scute cluster kubeconfig` prints.
+    ///
+    /// # Errors
+    /// When there is none yet.
+    pub fn tenant(&self, cluster: &str) -> Result<Kubectl> {
+        let text = self.scute(&["cluster", "kubeconfig", cluster, "--site", &self.name])?;
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), text)?;
+        let kubeconfig = file.path().to_owned();
+        Ok(Kubectl { kube: self.artifacts.bundle.join("bin/kube"), kubeconfig, _file: Some(file) })
+    }
+
+    /// The name of the site.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes the site down.
+    ///
+    /// # Errors
+    /// When `scute down` fails.
+    pub fn down(&self) -> Result<()> {
+        self.scute(&["down", "--site", &self.name, "--yes"]).map(|_| ())
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // What a person would look at first, before it is gone.
+            for arguments in [
+                &["get", "pods", "-A", "-o", "wide"][..],
+                &["get", "clusters,machines,kubevirtmachines,vmi,tcp", "-A"],
+                &["get", "events", "-A", "--sort-by=.lastTimestamp"],
+                &["logs", "-n", "scute-system", "deployment/scute-manager", "--tail=80"],
+            ] {
+                match self.kubectl().run(arguments) {
+                    Ok(text) => eprintln!("--- kubectl {}\n{text}", arguments.join(" ")),
+                    Err(error) => eprintln!("--- kubectl {}: {error:#}", arguments.join(" ")),
+                }
+            }
+        }
+        if let Err(error) = self.down() {
+            eprintln!("site {} is not down: {error:#}", self.name);
+        }
+    }
+}
+
+/// kubectl on one cluster.
+pub struct Kubectl {
+    kube: PathBuf,
+    kubeconfig: PathBuf,
+    _file: Option<tempfile::NamedTempFile>,
+}
+
+impl Kubectl {
+    /// Runs kubectl; gives what it printed.
+    ///
+    /// # Errors
+    /// When it fails; what it said is in the error.
+    pub fn run(&self, arguments: &[&str]) -> Result<String> {
+        let mut command = Command::new(&self.kube);
+        command.arg("kubectl").args(arguments).env("KUBECONFIG", &self.kubeconfig);
+        text(command.output().context("running kubectl")?)
+            .with_context(|| format!("kubectl {}", arguments.join(" ")))
+    }
+
+    /// One object, or a list, as JSON.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let text = self.run(&[&["get", "-o", "json"], arguments].concat())?;
+        serde_json::from_str(&text).context("kubectl printed no JSON")
+    }
+
+    /// Waits, by watching, until `condition` (as `kubectl wait --for` has it) is met.
+    ///
+    /// # Errors
+    /// When it is not met in time.
+    pub fn wait(&self, object: &str, condition: &str, patience: Duration) -> Result<()> {
+        let (for_, timeout) = (format!("--for={condition}"), format!("--timeout={}s", patience.as_secs()));
+        self.run(&["wait", object, &for_, &timeout]).map(|_| ())
+    }
+
+    /// Waits until `kubectl get` of these arguments lists nothing.
+    ///
+    /// # Errors
+    /// When something is still there after `patience`; says what.
+    pub fn wait_for_none(&self, arguments: &[&str], patience: Duration) -> Result<()> {
+        let get = [&["get", "-o", "name"], arguments].concat();
+        let names = self.run(&get)?;
+        if !names.trim().is_empty() {
+            let timeout = format!("--timeout={}s", patience.as_secs());
+            // Fails as well when the last one goes before it looks.
+            let _ = self.run(&[&["wait", "--for=delete", &timeout], arguments].concat());
+        }
+        let left = self.run(&get)?;
+        ensure!(left.trim().is_empty(), "still there:\n{left}");
+        Ok(())
+    }
+}
+
+fn text(output: Output) -> Result<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    if !output.status.success() {
+        bail!("{}: {}{}", output.status, text(&output.stdout), text(&output.stderr));
+    }
+    Ok(text(&output.stdout))
+}

@@ -1,0 +1,120 @@
+//! What a site could leave on a machine.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use anyhow::{Result, ensure};
+
+/// What is on the machine at one moment.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Traces {
+    /// Names of network interfaces.
+    interfaces: BTreeSet<String>,
+    /// Named network namespaces.
+    namespaces: BTreeSet<String>,
+    /// Mount points.
+    mounts: BTreeSet<String>,
+    /// IPv4 routes.
+    routes: BTreeSet<String>,
+    /// Processes that name Scute or run Kubernetes.
+    processes: BTreeSet<String>,
+    /// Control groups that name Scute.
+    cgroups: BTreeSet<String>,
+    /// Entries of the folders that a site may write to.
+    files: BTreeSet<String>,
+}
+
+impl Traces {
+    /// Looks at the machine.
+    #[must_use]
+    pub fn look() -> Self {
+        let lines = |path: &str| fs::read_to_string(path).unwrap_or_default();
+        Self {
+            interfaces: names("/sys/class/net"),
+            namespaces: names("/run/netns"),
+            mounts: lines("/proc/self/mounts")
+                .lines()
+                .filter_map(|line| line.split(' ').nth(1))
+                .map(Into::into)
+                .collect(),
+            // Interface, destination, gateway, mask: the counters between them change by themselves.
+            routes: lines("/proc/net/route")
+                .lines()
+                .map(|line| line.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
+                .collect(),
+            processes: processes(),
+            cgroups: cgroups(),
+            files: [
+                "/var/lib/scute",
+                "/run/scute",
+                "/var/lib/cni",
+                "/etc/cni",
+                "/var/lib/kubelet",
+                "/run/containerd",
+            ]
+            .into_iter()
+            .flat_map(|dir| names(dir).into_iter().map(move |name| format!("{dir}/{name}")))
+            .collect(),
+        }
+    }
+
+    /// Whether nothing has come since.
+    ///
+    /// # Errors
+    /// When something has; names it.
+    pub fn nothing_new(&self, now: &Self) -> Result<()> {
+        let Self { interfaces, namespaces, mounts, routes, processes, cgroups, files } = now;
+        let new = |kind: &str, now: &BTreeSet<String>, before: &BTreeSet<String>| {
+            now.difference(before).map(|name| format!("{kind} {name}")).collect::<Vec<_>>()
+        };
+        let left = [
+            new("interface", interfaces, &self.interfaces),
+            new("network namespace", namespaces, &self.namespaces),
+            new("mount", mounts, &self.mounts),
+            new("route", routes, &self.routes),
+            new("process", processes, &self.processes),
+            new("cgroup", cgroups, &self.cgroups),
+            new("file", files, &self.files),
+        ]
+        .concat();
+        ensure!(left.is_empty(), "left on the machine:\n{}", left.join("\n"));
+        Ok(())
+    }
+}
+
+fn names(dir: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn processes() -> BTreeSet<String> {
+    let own = std::process::id().to_string();
+    names("/proc")
+        .into_iter()
+        .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()) && *pid != own)
+        .filter_map(|pid| {
+            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            let program = command.split(' ').next()?.rsplit('/').next()?.to_owned();
+            let ours = [
+                "scute",
+                "kube",
+                "kubelet",
+                "containerd",
+                "etcd",
+                "qemu-system-x86_64",
+                "containerd-shim-runc-v2",
+            ];
+            ours.contains(&program.as_str()).then(|| format!("{pid} {command}"))
+        })
+        .collect()
+}
+
+fn cgroups() -> BTreeSet<String> {
+    let roots = names("/sys/fs/cgroup").into_iter().map(|name| format!("/sys/fs/cgroup/{name}"));
+    roots
+        .chain(["/sys/fs/cgroup".to_owned()])
+        .flat_map(|root| names(&root).into_iter().map(move |name| format!("{root}/{name}")))
+        .filter(|path| path.contains("scute") || path.contains("kubepods"))
+        .collect()
+}
