@@ -1,0 +1,57 @@
+//! From files to a fleet and a demand. In: texts with their names. Out: data, or every complaint with file, line and field.
+
+mod demand;
+mod fleet;
+mod reader;
+pub mod tree;
+
+use std::fmt;
+
+use serde::Serialize;
+
+pub use demand::{
+    ControlPlane, Demand, HugePages, Isolation, NodeKind, NodeWish, Objective, Policy, Survive, Tenant, parse_demand,
+};
+pub use fleet::{Fleet, Host, Role, parse_fleet};
+
+/// What is wrong in a file, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+pub struct InputError {
+    /// File name as given.
+    pub file: String,
+    /// Line, counted from 1; 0 when unknown.
+    pub line: u64,
+    /// Path of the field; empty for the document.
+    pub field: String,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl fmt::Display for InputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: ", self.file, self.line)?;
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+/// The one document of a file, by the ending of its name: CSV rows stand for a list under `rows`.
+fn document(file: &str, text: &str, rows: &str) -> Result<tree::Node, InputError> {
+    if file.to_lowercase().ends_with(".csv") {
+        let list = tree::csv(file, text)?;
+        let value = tree::Value::Map(vec![(rows.to_owned(), 1, list)]);
+        return Ok(tree::Node { line: 1, value });
+    }
+    let mut docs = tree::yaml(file, text)?;
+    match docs.len() {
+        1 => Ok(docs.remove(0)),
+        n => Err(InputError {
+            file: file.to_owned(),
+            line: docs.get(1).map_or(1, |d| d.line),
+            field: String::new(),
+            message: format!("has {n} documents where one is expected"),
+        }),
+    }
+}

@@ -1,0 +1,241 @@
+//! Placement of named items on named hosts under rules: together, apart, apart by rack, domains in distinct racks.
+//!
+//! Packing decides how many of which shape go where; items of one shape are interchangeable, so rules decide who takes
+//! which slot. Groups that must lie together are placed first, each on the host where it costs least at the prices of
+//! the relaxation.
+
+mod assign;
+mod together;
+
+use std::collections::BTreeMap;
+
+use super::{Bound, HostType, Problem, Shape};
+
+/// A host: its type in the problem, and its rack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Host type index.
+    pub kind: usize,
+    /// Rack.
+    pub rack: u32,
+}
+
+/// How the members of a group lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    /// All on one host; a group that no host can take lies on as few as possible.
+    Together,
+    /// No two on one host.
+    Apart,
+    /// No two on one host, and in distinct racks while racks last.
+    ApartRacks,
+    /// Members of different domains in different racks.
+    Domains,
+}
+
+/// Items under a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The rule.
+    pub rule: Rule,
+    /// Item index and domain (which only [`Rule::Domains`] reads).
+    pub members: Vec<(usize, u32)>,
+}
+
+/// Where an item lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At {
+    /// Instance index.
+    pub host: usize,
+    /// NUMA nodes.
+    pub nodes: [u8; 2],
+}
+
+/// Items placed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    /// By item; `None` where none was found.
+    pub at: Vec<Option<At>>,
+    /// Proven for the same items without rules, so for these all the more.
+    pub bound: Bound,
+    /// Prices of shapes, in hosts.
+    pub prices: Vec<f64>,
+    /// Groups that no host can take together: index and the number of hosts used instead.
+    pub split: Vec<(usize, usize)>,
+}
+
+impl Placed {
+    /// How many hosts hold anything.
+    pub fn hosts(&self) -> usize {
+        let mut hosts: Vec<usize> = self.at.iter().flatten().map(|a| a.host).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        hosts.len()
+    }
+}
+
+/// Places items (given by shape) on instances. `problem.demands` is not read: the items are the demand.
+pub fn place(problem: &Problem, instances: &[Instance], items: &[usize], groups: &[Group]) -> Placed {
+    let whole = demand(problem, items.iter().copied());
+    let mut state = State::new(&whole, instances, items, groups);
+    let (bound, prices, first) = if groups.iter().any(|g| g.rule == Rule::Together) {
+        let packing = super::pack(&whole);
+        let split = together::place(&mut state, &packing.prices);
+        state.split = split;
+        (packing.bound, packing.prices, None)
+    } else {
+        let packing = super::pack(&whole);
+        (packing.bound, packing.prices.clone(), Some(packing))
+    };
+    let (rest, origin) = state.remaining();
+    let packing = first.unwrap_or_else(|| super::pack(&rest));
+    let slots = state.slots(&packing, &origin);
+    assign::assign(&mut state, slots);
+    Placed { at: state.at, bound, prices, split: state.split }
+}
+
+fn demand(problem: &Problem, items: impl Iterator<Item = usize>) -> Problem {
+    let mut counts = vec![0; problem.shapes.len()];
+    items.for_each(|s| counts[s] += 1);
+    let demands = counts.into_iter().enumerate().filter(|(_, n)| *n > 0);
+    Problem { demands: demands.map(|(s, n)| super::Demand { options: vec![(s, n)] }).collect(), ..problem.clone() }
+}
+
+/// A free slot: a shape at a place of a host.
+type Slots = Vec<BTreeMap<usize, Vec<[u8; 2]>>>;
+
+/// Hosts as they fill.
+struct State<'a> {
+    problem: &'a Problem,
+    instances: &'a [Instance],
+    items: &'a [usize],
+    groups: &'a [Group],
+    /// What is left of each host.
+    left: Vec<HostType>,
+    at: Vec<Option<At>>,
+    open: Vec<bool>,
+    split: Vec<(usize, usize)>,
+}
+
+impl<'a> State<'a> {
+    fn new(problem: &'a Problem, instances: &'a [Instance], items: &'a [usize], groups: &'a [Group]) -> State<'a> {
+        State {
+            problem,
+            instances,
+            items,
+            groups,
+            left: instances.iter().map(|i| problem.hosts[i.kind].0.clone()).collect(),
+            at: vec![None; items.len()],
+            open: vec![false; instances.len()],
+            split: Vec::new(),
+        }
+    }
+
+    fn shape(&self, item: usize) -> &'a Shape {
+        &self.problem.shapes[self.items[item]]
+    }
+
+    /// Puts an item down, when it fits.
+    fn put(&mut self, item: usize, at: At) -> bool {
+        let shape = self.shape(item);
+        let host = &mut self.left[at.host];
+        if shape.takes(host) && !self.open[at.host] {
+            for node in &mut host.nodes {
+                *node = [0; super::DIMS];
+            }
+            host.side = [0; super::SIDES];
+        } else if host.pool.is_some_and(|p| p != shape.pool) || host.take(shape, at.nodes, 1).is_none() {
+            return false;
+        }
+        host.pool = Some(shape.pool);
+        self.open[at.host] = true;
+        self.at[item] = Some(at);
+        true
+    }
+
+    /// What is left to pack: untouched hosts by type, and each touched one as a type that costs nothing.
+    fn remaining(&self) -> (Problem, Vec<Option<usize>>) {
+        let mut hosts = self.problem.hosts.clone();
+        let mut origin = vec![None; hosts.len()];
+        for (h, instance) in self.instances.iter().enumerate().filter(|(h, _)| self.open[*h]) {
+            hosts[instance.kind].1 -= 1;
+            hosts.push((HostType { cost: 0, ..self.left[h].clone() }, 1));
+            origin.push(Some(h));
+        }
+        let waiting = (0..self.items.len()).filter(|i| self.at[*i].is_none()).map(|i| self.items[i]);
+        let problem = Problem { hosts, ..self.problem.clone() };
+        (demand(&problem, waiting), origin)
+    }
+
+    /// Slots of a packing on named hosts, racks in turn.
+    fn slots(&self, packing: &super::Packing, origin: &[Option<usize>]) -> Slots {
+        let mut free: Vec<Vec<usize>> = vec![Vec::new(); self.problem.hosts.len()];
+        let mut seen: BTreeMap<(usize, u32), usize> = BTreeMap::new();
+        let mut order: Vec<(usize, usize)> = Vec::new();
+        for (h, instance) in self.instances.iter().enumerate().filter(|(h, _)| !self.open[*h]) {
+            let turn = seen.entry((instance.kind, instance.rack)).or_default();
+            order.push((*turn, h));
+            *turn += 1;
+        }
+        order.sort_unstable();
+        order.iter().rev().for_each(|(_, h)| free[self.instances[*h].kind].push(*h));
+        let mut slots: Slots = vec![BTreeMap::new(); self.problem.shapes.len()];
+        for (pattern, count) in &packing.opened {
+            for _ in 0..*count {
+                let Some(host) = origin[pattern.host].or_else(|| free[pattern.host].pop()) else { continue };
+                for slot in &pattern.slots {
+                    let places = slots[slot.shape].entry(host).or_default();
+                    places.extend(std::iter::repeat_n(slot.nodes, slot.count as usize));
+                }
+            }
+        }
+        slots
+    }
+}
+
+/// Rules broken by a placement, one line each; groups listed in `placed.split` are held to their own number of hosts.
+pub fn violations(problem: &Problem, instances: &[Instance], items: &[usize], groups: &[Group], placed: &Placed) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut left: Vec<HostType> = instances.iter().map(|i| problem.hosts[i.kind].0.clone()).collect();
+    for (item, at) in placed.at.iter().enumerate() {
+        let Some(at) = at else { continue };
+        let (shape, host) = (&problem.shapes[items[item]], &mut left[at.host]);
+        let fits = if shape.takes(host) {
+            host.nodes.iter_mut().for_each(|n| *n = [0; super::DIMS]);
+            host.side = [0; super::SIDES];
+            host.pool = Some(u32::MAX);
+            true
+        } else {
+            let same = *host.pool.get_or_insert(shape.pool) == shape.pool;
+            same && host.take(shape, at.nodes, 1).is_some()
+        };
+        if !fits {
+            found.push(format!("item {item} does not fit on host {}", at.host));
+        }
+    }
+    for (g, group) in groups.iter().enumerate() {
+        let places: Vec<(usize, u32, u32)> = group
+            .members
+            .iter()
+            .filter_map(|(i, domain)| placed.at[*i].map(|a| (a.host, instances[a.host].rack, *domain)))
+            .collect();
+        let mut hosts: Vec<usize> = places.iter().map(|p| p.0).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        let broken = match group.rule {
+            Rule::Together => {
+                let most = placed.split.iter().find(|(s, _)| *s == g).map_or(1, |(_, n)| *n);
+                hosts.len() > most
+            }
+            Rule::Apart | Rule::ApartRacks => hosts.len() < places.len(),
+            Rule::Domains => {
+                let mut owner: BTreeMap<u32, u32> = BTreeMap::new();
+                places.iter().any(|(_, rack, domain)| owner.entry(*rack).or_insert(*domain) != domain)
+            }
+        };
+        if broken {
+            found.push(format!("group {g} breaks {:?}", group.rule));
+        }
+    }
+    found
+}

@@ -1,0 +1,217 @@
+//! The best content of one host when no grid applies: branch and bound with bounds that are proved in integers.
+
+use super::{DIMS, HostType, Pattern, SIDES, Shape, Slot};
+
+/// Branches after which the search stops and reports what it could not exclude.
+const MOST_BRANCHES: usize = 400;
+/// Duals of the small linear programs are counted in this fraction.
+const DUAL_SCALE: f64 = (1_u64 << 20) as f64;
+
+/// A variable: a shape at a place of the host.
+struct Choice {
+    shape: usize,
+    at: [u8; 2],
+    price: i64,
+    /// What it takes of each row (NUMA nodes' resources, then the host's).
+    takes: Vec<(usize, i64)>,
+}
+
+struct Search<'a> {
+    choices: &'a [Choice],
+    best: i64,
+    best_counts: Vec<i64>,
+    upper: i64,
+    branches: usize,
+    slack: i64,
+}
+
+/// The best pattern of shapes (by index) for a host, and a value that no pattern exceeds.
+pub fn best(
+    index: usize,
+    host: &HostType,
+    shapes: &[Shape],
+    among: &[usize],
+    prices: &[i64],
+    limits: &[u32],
+    slack: i64,
+) -> (Pattern, i64, i64) {
+    let capacity: Vec<i64> = host.nodes.iter().flatten().chain(&host.side).map(|v| (*v).max(0)).collect();
+    let mut choices: Vec<Choice> = among
+        .iter()
+        .filter(|s| prices[**s] > 0 && limits[**s] > 0)
+        .flat_map(|s| shapes[*s].places(host).into_iter().map(|at| choice(*s, at, host, shapes, prices)))
+        .filter(|c| most(c, &capacity) > 0)
+        .collect();
+    choices.sort_by(|a, b| density(b, &capacity).total_cmp(&density(a, &capacity)));
+    let mut search = Search {
+        choices: &choices,
+        best: 0,
+        best_counts: vec![0; choices.len()],
+        upper: 0,
+        branches: 0,
+        slack,
+    };
+    let mut counts = vec![0; choices.len()];
+    let mut limits: Vec<i64> = limits.iter().map(|l| i64::from(*l)).collect();
+    search.explore(0, &mut capacity.clone(), &mut counts, &mut limits, 0);
+    let slots = choices
+        .iter()
+        .zip(&search.best_counts)
+        .filter(|(_, n)| **n > 0)
+        .map(|(c, n)| Slot { shape: c.shape, nodes: c.at, count: *n as u32 })
+        .collect();
+    (Pattern { host: index, slots }, search.best, search.upper.max(search.best))
+}
+
+fn choice(shape: usize, at: [u8; 2], host: &HostType, shapes: &[Shape], prices: &[i64]) -> Choice {
+    let part = shapes[shape].per_node(host);
+    let both = if at[0] == at[1] { &at[..1] } else { &at[..] };
+    let mut takes: Vec<(usize, i64)> =
+        both.iter().flat_map(|n| (0..DIMS).map(move |d| (usize::from(*n) * DIMS + d, part[d]))).collect();
+    takes.extend((0..SIDES).map(|d| (host.nodes.len() * DIMS + d, shapes[shape].side[d])));
+    takes.retain(|(_, v)| *v > 0);
+    Choice { shape, at, price: prices[shape], takes }
+}
+
+fn most(choice: &Choice, capacity: &[i64]) -> i64 {
+    choice.takes.iter().map(|(r, v)| capacity[*r] / v).min().unwrap_or(0)
+}
+
+fn density(choice: &Choice, capacity: &[i64]) -> f64 {
+    let share: f64 = choice.takes.iter().map(|(r, v)| *v as f64 / capacity[*r].max(1) as f64).sum();
+    choice.price as f64 / share.max(1e-12)
+}
+
+impl Search<'_> {
+    /// Decides choice `at` and all after it.
+    fn explore(&mut self, at: usize, left: &mut [i64], counts: &mut [i64], limits: &mut [i64], value: i64) {
+        if value > self.best {
+            self.best = value;
+            self.best_counts.copy_from_slice(counts);
+        }
+        if at == self.choices.len() {
+            return;
+        }
+        let upper = value + relaxed(&self.choices[at..], left, limits);
+        if upper <= self.best + self.slack {
+            self.upper = self.upper.max(upper.max(self.best));
+            return;
+        }
+        self.branches += 1;
+        if self.branches > MOST_BRANCHES {
+            self.upper = self.upper.max(upper);
+            return;
+        }
+        let choice = &self.choices[at];
+        let room = most(choice, left).min(limits[choice.shape]);
+        for n in (0..=room).rev() {
+            choice.takes.iter().for_each(|(r, v)| left[*r] -= v * n);
+            counts[at] = n;
+            limits[choice.shape] -= n;
+            self.explore(at + 1, left, counts, limits, value + choice.price * n);
+            limits[choice.shape] += n;
+            counts[at] = 0;
+            choice.takes.iter().for_each(|(r, v)| left[*r] += v * n);
+        }
+    }
+}
+
+/// A value that no integer content exceeds: duals of the linear relaxation, made feasible in integers.
+fn relaxed(choices: &[Choice], left: &[i64], limits: &[i64]) -> i64 {
+    let duals = duals(choices, left);
+    let scaled: Vec<i128> = duals.iter().map(|y| (y.max(0.0) * DUAL_SCALE).ceil() as i128).collect();
+    let base: i128 = scaled.iter().zip(left).map(|(y, b)| y * i128::from(*b)).sum();
+    let scale = DUAL_SCALE as i128;
+    let missing: i128 = choices
+        .iter()
+        .map(|c| {
+            let paid: i128 = c.takes.iter().map(|(r, v)| scaled[*r] * i128::from(*v)).sum();
+            (i128::from(c.price) * scale - paid).max(0) * i128::from(most(c, left).min(limits[c.shape]))
+        })
+        .sum();
+    i64::try_from((base + missing) / scale).unwrap_or(i64::MAX / 4)
+}
+
+/// Duals of `maximise price·x, takes·x <= left` by a dense tableau.
+fn duals(choices: &[Choice], left: &[i64]) -> Vec<f64> {
+    let rows: Vec<usize> = (0..left.len()).collect();
+    let (m, n) = (rows.len(), choices.len());
+    let scale: Vec<f64> = left.iter().map(|b| (*b as f64).max(1.0)).collect();
+    let worth = choices.iter().map(|c| c.price).max().unwrap_or(1).max(1) as f64;
+    let width = n + m + 1;
+    let mut t = vec![0.0; (m + 1) * width];
+    for (j, c) in choices.iter().enumerate() {
+        c.takes.iter().for_each(|(r, v)| t[r * width + j] = *v as f64 / scale[*r]);
+        t[m * width + j] = -(c.price as f64) / worth;
+    }
+    for r in 0..m {
+        t[r * width + n + r] = 1.0;
+        t[r * width + width - 1] = left[r] as f64 / scale[r];
+    }
+    for _ in 0..20 * (m + 2) {
+        let Some(enter) = (0..n + m)
+            .filter(|j| t[m * width + j] < -1e-9)
+            .min_by(|a, b| t[m * width + a].total_cmp(&t[m * width + b]))
+        else {
+            break;
+        };
+        let Some(leave) = (0..m).filter(|r| t[r * width + enter] > 1e-9).min_by(|a, b| {
+            let ratio = |r: &usize| t[r * width + width - 1] / t[r * width + enter];
+            ratio(a).total_cmp(&ratio(b))
+        }) else {
+            break;
+        };
+        let pivot = t[leave * width + enter];
+        t[leave * width..(leave + 1) * width].iter_mut().for_each(|v| *v /= pivot);
+        let row = t[leave * width..(leave + 1) * width].to_vec();
+        for r in (0..=m).filter(|r| *r != leave) {
+            let f = t[r * width + enter];
+            if f != 0.0 {
+                t[r * width..(r + 1) * width].iter_mut().zip(&row).for_each(|(x, y)| *x -= f * y);
+            }
+        }
+    }
+    (0..m).map(|r| t[m * width + n + r] * worth / scale[r]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::{Fit, Res};
+
+    fn brute(left: Res, shapes: &[Shape], prices: &[i64]) -> i64 {
+        fn go(at: usize, left: Res, shapes: &[Shape], prices: &[i64]) -> i64 {
+            if at == shapes.len() {
+                return 0;
+            }
+            let mut best = 0;
+            let mut rest = left;
+            let mut n = 0;
+            loop {
+                best = best.max(n * prices[at] + go(at + 1, rest, shapes, prices));
+                (0..DIMS).for_each(|d| rest[d] -= shapes[at].res[d]);
+                n += 1;
+                if rest.iter().any(|v| *v < 0) {
+                    return best;
+                }
+            }
+        }
+        go(0, left, shapes, prices)
+    }
+
+    #[test]
+    fn agrees_with_enumeration() {
+        let shape = |c, m| Shape { res: [c, m, 0], side: [1, 0], fit: Fit::Node, pool: 0 };
+        let shapes = vec![shape(7, 11), shape(5, 3), shape(13, 8)];
+        for seed in 1..60_i64 {
+            let prices = vec![30 + seed * 7 % 41, 17 + seed * 13 % 29, 44 + seed * 5 % 37];
+            let node = [20 + seed % 31, 25 + seed * 3 % 23, 0];
+            let host = HostType { nodes: vec![node], side: [100, 0], cost: 1, class: 0, pool: None };
+            let (pattern, value, upper) = best(0, &host, &shapes, &[0, 1, 2], &prices, &[99; 3], 0);
+            let want = brute(node, &shapes, &prices);
+            assert!(value <= want && want <= upper, "{value} <= {want} <= {upper}");
+            assert_eq!(value, want);
+            assert!(pattern.rest(&host, &shapes).is_some());
+        }
+    }
+}
