@@ -1,0 +1,371 @@
+//! The address plan of a site. In: an index, wishes, and what is taken. Out: ranges that do not overlap, or which
+//! two do. Pure. IPv4 only.
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+use std::{fmt, net::Ipv4Addr};
+
+/// An inclusive range of addresses, written `first-last`; a network or a single address can be read too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct AddressRange {
+    /// First address.
+    pub first: Ipv4Addr,
+    /// Last address.
+    pub last: Ipv4Addr,
+}
+
+impl AddressRange {
+    /// Whether the address lies in the range.
+    pub fn contains(&self, ip: Ipv4Addr) -> bool {
+        (self.first..=self.last).contains(&ip)
+    }
+
+    /// Number of addresses.
+    pub fn size(&self) -> u64 {
+        u64::from(u32::from(self.last)) - u64::from(u32::from(self.first)) + 1
+    }
+
+    /// Every address, lowest first.
+    pub fn iter(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
+        (u32::from(self.first)..=u32::from(self.last)).map(Ipv4Addr::from)
+    }
+
+    /// The networks that make up the range, for routes.
+    pub fn networks(&self) -> Vec<Ipv4Net> {
+        ipnet::Ipv4Subnets::new(self.first, self.last, 0).collect()
+    }
+
+    fn overlaps(&self, other: &AddressRange) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+}
+
+impl From<Ipv4Addr> for AddressRange {
+    fn from(ip: Ipv4Addr) -> Self {
+        Self { first: ip, last: ip }
+    }
+}
+
+impl From<Ipv4Net> for AddressRange {
+    fn from(net: Ipv4Net) -> Self {
+        Self { first: net.network(), last: net.broadcast() }
+    }
+}
+
+impl fmt::Display for AddressRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+impl From<AddressRange> for String {
+    fn from(range: AddressRange) -> Self {
+        range.to_string()
+    }
+}
+
+impl TryFrom<String> for AddressRange {
+    type Error = AddressError;
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
+    }
+}
+
+impl std::str::FromStr for AddressRange {
+    type Err = AddressError;
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let bad = || AddressError::Unreadable(text.to_owned());
+        if let Some((first, last)) = text.split_once('-') {
+            let first = first.trim().parse().map_err(|_| bad())?;
+            let last = last.trim().parse().map_err(|_| bad())?;
+            return if first <= last { Ok(Self { first, last }) } else { Err(bad()) };
+        }
+        if let Ok(net) = text.parse::<Ipv4Net>() {
+            return Ok(net.into());
+        }
+        let ip = text.trim().parse().map_err(|_| bad())?;
+        Ok(Self { first: ip, last: ip })
+    }
+}
+
+/// Why an address plan is not usable.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum AddressError {
+    /// Not a range, a network or an address.
+    #[error("{0:?} is neither an address, a network such as 10.0.0.0/24 nor a range such as 10.0.0.5-10.0.0.9")]
+    Unreadable(String),
+    /// Two ranges share addresses.
+    #[error("{what} {range} overlaps {other} {taken}")]
+    Overlap {
+        /// Our range's role.
+        what: &'static str,
+        /// Our range.
+        range: AddressRange,
+        /// Whose range it runs into.
+        other: String,
+        /// That range.
+        taken: AddressRange,
+    },
+    /// Too small for its purpose.
+    #[error("{what} {range} is too small: at least /{need} is needed")]
+    TooSmall {
+        /// The range's role.
+        what: &'static str,
+        /// The range.
+        range: Ipv4Net,
+        /// Longest prefix that works.
+        need: u8,
+    },
+    /// Every default plan runs into something.
+    #[error("no default address plan is free on this machine; choose ranges with --link, --pods and --services ({0})")]
+    NoneFree(Box<AddressError>),
+}
+
+/// Ranges that the user fixed.
+#[derive(Clone, Debug, Default)]
+pub struct AddressWishes {
+    /// Network between host and Node.
+    pub link: Option<Ipv4Net>,
+    /// Pod addresses.
+    pub pods: Option<Ipv4Net>,
+    /// Service addresses.
+    pub services: Option<Ipv4Net>,
+    /// Addresses for Services of type LoadBalancer.
+    pub pools: Vec<AddressRange>,
+}
+
+/// The address plan of one site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Addresses {
+    /// Number of the site on this machine; names its interface.
+    pub index: u8,
+    /// Network between host and Node; the host has the first address, the Node the second.
+    pub link: Ipv4Net,
+    /// The Node's address, which the API server is reached by.
+    pub node: Ipv4Addr,
+    /// Pod addresses.
+    pub pods: Ipv4Net,
+    /// Service addresses.
+    pub services: Ipv4Net,
+    /// Addresses for Services of type LoadBalancer.
+    pub pools: Vec<AddressRange>,
+}
+
+/// An address range that something else on the machine uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Who: `site "lab"`, `the route of eth0`.
+    pub by: String,
+    /// What.
+    pub range: AddressRange,
+}
+
+const fn net(a: u8, b: u8, c: u8, prefix: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, 0), prefix)
+}
+
+fn nth(net: Ipv4Net, n: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(net.network()).wrapping_add(n))
+}
+
+impl Addresses {
+    /// The plan of site number `index`, with the user's wishes put in.
+    pub fn of(index: u8, wishes: &AddressWishes) -> Self {
+        let link = wishes.link.unwrap_or(net(172, 30, index, 24)).trunc();
+        let pods = wishes.pods.unwrap_or(net(10, 85 + 2 * index, 0, 16)).trunc();
+        let services = wishes.services.unwrap_or(net(10, 86 + 2 * index, 0, 16)).trunc();
+        let mut pools = wishes.pools.clone();
+        if pools.is_empty() {
+            // The upper half of the link network; the broadcast address is nobody's.
+            let half = 1u32 << (32 - u32::from(link.prefix_len().clamp(8, 30)) - 1);
+            pools.push(AddressRange { first: nth(link, half), last: nth(link, 2 * half - 2) });
+        }
+        Self { index, link, node: nth(link, 2), pods, services, pools }
+    }
+
+    /// The lowest-numbered plan that no one else on the machine is in the way of.
+    ///
+    /// With all three networks wished for, only the index is searched, and a clash names the first wish in the way.
+    pub fn choose(
+        wishes: &AddressWishes,
+        taken: &[Taken],
+        used_indexes: &[u8],
+    ) -> Result<Self, AddressError> {
+        Self::choose_with(wishes, taken, used_indexes, |plan| plan)
+    }
+
+    fn choose_with(
+        wishes: &AddressWishes,
+        taken: &[Taken],
+        used_indexes: &[u8],
+        finish: impl Fn(Self) -> Self,
+    ) -> Result<Self, AddressError> {
+        let mut first_clash = None;
+        for index in (0..64).filter(|i| !used_indexes.contains(i)) {
+            let plan = finish(Self::of(index, wishes));
+            plan.check_itself()?;
+            match plan.check_against(taken) {
+                Ok(()) => return Ok(plan),
+                Err(clash) => _ = first_clash.get_or_insert(clash),
+            }
+        }
+        let clash = first_clash.unwrap_or(AddressError::Unreadable("64 sites".to_owned()));
+        let all_wished = wishes.link.is_some() && wishes.pods.is_some() && wishes.services.is_some();
+        Err(if all_wished { clash } else { AddressError::NoneFree(Box::new(clash)) })
+    }
+
+    /// A plan whose Node is the machine itself, at `node`; the wish for the link is the machine's network.
+    pub fn choose_on_host(
+        node: Ipv4Addr,
+        wishes: &AddressWishes,
+        taken: &[Taken],
+        used_indexes: &[u8],
+    ) -> Result<Self, AddressError> {
+        // Pools of a host's network may lie anywhere in it, so they are not part of the search.
+        let wishes = AddressWishes { pools: vec![node.into()], ..wishes.clone() };
+        let plan = Self::choose_with(&wishes, taken, used_indexes, |plan| Self { node, pools: Vec::new(), ..plan })?;
+        Ok(plan)
+    }
+
+    /// The host's address on the link.
+    pub fn host(&self) -> Ipv4Addr {
+        nth(self.link, 1)
+    }
+
+    /// The API server's Service address.
+    pub fn api_service(&self) -> Ipv4Addr {
+        nth(self.services, 1)
+    }
+
+    /// The cluster DNS Service address.
+    pub fn dns(&self) -> Ipv4Addr {
+        nth(self.services, 10)
+    }
+
+    /// The interface of the link on the host's side.
+    pub fn host_interface(&self) -> String {
+        format!("scute{}", self.index)
+    }
+
+    /// Networks that the host routes to the Node.
+    pub fn routed(&self) -> Vec<Ipv4Net> {
+        let mut nets = vec![self.pods, self.services];
+        nets.extend(self.pools.iter().flat_map(AddressRange::networks));
+        nets
+    }
+
+    fn roles(&self) -> Vec<(&'static str, AddressRange)> {
+        let mut roles = vec![
+            ("the link network", self.link.into()),
+            ("the Pod network", self.pods.into()),
+            ("the Service network", self.services.into()),
+        ];
+        roles.extend(self.pools.iter().map(|pool| ("the LoadBalancer pool", *pool)));
+        roles
+    }
+
+    /// Sizes, and that no range runs into another of the same plan (a pool may lie in the link network).
+    pub fn check_itself(&self) -> Result<(), AddressError> {
+        for (what, range, need) in [
+            ("the link network", self.link, 28),
+            ("the Pod network", self.pods, 24),
+            ("the Service network", self.services, 24),
+        ] {
+            if range.prefix_len() > need {
+                return Err(AddressError::TooSmall { what, range, need });
+            }
+        }
+        let roles = self.roles();
+        for (i, (what, range)) in roles.iter().enumerate() {
+            for (other, taken) in &roles[..i] {
+                let pool_in_link = i >= 3
+                    && *other == "the link network"
+                    && range.first > self.node
+                    && self.link.contains(&range.last);
+                if range.overlaps(taken) && !pool_in_link {
+                    let other = (*other).to_owned();
+                    return Err(AddressError::Overlap { what, range: *range, other, taken: *taken });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_against(&self, taken: &[Taken]) -> Result<(), AddressError> {
+        for (what, range) in self.roles() {
+            if let Some(hit) = taken.iter().find(|t| t.range.overlaps(&range)) {
+                return Err(AddressError::Overlap { what, range, other: hit.by.clone(), taken: hit.range });
+            }
+        }
+        Ok(())
+    }
+
+    /// Every range with its owner's name, for the plans of other sites.
+    pub fn taken_by(&self, owner: &str) -> Vec<Taken> {
+        self.roles().into_iter().map(|(_, range)| Taken { by: owner.to_owned(), range }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(by: &str, range: &str) -> Taken {
+        Taken { by: by.to_owned(), range: range.parse().unwrap() }
+    }
+
+    #[test]
+    fn the_first_site_has_the_documented_ranges() {
+        let plan = Addresses::choose(&AddressWishes::default(), &[], &[]).unwrap();
+        assert_eq!(plan.host().to_string(), "172.30.0.1");
+        assert_eq!(plan.node.to_string(), "172.30.0.2");
+        assert_eq!(plan.dns().to_string(), "10.86.0.10");
+        assert_eq!(plan.pools[0].to_string(), "172.30.0.128-172.30.0.254");
+        let routed: Vec<_> = plan.routed().iter().map(ToString::to_string).collect();
+        assert_eq!(routed[..3], ["10.85.0.0/16", "10.86.0.0/16", "172.30.0.128/26"]);
+        assert!(!routed.contains(&"172.30.0.255/32".to_owned()));
+    }
+
+    #[test]
+    fn a_second_site_and_a_foreign_route_are_stepped_over() {
+        let first = Addresses::of(0, &AddressWishes::default());
+        let mut busy = first.taken_by("site \"scute\"");
+        busy.push(taken("the route of eth0", "10.87.5.0/24"));
+        let plan = Addresses::choose(&AddressWishes::default(), &busy, &[0]).unwrap();
+        assert_eq!((plan.index, plan.pods.to_string()), (2, "10.89.0.0/16".to_owned()));
+    }
+
+    #[test]
+    fn a_wish_in_the_way_is_named_with_both_ranges() {
+        let wishes = AddressWishes {
+            link: Some("172.31.0.0/24".parse().unwrap()),
+            pods: Some("10.0.0.0/16".parse().unwrap()),
+            services: Some("10.1.0.0/16".parse().unwrap()),
+            pools: vec![],
+        };
+        let err = Addresses::choose(&wishes, &[taken("the route of eth0", "10.0.0.0/8")], &[]).unwrap_err();
+        let text = "the Pod network 10.0.0.0-10.0.255.255 overlaps the route of eth0 10.0.0.0-10.255.255.255";
+        assert_eq!(err.to_string(), text);
+    }
+
+    #[test]
+    fn ranges_of_one_plan_may_not_meet() {
+        let wishes = AddressWishes { services: Some("10.85.128.0/20".parse().unwrap()), ..Default::default() };
+        assert!(matches!(Addresses::of(0, &wishes).check_itself(), Err(AddressError::Overlap { .. })));
+        let wishes = AddressWishes { pools: vec!["172.30.0.1-172.30.0.9".parse().unwrap()], ..Default::default() };
+        assert!(Addresses::of(0, &wishes).check_itself().is_err(), "a pool over the Node's own address");
+        let wishes = AddressWishes { pods: Some("10.85.0.0/26".parse().unwrap()), ..Default::default() };
+        assert!(matches!(Addresses::of(0, &wishes).check_itself(), Err(AddressError::TooSmall { need: 24, .. })));
+    }
+
+    #[test]
+    fn ranges_are_read_in_three_forms() {
+        for (text, size) in [("10.0.0.5", 1), ("10.0.0.0/30", 4), ("10.0.0.1 - 10.0.0.3", 3)] {
+            assert_eq!(text.parse::<AddressRange>().unwrap().size(), size);
+        }
+        assert!("10.0.0.9-10.0.0.1".parse::<AddressRange>().is_err());
+        assert!("pool".parse::<AddressRange>().is_err());
+    }
+}

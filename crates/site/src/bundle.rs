@@ -1,0 +1,336 @@
+//! The bundle: every binary and image that a site needs, in one folder with an index.
+//! In: the folder. Out: its parts, each checked against its digest. Never: changes the folder.
+
+use aws_lc_rs::digest;
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    io::Read,
+    os::unix::fs::MetadataExt,
+    path::{Component, Path, PathBuf},
+};
+
+/// Form of the index that this version reads.
+pub const SCHEMA: u32 = 1;
+
+/// The index of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    /// Form of the index.
+    pub schema: u32,
+    /// Kubernetes version of the images.
+    pub kubernetes: String,
+    /// Scute version of the images.
+    pub scute: String,
+    /// What is in the bundle.
+    pub parts: Vec<Part>,
+}
+
+/// What a part is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PartKind {
+    /// An executable or its library.
+    Binary,
+    /// A tar in OCI layout.
+    Image,
+    /// Any other file.
+    File,
+}
+
+/// One part of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Its name, for people.
+    pub name: String,
+    /// What it is.
+    pub kind: PartKind,
+    /// Its own version.
+    #[serde(default)]
+    pub version: String,
+    /// Path below the bundle's folder.
+    pub file: PathBuf,
+    /// `sha256:<hex>` of the file.
+    pub digest: String,
+    /// Size of the file in bytes.
+    pub size: u64,
+    /// File mode of a binary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
+    /// Image names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refs: Vec<String>,
+}
+
+/// Why a bundle cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// No index there.
+    #[error("no bundle at {path}: {path}/index.json cannot be read; make one with `cargo xtask bundle`, or name one with --bundle")]
+    NoIndex {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The index is not one.
+    #[error("{path} is not a bundle index")]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Made by or for another version.
+    #[error("the bundle has {what} {found}, this binary needs {wanted}")]
+    Version {
+        /// Of what.
+        what: &'static str,
+        /// What the bundle says.
+        found: String,
+        /// What we are.
+        wanted: String,
+    },
+    /// The index points out of the bundle.
+    #[error("part {part} of the bundle names the path {file}, which leads out of its folder")]
+    Escape {
+        /// The part.
+        part: String,
+        /// Its path.
+        file: PathBuf,
+    },
+    /// A part is missing or unreadable.
+    #[error("part {part} of the bundle cannot be read")]
+    Read {
+        /// The part.
+        part: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A part is damaged.
+    #[error("part {part} of the bundle is damaged: {file} has {found}, the index says {wanted}")]
+    Damaged {
+        /// The part.
+        part: String,
+        /// Its file.
+        file: PathBuf,
+        /// Size or digest of the file.
+        found: String,
+        /// Size or digest in the index.
+        wanted: String,
+    },
+    /// A part that a site cannot do without is not listed.
+    #[error("the bundle lacks {0}")]
+    Lacks(String),
+}
+
+/// A bundle whose index has been read.
+#[derive(Clone, Debug)]
+pub struct Bundle {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Its index.
+    pub index: Index,
+    /// `sha256:<hex>` of the index: names the whole content.
+    pub digest: String,
+}
+
+impl Bundle {
+    /// Reads the index and checks that it is for this version and leads nowhere else.
+    pub fn open(dir: &Path, scute: &str, kubernetes: &str) -> Result<Self, BundleError> {
+        let path = dir.join("index.json");
+        let text =
+            fs::read(&path).map_err(|source| BundleError::NoIndex { path: dir.to_path_buf(), source })?;
+        let index: Index =
+            serde_json::from_slice(&text).map_err(|source| BundleError::Index { path, source })?;
+        let check = |what, found: &str, wanted: &str| {
+            if found == wanted {
+                return Ok(());
+            }
+            Err(BundleError::Version { what, found: found.to_owned(), wanted: wanted.to_owned() })
+        };
+        check("an index of form", &index.schema.to_string(), &SCHEMA.to_string())?;
+        check("Scute", &index.scute, scute)?;
+        check("Kubernetes", &index.kubernetes, kubernetes)?;
+        for part in &index.parts {
+            if !part.file.components().all(|c| matches!(c, Component::Normal(_))) {
+                return Err(BundleError::Escape { part: part.name.clone(), file: part.file.clone() });
+            }
+        }
+        Ok(Self { dir: dir.to_path_buf(), index, digest: sha256(&text) })
+    }
+
+    /// The parts of one kind.
+    pub fn parts(&self, kind: PartKind) -> impl Iterator<Item = &Part> {
+        self.index.parts.iter().filter(move |part| part.kind == kind)
+    }
+
+    /// The image part that carries `reference`.
+    pub fn image(&self, reference: &str) -> Result<&Part, BundleError> {
+        self.parts(PartKind::Image)
+            .find(|part| part.refs.iter().any(|name| name == reference))
+            .ok_or_else(|| BundleError::Lacks(format!("the image {reference}")))
+    }
+
+    /// Full path of a part.
+    pub fn path(&self, part: &Part) -> PathBuf {
+        self.dir.join(&part.file)
+    }
+
+    /// Checks every part against its digest, on as many threads as the machine has.
+    ///
+    /// `seen` remembers files whose bytes were checked before and that have not been touched since, so that a second
+    /// `up` does not read gigabytes again.
+    pub fn verify(&self, seen: &mut Checked) -> Result<(), BundleError> {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let known = &*seen;
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                let Some(part) = self.index.parts.get(at) else { return Ok(done) };
+                done.push((part.file.clone(), self.verify_part(part, known)?));
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        let results: Vec<Result<Vec<_>, BundleError>> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
+        });
+        let mut checked = BTreeMap::new();
+        for result in results {
+            checked.extend(result?);
+        }
+        seen.files = checked;
+        Ok(())
+    }
+
+    fn verify_part(&self, part: &Part, seen: &Checked) -> Result<Stamp, BundleError> {
+        let read = |source| BundleError::Read { part: part.name.clone(), source };
+        let damaged = |found, wanted| BundleError::Damaged {
+            part: part.name.clone(),
+            file: part.file.clone(),
+            found,
+            wanted,
+        };
+        let path = self.path(part);
+        let meta = fs::metadata(&path).map_err(read)?;
+        if meta.len() != part.size {
+            return Err(damaged(format!("{} bytes", meta.len()), format!("{} bytes", part.size)));
+        }
+        let stamp = Stamp {
+            digest: part.digest.clone(),
+            inode: meta.ino(),
+            size: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        };
+        if seen.files.get(&part.file) == Some(&stamp) {
+            return Ok(stamp);
+        }
+        let found = sha256_of_file(&path).map_err(read)?;
+        if found == part.digest { Ok(stamp) } else { Err(damaged(found, part.digest.clone())) }
+    }
+}
+
+/// Files whose digest was right, with what would change if someone touched them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Checked {
+    files: BTreeMap<PathBuf, Stamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Stamp {
+    digest: String,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(digest::digest(&digest::SHA256, bytes)))
+}
+
+fn sha256_of_file(path: &Path) -> io::Result<String> {
+    let mut file = fs::File::open(path)?;
+    let mut context = digest::Context::new(&digest::SHA256);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(format!("sha256:{}", hex::encode(context.finish()))),
+            n => context.update(&buffer[..n]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(dir: &Path, parts: &[(&str, &[u8])]) -> Bundle {
+        let parts = parts
+            .iter()
+            .map(|(name, bytes)| {
+                fs::write(dir.join(name), bytes).unwrap();
+                Part {
+                    name: (*name).to_owned(),
+                    kind: PartKind::File,
+                    version: String::new(),
+                    file: name.into(),
+                    digest: sha256(bytes),
+                    size: bytes.len() as u64,
+                    mode: None,
+                    refs: vec![],
+                }
+            })
+            .collect();
+        let index = Index { schema: 1, kubernetes: "v1".into(), scute: "0".into(), parts };
+        fs::write(dir.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
+        Bundle::open(dir, "0", "v1").unwrap()
+    }
+
+    #[test]
+    fn one_flipped_byte_is_named_with_its_part() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = bundle(dir.path(), &[("a", b"alpha"), ("b", b"beta")]);
+        bundle.verify(&mut Checked::default()).unwrap();
+        fs::write(dir.path().join("b"), b"bexa").unwrap();
+        let err = bundle.verify(&mut Checked::default()).unwrap_err();
+        assert!(err.to_string().starts_with("part b of the bundle is damaged"), "{err}");
+        fs::write(dir.path().join("b"), b"bet").unwrap();
+        let err = bundle.verify(&mut Checked::default()).unwrap_err();
+        assert!(err.to_string().contains("3 bytes, the index says 4 bytes"), "{err}");
+        fs::remove_file(dir.path().join("b")).unwrap();
+        assert!(matches!(bundle.verify(&mut Checked::default()), Err(BundleError::Read { part, .. }) if part == "b"));
+    }
+
+    #[test]
+    fn a_checked_file_is_read_again_only_after_it_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let bundle = bundle(dir.path(), &[("a", b"alpha")]);
+        let mut seen = Checked::default();
+        bundle.verify(&mut seen).unwrap();
+        let before = seen.clone();
+        bundle.verify(&mut seen).unwrap();
+        assert_eq!(seen, before);
+        fs::write(dir.path().join("a"), b"alphb").unwrap();
+        assert!(matches!(bundle.verify(&mut seen), Err(BundleError::Damaged { .. })), "the stamp hid a change");
+    }
+
+    #[test]
+    fn other_versions_and_paths_out_of_the_folder_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut index = bundle(dir.path(), &[("a", b"alpha")]).index;
+        let err = Bundle::open(dir.path(), "9", "v1").unwrap_err();
+        assert_eq!(err.to_string(), "the bundle has Scute 0, this binary needs 9");
+        index.parts[0].file = "../../etc/shadow".into();
+        fs::write(dir.path().join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
+        assert!(matches!(Bundle::open(dir.path(), "0", "v1"), Err(BundleError::Escape { .. })));
+        assert!(matches!(Bundle::open(&dir.path().join("no"), "0", "v1"), Err(BundleError::NoIndex { .. })));
+    }
+}

@@ -1,0 +1,171 @@
+//! The manager's Deployment, its configuration, and the Service and certificate of its webhooks. Pure but for reading
+//! certificates of the site.
+
+use super::{InstallError, LoadBalancerConfig, MANAGER, ManagementNetworks, ManagerConfig, NAMESPACE, scute_image};
+use crate::{Layout, SiteConfig};
+use serde_json::{Value, json};
+use std::fs;
+
+/// Where the manager finds its configuration.
+const CONFIG_FOLDER: &str = "/etc/scute";
+/// Where the manager finds its webhook certificate.
+pub const CERTIFICATE_FOLDER: &str = "/etc/scute-webhook";
+/// Secret of the webhook certificate, and name of the webhook's Service.
+pub const WEBHOOK_SECRET: &str = "scute-webhook-tls";
+/// The Service through which the API server calls the webhooks.
+pub const WEBHOOK_SERVICE: &str = "scute-webhook";
+/// Port of the webhook server in the manager's Pod.
+const WEBHOOK_PORT: u16 = 9443;
+/// Port of probes and metrics in the manager's Pod.
+const HEALTH_PORT: u16 = 8080;
+
+/// All objects but rights. `image_digest` makes the Pod new when the bundle brings another image of the same name.
+pub fn objects(layout: &Layout, config: &SiteConfig, image_digest: &str) -> Result<Vec<Value>, InstallError> {
+    let configuration = serde_json::to_string_pretty(&manager_config(config))
+        .map_err(|e| InstallError::Malformed(e.to_string()))?;
+    Ok(vec![
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": MANAGER, "namespace": NAMESPACE},
+            "data": {"config.yaml": configuration},
+        }),
+        certificate(layout)?,
+        service(),
+        deployment(&configuration, image_digest),
+    ])
+}
+
+/// What this site tells its manager.
+pub fn manager_config(config: &SiteConfig) -> ManagerConfig {
+    let addresses = &config.addresses;
+    ManagerConfig {
+        site: config.name.clone(),
+        networks: ManagementNetworks {
+            nodes: vec![addresses.link.into()],
+            pods: vec![addresses.pods.into()],
+            services: vec![addresses.services.into()],
+            dns: Some(addresses.dns().into()),
+        },
+        load_balancer: LoadBalancerConfig { pools: addresses.pools.clone() },
+        accelerator: Some(config.accelerator),
+        scute_image: Some(scute_image()),
+        launcher_image: Some(format!("scute.dev/launcher:{}", crate::VERSION)),
+        webhook_certificates: Some(CERTIFICATE_FOLDER.into()),
+    }
+}
+
+/// The text of a file of the PKI.
+pub fn pki_file(layout: &Layout, name: &str) -> Result<String, InstallError> {
+    let path = layout.pki(name);
+    fs::read_to_string(&path).map_err(|source| InstallError::Read { path, source })
+}
+
+fn certificate(layout: &Layout) -> Result<Value, InstallError> {
+    Ok(json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": WEBHOOK_SECRET, "namespace": NAMESPACE},
+        "stringData": {
+            "ca.crt": pki_file(layout, "webhook-ca.crt")?,
+            "tls.crt": pki_file(layout, "scute-webhook.crt")?,
+            "tls.key": pki_file(layout, "scute-webhook.key")?,
+        },
+    }))
+}
+
+fn service() -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": WEBHOOK_SERVICE, "namespace": NAMESPACE},
+        "spec": {
+            "selector": {"app": MANAGER},
+            "ports": [{"name": "webhook", "port": 443, "targetPort": WEBHOOK_PORT}],
+        },
+    })
+}
+
+fn deployment(configuration: &str, image_digest: &str) -> Value {
+    use aws_lc_rs::digest::{SHA256, digest};
+    let labels = json!({"app": MANAGER});
+    let seen = hex::encode(&digest(&SHA256, configuration.as_bytes()).as_ref()[..8]);
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": MANAGER, "namespace": NAMESPACE, "labels": labels},
+        "spec": {
+            "replicas": 1,
+            // Two managers at once would need leases; a second of absence costs nothing, reconciling is level-based.
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {
+                    "labels": labels,
+                    "annotations": {"scute.dev/image-digest": image_digest, "scute.dev/configuration": seen},
+                },
+                "spec": pod(),
+            },
+        },
+    })
+}
+
+fn pod() -> Value {
+    json!({
+        "serviceAccountName": MANAGER,
+        "priorityClassName": "system-cluster-critical",
+        "terminationGracePeriodSeconds": 10,
+        // It must start on a Node that is not ready yet, and outlive pressure: everything else waits for it.
+        "tolerations": [{"operator": "Exists"}],
+        "securityContext": {
+            "runAsNonRoot": true,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "fsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [{
+            "name": "manager",
+            "image": scute_image(),
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["/usr/local/bin/scute", "manager"],
+            "args": [format!("--config={CONFIG_FOLDER}/config.yaml")],
+            "ports": [
+                {"name": "webhook", "containerPort": WEBHOOK_PORT},
+                {"name": "health", "containerPort": HEALTH_PORT},
+            ],
+            "readinessProbe": {
+                "httpGet": {"path": "/readyz", "port": "health"},
+                "periodSeconds": 5,
+                "timeoutSeconds": 5,
+            },
+            "startupProbe": {
+                "httpGet": {"path": "/readyz", "port": "health"},
+                "periodSeconds": 1,
+                "timeoutSeconds": 5,
+                "failureThreshold": 120,
+            },
+            "livenessProbe": {
+                "httpGet": {"path": "/livez", "port": "health"},
+                "periodSeconds": 20,
+                "timeoutSeconds": 15,
+                "failureThreshold": 6,
+            },
+            "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}},
+            "securityContext": {
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "volumeMounts": [
+                {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": true},
+                {"name": "webhook", "mountPath": CERTIFICATE_FOLDER, "readOnly": true},
+            ],
+        }],
+        "volumes": [
+            {"name": "config", "configMap": {"name": MANAGER}},
+            {"name": "webhook", "secret": {"secretName": WEBHOOK_SECRET}},
+        ],
+    })
+}

@@ -1,0 +1,120 @@
+//! What a site tells its manager, as a file: written into a ConfigMap by the site, read by `scute manager --config`.
+
+use crate::{Accelerator, addresses::AddressRange};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use std::{
+    io,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+/// Configuration of `scute manager`. Every field has a default that suits a cluster that is not a site of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ManagerConfig {
+    /// Name of the site; empty in a cluster that `scute up` did not make.
+    pub site: String,
+    /// Ranges of the management cluster, which tenants' VM Nodes must not use for their own Pods.
+    pub networks: ManagementNetworks,
+    /// Built-in addresses for Services of type LoadBalancer; none without pools.
+    pub load_balancer: LoadBalancerConfig,
+    /// What guests run on; without it the launcher finds out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<Accelerator>,
+    /// Image of Scute itself, for Pods that run other commands of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scute_image: Option<String>,
+    /// Image of VMs' Pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launcher_image: Option<String>,
+    /// Folder of the webhook server's `tls.crt` and `tls.key`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_certificates: Option<PathBuf>,
+}
+
+/// Ranges of the management cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ManagementNetworks {
+    /// Networks of its Nodes.
+    pub nodes: Vec<IpNet>,
+    /// Networks of its Pods.
+    pub pods: Vec<IpNet>,
+    /// Networks of its Services.
+    pub services: Vec<IpNet>,
+    /// Address of its DNS Service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<IpAddr>,
+}
+
+/// The built-in LoadBalancer controller.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct LoadBalancerConfig {
+    /// Addresses to give out; the controller is off without any.
+    pub pools: Vec<AddressRange>,
+}
+
+/// Why the manager's configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ManagerConfigError {
+    /// The file.
+    #[error("{path} cannot be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Its text.
+    #[error("{path} is not a manager's configuration: {why}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+impl ManagerConfig {
+    /// Reads a file of YAML or JSON. Unknown fields are refused.
+    pub fn load(path: &Path) -> Result<Self, ManagerConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ManagerConfigError::Read { path: path.to_path_buf(), source })?;
+        Self::parse(&text).map_err(|why| ManagerConfigError::Parse { path: path.to_path_buf(), why })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        serde_saphyr::from_str(text).map_err(|e| e.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_site_writes_is_what_the_manager_reads() {
+        let config = ManagerConfig {
+            site: "scute".into(),
+            networks: ManagementNetworks {
+                nodes: vec!["172.30.0.0/24".parse().unwrap()],
+                dns: Some("10.86.0.10".parse().unwrap()),
+                ..Default::default()
+            },
+            load_balancer: LoadBalancerConfig { pools: vec!["172.30.0.128-172.30.0.254".parse().unwrap()] },
+            accelerator: Some(Accelerator::Tcg),
+            ..Default::default()
+        };
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(ManagerConfig::parse(&text), Ok(config));
+    }
+
+    #[test]
+    fn a_misspelt_field_is_refused() {
+        let error = ManagerConfig::parse("loadBalancer: {pool: [10.0.0.1]}").unwrap_err();
+        assert!(error.contains("pool"), "{error}");
+    }
+}

@@ -1,0 +1,175 @@
+//! What a site installs on its own cluster: custom resources, DNS, the manager with its rights, webhooks and
+//! configuration, the default DataStore. In: a client and the site's facts. Out: objects, applied. Applying them again
+//! changes nothing.
+
+mod apply;
+mod manager;
+mod manager_config;
+mod rbac;
+mod tenants_etcd;
+mod webhooks;
+
+pub use manager_config::{LoadBalancerConfig, ManagementNetworks, ManagerConfig, ManagerConfigError};
+
+use crate::{Layout, SiteConfig, bundle::Bundle};
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::{
+    api::apps::v1::Deployment,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{Api, Client};
+use scute_kubeadm::{ClusterFacts, IMAGE_REPOSITORY, Version, addons};
+use serde_json::Value;
+use std::{io, path::PathBuf};
+use tokio::time::{Duration, timeout};
+
+/// Namespace of everything that belongs to Scute itself.
+pub const NAMESPACE: &str = "scute-system";
+/// Name of the manager's Deployment, ServiceAccount and configuration.
+pub const MANAGER: &str = "scute-manager";
+
+/// How long the manager may take to become available.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Requests under way at once.
+const AT_ONCE: usize = 8;
+
+/// Why something is not installed.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The API server refused.
+    #[error("{object} could not be applied")]
+    Apply {
+        /// Kind and name.
+        object: String,
+        /// Why.
+        #[source]
+        source: kube::Error,
+    },
+    /// An object of ours is not one.
+    #[error("{0} is not an object")]
+    Malformed(String),
+    /// A certificate of the site.
+    #[error("{path} cannot be read")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The version of the site's own cluster.
+    #[error("{0} is not a Kubernetes version")]
+    Version(String),
+    /// Watching what was applied.
+    #[error("{what} cannot be watched")]
+    Watch {
+        /// What.
+        what: String,
+        /// Why.
+        #[source]
+        source: kube::runtime::wait::Error,
+    },
+    /// It took too long.
+    #[error("{what} after {} s; see `kubectl -n {NAMESPACE} describe pods`", PATIENCE.as_secs())]
+    Late {
+        /// What has not happened.
+        what: &'static str,
+    },
+}
+
+/// The image of the manager.
+pub fn scute_image() -> String {
+    format!("scute.dev/scute:{}", crate::VERSION)
+}
+
+/// Images that the installed objects need.
+pub fn images() -> Vec<String> {
+    let coredns = format!("{IMAGE_REPOSITORY}/coredns/coredns:{}", scute_kubeadm::COREDNS_VERSION);
+    vec![scute_image(), coredns]
+}
+
+/// Applies every CustomResourceDefinition and waits until the API server serves them.
+pub async fn definitions(client: &Client) -> Result<(), InstallError> {
+    let crds = scute_api::crds();
+    let objects = crds.iter().map(|crd| apply::to_value(crd)).collect::<Result<Vec<_>, _>>()?;
+    apply_all(client, objects).await?;
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    stream::iter(crds)
+        .map(|crd| established(&api, crd.metadata.name.unwrap_or_default()))
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await
+}
+
+async fn established(api: &Api<CustomResourceDefinition>, name: String) -> Result<(), InstallError> {
+    let condition = kube::runtime::conditions::is_crd_established();
+    let wait = kube::runtime::wait::await_condition(api.clone(), &name, condition);
+    let late = |_| InstallError::Late { what: "a custom resource is not served" };
+    let done = timeout(PATIENCE, wait).await.map_err(late)?;
+    done.map(drop).map_err(|source| InstallError::Watch { what: name, source })
+}
+
+/// Applies DNS and the manager, waits until the manager is available, then what needs its webhooks.
+pub async fn manager(
+    client: &Client,
+    layout: &Layout,
+    config: &SiteConfig,
+    bundle: &Bundle,
+) -> Result<(), InstallError> {
+    let digest = bundle.image(&scute_image()).map(|part| part.digest.clone()).unwrap_or_default();
+    apply_all(client, vec![apply::namespace(NAMESPACE)]).await?;
+    let mut objects = rbac::objects();
+    objects.extend(manager::objects(layout, config, &digest)?);
+    objects.extend(dns(config)?);
+    objects.extend(tenants_etcd::secrets(layout)?);
+    apply_all(client, objects).await?;
+    available(client).await?;
+    apply_all(client, webhooks::configurations(layout)?).await?;
+    apply_all(client, vec![tenants_etcd::datastore(config)]).await
+}
+
+async fn available(client: &Client) -> Result<(), InstallError> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
+    let rolled_out = |deployment: Option<&Deployment>| {
+        deployment.is_some_and(|d| {
+            let status = d.status.clone().unwrap_or_default();
+            status.observed_generation >= d.metadata.generation
+                && status.updated_replicas.unwrap_or(0) > 0
+                && status.available_replicas == status.updated_replicas
+                && status.replicas == status.updated_replicas
+        })
+    };
+    let wait = kube::runtime::wait::await_condition(api, MANAGER, rolled_out);
+    let late = |_| InstallError::Late { what: "the manager is not available" };
+    let done = timeout(PATIENCE, wait).await.map_err(late)?;
+    done.map(drop).map_err(|source| InstallError::Watch { what: MANAGER.to_owned(), source })
+}
+
+/// CoreDNS as kubeadm installs it, with one replica: the site has one Node.
+fn dns(config: &SiteConfig) -> Result<Vec<Value>, InstallError> {
+    let version: Version =
+        config.kubernetes.parse().map_err(|_| InstallError::Version(config.kubernetes.clone()))?;
+    let host = config.addresses.node.to_string();
+    let mut facts = ClusterFacts::new(config.node_name(), version, &host, crate::node::pki::API_PORT, "");
+    facts.service_cidrs = vec![config.addresses.services.into()];
+    facts.pod_cidrs = vec![config.addresses.pods.into()];
+    let mut objects = addons::coredns(&facts, &addons::ImageOverride::default());
+    for object in &mut objects {
+        if object["kind"] == "Deployment" {
+            object["spec"]["replicas"] = 1.into();
+        }
+        // Tenants' add-ons carry a label by which they are found; ours is no tenant's.
+        if let Some(labels) = object["metadata"]["labels"].as_object_mut() {
+            labels.remove(addons::PROJECT_LABEL.0);
+        }
+    }
+    Ok(objects)
+}
+
+async fn apply_all(client: &Client, objects: Vec<Value>) -> Result<(), InstallError> {
+    stream::iter(objects)
+        .map(|object| apply::apply(client, object))
+        .buffer_unordered(AT_ONCE)
+        .try_collect::<()>()
+        .await
+}

@@ -1,0 +1,94 @@
+//! The manager's rights: exactly the verbs that its controllers use, each group with its reason. Never cluster-admin.
+
+use super::{MANAGER, NAMESPACE};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+const READ: [&str; 3] = ["get", "list", "watch"];
+const WRITE: [&str; 8] =
+    ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
+
+/// ServiceAccount, ClusterRole and binding.
+pub fn objects() -> Vec<Value> {
+    vec![
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": MANAGER, "namespace": NAMESPACE}}),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": MANAGER},
+            "rules": rules(),
+        }),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": MANAGER},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": MANAGER},
+            "subjects": [{"kind": "ServiceAccount", "name": MANAGER, "namespace": NAMESPACE}],
+        }),
+    ]
+}
+
+fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
+    json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
+}
+
+fn rules() -> Vec<Value> {
+    let mut rules = own_kinds();
+    rules.extend([
+        // Tenants' certificates, kubeconfigs, bootstrap data and SSH keys.
+        rule("", &["secrets"], &WRITE),
+        // Tenants' endpoints; Services of a VM cluster's load balancer.
+        rule("", &["services", "configmaps"], &WRITE),
+        // The LoadBalancer controller reports addresses in Services' status.
+        rule("", &["services/status"], &["get", "patch", "update"]),
+        // VMs are Pods that the manager makes itself.
+        rule("", &["pods"], &WRITE),
+        rule("", &["pods/status"], &["get", "patch"]),
+        // `evictionStrategy: External`: the manager is told of an eviction by the Pod's conditions and evicts itself.
+        rule("", &["pods/eviction"], &["create"]),
+        // Which Node a VM is on, its addresses, and whether it is cordoned.
+        rule("", &["nodes"], &READ),
+        // Names and labels of namespaces; persistent volumes of upstream YAML are looked up to be refused by name.
+        rule("", &["namespaces", "persistentvolumeclaims", "endpoints", "serviceaccounts"], &READ),
+        rule("discovery.k8s.io", &["endpointslices"], &WRITE),
+        // Hosted control planes are Deployments; their upgrades and disruption budgets are the cluster's.
+        rule("apps", &["deployments"], &WRITE),
+        rule("policy", &["poddisruptionbudgets"], &WRITE),
+        // Reasons, told where a user looks for them.
+        rule("", &["events"], &["create", "patch"]),
+        rule("events.k8s.io", &["events"], &["create", "patch"]),
+        // Templates of Clusters are resolved by the kinds they name; MetalLB is detected by its kind.
+        rule("apiextensions.k8s.io", &["customresourcedefinitions"], &READ),
+        rule("coordination.k8s.io", &["leases"], &["get", "list", "watch", "create", "update", "patch"]),
+    ]);
+    rules
+}
+
+/// Every kind that we serve: the manager writes specs (defaults, replicas, endpoints), status and finalizers.
+fn own_kinds() -> Vec<Value> {
+    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for crd in scute_api::crds() {
+        groups.entry(crd.spec.group).or_default().push(crd.spec.names.plural);
+    }
+    let rule_of = |(group, plurals): (String, Vec<String>)| {
+        let below = |sub: &str| plurals.iter().map(|plural| format!("{plural}/{sub}")).collect::<Vec<_>>();
+        let resources: Vec<_> =
+            plurals.iter().cloned().chain(below("status")).chain(below("finalizers")).chain(below("scale")).collect();
+        json!({"apiGroups": [group], "resources": resources, "verbs": WRITE})
+    };
+    groups.into_iter().map(rule_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_granted_by_wildcard_and_no_rights_can_be_widened() {
+        for rule in rules() {
+            let text = rule.to_string();
+            assert!(!text.contains('*'), "{text}");
+            assert!(!text.contains("rbac.authorization") && !text.contains("impersonate"), "{text}");
+        }
+    }
+}

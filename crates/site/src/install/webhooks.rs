@@ -1,0 +1,76 @@
+//! Where the API server calls the manager's admission: one rule per group that we serve, both kinds of webhook.
+
+use super::{InstallError, NAMESPACE, manager::{WEBHOOK_SERVICE, pki_file}};
+use crate::Layout;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Both configurations. They name only our own kinds, so that an absent manager holds up nothing else; status is not
+/// named, so that the manager's own reports do not call it back.
+pub fn configurations(layout: &Layout) -> Result<Vec<Value>, InstallError> {
+    let ca = STANDARD.encode(pki_file(layout, "webhook-ca.crt")?);
+    Ok(vec![
+        configuration("ValidatingWebhookConfiguration", "validate.scute.dev", "/validate", &ca, true),
+        configuration("MutatingWebhookConfiguration", "default.scute.dev", "/mutate", &ca, false),
+    ])
+}
+
+fn configuration(kind: &str, name: &str, path: &str, ca: &str, deletions: bool) -> Value {
+    let mut operations = vec!["CREATE", "UPDATE"];
+    if deletions {
+        operations.push("DELETE");
+    }
+    let mut webhook = json!({
+        "name": name,
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+        "matchPolicy": "Equivalent",
+        "timeoutSeconds": 10,
+        "clientConfig": {
+            "caBundle": ca,
+            "service": {"namespace": NAMESPACE, "name": WEBHOOK_SERVICE, "path": path, "port": 443},
+        },
+        "rules": rules(&operations),
+    });
+    if kind.starts_with("Mutating") {
+        webhook["reinvocationPolicy"] = "Never".into();
+    }
+    json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": kind,
+        "metadata": {"name": "scute"},
+        "webhooks": [webhook],
+    })
+}
+
+fn rules(operations: &[&str]) -> Vec<Value> {
+    let mut groups: BTreeMap<String, (Vec<String>, Vec<String>)> = BTreeMap::new();
+    for crd in scute_api::crds() {
+        let (resources, versions) = groups.entry(crd.spec.group).or_default();
+        resources.push(crd.spec.names.plural);
+        versions.extend(crd.spec.versions.into_iter().map(|version| version.name));
+    }
+    let rule = |(group, (mut resources, mut versions)): (String, (Vec<String>, Vec<String>))| {
+        resources.sort();
+        versions.sort();
+        versions.dedup();
+        json!({"apiGroups": [group], "apiVersions": versions, "operations": operations, "resources": resources})
+    };
+    groups.into_iter().map(rule).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_kinds_are_named_and_no_subresource() {
+        for rule in rules(&["CREATE"]) {
+            let text = |key: &str| rule[key].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect::<Vec<_>>();
+            assert!(text("apiGroups").iter().all(|group| group.contains('.') && !group.ends_with("k8s.io") || group.contains("x-k8s.io")));
+            assert!(text("resources").iter().all(|resource| !resource.contains(['/', '*'])));
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The order in which a site comes up. In: its configuration and bundle. Out: a ready Node with the manager on it.
+//!
+//! ```text
+//! certificates ─► containerd ─┬► control plane images ─► etcd, API server ─► ready ─┬► scheduler, … ─► Node ready
+//!                             └► kubelet (its connection waits at the gate)         └► CRDs, manager ─► other images
+//! ```
+
+use super::{
+    cni, containerd, images::{ImageError, Importer},
+    init::{InitError, Site, configuration},
+    kubelet, pki, processes,
+    processes::Keep,
+    proxy, static_pods,
+    static_pods::StaticPod,
+};
+use crate::{
+    SiteConfig,
+    bundle::{Bundle, BundleError},
+    files,
+    install::{self, InstallError},
+};
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, Client, Config, config::Kubeconfig};
+use std::{io, path::Path, path::PathBuf, sync::Arc};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Duration, sleep, timeout},
+};
+
+/// Why a site is not up.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    /// The configuration.
+    #[error(transparent)]
+    Init(#[from] InitError),
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A certificate.
+    #[error(transparent)]
+    Pki(#[from] pki::PkiError),
+    /// An image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// A file.
+    #[error("{path} cannot be written")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The site's own kubeconfig.
+    #[error("no client for the API server")]
+    Client(#[source] kube::Error),
+    /// The site's own kubeconfig.
+    #[error("the site's kubeconfig cannot be used")]
+    Kubeconfig(#[source] kube::config::KubeconfigError),
+    /// Something that should have happened by now has not.
+    #[error("{what} after {seconds} s; see {log}")]
+    Late {
+        /// What has not happened.
+        what: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
+        /// Where to look.
+        log: PathBuf,
+    },
+    /// Watching the Node.
+    #[error("the Node cannot be watched")]
+    Watch(#[source] kube::runtime::wait::Error),
+    /// Installing what runs on the cluster.
+    #[error(transparent)]
+    Install(#[from] InstallError),
+}
+
+/// Name of the step that ends with a ready Node.
+pub const NODE_READY: &str = "Node ready";
+
+/// How long one step may take on a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// Pause before a failed attempt is repeated.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Brings the site up, again after failures and whenever asked. Does not return.
+pub async fn run(site: Arc<Site>, mut asked: mpsc::Receiver<()>) {
+    let mut kept = JoinSet::new();
+    loop {
+        match attempt(&site, &mut kept).await {
+            Ok(()) => {
+                site.board.up();
+                if asked.recv().await.is_none() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = crate::chain(&error), "the site did not come up");
+                _ = timeout(RETRY, asked.recv()).await;
+                site.board.clear();
+            }
+        }
+    }
+}
+
+async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), UpError> {
+    let board = &site.board;
+    let config = configuration(&site.layout)?;
+    let bundle = open_bundle(&config)?;
+    board.step("certificates and configuration", lay_out(site, &config)).await?;
+    if kept.is_empty() {
+        keep_containerd(site, kept);
+    }
+    let importer = board.step("containerd", containerd_ready(site)).await?;
+    if kept.len() < 2 {
+        keep_kubelet(site, &config, kept);
+    }
+    let kubernetes = control_plane_images();
+    board.step("control plane images", importer.import_named(&bundle, &kubernetes)).await?;
+    write_manifests(site, static_pods::first(&site.layout, &config))?;
+    let client = client(site).await?;
+    board.step("API server", api_ready(site, &client)).await?;
+    site.gate.send_replace(true);
+    write_manifests(site, static_pods::second(&site.layout, &config))?;
+    board.step(NODE_READY, node_ready(site, &config, &client)).await?;
+    board.step("custom resources", install::definitions(&client)).await?;
+    board.step("manager and DNS images", importer.import_named(&bundle, &install::images())).await?;
+    board.step("manager", install::manager(&client, &site.layout, &config, &bundle)).await?;
+    board.step("other images", importer.import_all(&bundle)).await?;
+    Ok(())
+}
+
+fn open_bundle(config: &SiteConfig) -> Result<Bundle, BundleError> {
+    Bundle::open(&config.bundle, &config.version, &config.kubernetes)
+}
+
+fn control_plane_images() -> Vec<String> {
+    let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
+    let mut names = vec![containerd::PAUSE_IMAGE.to_owned(), static_pods::ETCD_IMAGE.to_owned()];
+    names.extend(components.map(static_pods::kubernetes_image));
+    names
+}
+
+fn file(path: PathBuf) -> impl FnOnce(io::Error) -> UpError {
+    move |source| UpError::File { path, source }
+}
+
+/// Certificates, kubeconfigs and the configuration of every component.
+async fn lay_out(site: &Arc<Site>, config: &SiteConfig) -> Result<(), UpError> {
+    let layout = &site.layout;
+    // Once in the life of an init: components hold the leaf certificates open.
+    if !*site.gate.borrow() {
+        pki::lay_out(layout, config, jiff::Timestamp::now())?;
+    }
+    let bridged = Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists();
+    let json = |value: serde_json::Value| value.to_string();
+    for (path, text) in [
+        (layout.at("kubernetes/kubelet.json"), json(kubelet::render_config(layout, config))),
+        (layout.at("kubernetes/kube-proxy.json"), json(proxy::render_config(layout, config, bridged))),
+        (PathBuf::from("/run/scute-node/cni/10-scute.conflist"), json(cni::render(&config.addresses))),
+        (layout.at("containerd.toml"), containerd::render_config(layout, !crate::host::facts::may_raise_limits())),
+    ] {
+        files::write_if_changed(&path, text.as_bytes(), 0o644).map_err(file(path))?;
+    }
+    for data in ["etcd", "etcd-tenants"] {
+        let path = layout.at(data);
+        files::folder(&path, 0o700).map_err(file(path))?;
+    }
+    Ok(())
+}
+
+fn keep_containerd(site: &Arc<Site>, kept: &mut JoinSet<()>) {
+    let layout = &site.layout;
+    let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", layout.at("bin").display());
+    let mut env = vec![("PATH".to_owned(), path)];
+    if layout.bin("lib").exists() {
+        // For runc, which is the only dynamically linked one.
+        env.push(("LD_LIBRARY_PATH".to_owned(), layout.bin("lib").display().to_string()));
+    }
+    let args = vec!["--config".to_owned(), layout.at("containerd.toml").display().to_string()];
+    keep(site, kept, Keep { name: "containerd", program: layout.bin("containerd"), args, env, log: layout.log("containerd") });
+}
+
+fn keep_kubelet(site: &Arc<Site>, config: &SiteConfig, kept: &mut JoinSet<()>) {
+    let layout = &site.layout;
+    let mut args = vec!["kubelet".to_owned()];
+    args.extend(kubelet::arguments(layout, config));
+    keep(site, kept, Keep { name: "kubelet", program: layout.bin("kube"), args, env: Vec::new(), log: layout.log("kubelet") });
+}
+
+fn keep(site: &Arc<Site>, kept: &mut JoinSet<()>, what: Keep) {
+    let (reaper, table, name) = (site.reaper.clone(), site.table.clone(), what.name);
+    kept.spawn(async move {
+        let error = processes::keep(what, reaper, table).await;
+        tracing::error!(process = name, %error, "cannot be started");
+    });
+}
+
+async fn containerd_ready(site: &Arc<Site>) -> Result<Importer, UpError> {
+    let socket = site.layout.containerd_socket();
+    // containerd tells nobody when it listens.
+    let listening = async {
+        while tokio::net::UnixStream::connect(&socket).await.is_err() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    in_time(site, "containerd does not listen", "containerd", listening).await?;
+    Ok(Importer::open(site.layout.clone(), site.reaper.clone()).await?)
+}
+
+fn write_manifests(site: &Site, pods: Vec<StaticPod>) -> Result<(), UpError> {
+    for StaticPod { name, manifest } in pods {
+        let path = site.layout.manifests().join(format!("{name}.json"));
+        files::write_if_changed(&path, manifest.to_string().as_bytes(), 0o600).map_err(file(path))?;
+    }
+    Ok(())
+}
+
+async fn client(site: &Site) -> Result<Client, UpError> {
+    let kubeconfig =
+        Kubeconfig::read_from(site.layout.at("kubernetes/site.kubeconfig")).map_err(UpError::Kubeconfig)?;
+    let config =
+        Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.map_err(UpError::Kubeconfig)?;
+    Client::try_from(config).map_err(UpError::Client)
+}
+
+/// Asks `/readyz` until it says yes. There is no event before the first connection is accepted.
+async fn api_ready(site: &Site, client: &Client) -> Result<(), UpError> {
+    let ready = async {
+        loop {
+            let request = http::Request::get("/readyz").body(Vec::new()).map_err(kube::Error::HttpError);
+            if let Ok(request) = request
+                && client.request_text(request).await.is_ok()
+            {
+                return;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    in_time(site, "the API server is not ready", "kubelet", ready).await
+}
+
+async fn node_ready(site: &Site, config: &SiteConfig, client: &Client) -> Result<(), UpError> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let is_ready = |node: Option<&Node>| {
+        let status = node.and_then(|node| node.status.as_ref());
+        let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+    };
+    let ready = kube::runtime::wait::await_condition(nodes, config.node_name(), is_ready);
+    in_time(site, "the Node is not ready", "kubelet", ready).await?.map_err(UpError::Watch)?;
+    Ok(())
+}
+
+async fn in_time<T>(
+    site: &Site,
+    what: &'static str,
+    log: &str,
+    work: impl Future<Output = T>,
+) -> Result<T, UpError> {
+    let late = |_| UpError::Late { what, seconds: PATIENCE.as_secs(), log: site.layout.log(log) };
+    timeout(PATIENCE, work).await.map_err(late)
+}

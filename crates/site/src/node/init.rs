@@ -1,0 +1,107 @@
+//! Process 1 of a site. In: a layout whose namespaces the caller made. Out: a running site, for ever.
+
+use super::{
+    bringup,
+    control::{Board, Control},
+    mounts::{self, MountError},
+    processes::Table,
+    reaper::Reaper,
+};
+use crate::{Layout, SiteConfig, config::ConfigError, node::gate};
+use std::{fs, io, path::Path, sync::Arc};
+use tokio::sync::{mpsc, watch};
+
+/// Why a site's init ends.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The file tree could not be set up.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// The site has no configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// It was removed while we started.
+    #[error("the site {0} does not exist")]
+    Gone(String),
+    /// A kernel setting could not be written.
+    #[error("{path} cannot be set")]
+    Setting {
+        /// The file of the setting.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The runtime, a signal handler or a socket failed.
+    #[error("{what} failed")]
+    Io {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn io_error(what: &'static str) -> impl FnOnce(io::Error) -> InitError {
+    move |source| InitError::Io { what, source }
+}
+
+/// Everything that the parts of a running site share.
+pub struct Site {
+    /// Its paths.
+    pub layout: Layout,
+    /// What it tells.
+    pub board: Arc<Board>,
+    /// Starts and reaps processes.
+    pub reaper: Arc<Reaper>,
+    /// States of kept processes.
+    pub table: Table,
+    /// Opens the kubelet's way to the API server.
+    pub gate: watch::Sender<bool>,
+}
+
+/// Sets the site up and runs it. Called in new mount and pid namespaces, before any other thread exists.
+pub fn run(layout: Layout) -> Result<(), InitError> {
+    mounts::prepare(&layout)?;
+    settings()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(io_error("the runtime"))?;
+    runtime.block_on(serve(layout))
+}
+
+/// Settings of the site's network namespace. The bridge hooks exist only where the kernel has them.
+fn settings() -> Result<(), InitError> {
+    for (path, needed) in
+        [("/proc/sys/net/ipv4/ip_forward", true), ("/proc/sys/net/bridge/bridge-nf-call-iptables", false)]
+    {
+        if needed || Path::new(path).exists() {
+            fs::write(path, "1").map_err(|source| InitError::Setting { path: path.to_owned(), source })?;
+        }
+    }
+    Ok(())
+}
+
+async fn serve(layout: Layout) -> Result<(), InitError> {
+    let reaper = Reaper::begin().map_err(io_error("watching for the end of processes"))?;
+    let (open, opened) = watch::channel(false);
+    let (converge, asked) = mpsc::channel(1);
+    let table = Table::default();
+    let board = Arc::new(Board::default());
+    let control = Arc::new(Control { board: board.clone(), table: table.clone(), converge });
+    let socket = layout.control_socket();
+    let site = Arc::new(Site { layout, board, reaper, table, gate: open });
+    let upstream = format!("127.0.0.1:{}", super::pki::API_PORT);
+    tokio::select! {
+        ended = control.serve(&socket) => ended.map_err(io_error("the control socket")),
+        ended = gate::run(opened, upstream) => ended.map_err(io_error("the gate of the API server")),
+        () = bringup::run(site, asked) => Ok(()),
+    }
+}
+
+/// Reads the configuration again: `up` may have changed it.
+pub fn configuration(layout: &Layout) -> Result<SiteConfig, InitError> {
+    SiteConfig::load(layout)?.ok_or_else(|| InitError::Gone(layout.name.to_string()))
+}

@@ -1,0 +1,17 @@
+//! Inside a site: what its init (process 1 of the site's namespaces) mounts, starts and keeps alive.
+
+pub mod bringup;
+pub mod cni;
+pub mod containerd;
+pub mod control;
+pub mod gate;
+pub mod images;
+pub mod init;
+pub mod kubelet;
+pub mod logs;
+pub mod mounts;
+pub mod pki;
+pub mod processes;
+pub mod proxy;
+pub mod reaper;
+pub mod static_pods;

@@ -1,0 +1,181 @@
+//! Every certificate and kubeconfig of a site. In: the site's configuration and the time. Out: files below `pki/` and
+//! `kubernetes/`. Authorities are made once and kept; leaf certificates are made anew at each start of the site, so
+//! that they never grow older than one. Keys are P-256: a site makes two dozen in milliseconds.
+
+use crate::{Layout, SiteConfig, files};
+use jiff::Timestamp;
+use scute_pki::{
+    CA_VALIDITY, Ca, ClientIdentity, KeyAlgorithm, KeyPairPem, Kubeconfig, LeafRequest, Sans,
+    ServiceAccountKeys, issue,
+};
+use std::{fs, io, path::PathBuf};
+
+/// Port of the API server.
+pub const API_PORT: u16 = 6443;
+
+/// Why the PKI could not be laid out.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A certificate or key could not be made.
+    #[error("{what} could not be made")]
+    Make {
+        /// Which one.
+        what: String,
+        /// Why.
+        #[source]
+        source: scute_pki::Error,
+    },
+    /// A file could not be read or written.
+    #[error("{path} cannot be read or written")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Writes what one site needs.
+struct Writer<'a> {
+    layout: &'a Layout,
+    now: Timestamp,
+}
+
+/// Makes what is missing and renews every leaf.
+pub fn lay_out(layout: &Layout, config: &SiteConfig, now: Timestamp) -> Result<(), PkiError> {
+    let writer = Writer { layout, now };
+    let ca = writer.authority("ca", "kubernetes")?;
+    let front_proxy = writer.authority("front-proxy-ca", "front-proxy-ca")?;
+    let etcd = writer.authority("etcd-ca", "etcd-ca")?;
+    let tenants = writer.authority("etcd-tenants-ca", "etcd-tenants-ca")?;
+    let webhook = writer.authority("webhook-ca", "scute-webhook-ca")?;
+    writer.service_account_keys()?;
+
+    writer.leaf("apiserver", server("kube-apiserver", api_names(config)), &ca)?;
+    let kubelet_client = LeafRequest::client(scute_kubeadm::APISERVER_KUBELET_CLIENT, None);
+    writer.leaf("apiserver-kubelet-client", kubelet_client, &ca)?;
+    writer.leaf("front-proxy-client", LeafRequest::client("front-proxy-client", None), &front_proxy)?;
+    writer.leaf("apiserver-etcd-client", LeafRequest::client("kube-apiserver-etcd-client", None), &etcd)?;
+    writer.leaf("etcd-server", peer(config.node_name(), node_names(config)), &etcd)?;
+    writer.leaf("etcd-tenants-server", peer(config.node_name(), node_names(config)), &tenants)?;
+    writer.leaf("etcd-tenants-root-client", LeafRequest::client("root", None), &tenants)?;
+    writer.leaf("kubelet-server", server(&node_user(config), node_names(config)), &ca)?;
+    writer.leaf("scute-webhook", server("scute-webhook", webhook_names()), &webhook)?;
+
+    let local = format!("https://127.0.0.1:{API_PORT}");
+    let outside = format!("https://{}:{API_PORT}", config.addresses.node);
+    let gate = format!("https://{}", super::gate::ADDRESS);
+    let masters = Some("system:masters");
+    for (file, server, user, group) in [
+        ("kubernetes/kubelet.kubeconfig", &gate, node_user(config).as_str(), Some("system:nodes")),
+        ("kubernetes/controller-manager.kubeconfig", &local, "system:kube-controller-manager", None),
+        ("kubernetes/scheduler.kubeconfig", &local, "system:kube-scheduler", None),
+        ("kubernetes/kube-proxy.kubeconfig", &local, "system:kube-proxy", None),
+        ("kubernetes/site.kubeconfig", &local, "scute-site", masters),
+        ("admin.kubeconfig", &outside, "kubernetes-admin", masters),
+    ] {
+        writer.kubeconfig(file, config.node_name(), server, &LeafRequest::client(user, group), &ca)?;
+    }
+    Ok(())
+}
+
+/// The Node's user name.
+fn node_user(config: &SiteConfig) -> String {
+    format!("system:node:{}", config.node_name())
+}
+
+fn api_names(config: &SiteConfig) -> Vec<String> {
+    let fixed =
+        ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let mut names = node_names(config);
+    names.extend(fixed.map(str::to_owned));
+    names.push(config.addresses.api_service().to_string());
+    names
+}
+
+fn node_names(config: &SiteConfig) -> Vec<String> {
+    let fixed = ["localhost", "127.0.0.1"].map(str::to_owned);
+    let mut names = vec![config.node_name().to_owned(), config.addresses.node.to_string()];
+    names.extend(fixed);
+    names
+}
+
+fn webhook_names() -> Vec<String> {
+    let service = "scute-webhook.scute-system";
+    vec![service.to_owned(), format!("{service}.svc"), format!("{service}.svc.cluster.local")]
+}
+
+fn server(common_name: &str, names: Vec<String>) -> LeafRequest {
+    LeafRequest::server(common_name, Sans::from_iter(names))
+}
+
+fn peer(common_name: &str, names: Vec<String>) -> LeafRequest {
+    LeafRequest::peer(common_name, Sans::from_iter(names))
+}
+
+impl Writer<'_> {
+    fn authority(&self, name: &str, common_name: &str) -> Result<Ca, PkiError> {
+        let make = |source| PkiError::Make { what: format!("the authority {name}"), source };
+        let certificate = self.layout.pki(&format!("{name}.crt"));
+        let key = self.layout.pki(&format!("{name}.key"));
+        if let (Ok(certificate), Ok(key)) = (fs::read_to_string(&certificate), fs::read_to_string(&key)) {
+            return Ca::load(&certificate, &key).map_err(make);
+        }
+        let ca =
+            Ca::generate(common_name, CA_VALIDITY, KeyAlgorithm::EcdsaP256, self.now).map_err(make)?;
+        // The key first: a certificate without its key would look complete.
+        self.write(key, ca.key_pem(), 0o600)?;
+        self.write(certificate, ca.certificate_pem(), 0o644)?;
+        Ok(ca)
+    }
+
+    fn service_account_keys(&self) -> Result<(), PkiError> {
+        let make = |source| PkiError::Make { what: "the service account key".to_owned(), source };
+        let key = self.layout.pki("sa.key");
+        let keys = match fs::read_to_string(&key) {
+            Ok(private) => ServiceAccountKeys::load(&private).map_err(make)?,
+            Err(_) => ServiceAccountKeys::generate(KeyAlgorithm::EcdsaP256).map_err(make)?,
+        };
+        self.write(key, &keys.private_pem, 0o600)?;
+        self.write(self.layout.pki("sa.pub"), &keys.public_pem, 0o644)
+    }
+
+    fn issue(&self, request: &LeafRequest, ca: &Ca) -> Result<KeyPairPem, PkiError> {
+        let request = LeafRequest { algorithm: KeyAlgorithm::EcdsaP256, ..request.clone() };
+        issue(&request, ca, self.now)
+            .map_err(|source| PkiError::Make { what: format!("the certificate of {}", request.common_name), source })
+    }
+
+    fn leaf(&self, name: &str, request: LeafRequest, ca: &Ca) -> Result<(), PkiError> {
+        let pair = self.issue(&request, ca)?;
+        self.write(self.layout.pki(&format!("{name}.key")), &pair.key_pem, 0o600)?;
+        self.write(self.layout.pki(&format!("{name}.crt")), &pair.certificate_pem, 0o644)
+    }
+
+    fn kubeconfig(
+        &self,
+        file: &str,
+        cluster: &str,
+        server: &str,
+        request: &LeafRequest,
+        ca: &Ca,
+    ) -> Result<(), PkiError> {
+        let identity = ClientIdentity::Certificate(self.issue(request, ca)?);
+        let kubeconfig = Kubeconfig {
+            cluster: cluster.to_owned(),
+            server: server.to_owned(),
+            ca_pem: ca.certificate_pem().to_owned(),
+            user: request.common_name.clone(),
+            identity,
+        };
+        let text = kubeconfig
+            .render()
+            .map_err(|source| PkiError::Make { what: format!("the kubeconfig {file}"), source })?;
+        self.write(self.layout.at(file), &text, 0o600)
+    }
+
+    fn write(&self, path: PathBuf, text: &str, mode: u32) -> Result<(), PkiError> {
+        files::write(&path, text.as_bytes(), mode).map_err(|source| PkiError::File { path, source })
+    }
+}

@@ -1,0 +1,384 @@
+//! `scute up`: makes a site, or brings one that exists to what it should be. In: a few choices. Out: a running site.
+//! The work itself is done by the site's supervisor and init; this process prepares, watches and tells.
+
+use crate::{
+    Accelerator, Layout, NetworkMode, Progress, SiteConfig, VERSION,
+    addresses::{AddressError, AddressWishes, Addresses, Taken},
+    bundle::{Bundle, BundleError, Checked, PartKind},
+    config::{self, ConfigError, SCHEMA},
+    files,
+    host::{accelerator, command::CommandError, network, preflight},
+    layout::{SITES, SiteName},
+    node::{
+        control::{self, Ask, Event},
+        mounts,
+    },
+    progress::step,
+    supervisor::{self, StartError},
+};
+use std::{
+    fs, io,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+};
+use tokio::time::{Duration, Instant, sleep, timeout};
+
+/// How long a site may take to come up before `up` gives up watching.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How long the supervisor may take to open its socket.
+const FIRST_SIGN: Duration = Duration::from_secs(30);
+
+/// Choices of `scute up`. What is left out keeps what an existing site has.
+#[derive(Clone, Debug)]
+pub struct UpOptions {
+    /// The site's name.
+    pub site: SiteName,
+    /// Its state folder, instead of `/var/lib/scute/NAME`.
+    pub dir: Option<PathBuf>,
+    /// How it meets the machine's network.
+    pub network: Option<NetworkMode>,
+    /// The bundle's folder.
+    pub bundle: PathBuf,
+    /// Wished address ranges.
+    pub addresses: AddressWishes,
+}
+
+/// What `up` ended with.
+#[derive(Clone, Debug)]
+pub struct UpReport {
+    /// The site's configuration.
+    pub config: SiteConfig,
+    /// Kubeconfig of its administrator.
+    pub kubeconfig: PathBuf,
+    /// Time until the Node was ready, when this call started the site.
+    pub node_ready: Option<Duration>,
+    /// Time in all.
+    pub took: Duration,
+}
+
+/// Why a site is not up.
+#[derive(Debug, thiserror::Error)]
+pub enum UpError {
+    /// The machine does not fit.
+    #[error("this machine cannot take the site:\n  {}", .0.join("\n  "))]
+    Preflight(Vec<String>),
+    /// It exists, made otherwise.
+    #[error("site {site} exists with {what} {found}, not {wanted}; `scute down --site {site}` removes it")]
+    Other {
+        /// The site.
+        site: SiteName,
+        /// What differs.
+        what: &'static str,
+        /// What it has.
+        found: String,
+        /// What was asked for.
+        wanted: String,
+    },
+    /// Address ranges.
+    #[error(transparent)]
+    Addresses(#[from] AddressError),
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The site's configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The machine's network cannot be read.
+    #[error(transparent)]
+    Network(#[from] CommandError),
+    /// No address to be reached by.
+    #[error("--network host needs a default route: its interface's address becomes the Node's")]
+    NoHostAddress,
+    /// A file or folder.
+    #[error("{path} cannot be made")]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The supervisor.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The supervisor or the init went away.
+    #[error("the site's supervisor does not answer; see {log}:\n{tail}")]
+    Silent {
+        /// Its log.
+        log: PathBuf,
+        /// The log's end.
+        tail: String,
+    },
+    /// A step of the site's init failed.
+    #[error("{step}: {why}")]
+    Step {
+        /// The step.
+        step: String,
+        /// Why.
+        why: String,
+    },
+    /// Too slow.
+    #[error("the site is not up after {} s; `scute status` says how far it is", PATIENCE.as_secs())]
+    Late,
+}
+
+fn file(path: &Path) -> impl FnOnce(io::Error) -> UpError {
+    let path = path.to_path_buf();
+    move |source| UpError::File { path, source }
+}
+
+/// Makes the site or brings it up to date, and returns when everything of it is ready.
+pub async fn up(options: &UpOptions, progress: &dyn Progress) -> Result<UpReport, UpError> {
+    let began = Instant::now();
+    preflight::root().map_err(|problem| UpError::Preflight(vec![problem.text]))?;
+    let (layout, existing) = locate(options)?;
+    let bundle = Bundle::open(&options.bundle, VERSION, scute_kubeadm::KUBERNETES_VERSION)?;
+    if let Some(existing) = &existing {
+        check_same(options, existing)?;
+    }
+    let running = supervisor::running(&layout).is_some();
+    let config = match &existing {
+        Some(existing) => refreshed(existing.clone(), &bundle),
+        None => new_config(options, &bundle).await?,
+    };
+    if !running {
+        let check = async { preflight_report(&layout, &config, progress) };
+        step(progress, "machine", check).await?;
+    }
+    let unpack = step(progress, "bundle", async { prepare_files(&layout, &bundle) });
+    unpack.await?;
+    let config = write_config(&layout, config)?;
+    let changed = existing.is_none_or(|old| old.bundle_digest != config.bundle_digest);
+    let ask = if running && changed { Ask::Converge } else { Ask::Watch };
+    if !running {
+        supervisor::start_detached(&layout)?;
+    }
+    let follow = Follow { layout: &layout, progress, ask, began, node_ready: None };
+    let node_ready = timeout(PATIENCE, follow.run()).await.map_err(|_| UpError::Late)??;
+    let kubeconfig = layout.admin_kubeconfig();
+    Ok(UpReport { config, kubeconfig, node_ready, took: began.elapsed() })
+}
+
+/// The site's folder and what is in it.
+fn locate(options: &UpOptions) -> Result<(Layout, Option<SiteConfig>), UpError> {
+    let entry = Layout::entry(&options.site);
+    let known = config::find(&options.site);
+    let existing = SiteConfig::load(&known)?;
+    let Some(dir) = &options.dir else { return Ok((known, existing)) };
+    let wanted = std::path::absolute(dir).map_err(file(dir))?;
+    let wanted = fs::canonicalize(&wanted).unwrap_or(wanted);
+    if existing.is_some() && known.dir != wanted {
+        let (found, wanted) = (known.dir.display().to_string(), wanted.display().to_string());
+        return Err(UpError::Other { site: options.site.clone(), what: "state folder", found, wanted });
+    }
+    if wanted != entry && existing.is_none() {
+        files::folder(&wanted, 0o711).map_err(file(&wanted))?;
+        fs::create_dir_all(SITES).map_err(file(Path::new(SITES)))?;
+        // Left by an `up` that broke off.
+        if fs::symlink_metadata(&entry).is_ok_and(|meta| meta.is_symlink()) {
+            fs::remove_file(&entry).map_err(file(&entry))?;
+        }
+        symlink(&wanted, &entry).map_err(file(&entry))?;
+    }
+    let layout = Layout::new(options.site.clone(), wanted);
+    let existing = SiteConfig::load(&layout)?;
+    Ok((layout, existing))
+}
+
+/// An existing site is not turned into another one behind its owner's back.
+fn check_same(options: &UpOptions, existing: &SiteConfig) -> Result<(), UpError> {
+    let other = |what, found: String, wanted: String| {
+        if found == wanted {
+            return Ok(());
+        }
+        Err(UpError::Other { site: options.site.clone(), what, found, wanted })
+    };
+    other("version", existing.version.clone(), VERSION.to_owned())?;
+    other("Kubernetes", existing.kubernetes.clone(), scute_kubeadm::KUBERNETES_VERSION.to_owned())?;
+    let network = options.network.unwrap_or(existing.network);
+    other("network mode", existing.network.as_str().to_owned(), network.as_str().to_owned())?;
+    let (wishes, has) = (&options.addresses, &existing.addresses);
+    for (what, wish, found) in [
+        ("link network", wishes.link, has.link),
+        ("Pod network", wishes.pods, has.pods),
+        ("Service network", wishes.services, has.services),
+    ] {
+        other(what, found.to_string(), wish.unwrap_or(found).trunc().to_string())?;
+    }
+    Ok(())
+}
+
+/// What an existing site takes from this call: bundle and LoadBalancer pools may change under a running site.
+fn refreshed(mut config: SiteConfig, bundle: &Bundle) -> SiteConfig {
+    config.bundle.clone_from(&bundle.dir);
+    config.bundle_digest.clone_from(&bundle.digest);
+    config
+}
+
+async fn new_config(options: &UpOptions, bundle: &Bundle) -> Result<SiteConfig, UpError> {
+    let network = options.network.unwrap_or_default();
+    // A probe guest lives for most of a second: it may do that while we read the network.
+    let probe = tokio::task::spawn_blocking(accelerator::probe);
+    let addresses = choose_addresses(options, network)?;
+    let (accelerator, accelerator_reason) =
+        probe.await.unwrap_or((Accelerator::Tcg, Some("the probe broke off".to_owned())));
+    Ok(SiteConfig {
+        schema: SCHEMA,
+        name: options.site.to_string(),
+        version: VERSION.to_owned(),
+        kubernetes: scute_kubeadm::KUBERNETES_VERSION.to_owned(),
+        network,
+        addresses,
+        bundle: fs::canonicalize(&bundle.dir).map_err(file(&bundle.dir))?,
+        bundle_digest: bundle.digest.clone(),
+        accelerator,
+        accelerator_reason,
+        made_folders: Vec::new(),
+    })
+}
+
+fn choose_addresses(options: &UpOptions, network: NetworkMode) -> Result<Addresses, UpError> {
+    let others: Vec<_> = config::all_sites().into_iter().filter(|(l, _)| l.name != options.site).collect();
+    let mut taken: Vec<Taken> =
+        others.iter().flat_map(|(l, c)| c.addresses.taken_by(&format!("site {:?}", l.name.as_str()))).collect();
+    let used: Vec<u8> = others.iter().map(|(_, c)| c.addresses.index).collect();
+    let mut wishes = options.addresses.clone();
+    let host = match network {
+        NetworkMode::Namespace => None,
+        NetworkMode::Host => Some(network::host_address()?.ok_or(UpError::NoHostAddress)?),
+    };
+    taken.extend(network::taken()?);
+    if let Some((node, link)) = host {
+        wishes.link = Some(link);
+        taken.retain(|taken| taken.range != link.into());
+        let mut plan = Addresses::choose_on_host(node, &wishes, &taken, &used)?;
+        plan.pools.clone_from(&options.addresses.pools);
+        return Ok(plan);
+    }
+    Ok(Addresses::choose(&wishes, &taken, &used)?)
+}
+
+fn preflight_report(layout: &Layout, config: &SiteConfig, progress: &dyn Progress) -> Result<(), UpError> {
+    files::folder(&layout.dir, 0o711).map_err(file(&layout.dir))?;
+    let (bearable, fatal): (Vec<_>, Vec<_>) =
+        preflight::check(layout, config).into_iter().partition(|problem| problem.bearable);
+    for problem in bearable {
+        progress.note(&format!("note: {problem}"));
+    }
+    if fatal.is_empty() { Ok(()) } else { Err(UpError::Preflight(fatal.into_iter().map(|p| p.text).collect())) }
+}
+
+/// Checks the bundle and brings its executables into the site.
+fn prepare_files(layout: &Layout, bundle: &Bundle) -> Result<(), UpError> {
+    let record = layout.at("bundle-checked.json");
+    let mut seen: Checked =
+        fs::read(&record).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    bundle.verify(&mut seen)?;
+    let text = serde_json::to_vec(&seen).unwrap_or_default();
+    files::write(&record, &text, 0o644).map_err(file(&record))?;
+    for part in bundle.parts(PartKind::Binary) {
+        // `bin/` is the bundle's folder of executables; libraries lie in `lib/` beside or below it.
+        let below = part.file.strip_prefix("bin").unwrap_or(&part.file);
+        let to = layout.at("bin").join(below);
+        install_file(&bundle.path(part), &to, part.mode.unwrap_or(0o755)).map_err(file(&to))?;
+    }
+    for needed in ["kube", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "cni/bridge", "cni/loopback"] {
+        if !layout.bin(needed).exists() {
+            return Err(BundleError::Lacks(format!("the program {needed}")).into());
+        }
+    }
+    let own = std::env::current_exe().map_err(file(Path::new("/proc/self/exe")))?;
+    let to = layout.bin("scute");
+    if own != to {
+        install_file(&own, &to, 0o755).map_err(file(&to))?;
+    }
+    Ok(())
+}
+
+/// Puts an executable in place under a new inode, because the old one may be running. A hard link where that works.
+fn install_file(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let source = fs::metadata(from)?;
+    if fs::metadata(to).is_ok_and(|old| old.ino() == source.ino() && old.dev() == source.dev()) {
+        return Ok(());
+    }
+    if let Some(parent) = to.parent() {
+        files::folder(parent, 0o755)?;
+    }
+    let temporary = to.with_extension("new");
+    _ = fs::remove_file(&temporary);
+    if source.mode() & 0o7777 != mode || fs::hard_link(from, &temporary).is_err() {
+        fs::copy(from, &temporary)?;
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))?;
+    }
+    fs::rename(&temporary, to)
+}
+
+fn write_config(layout: &Layout, mut config: SiteConfig) -> Result<SiteConfig, UpError> {
+    let made = mounts::make_mount_points().map_err(file(Path::new("/var/lib")))?;
+    config.made_folders.extend(made);
+    config.save(layout)?;
+    Ok(config)
+}
+
+/// Follows what the site's init tells.
+struct Follow<'a> {
+    layout: &'a Layout,
+    progress: &'a dyn Progress,
+    ask: Ask,
+    began: Instant,
+    node_ready: Option<Duration>,
+}
+
+impl Follow<'_> {
+    async fn run(mut self) -> Result<Option<Duration>, UpError> {
+        loop {
+            let mut answers = self.connect().await?;
+            loop {
+                match answers.next::<Event>().await {
+                    Ok(Some(Event::Up { .. })) => return Ok(self.node_ready),
+                    Ok(Some(event)) => self.tell(event)?,
+                    // The init died; its supervisor starts another one, which tells everything again.
+                    Ok(None) | Err(_) => break,
+                }
+            }
+            self.progress.note("the site's init ended and is started again");
+            self.ask = Ask::Watch;
+        }
+    }
+
+    /// Connects as soon as there is a socket: nobody can tell us of it before.
+    async fn connect(&self) -> Result<control::Answers, UpError> {
+        let socket = self.layout.control_socket();
+        let until = Instant::now() + FIRST_SIGN;
+        loop {
+            match control::ask(&socket, self.ask).await {
+                Ok(answers) => return Ok(answers),
+                Err(_) if Instant::now() < until => sleep(Duration::from_millis(20)).await,
+                Err(_) => {
+                    let log = self.layout.log("site");
+                    let tail = crate::node::logs::tail(&log, 5);
+                    return Err(UpError::Silent { log, tail });
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) -> Result<(), UpError> {
+        match event {
+            Event::Started { step } => self.progress.start(&step),
+            Event::Finished { step, millis, detail } => {
+                if step == crate::node::bringup::NODE_READY {
+                    self.node_ready = Some(self.began.elapsed());
+                }
+                self.progress.finish(&step, Duration::from_millis(millis), &detail);
+            }
+            Event::Failed { step, why } => {
+                self.progress.fail(&step, &why);
+                return Err(UpError::Step { step, why });
+            }
+            Event::Up { .. } => {}
+        }
+        Ok(())
+    }
+}
