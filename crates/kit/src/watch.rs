@@ -163,27 +163,24 @@ impl<K: Kind> Watch<K> {
         }
     }
 
-    /// Takes the answer to an own write into the copy, unless the watch is already ahead of it.
+    /// Takes the answer to an own write into the copy, unless the watch is already as far; gives what
+    /// the copy then has, or the answer itself when the object is gone again.
     pub fn learn(&self, object: K) -> Arc<K> {
         let object = Arc::new(trimmed(object));
-        let taken = {
+        {
             let mut objects = self.0.objects.write().unwrap_or_else(PoisonError::into_inner);
-            let uid = object.uid().unwrap_or_default();
-            let gone = objects.deleted.contains(&uid);
-            let key = Key::of(object.as_ref());
-            let newer = objects
-                .by_key
-                .get(&key)
-                .is_none_or(|known| version(object.as_ref()) > version(known.as_ref()));
-            let take = !gone && newer && self.is_ready();
-            if take {
-                objects.by_key.insert(key, object.clone());
+            if !self.is_ready() || objects.deleted.contains(&object.uid().unwrap_or_default()) {
+                return object;
             }
-            take
-        };
-        if taken {
-            self.tell(&object);
+            let key = Key::of(object.as_ref());
+            if let Some(known) =
+                objects.by_key.get(&key).filter(|known| version(known.as_ref()) >= version(object.as_ref()))
+            {
+                return known.clone();
+            }
+            objects.by_key.insert(key, object.clone());
         }
+        self.tell(&object);
         object
     }
 
