@@ -25,6 +25,7 @@ import (
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubeadm "k8s.io/kubernetes/cmd/kubeadm/app"
+	kubeadmerrors "k8s.io/kubernetes/cmd/kubeadm/app/util/errors"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
@@ -41,7 +42,8 @@ var components = map[string]func(){
 			kubectlutil.CheckErr(err)
 		}
 	},
-	"kubeadm": func() { kubeadm.Run() },
+	// Prints the error and exits with its code: cloud-init chains the success sentinel to it.
+	"kubeadm": func() { kubeadmerrors.HandleError(kubeadm.Run()) },
 	"etcd":    func() { etcdmain.Main(os.Args) },
 }
 
