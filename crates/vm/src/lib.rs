@@ -4,4 +4,9 @@
 //! guests, their Secrets, and Nodes with a providerID. Never: a VM outside a Pod, or a Secret's content
 //! in a Pod's spec.
 
+mod config;
 pub mod launcher;
+pub mod virtualmachine;
+pub mod virtualmachineinstance;
+
+pub use config::Config;

@@ -1,0 +1,120 @@
+//! The loop of VirtualMachines: observe, plan, report, apply.
+
+use std::sync::Arc;
+
+use kube::{Resource, ResourceExt};
+use scute_api::kubevirt::{
+    VM_FINALIZER, VM_GENERATION_ANNOTATION, VMI_FINALIZER, VirtualMachine, VirtualMachineInstance,
+};
+use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Why, finalizer};
+use serde_json::json;
+
+use super::plan::{Action, plan};
+use super::report;
+
+/// Runs the controller.
+pub async fn run(hub: Arc<Hub>) {
+    let controller =
+        Controller::<VirtualMachine>::new("virtualmachine", &hub).owns::<VirtualMachineInstance>();
+    hub.watch::<VirtualMachineInstance>().ready().await;
+    controller.run(hub, reconcile).await;
+}
+
+/// Keeps a VMI, or none, as the run strategy asks.
+async fn reconcile(vm: Arc<VirtualMachine>, hub: Arc<Hub>) -> Next {
+    let vmi = match observe(&hub, &vm).await {
+        Ok(vmi) => vmi,
+        Err(error) => return Next::Failed(Why::new("ObserveFailed", error.to_string())),
+    };
+    if let Some(other) = vmi.as_ref().filter(|vmi| !is_owned(vmi, &vm) && vm.metadata.deletion_timestamp.is_none()) {
+        return taken(&hub, &vm, other).await;
+    }
+    let vmi = vmi.filter(|vmi| is_owned(vmi, &vm));
+    let now = scute_kit::now();
+    let plan = plan(&vm, vmi.as_deref(), now);
+    let letting_go = plan.actions.contains(&Action::RemoveFinalizer);
+    if !letting_go {
+        // Written first: failed starts must be counted before the VMI that tells of them is deleted.
+        let status = report::status(&vm, vmi.as_deref(), &plan, None, now);
+        match hub.patch_status(vm.as_ref(), json!(status)).await {
+            Err(error) if !error.is_not_found() => {
+                return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
+            }
+            _ => {}
+        }
+    }
+    for action in &plan.actions {
+        if let Err(error) = apply(&hub, &vm, action).await {
+            let why = Why::new("FailedCreate", error.to_string());
+            hub.event(vm.as_ref(), EventType::Warning, &why.reason, &why.message).await;
+            let status = report::status(&vm, vmi.as_deref(), &plan, Some(&why), now);
+            // The write below is for people; the error itself is what decides the next run.
+            if let Err(error) = hub.patch_status(vm.as_ref(), json!(status)).await {
+                tracing::warn!(vm = %Key::of(vm.as_ref()), %error, "status not written");
+            }
+            return Next::Failed(why);
+        }
+    }
+    match plan.wait {
+        // Time passes without an event.
+        Some(wait) => Next::After(wait, Why::new("CrashLoopBackOff", "the next start waits")),
+        None => Next::Settled,
+    }
+}
+
+/// The VMI by its name. For a VirtualMachine that is to start one, and for one on its way out, a VMI that
+/// the watch does not have is asked for at the API server.
+async fn observe(hub: &Arc<Hub>, vm: &VirtualMachine) -> Result<Option<Arc<VirtualMachineInstance>>, Error> {
+    let key = Key::of(vm);
+    match hub.watch::<VirtualMachineInstance>().get(&key) {
+        Some(vmi) => Ok(Some(vmi)),
+        None if vm.metadata.deletion_timestamp.is_some() => Ok(hub.get(&key).await?.map(Arc::new)),
+        None => Ok(None),
+    }
+}
+
+fn is_owned(vmi: &VirtualMachineInstance, vm: &VirtualMachine) -> bool {
+    vmi.owner_references().iter().any(|owner| Some(&owner.uid) == vm.uid().as_ref())
+}
+
+/// A VMI of this name that is not ours is never touched.
+async fn taken(hub: &Arc<Hub>, vm: &VirtualMachine, other: &VirtualMachineInstance) -> Next {
+    let why = Why::new(
+        "VMINameTaken",
+        format!("VirtualMachineInstance {} belongs to somebody else; delete it or rename this", other.name_any()),
+    );
+    let status = report::status(vm, None, &super::plan::Plan::default(), Some(&why), scute_kit::now());
+    match hub.patch_status(vm, json!(status)).await {
+        Ok(()) => Next::OnChange(why),
+        Err(error) => Next::Failed(Why::new("StatusNotWritten", error.to_string())),
+    }
+}
+
+async fn apply(hub: &Arc<Hub>, vm: &Arc<VirtualMachine>, action: &Action) -> Result<(), Error> {
+    match action {
+        Action::AddFinalizer => finalizer::ensure(hub, vm, VM_FINALIZER).await.map(|_| ()),
+        Action::CreateVmi => match hub.create(&instance(vm)).await {
+            // The watch lags behind an own write: its event starts the next run.
+            Err(error) if error.is_conflict() => Ok(()),
+            made => made.map(|_| ()),
+        },
+        Action::DeleteVmi => hub.delete::<VirtualMachineInstance>(&Key::of(vm.as_ref())).await,
+        Action::RemoveFinalizer => finalizer::remove(hub, vm, VM_FINALIZER).await,
+    }
+}
+
+/// The VMI that a VirtualMachine starts.
+#[must_use]
+pub fn instance(vm: &VirtualMachine) -> VirtualMachineInstance {
+    let meta = vm.spec.template.metadata.clone().unwrap_or_default();
+    let mut annotations = meta.annotations.unwrap_or_default();
+    let generation = vm.metadata.generation.unwrap_or_default().to_string();
+    annotations.insert(VM_GENERATION_ANNOTATION.to_owned(), generation);
+    let mut vmi = VirtualMachineInstance::new(&vm.name_any(), vm.spec.template.spec.clone());
+    vmi.metadata.namespace = vm.namespace();
+    vmi.metadata.labels = meta.labels;
+    vmi.metadata.annotations = Some(annotations);
+    vmi.metadata.owner_references = Some(vm.controller_owner_ref(&()).into_iter().collect());
+    vmi.metadata.finalizers = Some(vec![VMI_FINALIZER.to_owned()]);
+    vmi
+}

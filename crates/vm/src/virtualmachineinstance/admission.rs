@@ -1,0 +1,84 @@
+//! Admission of VMIs, and of evictions of their Pods.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use scute_api::kubevirt::{APP_LABEL, EvictionStrategy, LAUNCHER, VirtualMachineInstance, VmiPhase};
+use scute_kit::{AdmissionRequest, FieldError, Hub, Key, Operation, Verdict};
+use serde_json::json;
+
+use super::validate::validate;
+
+/// Judges a VMI: its spec must be sound, and does not change.
+#[must_use]
+pub fn judge(request: &AdmissionRequest) -> Verdict {
+    if !matches!(request.operation, Operation::Create | Operation::Update) || !request.subresource.is_empty() {
+        return Verdict::Allow;
+    }
+    if let Some(old) = &request.old {
+        let same = old.get("spec") == request.object.get("spec");
+        return if same {
+            Verdict::Allow
+        } else {
+            Verdict::Deny(vec![FieldError::new(
+                "spec",
+                "",
+                "a VirtualMachineInstance does not change; change the template of its VirtualMachine and restart it",
+            )])
+        };
+    }
+    match serde_json::from_value::<VirtualMachineInstance>(request.object.clone()) {
+        Ok(vmi) => verdict(validate(&vmi.spec, "spec")),
+        Err(error) => Verdict::Deny(vec![FieldError::new("", "", error.to_string())]),
+    }
+}
+
+/// Nothing wrong is an admission.
+#[must_use]
+pub fn verdict(errors: Vec<FieldError>) -> Verdict {
+    if errors.is_empty() { Verdict::Allow } else { Verdict::Deny(errors) }
+}
+
+/// Judges an eviction: that of a launcher Pod is refused where its VMI asks for it, and with the strategy
+/// External the VMI is marked, so that somebody moves the work away.
+pub async fn evict(hub: &Arc<Hub>, request: &AdmissionRequest) -> Verdict {
+    let Some((vmi, node)) = guest_of(hub, request) else { return Verdict::Allow };
+    let status = vmi.status.clone().unwrap_or_default();
+    if vmi.metadata.deletion_timestamp.is_some() || status.phase.is_some_and(VmiPhase::is_final) {
+        return Verdict::Allow;
+    }
+    let name = Key::of(vmi.as_ref());
+    match vmi.spec.eviction() {
+        EvictionStrategy::None | EvictionStrategy::LiveMigrateIfPossible => Verdict::Allow,
+        EvictionStrategy::LiveMigrate => {
+            Verdict::Refuse(429, format!("VMI {name} has eviction strategy LiveMigrate and cannot migrate"))
+        }
+        EvictionStrategy::External if status.evacuation_node_name.is_some() => {
+            Verdict::Refuse(429, format!("Evacuation in progress: VMI {name}"))
+        }
+        EvictionStrategy::External => {
+            if !request.dry_run {
+                let mut marked = status;
+                marked.evacuation_node_name = Some(node);
+                if let Err(error) = hub.patch_status(vmi.as_ref(), json!(marked)).await {
+                    return Verdict::Refuse(429, format!("marking VMI {name} for evacuation failed: {error}"));
+                }
+            }
+            Verdict::Refuse(429, format!("Eviction triggered evacuation of VMI {name}"))
+        }
+    }
+}
+
+/// The VMI of the Pod that is to be evicted, and the Node it is on.
+fn guest_of(hub: &Arc<Hub>, request: &AdmissionRequest) -> Option<(Arc<VirtualMachineInstance>, String)> {
+    let pod = hub.watch::<Pod>().get(&Key::new(request.namespace.clone(), request.name.clone()))?;
+    if pod.labels().get(APP_LABEL).map(String::as_str) != Some(LAUNCHER) {
+        return None;
+    }
+    let owner = pod.owner_references().iter().find(|owner| owner.kind == "VirtualMachineInstance")?;
+    let vmi =
+        hub.watch::<VirtualMachineInstance>().get(&Key::new(request.namespace.clone(), owner.name.clone()))?;
+    let node = pod.spec.as_ref()?.node_name.clone()?;
+    (vmi.uid().as_ref() == Some(&owner.uid)).then_some((vmi, node))
+}

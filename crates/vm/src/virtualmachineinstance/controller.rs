@@ -1,0 +1,142 @@
+//! The loop of VirtualMachineInstances: observe, plan, apply, report.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::ResourceExt;
+use scute_api::kubevirt::{VMI_FINALIZER, VirtualMachineInstance};
+use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Why, finalizer};
+use serde_json::json;
+
+use super::names::pod_name;
+use super::plan::{Action, Observed, Plan, plan};
+use super::pod::{RenderError, pod};
+use super::{budget, inline_secret, report, validate};
+use crate::Config;
+
+/// What every reconcile needs.
+pub struct Context {
+    hub: Arc<Hub>,
+    config: Config,
+}
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+enum ApplyError {
+    #[error(transparent)]
+    Render(#[from] RenderError),
+    #[error(transparent)]
+    Write(#[from] Error),
+}
+
+/// Runs the controller.
+pub async fn run(hub: Arc<Hub>, config: Config) {
+    let controller = Controller::<VirtualMachineInstance>::new("virtualmachineinstance", &hub)
+        .owns::<Pod>()
+        .owns_meta::<PodDisruptionBudget>();
+    hub.watch::<Pod>().ready().await;
+    hub.watch_meta::<PodDisruptionBudget>().ready().await;
+    let context = Arc::new(Context { hub, config });
+    controller.run(context, reconcile).await;
+}
+
+/// Brings one VMI and its Pod together.
+async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> Next {
+    let hub = &context.hub;
+    let seen = match observe(hub, &vmi).await {
+        Ok(seen) => seen,
+        Err(error) => return Next::Failed(Why::new("ObserveFailed", error.to_string())),
+    };
+    let mut plan = plan(&vmi, &seen);
+    if plan.actions.iter().any(|action| matches!(action, Action::CreatePod { .. })) {
+        if let [error, ..] = validate::validate(&vmi.spec, "spec").as_slice() {
+            plan = Plan { actions: Vec::new(), failure: Some(Why::new("InvalidSpec", error.to_string())) };
+        }
+    }
+    let mut pod = seen.pod;
+    let mut failed = None;
+    for action in &plan.actions {
+        match apply(&context, &vmi, action).await {
+            Ok(made) => pod = made.or(pod),
+            Err(error) => {
+                failed = Some(Why::new("SynchronizationFailed", error.to_string()));
+                break;
+            }
+        }
+    }
+    if plan.actions.contains(&Action::RemoveFinalizer) && failed.is_none() {
+        return Next::Settled;
+    }
+    let mut status = report::status(&vmi, pod.as_ref(), plan.failure.as_ref(), &context.config, scute_kit::now());
+    if let Some(why) = &failed {
+        status.conditions = report::with_failure(&vmi, status.conditions, why, scute_kit::now());
+        hub.event(vmi.as_ref(), EventType::Warning, &why.reason, &why.message).await;
+    }
+    if let Err(error) = hub.patch_status(vmi.as_ref(), json!(status)).await {
+        if !error.is_not_found() {
+            return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
+        }
+    }
+    failed.map_or(Next::Settled, Next::Failed)
+}
+
+/// The Pod by its name, which follows from the VMI's UID. A Pod that the watch does not have, but the
+/// status remembers, is asked for at the API server: a watch may lag, a verdict may not.
+async fn observe(hub: &Arc<Hub>, vmi: &VirtualMachineInstance) -> Result<Observed, Error> {
+    let key = Key::new(vmi.namespace().unwrap_or_default(), pod_name(vmi));
+    let mut pod = hub.watch::<Pod>().get(&key).map(|pod| pod.as_ref().clone());
+    let remembered = vmi.status.as_ref().is_some_and(|status| !status.active_pods.is_empty());
+    let ended = vmi.status.as_ref().and_then(|status| status.phase).is_some_and(|phase| phase.is_final());
+    if pod.is_none() && (vmi.metadata.deletion_timestamp.is_some() || (remembered && !ended)) {
+        pod = hub.get::<Pod>(&key).await?;
+    }
+    let has_budget = hub.watch_meta::<PodDisruptionBudget>().get(&key).is_some();
+    Ok(Observed { pod, has_budget })
+}
+
+/// The only place that writes, but for the status. Gives the Pod if it made one.
+async fn apply(
+    context: &Context,
+    vmi: &Arc<VirtualMachineInstance>,
+    action: &Action,
+) -> Result<Option<Pod>, ApplyError> {
+    let hub = &context.hub;
+    let key = Key::new(vmi.namespace().unwrap_or_default(), pod_name(vmi));
+    match action {
+        Action::AddFinalizer => {
+            finalizer::ensure(hub, vmi, VMI_FINALIZER).await?;
+            Ok(None)
+        }
+        Action::CreatePod { with_budget } => {
+            let pod = pod(vmi, &context.config)?;
+            if let Some(secret) = inline_secret(vmi) {
+                exists_is_fine(hub.create(&secret).await)?;
+            }
+            if *with_budget {
+                exists_is_fine(hub.create(&budget::budget(vmi)).await)?;
+            }
+            match exists_is_fine(hub.create(&pod).await)? {
+                Some(made) => Ok(Some(made.as_ref().clone())),
+                None => Ok(hub.get::<Pod>(&key).await?),
+            }
+        }
+        Action::DeletePod => {
+            hub.delete::<Pod>(&key).await?;
+            Ok(None)
+        }
+        Action::RemoveFinalizer => {
+            finalizer::remove(hub, vmi, VMI_FINALIZER).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// Names follow from UIDs: what exists is what this controller made before it was interrupted.
+fn exists_is_fine<K>(made: Result<Arc<K>, Error>) -> Result<Option<Arc<K>>, Error> {
+    match made {
+        Ok(made) => Ok(Some(made)),
+        Err(error) if error.is_conflict() => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,18 @@
+//! VirtualMachineInstance: one guest in one Pod.
+
+mod admission;
+mod budget;
+mod controller;
+pub mod guest;
+pub mod names;
+pub mod plan;
+pub mod pod;
+pub mod report;
+pub mod resources;
+pub mod seen;
+pub mod validate;
+mod volumes;
+
+pub use admission::{evict, judge, verdict};
+pub use controller::run;
+pub use volumes::inline_secret;

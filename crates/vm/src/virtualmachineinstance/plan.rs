@@ -1,0 +1,145 @@
+//! What to do about a VMI. Pure.
+//!
+//! ```text
+//! Pending --Pod made--> Scheduling --Node, images, tap--> Scheduled --QEMU up--> Running
+//!    any --Pod ended well--> Succeeded      any --Pod ended badly, or vanished--> Failed
+//! ```
+
+use k8s_openapi::api::core::v1::Pod;
+use scute_api::kubevirt::{EvictionStrategy, VMI_FINALIZER, VirtualMachineInstance, VmiPhase};
+use scute_kit::{Why, finalizer};
+
+/// What the controller has seen.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The Pod of the VMI.
+    pub pod: Option<Pod>,
+    /// The VMI has a PodDisruptionBudget.
+    pub has_budget: bool,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Hold the VMI until its Pod is gone.
+    AddFinalizer,
+    /// Make the Secret of inline cloud-init data, the PodDisruptionBudget and the Pod.
+    CreatePod {
+        /// Keep voluntary evictions away from the Pod.
+        with_budget: bool,
+    },
+    /// Delete the Pod, with the grace period that it has.
+    DeletePod,
+    /// Let the VMI go.
+    RemoveFinalizer,
+}
+
+/// What to do, and why the VMI failed if that was not its Pod's doing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// In this order.
+    pub actions: Vec<Action>,
+    /// The VMI fails.
+    pub failure: Option<Why>,
+}
+
+/// Decides.
+#[must_use]
+pub fn plan(vmi: &VirtualMachineInstance, seen: &Observed) -> Plan {
+    let status = vmi.status.clone().unwrap_or_default();
+    if vmi.metadata.deletion_timestamp.is_some() {
+        return deletion(seen);
+    }
+    let mut plan = Plan::default();
+    if !finalizer::has(vmi, VMI_FINALIZER) {
+        plan.actions.push(Action::AddFinalizer);
+    }
+    let began = !status.active_pods.is_empty();
+    match &seen.pod {
+        Some(_) => {}
+        None if status.phase.is_some_and(VmiPhase::is_final) => {}
+        None if began => {
+            plan.failure = Some(Why::new("PodDeleted", "the Pod of the guest was deleted"));
+        }
+        None => plan.actions.push(Action::CreatePod { with_budget: refuses_eviction(vmi) && !seen.has_budget }),
+    }
+    plan
+}
+
+fn deletion(seen: &Observed) -> Plan {
+    let actions = match &seen.pod {
+        Some(pod) if pod.metadata.deletion_timestamp.is_some() => Vec::new(),
+        Some(_) => vec![Action::DeletePod],
+        None => vec![Action::RemoveFinalizer],
+    };
+    Plan { actions, failure: None }
+}
+
+/// Whether an eviction of the Pod is refused; no VMI can migrate.
+#[must_use]
+pub fn refuses_eviction(vmi: &VirtualMachineInstance) -> bool {
+    match vmi.spec.eviction() {
+        EvictionStrategy::None | EvictionStrategy::LiveMigrateIfPossible => false,
+        EvictionStrategy::LiveMigrate | EvictionStrategy::External => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn vmi(change: Value) -> VirtualMachineInstance {
+        let mut vmi = json!({
+            "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+            "metadata": {"name": "a", "namespace": "b", "uid": "c", "finalizers": [VMI_FINALIZER]},
+            "spec": {"domain": {}, "evictionStrategy": "External"},
+        });
+        for (key, value) in change.as_object().unwrap() {
+            for (field, value) in value.as_object().unwrap() {
+                vmi[key][field] = value.clone();
+            }
+        }
+        serde_json::from_value(vmi).unwrap()
+    }
+
+    fn nothing() -> Observed {
+        Observed { pod: None, has_budget: false }
+    }
+
+    #[test]
+    fn a_new_vmi_gets_a_finalizer_and_a_pod() {
+        let new = vmi(json!({"metadata": {"finalizers": []}}));
+        assert_eq!(
+            plan(&new, &nothing()).actions,
+            [Action::AddFinalizer, Action::CreatePod { with_budget: true }]
+        );
+        let evictable = vmi(json!({"spec": {"evictionStrategy": "LiveMigrateIfPossible"}}));
+        assert_eq!(plan(&evictable, &nothing()).actions, [Action::CreatePod { with_budget: false }]);
+    }
+
+    #[test]
+    fn a_pod_that_vanished_is_not_made_again() {
+        let ran = vmi(json!({"status": {"phase": "Running", "activePods": {"uid": "node"}}}));
+        let plan = plan(&ran, &nothing());
+        assert_eq!(plan.actions, []);
+        assert_eq!(plan.failure.unwrap().reason, "PodDeleted");
+    }
+
+    #[test]
+    fn a_final_vmi_is_left_alone() {
+        let ended = vmi(json!({"status": {"phase": "Succeeded", "activePods": {"uid": "node"}}}));
+        assert_eq!(plan(&ended, &nothing()), Plan::default());
+    }
+
+    #[test]
+    fn the_finalizer_goes_after_the_pod() {
+        let going = vmi(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
+        let pod = |value: Value| Observed { pod: Some(serde_json::from_value(value).unwrap()), has_budget: true };
+        assert_eq!(plan(&going, &pod(json!({"metadata": {}}))).actions, [Action::DeletePod]);
+        let leaving = pod(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
+        assert_eq!(plan(&going, &leaving).actions, []);
+        assert_eq!(plan(&going, &nothing()).actions, [Action::RemoveFinalizer]);
+    }
+}

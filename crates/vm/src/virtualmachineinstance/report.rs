@@ -1,0 +1,187 @@
+//! The status of a VMI, computed as a whole from what is seen. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
+use scute_api::kubevirt::{
+    InterfaceStatus, MemoryStatus, PhaseTransition, Quantity, VirtualMachineInstance,
+    VirtualMachineInstanceStatus, VmiPhase, VolumeStatus,
+};
+use scute_kit::Why;
+use scute_kit::conditions::{Conditions, Status};
+
+use super::guest::launcher_spec;
+use super::seen::{Seen, see};
+use crate::Config;
+use crate::launcher::spec::{Accelerator, LauncherSpec, RUN_AS};
+
+/// The status of `vmi`, whose Pod is `pod`; `failure` is why the VMI failed for another reason than its
+/// Pod's.
+#[must_use]
+pub fn status(
+    vmi: &VirtualMachineInstance,
+    pod: Option<&Pod>,
+    failure: Option<&Why>,
+    config: &Config,
+    now: Timestamp,
+) -> VirtualMachineInstanceStatus {
+    let before = vmi.status.clone().unwrap_or_default();
+    let seen = pod.map(see);
+    let phase = phase(before.phase, seen.as_ref(), failure);
+    let why = failure.cloned().or_else(|| seen.as_ref().and_then(|seen| seen.why.clone()));
+    let reason = match phase {
+        VmiPhase::Failed if before.phase == Some(VmiPhase::Failed) && before.reason.is_some() => before.reason.clone(),
+        VmiPhase::Failed => Some(why.as_ref().map_or_else(|| "Failed".to_owned(), |why| why.reason.to_string())),
+        _ => None,
+    };
+    let guest = launcher_spec(vmi, config.accelerator).ok();
+    VirtualMachineInstanceStatus {
+        phase: Some(phase),
+        phase_transition_timestamps: transitions(&before, phase, now),
+        node_name: pod.and_then(node_of).or_else(|| before.node_name.clone()),
+        reason,
+        active_pods: pod
+            .and_then(|pod| Some([(pod.uid()?, node_of(pod).unwrap_or_default())].into()))
+            .unwrap_or_else(|| before.active_pods.clone()),
+        interfaces: interfaces(&before, pod, seen.as_ref(), guest.as_ref()),
+        conditions: conditions(vmi, &before, phase, seen.as_ref(), why.as_ref(), config, now),
+        evacuation_node_name: before.evacuation_node_name.clone(),
+        qos_class: pod.and_then(|pod| pod.status.as_ref()?.qos_class.clone()).or(before.qos_class),
+        volume_status: guest.as_ref().map(volumes).unwrap_or_default(),
+        runtime_user: Some(u64::from(RUN_AS)),
+        launcher_container_image_version: pod
+            .and_then(|pod| pod.spec.as_ref()?.containers.first()?.image.clone())
+            .or(before.launcher_container_image_version),
+        memory: guest.as_ref().map(memory),
+    }
+}
+
+/// The last phase stays; a phase before it never comes back once the guest ran.
+fn phase(before: Option<VmiPhase>, seen: Option<&Seen>, failure: Option<&Why>) -> VmiPhase {
+    match (before, seen) {
+        (Some(last), _) if last.is_final() => last,
+        _ if failure.is_some() => VmiPhase::Failed,
+        (before, None) => before.unwrap_or(VmiPhase::Pending),
+        (Some(VmiPhase::Running), Some(seen)) if seen.phase == VmiPhase::Scheduled => VmiPhase::Running,
+        (_, Some(seen)) => seen.phase,
+    }
+}
+
+fn node_of(pod: &Pod) -> Option<String> {
+    pod.spec.as_ref()?.node_name.clone()
+}
+
+fn transitions(before: &VirtualMachineInstanceStatus, phase: VmiPhase, now: Timestamp) -> Vec<PhaseTransition> {
+    let mut list = before.phase_transition_timestamps.clone();
+    if !list.iter().any(|transition| transition.phase == phase) {
+        // The API server keeps seconds: a finer time would differ from what is read back.
+        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        list.push(PhaseTransition { phase, phase_transition_timestamp: Time(now) });
+    }
+    list
+}
+
+fn interfaces(
+    before: &VirtualMachineInstanceStatus,
+    pod: Option<&Pod>,
+    seen: Option<&Seen>,
+    guest: Option<&LauncherSpec>,
+) -> Vec<InterfaceStatus> {
+    let Some(guest) = guest else { return before.interfaces.clone() };
+    let mut addresses: Vec<String> = pod
+        .and_then(|pod| pod.status.as_ref())
+        .into_iter()
+        .flat_map(|status| status.pod_ips.iter().flatten())
+        .map(|address| address.ip.clone())
+        .collect();
+    addresses.retain(|address| !address.is_empty());
+    if addresses.is_empty() {
+        return before.interfaces.clone();
+    }
+    let vcpus = guest.cpu.vcpus();
+    guest
+        .interfaces
+        .iter()
+        .map(|interface| InterfaceStatus {
+            name: Some(interface.name.clone()),
+            mac: seen
+                .and_then(|seen| seen.mac.clone())
+                .or_else(|| before.interfaces.first().and_then(|known| known.mac.clone())),
+            ip_address: addresses.first().cloned(),
+            ip_addresses: addresses.clone(),
+            pod_interface_name: Some("eth0".to_owned()),
+            queue_count: Some(interface.queues(vcpus)),
+            info_source: Some("domain".to_owned()),
+        })
+        .collect()
+}
+
+fn volumes(guest: &LauncherSpec) -> Vec<VolumeStatus> {
+    guest.disks.iter().map(|disk| VolumeStatus { name: disk.name.clone(), target: String::new() }).collect()
+}
+
+fn memory(guest: &LauncherSpec) -> MemoryStatus {
+    let amount = Some(Quantity(guest.memory_bytes.to_string()));
+    MemoryStatus { guest_at_boot: amount.clone(), guest_current: amount.clone(), guest_requested: amount }
+}
+
+fn conditions(
+    vmi: &VirtualMachineInstance,
+    before: &VirtualMachineInstanceStatus,
+    phase: VmiPhase,
+    seen: Option<&Seen>,
+    why: Option<&Why>,
+    config: &Config,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut list = Conditions::new(&before.conditions, vmi.metadata.generation, now);
+    let said = why.map(|why| (why.reason.to_string(), why.message.clone()));
+    let deleting = vmi.metadata.deletion_timestamp.is_some();
+    list = match (phase, said.clone()) {
+        (VmiPhase::Running, _) if !deleting => list.put("Ready", Status::True, "GuestRunning", "the guest runs"),
+        (VmiPhase::Succeeded, _) => list.put("Ready", Status::False, "GuestNotRunning", "the guest shut down"),
+        (_, Some((reason, message))) => list.put("Ready", Status::False, &reason, message),
+        _ => list.put("Ready", Status::False, "GuestNotRunning", "the guest does not run"),
+    };
+    list = match said {
+        Some((reason, message)) if phase != VmiPhase::Succeeded => {
+            list.put("Synchronized", Status::False, &reason, message)
+        }
+        _ if phase == VmiPhase::Pending => list.put("Synchronized", Status::False, "PodNotCreated", "there is no Pod yet"),
+        _ => list.put("Synchronized", Status::True, "PodFollowsSpec", ""),
+    };
+    if let Some(message) = seen.and_then(|seen| seen.unschedulable.clone()) {
+        list = list.put("PodScheduled", Status::False, "Unschedulable", message);
+    }
+    list = list.put(
+        "LiveMigratable",
+        Status::False,
+        "InterfaceNotLiveMigratable",
+        "a guest that is bridged to the Pod's interface cannot move",
+    );
+    if config.accelerator == Accelerator::Tcg {
+        list = list.put("SoftwareEmulation", Status::True, "NoHardwareVirtualization", "the guest runs without KVM, about ten times slower");
+    }
+    if let Some(node) = &before.evacuation_node_name {
+        list = list.put("EvictionRequested", Status::True, "EvictionRequested", format!("the guest has to leave Node {node}"));
+    }
+    list.finish()
+}
+
+/// The conditions, with Synchronized saying what could not be done.
+#[must_use]
+pub fn with_failure(
+    vmi: &VirtualMachineInstance,
+    conditions: Vec<Condition>,
+    why: &Why,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let before = vmi.status.clone().unwrap_or_default().conditions;
+    let mut list = Conditions::new(&before, vmi.metadata.generation, now)
+        .put("Synchronized", Status::False, &why.reason, why.message.clone())
+        .finish();
+    list.extend(conditions.into_iter().filter(|condition| condition.type_ != "Synchronized"));
+    list.sort_by(|a, b| a.type_.cmp(&b.type_));
+    list
+}

@@ -1,0 +1,181 @@
+//! What a launcher Pod says about its guest. Pure.
+
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use scute_api::kubevirt::VmiPhase;
+use scute_kit::Why;
+
+use super::pod::{COMPUTE, NETWORK};
+
+/// A Pod in terms of its guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Phase that the VMI has by this Pod.
+    pub phase: VmiPhase,
+    /// What holds the guest up, or how it ended.
+    pub why: Option<Why>,
+    /// The scheduler found no Node.
+    pub unschedulable: Option<String>,
+    /// MAC address of the guest, as the launcher reported it.
+    pub mac: Option<String>,
+}
+
+/// Reads a Pod.
+#[must_use]
+pub fn see(pod: &Pod) -> Seen {
+    let status = pod.status.clone().unwrap_or_default();
+    let containers = status.container_statuses.unwrap_or_default();
+    let inits = status.init_container_statuses.unwrap_or_default();
+    let compute = containers.iter().find(|container| container.name == COMPUTE);
+    let network = inits.iter().find(|container| container.name == NETWORK);
+    let unschedulable = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+        .map(|condition| condition.message.clone().unwrap_or_default());
+    let mac = network.and_then(terminated).and_then(|end| field(end, "mac"));
+
+    let (phase, why) = match status.phase.as_deref() {
+        Some("Succeeded") => (VmiPhase::Succeeded, compute.and_then(terminated).and_then(ending)),
+        Some("Failed") => {
+            let broken = [compute, network].into_iter().flatten().filter_map(terminated).find(|end| end.exit_code != 0);
+            let pod_says = || {
+                let reason = status.reason.clone().unwrap_or_else(|| "PodFailed".to_owned());
+                Why::new(reason, status.message.clone().unwrap_or_else(|| "the Pod failed".to_owned()))
+            };
+            (VmiPhase::Failed, Some(broken.and_then(ending).unwrap_or_else(pod_says)))
+        }
+        _ if status.reason.as_deref() == Some("NodeLost") => {
+            (VmiPhase::Unknown, Some(Why::new("NodeLost", "the Node of the Pod does not answer")))
+        }
+        Some("Running") if compute.is_some_and(|compute| compute.ready) => (VmiPhase::Running, None),
+        Some("Running") if compute.and_then(terminated).is_some() => {
+            // The Pod's phase follows in a moment, and says whether the end was a good one.
+            (VmiPhase::Running, None)
+        }
+        Some("Running") => (VmiPhase::Scheduled, None),
+        _ => (VmiPhase::Scheduling, inits.iter().chain(&containers).find_map(held_up)),
+    };
+    Seen { phase, why, unschedulable, mac }
+}
+
+fn terminated(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    let ended = |state: &ContainerState| state.terminated.is_some();
+    container.state.as_ref().filter(|state| ended(state))?.terminated.as_ref()
+}
+
+/// Reasons of a waiting container that are worth telling; the others are on the way to running.
+fn held_up(container: &ContainerStatus) -> Option<Why> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.clone()?;
+    if matches!(reason.as_str(), "ContainerCreating" | "PodInitializing") {
+        return None;
+    }
+    Some(Why::new(reason, waiting.message.clone().unwrap_or_default()))
+}
+
+/// How a container ended: by the launcher's own words if it left some.
+fn ending(end: &ContainerStateTerminated) -> Option<Why> {
+    let runtime = end.reason.clone().unwrap_or_default();
+    if runtime == "OOMKilled" {
+        return Some(Why::new(
+            "OOMKilled",
+            "the VM used more memory than its limit; raise resources.limits.memory",
+        ));
+    }
+    if let Some(reason) = field(end, "reason") {
+        return Some(Why::new(reason, field(end, "message").unwrap_or_default()));
+    }
+    let message = match end.message.as_deref().map(str::trim) {
+        Some(text) if !text.is_empty() => text.to_owned(),
+        _ => format!("the launcher ended with exit code {}", end.exit_code),
+    };
+    (end.exit_code != 0).then(|| Why::new("LauncherFailed", message))
+}
+
+/// A field of the JSON document that the launcher leaves as its termination message.
+fn field(end: &ContainerStateTerminated, name: &str) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_str(end.message.as_deref()?).ok()?;
+    document.get(name)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn seen(status: Value) -> Seen {
+        see(&serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap())
+    }
+
+    fn compute(state: Value, ready: bool) -> Value {
+        json!([{"name": "compute", "ready": ready, "state": state, "image": "", "imageID": "", "restartCount": 0}])
+    }
+
+    fn ended(code: i32, reason: &str, message: &str) -> Value {
+        json!({"terminated": {"exitCode": code, "reason": reason, "message": message}})
+    }
+
+    #[test]
+    fn a_pod_goes_through_the_phases() {
+        let phase = |status: Value| seen(status).phase;
+        assert_eq!(phase(json!({})), VmiPhase::Scheduling);
+        assert_eq!(phase(json!({"phase": "Pending"})), VmiPhase::Scheduling);
+        assert_eq!(
+            phase(json!({"phase": "Running", "containerStatuses": compute(json!({"running": {}}), false)})),
+            VmiPhase::Scheduled
+        );
+        assert_eq!(
+            phase(json!({"phase": "Running", "containerStatuses": compute(json!({"running": {}}), true)})),
+            VmiPhase::Running
+        );
+        assert_eq!(
+            phase(json!({"phase": "Succeeded", "containerStatuses": compute(ended(0, "Completed", ""), false)})),
+            VmiPhase::Succeeded
+        );
+        assert_eq!(phase(json!({"phase": "Running", "reason": "NodeLost"})), VmiPhase::Unknown);
+    }
+
+    #[test]
+    fn an_end_has_a_reason() {
+        let why = |status: Value| seen(status).why.map(|why| (why.reason.into_owned(), why.message)).unwrap();
+        let failed = |state| json!({"phase": "Failed", "containerStatuses": compute(state, false)});
+        assert_eq!(why(failed(ended(137, "OOMKilled", ""))).0, "OOMKilled");
+        let message = r#"{"reason":"BackingFile","message":"disk root names a backing file"}"#;
+        assert_eq!(
+            why(failed(ended(1, "Error", message))),
+            ("BackingFile".into(), "disk root names a backing file".into())
+        );
+        assert_eq!(
+            why(failed(ended(139, "Error", ""))),
+            ("LauncherFailed".into(), "the launcher ended with exit code 139".into())
+        );
+        assert_eq!(
+            why(json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"})),
+            ("Evicted".into(), "low on memory".into())
+        );
+    }
+
+    #[test]
+    fn a_wait_is_told_when_somebody_must_act() {
+        let waiting = |reason: &str| {
+            seen(json!({"phase": "Pending", "containerStatuses":
+                compute(json!({"waiting": {"reason": reason, "message": "m"}}), false)}))
+            .why
+        };
+        assert_eq!(waiting("ContainerCreating"), None);
+        assert_eq!(waiting("ImagePullBackOff"), Some(Why::new("ImagePullBackOff", "m")));
+        let unschedulable = seen(json!({"phase": "Pending", "conditions": [
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}]}));
+        assert_eq!(unschedulable.unschedulable.as_deref(), Some("0/1 nodes"));
+    }
+
+    #[test]
+    fn the_init_container_reports_the_mac_address() {
+        let seen = seen(json!({"phase": "Pending", "initContainerStatuses": [
+            {"name": "network", "ready": true, "image": "", "imageID": "", "restartCount": 0,
+             "state": ended(0, "Completed", r#"{"mac":"02:42:ac:11:00:02"}"#)}]}));
+        assert_eq!(seen.mac.as_deref(), Some("02:42:ac:11:00:02"));
+    }
+}

@@ -1,0 +1,340 @@
+//! What the schema cannot say about a VMI: sums, names that must match, texts that must decode.
+
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use scute_api::kubevirt::{CloudInit, DnsPolicy, Domain, Quantity, VirtualMachineInstanceSpec, Volume};
+use scute_kit::FieldError;
+
+/// Longest inline cloud-init data, decoded; more has to come from a Secret.
+const INLINE_MAX: usize = 2048;
+/// Prefix of the names of the Pod's own volumes.
+pub(crate) const RESERVED_PREFIX: &str = "scute-";
+/// The most vCPUs that a guest of machine type q35 takes.
+const VCPUS_MAX: u64 = 255;
+
+/// Everything wrong with a spec whose fields are below `path`.
+#[must_use]
+pub fn validate(spec: &VirtualMachineInstanceSpec, path: &str) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    check_resources(&spec.domain, &format!("{path}.domain"), &mut errors);
+    check_disks(spec, path, &mut errors);
+    check_networks(spec, path, &mut errors);
+    for (index, volume) in spec.volumes.iter().enumerate() {
+        check_volume(volume, &format!("{path}.volumes[{index}]"), &mut errors);
+    }
+    if spec.dns_policy == Some(DnsPolicy::None) && spec.dns_config.is_none() {
+        errors.push(FieldError::new(
+            format!("{path}.dnsConfig"),
+            "",
+            "must be set when dnsPolicy is None",
+        ));
+    }
+    errors
+}
+
+fn check_resources(domain: &Domain, path: &str, errors: &mut Vec<FieldError>) {
+    let guest = domain.memory.as_ref().and_then(|memory| memory.guest.as_ref());
+    let requests = domain.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+    let limits = domain.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    let named = [
+        (format!("{path}.memory.guest"), guest),
+        (format!("{path}.resources.requests.memory"), requests.and_then(|list| list.memory.as_ref())),
+        (format!("{path}.resources.limits.memory"), limits.and_then(|list| list.memory.as_ref())),
+    ];
+    if named.iter().all(|(_, amount)| amount.is_none()) {
+        errors.push(FieldError::new(
+            named[0].0.clone(),
+            "",
+            "memory.guest, resources.requests.memory or resources.limits.memory must be set",
+        ));
+    }
+    let read: Vec<Option<u64>> = named
+        .iter()
+        .map(|(path, amount)| amount.and_then(|amount| units(amount, path, errors)))
+        .collect();
+    for ((path, amount), bytes) in named.iter().zip(&read) {
+        if bytes.is_some_and(|bytes| bytes < 1_000_000) {
+            errors.push(FieldError::new(path, text(*amount), "must be at least 1M"));
+        }
+    }
+    if let [guest, request, Some(limit)] = read.as_slice() {
+        if guest.or(*request).is_some_and(|wanted| wanted > *limit) || request.is_some_and(|request| request > *limit) {
+            errors.push(FieldError::new(
+                &named[2].0,
+                text(named[2].1),
+                "must not be below the memory of the guest or the request",
+            ));
+        }
+    }
+    check_cpu(domain, path, errors);
+}
+
+fn check_cpu(domain: &Domain, path: &str, errors: &mut Vec<FieldError>) {
+    let cpu = domain.cpu.clone().unwrap_or_default();
+    let vcpus: u64 =
+        [cpu.cores, cpu.sockets, cpu.threads].into_iter().flatten().map(u64::from).product();
+    if vcpus > VCPUS_MAX {
+        errors.push(FieldError::new(
+            format!("{path}.cpu"),
+            vcpus.to_string(),
+            format!("cores x sockets x threads must be at most {VCPUS_MAX}"),
+        ));
+    }
+    let resources = domain.resources.clone().unwrap_or_default();
+    let mut milli = |which: &str, amount: Option<Quantity>| {
+        let amount = amount?;
+        let path = format!("{path}.resources.{which}.cpu");
+        match amount.thousandths() {
+            Ok(milli) => Some((path, amount, milli)),
+            Err(error) => {
+                errors.push(FieldError::new(path, amount.0, error.to_string()));
+                None
+            }
+        }
+    };
+    let request = milli("requests", resources.requests.and_then(|list| list.cpu));
+    let limit = milli("limits", resources.limits.and_then(|list| list.cpu));
+    if let (Some((path, amount, request)), Some((_, _, limit))) = (request, limit) {
+        if request > limit {
+            errors.push(FieldError::new(path, amount.0, "must not be above the limit"));
+        }
+    }
+}
+
+fn check_disks(spec: &VirtualMachineInstanceSpec, path: &str, errors: &mut Vec<FieldError>) {
+    let volumes: BTreeSet<_> = spec.volumes.iter().map(|volume| volume.name.as_str()).collect();
+    let (mut names, mut places) = (BTreeSet::new(), BTreeSet::new());
+    for (index, disk) in spec.domain.devices.disks.iter().enumerate() {
+        let path = format!("{path}.domain.devices.disks[{index}]");
+        if !names.insert(disk.name.as_str()) {
+            errors.push(FieldError::new(format!("{path}.name"), &disk.name, "is the name of another disk too"));
+        }
+        if !volumes.contains(disk.name.as_str()) {
+            errors.push(FieldError::new(
+                format!("{path}.name"),
+                &disk.name,
+                "there is no volume of this name in spec.volumes",
+            ));
+        }
+        if disk.boot_order.is_some_and(|place| !places.insert(place)) {
+            let place = disk.boot_order.unwrap_or_default().to_string();
+            errors.push(FieldError::new(format!("{path}.bootOrder"), place, "is the place of another disk too"));
+        }
+    }
+}
+
+fn check_networks(spec: &VirtualMachineInstanceSpec, path: &str, errors: &mut Vec<FieldError>) {
+    let interfaces = &spec.domain.devices.interfaces;
+    for (index, interface) in interfaces.iter().enumerate() {
+        if !spec.networks.iter().any(|network| network.name == interface.name) {
+            errors.push(FieldError::new(
+                format!("{path}.domain.devices.interfaces[{index}].name"),
+                &interface.name,
+                "there is no network of this name in spec.networks",
+            ));
+        }
+    }
+    for (index, network) in spec.networks.iter().enumerate() {
+        if !interfaces.iter().any(|interface| interface.name == network.name) {
+            errors.push(FieldError::new(
+                format!("{path}.networks[{index}].name"),
+                &network.name,
+                "there is no interface of this name in spec.domain.devices.interfaces",
+            ));
+        }
+    }
+}
+
+fn check_volume(volume: &Volume, path: &str, errors: &mut Vec<FieldError>) {
+    if volume.name.starts_with(RESERVED_PREFIX) {
+        errors.push(FieldError::new(
+            format!("{path}.name"),
+            &volume.name,
+            format!("names that start with {RESERVED_PREFIX} belong to the Pod's own volumes"),
+        ));
+    }
+    if let Some(disk) = &volume.container_disk {
+        let parent = |file: &String| file.split('/').any(|part| part == "..");
+        if let Some(file) = disk.path.as_ref().filter(|file| parent(file)) {
+            errors.push(FieldError::new(format!("{path}.containerDisk.path"), file, "must not contain '..'"));
+        }
+    }
+    if let Some(disk) = &volume.empty_disk {
+        let path = format!("{path}.emptyDisk.capacity");
+        if units(&disk.capacity, &path, errors).is_some_and(|bytes| bytes < 1 << 20) {
+            errors.push(FieldError::new(path, &disk.capacity.0, "must be at least 1Mi"));
+        }
+    }
+    if let Some(data) = &volume.cloud_init_no_cloud {
+        check_cloud_init(data, &format!("{path}.cloudInitNoCloud"), errors);
+    }
+    if let Some(data) = &volume.cloud_init_config_drive {
+        check_cloud_init(data, &format!("{path}.cloudInitConfigDrive"), errors);
+    }
+}
+
+fn check_cloud_init(data: &CloudInit, path: &str, errors: &mut Vec<FieldError>) {
+    let user = data.user_data.is_some() || data.user_data_base64.is_some() || data.secret_ref.is_some();
+    let network =
+        data.network_data.is_some() || data.network_data_base64.is_some() || data.network_data_secret_ref.is_some();
+    if !user && !network {
+        errors.push(FieldError::new(
+            path,
+            "",
+            "one of userData, userDataBase64, secretRef, networkData, networkDataBase64 and networkDataSecretRef must be set",
+        ));
+    }
+    for (name, text, reference) in [
+        ("userData", data.user_data.as_deref(), "secretRef"),
+        ("networkData", data.network_data.as_deref(), "networkDataSecretRef"),
+    ] {
+        check_length(text.map(str::len), &format!("{path}.{name}"), reference, errors);
+    }
+    for (name, text, reference) in [
+        ("userDataBase64", data.user_data_base64.as_deref(), "secretRef"),
+        ("networkDataBase64", data.network_data_base64.as_deref(), "networkDataSecretRef"),
+    ] {
+        let path = format!("{path}.{name}");
+        match text.map(|text| STANDARD.decode(text)) {
+            Some(Err(_)) => errors.push(FieldError::new(path, "<not shown>", "is not base64")),
+            Some(Ok(bytes)) => check_length(Some(bytes.len()), &path, reference, errors),
+            None => {}
+        }
+    }
+}
+
+/// Only the length is repeated: what is inside may be a password.
+fn check_length(length: Option<usize>, path: &str, reference: &str, errors: &mut Vec<FieldError>) {
+    if let Some(length) = length.filter(|length| *length > INLINE_MAX) {
+        errors.push(FieldError::new(
+            path,
+            format!("<{length} bytes>"),
+            format!("inline data is limited to {INLINE_MAX} bytes; put it into a Secret and name it in {reference}"),
+        ));
+    }
+}
+
+fn units(amount: &Quantity, path: &str, errors: &mut Vec<FieldError>) -> Option<u64> {
+    match amount.units() {
+        Ok(units) => Some(units),
+        Err(error) => {
+            errors.push(FieldError::new(path, &amount.0, error.to_string()));
+            None
+        }
+    }
+}
+
+fn text(amount: Option<&Quantity>) -> String {
+    amount.map(ToString::to_string).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A good spec with `change` merged over it.
+    fn errors_of(change: Value) -> Vec<String> {
+        let mut spec = json!({
+            "domain": {
+                "memory": {"guest": "1Gi"},
+                "devices": {"disks": [{"name": "root", "disk": {"bus": "virtio"}}]},
+            },
+            "volumes": [{"name": "root", "containerDisk": {"image": "example.org/debian:12"}}],
+        });
+        merge(&mut spec, change);
+        let spec = serde_json::from_value(spec).unwrap();
+        validate(&spec, "spec").iter().map(ToString::to_string).collect()
+    }
+
+    fn merge(into: &mut Value, change: Value) {
+        match (into, change) {
+            (Value::Object(into), Value::Object(change)) => {
+                for (key, value) in change {
+                    merge(into.entry(key).or_insert(Value::Null), value);
+                }
+            }
+            (into, change) => *into = change,
+        }
+    }
+
+    fn seed(data: Value) -> Value {
+        json!({"volumes": [
+            {"name": "root", "containerDisk": {"image": "i"}},
+            {"name": "seed", "cloudInitNoCloud": data},
+        ]})
+    }
+
+    #[test]
+    fn a_good_spec_passes() {
+        assert_eq!(errors_of(json!({})), [""; 0]);
+        assert_eq!(errors_of(seed(json!({"userData": "x".repeat(2048)}))), [""; 0]);
+    }
+
+    #[test]
+    fn memory_is_needed_and_must_fit() {
+        let none = errors_of(json!({"domain": {"memory": null}}));
+        assert_eq!(
+            none,
+            [r#"spec.domain.memory.guest: Invalid value: "": memory.guest, resources.requests.memory or resources.limits.memory must be set"#]
+        );
+        let small = errors_of(json!({"domain": {"memory": {"guest": "64Ki"}}}));
+        assert_eq!(small, [r#"spec.domain.memory.guest: Invalid value: "64Ki": must be at least 1M"#]);
+        let limited = errors_of(json!({"domain": {"resources": {"limits": {"memory": "512Mi"}}}}));
+        assert_eq!(
+            limited,
+            [r#"spec.domain.resources.limits.memory: Invalid value: "512Mi": must not be below the memory of the guest or the request"#]
+        );
+    }
+
+    #[test]
+    fn vcpus_are_a_product() {
+        let many = errors_of(json!({"domain": {"cpu": {"cores": 64, "sockets": 4, "threads": 2}}}));
+        assert_eq!(many, [r#"spec.domain.cpu: Invalid value: "512": cores x sockets x threads must be at most 255"#]);
+    }
+
+    #[test]
+    fn disks_have_volumes_and_names_of_their_own() {
+        let errors = errors_of(json!({"domain": {"devices": {"disks": [
+            {"name": "root", "bootOrder": 1}, {"name": "root"}, {"name": "data", "bootOrder": 1},
+        ]}}}));
+        assert_eq!(
+            errors,
+            [
+                r#"spec.domain.devices.disks[1].name: Invalid value: "root": is the name of another disk too"#,
+                r#"spec.domain.devices.disks[2].name: Invalid value: "data": there is no volume of this name in spec.volumes"#,
+                r#"spec.domain.devices.disks[2].bootOrder: Invalid value: "1": is the place of another disk too"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn inline_data_is_short_and_never_repeated() {
+        let long = errors_of(seed(json!({"userData": "secret".repeat(400)})));
+        assert_eq!(
+            long,
+            [r#"spec.volumes[1].cloudInitNoCloud.userData: Invalid value: "<2400 bytes>": inline data is limited to 2048 bytes; put it into a Secret and name it in secretRef"#]
+        );
+        let encoded = errors_of(seed(json!({"userDataBase64": STANDARD.encode([0; 2049])})));
+        assert!(encoded[0].contains("<2049 bytes>"), "{encoded:?}");
+        let broken = errors_of(seed(json!({"networkDataBase64": "not base64!", "userData": "x"})));
+        assert_eq!(
+            broken,
+            [r#"spec.volumes[1].cloudInitNoCloud.networkDataBase64: Invalid value: "<not shown>": is not base64"#]
+        );
+    }
+
+    #[test]
+    fn interfaces_and_networks_match() {
+        let errors = errors_of(json!({
+            "domain": {"devices": {"interfaces": [{"name": "default", "bridge": {}}]}},
+            "networks": [{"name": "pod", "pod": {}}],
+        }));
+        assert_eq!(errors.len(), 2, "{errors:?}");
+        assert!(errors[0].starts_with("spec.domain.devices.interfaces[0].name"));
+        assert!(errors[1].starts_with("spec.networks[0].name"));
+    }
+}
