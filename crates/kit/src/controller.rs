@@ -179,6 +179,13 @@ fn finish(name: &'static str, queue: &mut Queue, done: Result<(Key, Next), tokio
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     };
     let now = Instant::now();
+    let outcome = match &next {
+        Next::Settled => "settled",
+        Next::After(..) => "after",
+        Next::OnChange(_) => "on_change",
+        Next::Failed(_) => "failed",
+    };
+    crate::metrics::reconciled(name, outcome);
     match next {
         Next::Settled => queue.finish(&key, now, None, false),
         Next::After(delay, why) => {

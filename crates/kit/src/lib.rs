@@ -10,6 +10,7 @@ pub mod controller;
 pub mod finalizer;
 mod hub;
 pub mod json;
+pub mod metrics;
 mod queue;
 pub mod remote;
 mod watch;

@@ -105,6 +105,9 @@ impl Target {
     }
 
     fn answered<T>(&self, verb: &'static str, answer: Result<T, kube::Error>) -> Result<T, Error> {
+        if verb != "get" {
+            crate::metrics::wrote(verb, &self.kind);
+        }
         answer.map_err(|source| Error::Api {
             verb,
             kind: self.kind.clone(),
@@ -303,7 +306,7 @@ impl Hub {
             &PatchParams::default(),
             &Patch::Merge(&body),
         ))?;
-        let object: K = target.answered("patch status of", self.client().request(request).await)?;
+        let object: K = target.answered("patch the status of", self.client().request(request).await)?;
         learned(self.existing::<K>(), object);
         Ok(())
     }
@@ -359,6 +362,7 @@ impl Hub {
             action: reason.to_owned(),
             secondary: None,
         };
+        crate::metrics::wrote("create", "Event");
         if let Err(error) = recorder.publish(&event, &about.object_ref(&())).await {
             tracing::warn!(object = %Key::of(about), reason, %error, "event not written");
         }
