@@ -1,0 +1,173 @@
+//! `scute launcher run`: from the spec to a running guest, and to the exit status.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use scute_qemu::{Machine, MachineConfig, Qemu, Vmm};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use super::ending::{Ending, Phase};
+use super::machine::Link;
+use super::options::{Options, Places};
+use super::spec::{Bootloader, LauncherSpec};
+use super::{dhcp, disks, machine, network, reaper, serial, supervise};
+
+/// The file whose presence says that the guest runs.
+const READY: &str = "ready";
+
+/// The last lines of the console must reach the log, but a log that nobody reads must not hold up the end.
+const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+
+/// Runs the guest. Exit status 0 means that it shut itself down.
+pub fn run(options: &Options) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ending = match runtime {
+        Ok(runtime) => {
+            let ending = runtime.block_on(guest(options)).unwrap_or_else(|ending| ending);
+            // A write to a stuck log may still be under way.
+            runtime.shutdown_background();
+            ending
+        }
+        Err(error) => Ending::error("LauncherFailed", &error),
+    };
+    let _ = std::fs::remove_file(options.places.run_dir.join(READY));
+    tracing::info!(reason = ending.reason, message = ending.message, phase = ?ending.phase, "the end");
+    if let Err(error) = std::fs::write(&options.places.termination_log, ending.to_json()) {
+        tracing::warn!(%error, "no termination message");
+    }
+    match ending.phase {
+        Phase::Succeeded => ExitCode::SUCCESS,
+        Phase::Failed => ExitCode::FAILURE,
+    }
+}
+
+/// The exec probe of `compute`: status 0 while the guest runs.
+pub fn ready(places: &Places) -> ExitCode {
+    if places.run_dir.join(READY).exists() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prepares, starts and watches. Either way the result is how it ended.
+async fn guest(options: &Options) -> Result<Ending, Ending> {
+    let places = &options.places;
+    // First of all: PID 1 has no default signal handlers.
+    let mut signals = Signals::new().map_err(|error| Ending::error("LauncherFailed", &error))?;
+    let children = reaper::listen().map_err(|error| Ending::error("LauncherFailed", &error))?;
+    let _ = std::fs::remove_file(places.run_dir.join(READY));
+    let spec = options.read_spec().map_err(|error| Ending::error("InvalidSpec", &error))?;
+    let link = serve_network(&spec, places).await?;
+    let config = prepare(&spec, places, link.as_ref())?;
+    let start = Qemu::new(&places.qemu);
+    let mut machine = tokio::select! {
+        machine = start.start(&config) => machine.map_err(|error| Ending::error("StartFailed", &error))?,
+        () = signals.stop() => return Err(Ending::failed("Stopped", "asked to stop before the guest ran")),
+    };
+    tokio::spawn(reaper::reap_orphans(children, machine.pid()));
+    let console = console(&mut machine, spec.serial_console)?;
+    File::create(places.run_dir.join(READY)).map_err(|error| Ending::error("LauncherFailed", &error))?;
+    tracing::info!(vm = config.name, "the guest runs");
+    let grace = Duration::from_secs(spec.grace_period_seconds);
+    let ending = supervise::supervise(&mut machine, signals.stop(), grace, oom_killed).await;
+    let _ = tokio::time::timeout(DRAIN_WITHIN, console).await;
+    Ok(ending)
+}
+
+/// Answers the guest's DHCP questions from now on.
+async fn serve_network(spec: &LauncherSpec, places: &Places) -> Result<Option<Link>, Ending> {
+    let Some(interface) = spec.interfaces.first() else { return Ok(None) };
+    let learned =
+        network::read_learned(&places.run_dir).map_err(|error| Ending::error("NetworkFailed", &error))?;
+    let tun = network::tun_node(&places.run_dir);
+    let link = Link { mac: learned.mac.to_string(), mtu: learned.mtu, tun };
+    let lease = learned
+        .lease(&spec.hostname, interface.mac.as_deref())
+        .map_err(|error| Ending::error("NetworkFailed", &error))?;
+    let server = dhcp::Server::bind(network::BRIDGE, network::BRIDGE_ADDRESS, lease)
+        .map_err(|error| Ending::error("NetworkFailed", &error))?;
+    tokio::spawn(server.run());
+    Ok(Some(link))
+}
+
+fn prepare(spec: &LauncherSpec, places: &Places, link: Option<&Link>) -> Result<MachineConfig, Ending> {
+    let failed = |error: disks::DiskError| Ending::error(error.reason(), &error);
+    let drives = disks::prepare(spec, &places.state_dir).map_err(failed)?;
+    let kernel = spec.kernel_boot.as_ref().map(disks::kernel).transpose().map_err(failed)?;
+    let (code, blank_vars) = &places.ovmf;
+    let vars = places.state_dir.join("efi-vars.fd");
+    if spec.firmware.bootloader == Bootloader::Efi {
+        copy(blank_vars, &vars).map_err(|error| Ending::error("FirmwareFailed", &error))?;
+    }
+    Ok(machine::config(spec, drives, kernel, link, (code, &vars)))
+}
+
+/// Copies content only: the image's file is read-only, our copy must not be.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::io::copy(&mut File::open(from)?, &mut File::create(to)?).map(drop)
+}
+
+/// Forwards the serial port to standard output. Nobody else writes there.
+fn console<M: Machine>(machine: &mut M, logged: bool) -> Result<JoinHandle<()>, Ending> {
+    let stdout = std::io::stdout().as_fd().try_clone_to_owned();
+    let stdout = stdout.map_err(|error| Ending::error("LauncherFailed", &error))?;
+    let log = tokio::fs::File::from_std(stdout.into());
+    let guest = machine.take_serial();
+    Ok(tokio::spawn(async move {
+        let Some(guest) = guest else { return };
+        let forwarded = match logged {
+            true => serial::forward(guest, log).await,
+            // Someone has to read, or the guest blocks when the socket is full.
+            false => serial::forward(guest, tokio::io::sink()).await,
+        };
+        if let Err(error) = forwarded {
+            tracing::warn!(%error, "the serial console is no longer logged");
+        }
+    }))
+}
+
+/// SIGTERM is the kubelet's way to ask; SIGINT is a person's.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} }
+    }
+}
+
+/// Whether the kernel has killed a process of this container for its memory limit, by either version of cgroups.
+fn oom_killed() -> bool {
+    ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"]
+        .iter()
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .any(|text| oom_kills(&text) > 0)
+}
+
+fn oom_kills(text: &str) -> u64 {
+    text.lines()
+        .filter_map(|line| line.strip_prefix("oom_kill "))
+        .filter_map(|count| count.trim().parse::<u64>().ok())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_cgroup_versions_count_kills() {
+        assert_eq!(oom_kills("low 0\nhigh 0\nmax 12\noom 1\noom_kill 1\noom_group_kill 0\n"), 1);
+        assert_eq!(oom_kills("oom_kill_disable 0\nunder_oom 0\noom_kill 0\n"), 0);
+    }
+}
