@@ -1,1 +1,42 @@
-//! Cluster, MachineDeployment, MachineSet and Machine controllers.
+//! In: Cluster, MachineDeployment, MachineSet and Machine objects, providers' objects through their
+//! contracts, tenants' Nodes. Out: what those objects need of each other, and statuses that say what is
+//! missing. Never: knows a provider's kind, or makes infrastructure or bootstrap data itself.
+
+mod admission;
+mod changes;
+mod cluster;
+mod contract;
+mod defaults;
+mod externals;
+mod machine;
+mod machinedeployment;
+mod machines;
+mod machineset;
+mod naming;
+mod owners;
+mod paused;
+mod selector;
+mod summary;
+mod tenants;
+
+use std::sync::Arc;
+
+use scute_kit::Hub;
+use scute_kit::remote::Remotes;
+use tokio::task::JoinSet;
+
+pub use admission::admission;
+
+/// How the controllers of this crate behave. Nothing can be chosen yet.
+#[derive(Clone, Debug, Default)]
+pub struct Config {}
+
+/// Starts the controllers.
+pub fn spawn(hub: &Arc<Hub>, remotes: &Arc<Remotes>, config: Config, tasks: &mut JoinSet<()>) {
+    let Config {} = config;
+    let (tenants, woken_by_nodes) = tenants::Tenants::new(hub, remotes);
+    tasks.spawn(cluster::run(Arc::clone(hub), Arc::clone(&tenants)));
+    tasks.spawn(machinedeployment::run(Arc::clone(hub)));
+    tasks.spawn(machineset::run(Arc::clone(hub)));
+    tasks.spawn(machine::run(Arc::clone(hub), tenants, woken_by_nodes));
+}

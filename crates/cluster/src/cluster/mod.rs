@@ -1,0 +1,183 @@
+//! Cluster: brings infrastructure and control plane together, and takes everything apart in order.
+
+mod extra;
+mod observe;
+mod plan;
+mod probe;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use scute_api::cluster::{CLUSTER_FINALIZER, Cluster, Machine, MachineDeployment, MachineSet};
+use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Watch, Why, finalizer};
+use serde_json::json;
+
+use crate::externals::{External, Externals, Found};
+use crate::machine::failure;
+use crate::owners::{adopt, owner};
+use crate::paused;
+use crate::tenants::Tenants;
+use observe::{Observed, observe};
+use plan::{Action, Plan, Stage};
+
+/// What the controller works with.
+pub struct Context {
+    hub: Arc<Hub>,
+    externals: Externals,
+    tenants: Arc<Tenants>,
+    kinds: extra::Kinds,
+    probes: probe::Probes,
+    clusters: Watch<Cluster>,
+    deployments: Watch<MachineDeployment>,
+    sets: Watch<MachineSet>,
+    machines: Watch<Machine>,
+}
+
+/// Runs the controller; never returns.
+pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>) {
+    let (externals, woken) = Externals::new(&hub);
+    let context = Context {
+        hub: Arc::clone(&hub),
+        externals,
+        tenants,
+        kinds: extra::Kinds::new(&hub),
+        probes: probe::Probes::default(),
+        clusters: hub.watch(),
+        deployments: hub.watch(),
+        sets: hub.watch(),
+        machines: hub.watch(),
+    };
+    context.deployments.ready().await;
+    context.sets.ready().await;
+    context.machines.ready().await;
+    let key = |namespace: Option<String>, name: &str| vec![Key::new(namespace.unwrap_or_default(), name)];
+    Controller::<Cluster>::new("cluster", &hub)
+        .watches::<MachineDeployment>(move |child| key(child.namespace(), &child.spec.cluster_name))
+        .watches::<MachineSet>(move |child| key(child.namespace(), &child.spec.cluster_name))
+        .watches::<Machine>(move |child| key(child.namespace(), &child.spec.cluster_name))
+        .on(woken)
+        .run(Arc::new(context), reconcile)
+        .await;
+}
+
+/// Brings one Cluster a step on.
+async fn reconcile(cluster: Arc<Cluster>, context: Arc<Context>) -> Next {
+    let now = scute_kit::now();
+    if let Some(why) = paused::paused(Some(cluster.as_ref()), cluster.as_ref()) {
+        let mut status = cluster.status.clone().unwrap_or_default();
+        status.conditions = paused::only_paused(&status.conditions, cluster.metadata.generation, now, &why);
+        return match context.hub.patch_status(cluster.as_ref(), json!(status)).await {
+            Ok(()) => Next::OnChange(Why::new("Paused", why)),
+            Err(error) => Next::Failed(failure(&error)),
+        };
+    }
+    let seen = match observe(cluster, &context).await {
+        Ok(seen) => seen,
+        Err(error) => return Next::Failed(failure(&error)),
+    };
+    let plan = plan::plan(&seen);
+    let done = apply(&seen, &plan, &context).await;
+    if plan.stage == Some(Stage::Done) {
+        return match done {
+            Ok(()) => Next::Settled,
+            Err(error) => Next::Failed(failure(&error)),
+        };
+    }
+    let status = report::report(&seen, &plan, now);
+    let reported = context.hub.patch_status(seen.cluster.as_ref(), json!(status)).await;
+    match done.and(reported) {
+        Err(error) => Next::Failed(failure(&error)),
+        Ok(()) => {
+            announce(&seen, &plan, &context).await;
+            next(&seen, &plan)
+        }
+    }
+}
+
+/// Nothing but asking tells whether an API server still answers.
+fn next(seen: &Observed, plan: &Plan) -> Next {
+    match (&plan.stage, &seen.probe) {
+        (Some(stage), _) => Next::OnChange(Why::new(stage.reason(), "the deletion is in progress")),
+        (None, Some(Ok(()))) => {
+            Next::After(probe::GOOD_FOR, Why::new("ProbeSucceeded", "the API server is asked again then"))
+        }
+        (None, Some(Err(why))) => Next::After(probe::BAD_FOR, Why::new("ProbeFailed", why.clone())),
+        // Its own status wakes the Cluster again, now that it can be asked.
+        (None, None) => Next::Settled,
+    }
+}
+
+async fn announce(seen: &Observed, plan: &Plan, context: &Context) {
+    let before = seen.cluster.status.clone().unwrap_or_default().initialization.unwrap_or_default();
+    let cluster = seen.cluster.as_ref();
+    if plan.reached.infrastructure && before.infrastructure_provisioned != Some(true) {
+        let note = "The infrastructure of the Cluster is provisioned";
+        context.hub.event(cluster, EventType::Normal, "InfrastructureReady", note).await;
+    }
+    if plan.reached.control_plane && before.control_plane_initialized != Some(true) {
+        let note = "The control plane of the Cluster is initialized";
+        context.hub.event(cluster, EventType::Normal, "ControlPlaneInitialized", note).await;
+    }
+}
+
+fn object(found: Option<&Found>) -> Option<&External> {
+    match found {
+        Some(Found::Object(external)) => Some(external),
+        _ => None,
+    }
+}
+
+/// Writes what the plan says. What fails does not keep the rest from being done: a broken infrastructure
+/// must not hide the control plane. The first failure is returned.
+async fn apply(seen: &Observed, plan: &Plan, context: &Context) -> Result<(), Error> {
+    let mut first = Ok(());
+    for action in &plan.actions {
+        let done = one(seen, action, context).await;
+        if first.is_ok() {
+            first = done;
+        }
+    }
+    first
+}
+
+async fn one(seen: &Observed, action: &Action, context: &Context) -> Result<(), Error> {
+    let (hub, cluster) = (&context.hub, &seen.cluster);
+    let key = Key::of(cluster.as_ref());
+    let named = |name: &str| Key::new(key.namespace.clone(), name);
+    match action {
+        Action::AddFinalizer => finalizer::ensure(hub, cluster, CLUSTER_FINALIZER).await.map(|_| ()),
+        Action::AdoptInfrastructure => own(seen, object(seen.infrastructure.as_ref()), hub).await,
+        Action::AdoptExtra(index) => own(seen, seen.extra.get(*index), hub).await,
+        Action::AdoptControlPlane => own(seen, object(seen.control_plane.as_ref()), hub).await,
+        Action::SetEndpoint(endpoint) => {
+            let patch = json!({ "spec": { "controlPlaneEndpoint": endpoint } });
+            hub.patch::<Cluster>(&key, &patch).await.map(|_| ())
+        }
+        Action::DeleteDeployment(name) => hub.delete::<MachineDeployment>(&named(name)).await,
+        Action::DeleteSet(name) => hub.delete::<MachineSet>(&named(name)).await,
+        Action::DeleteMachine(name) => hub.delete::<Machine>(&named(name)).await,
+        Action::DeleteControlPlane => delete(object(seen.control_plane.as_ref()), hub).await,
+        Action::DeleteInfrastructure => delete(object(seen.infrastructure.as_ref()), hub).await,
+        Action::DeleteExtra(index) => delete(seen.extra.get(*index), hub).await,
+        Action::RemoveFinalizer => {
+            finalizer::remove(hub, cluster, CLUSTER_FINALIZER).await?;
+            context.externals.forget(&key);
+            context.probes.forget(&key);
+            context.tenants.forget(&Tenants::key(&key.namespace, &key.name));
+            Ok(())
+        }
+    }
+}
+
+async fn own(seen: &Observed, external: Option<&External>, hub: &Hub) -> Result<(), Error> {
+    let Some(external) = external else { return Ok(()) };
+    adopt(hub, external, &owner(seen.cluster.as_ref(), false), &seen.cluster.name_any()).await
+}
+
+async fn delete(external: Option<&External>, hub: &Hub) -> Result<(), Error> {
+    let Some(external) = external else { return Ok(()) };
+    hub.delete_dynamic(&external.served.resource, &external.key()).await
+}

@@ -1,0 +1,417 @@
+//! The status of a Cluster, computed as a whole on every pass.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
+use scute_api::cluster::{
+    ClusterInitializationStatus, ClusterPhase, ClusterStatus, ConditionPolarity, DeprecatedStatus, Machine,
+    ReplicaCounts, V1Beta1Condition, V1Beta1Status,
+};
+use scute_api::meta::{ApiEndpoint, ContractRef};
+use scute_kit::conditions::{Conditions, Status, find};
+
+use super::observe::Observed;
+use super::plan::{Plan, Reached, Stage};
+use crate::contract::{self, Contract, Reported};
+use crate::externals::Found;
+use crate::machine::mirrored;
+use crate::machines::{self, Counted, READY, UP_TO_DATE, aggregate};
+use crate::paused;
+use crate::summary::{Part, reason, status_of, summary};
+
+/// The status of a Cluster.
+#[must_use]
+pub fn report(seen: &Observed, plan: &Plan, now: Timestamp) -> ClusterStatus {
+    let cluster = &seen.cluster;
+    let before = cluster.status.clone().unwrap_or_default();
+    let generation = cluster.metadata.generation;
+    let mut conditions = Conditions::new(&before.conditions, generation, now);
+    for condition in parts(seen, plan) {
+        let Condition { type_, status, reason, message, .. } = condition;
+        conditions = conditions.put(&type_, status_of(&status), &reason, message);
+    }
+    let conditions = paused::put(conditions, None).finish();
+    let Reached { infrastructure, control_plane, failure_domains, .. } = &plan.reached;
+    let once = |is: bool| is.then_some(true);
+    ClusterStatus {
+        deprecated: Some(deprecated(seen, &plan.reached, now)),
+        conditions: with_available(seen, conditions, plan.stage.is_some(), now),
+        initialization: (*infrastructure || *control_plane).then(|| ClusterInitializationStatus {
+            infrastructure_provisioned: once(*infrastructure),
+            control_plane_initialized: once(*control_plane),
+        }),
+        control_plane: control_plane_counts(seen),
+        workers: Some(worker_counts(seen)),
+        failure_domains: failure_domains.clone(),
+        phase: Some(phase(seen, plan)),
+        observed_generation: generation,
+    }
+}
+
+/// How far the Cluster has come.
+#[must_use]
+pub fn phase(seen: &Observed, plan: &Plan) -> ClusterPhase {
+    let spec = &seen.cluster.spec;
+    if plan.stage.is_some() {
+        ClusterPhase::Deleting
+    } else if plan.reached.infrastructure && plan.reached.endpoint.as_ref().is_some_and(ApiEndpoint::is_set) {
+        ClusterPhase::Provisioned
+    } else if spec.infrastructure_ref.is_some() || spec.control_plane_ref.is_some() {
+        ClusterPhase::Provisioning
+    } else {
+        ClusterPhase::Pending
+    }
+}
+
+fn condition(type_: &str, status: Status, reason: &str, message: impl Into<String>) -> Condition {
+    Condition {
+        type_: type_.to_owned(),
+        status: status.as_str().to_owned(),
+        reason: reason.to_owned(),
+        message: message.into(),
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        observed_generation: None,
+    }
+}
+
+/// Every condition but Available and Paused.
+fn parts(seen: &Observed, plan: &Plan) -> Vec<Condition> {
+    let workers: Vec<&Machine> = seen.workers.iter().map(AsRef::as_ref).collect();
+    let masters: Vec<&Machine> = seen.control_plane_machines.iter().map(AsRef::as_ref).collect();
+    let of_machines = |type_: &str, machines: &[&Machine], of: &str, reasons| {
+        let (status, reason, message) = aggregate(machines, of, reasons);
+        condition(type_, status, reason, message)
+    };
+    let mut parts = vec![
+        infrastructure(seen, &plan.reached),
+        initialized(seen, &plan.reached),
+        control_plane_available(seen, &plan.reached),
+        workers_available(seen),
+        of_machines("ControlPlaneMachinesReady", &masters, "Ready", READY),
+        of_machines("WorkerMachinesReady", &workers, "Ready", READY),
+        of_machines("ControlPlaneMachinesUpToDate", &masters, "UpToDate", UP_TO_DATE),
+        of_machines("WorkerMachinesUpToDate", &workers, "UpToDate", UP_TO_DATE),
+        condition("Remediating", Status::False, "NotRemediating", ""),
+        probe(seen, &plan.reached),
+        deleting(seen, plan.stage),
+    ];
+    parts.extend(
+        [("RollingOut", "NotRollingOut"), ("ScalingUp", "NotScalingUp"), ("ScalingDown", "NotScalingDown")]
+            .map(|(type_, not)| movement(seen, type_, not)),
+    );
+    parts
+}
+
+fn named(reference: Option<&ContractRef>) -> String {
+    reference.map_or_else(String::new, |reference| format!("{} {}", reference.kind, reference.name))
+}
+
+fn infrastructure(seen: &Observed, reached: &Reached) -> Condition {
+    const TYPE: &str = "InfrastructureReady";
+    let named = named(seen.cluster.spec.infrastructure_ref.as_ref());
+    match &seen.infrastructure {
+        None => condition(TYPE, Status::True, "Ready", ""),
+        Some(Found::Object(external)) => {
+            let ready = contract::condition(&external.object, "Ready");
+            mirrored(TYPE, ready, reached.infrastructure, &format!("{named} is not provisioned yet"))
+        }
+        Some(Found::Missing) if reached.infrastructure => condition(
+            TYPE,
+            Status::False,
+            "ObjectDeleted",
+            format!("{named} has been deleted while the Cluster exists"),
+        ),
+        Some(Found::Missing) => {
+            condition(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
+        }
+        Some(Found::Unserved(why)) => condition(TYPE, Status::Unknown, "InternalError", why.clone()),
+    }
+}
+
+fn initialized(seen: &Observed, reached: &Reached) -> Condition {
+    const TYPE: &str = "ControlPlaneInitialized";
+    if reached.control_plane {
+        return condition(TYPE, Status::True, "Initialized", "");
+    }
+    let named = named(seen.cluster.spec.control_plane_ref.as_ref());
+    match &seen.control_plane {
+        None => condition(
+            TYPE,
+            Status::False,
+            "NotInitialized",
+            "Waiting for the first control plane Machine to have a Node",
+        ),
+        Some(Found::Missing) => {
+            condition(TYPE, Status::False, "NotInitialized", format!("{named} does not exist"))
+        }
+        Some(Found::Unserved(why)) => condition(TYPE, Status::Unknown, "InternalError", why.clone()),
+        Some(Found::Object(_)) => {
+            condition(TYPE, Status::False, "NotInitialized", format!("{named} is not initialized yet"))
+        }
+    }
+}
+
+fn control_plane_available(seen: &Observed, reached: &Reached) -> Condition {
+    const TYPE: &str = "ControlPlaneAvailable";
+    let named = named(seen.cluster.spec.control_plane_ref.as_ref());
+    match &seen.control_plane {
+        None => {
+            let machines: Vec<&Machine> = seen.control_plane_machines.iter().map(AsRef::as_ref).collect();
+            let counted = Counted::of(&machines);
+            let good = counted.available > 0;
+            condition(TYPE, Status::from(good), if good { "Available" } else { "NotAvailable" }, "")
+        }
+        Some(Found::Object(external)) => {
+            let own = match external.served.contract {
+                Contract::V1Beta2 => contract::condition(&external.object, "Available")
+                    .or_else(|| contract::condition(&external.object, "Ready")),
+                Contract::V1Beta1 => contract::condition(&external.object, "Ready"),
+            };
+            match own {
+                Some(Reported { status, reason, message }) => {
+                    condition(TYPE, status_of(&status), &reason, message)
+                }
+                None if reached.control_plane => condition(TYPE, Status::True, "Available", ""),
+                None => {
+                    condition(TYPE, Status::False, "NotAvailable", format!("{named} is not available yet"))
+                }
+            }
+        }
+        Some(Found::Missing) if reached.control_plane => condition(
+            TYPE,
+            Status::False,
+            "ObjectDeleted",
+            format!("{named} has been deleted while the Cluster exists"),
+        ),
+        Some(Found::Missing) => {
+            condition(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
+        }
+        Some(Found::Unserved(why)) => condition(TYPE, Status::Unknown, "InternalError", why.clone()),
+    }
+}
+
+fn workers_available(seen: &Observed) -> Condition {
+    const TYPE: &str = "WorkersAvailable";
+    if seen.deployments.is_empty() {
+        return condition(TYPE, Status::True, "NoWorkers", "");
+    }
+    let parts: Vec<_> = seen
+        .deployments
+        .iter()
+        .map(|deployment| {
+            let conditions = deployment.status.as_ref().map(|status| status.conditions.as_slice());
+            let available =
+                conditions.and_then(|conditions| find(conditions, "Available")).map(Reported::from);
+            Part::positive(format!("MachineDeployment {}", deployment.name_any()), available.as_ref())
+        })
+        .collect();
+    let (status, message) = summary(&parts);
+    condition(TYPE, status, reason(status, "Available", "NotAvailable", "AvailableUnknown"), message)
+}
+
+fn probe(seen: &Observed, reached: &Reached) -> Condition {
+    const TYPE: &str = "RemoteConnectionProbe";
+    match &seen.probe {
+        Some(Ok(())) => condition(TYPE, Status::True, "ProbeSucceeded", ""),
+        Some(Err(why)) => condition(TYPE, Status::False, "ProbeFailed", why.clone()),
+        None if reached.control_plane => condition(TYPE, Status::Unknown, "ProbeFailed", "Not asked yet"),
+        None => condition(TYPE, Status::False, "ProbeFailed", "The control plane is not initialized yet"),
+    }
+}
+
+/// A condition that is True when the control plane or a group of Machines says so.
+fn movement(seen: &Observed, type_: &str, not: &str) -> Condition {
+    let mut lines = Vec::new();
+    if let Some(Found::Object(external)) = &seen.control_plane
+        && let Some(own) = contract::condition(&external.object, type_)
+        && own.status == "True"
+    {
+        lines.push(format!("* {}: {}", named(seen.cluster.spec.control_plane_ref.as_ref()), own.message));
+    }
+    let groups = seen
+        .deployments
+        .iter()
+        .map(|deployment| {
+            let conditions = deployment.status.as_ref().map(|status| status.conditions.as_slice());
+            (format!("MachineDeployment {}", deployment.name_any()), conditions.unwrap_or_default())
+        })
+        .chain(seen.sets.iter().map(|set| {
+            let conditions = set.status.as_ref().map(|status| status.conditions.as_slice());
+            (format!("MachineSet {}", set.name_any()), conditions.unwrap_or_default())
+        }));
+    for (name, conditions) in groups {
+        if let Some(own) = find(conditions, type_).filter(|own| own.status == "True") {
+            lines.push(format!("* {name}: {}", own.message.replace('\n', " ")));
+        }
+    }
+    if lines.is_empty() {
+        condition(type_, Status::False, not, "")
+    } else {
+        condition(type_, Status::True, type_, lines.join("\n"))
+    }
+}
+
+fn deleting(seen: &Observed, stage: Option<Stage>) -> Condition {
+    let Some(stage) = stage else { return condition("Deleting", Status::False, "NotDeleting", "") };
+    let message = match stage {
+        Stage::Workers => workers_left(seen),
+        Stage::ControlPlane => {
+            left(seen.control_plane.as_ref(), &named(seen.cluster.spec.control_plane_ref.as_ref()))
+        }
+        Stage::Infrastructure => {
+            let mut lines: Vec<_> = seen
+                .extra
+                .iter()
+                .map(|external| {
+                    let kind = &external.served.resource.kind;
+                    format!("* {kind} {}: deletion in progress", external.object.name_any())
+                })
+                .collect();
+            if matches!(seen.infrastructure, Some(Found::Object(_) | Found::Unserved(_))) {
+                let reference = named(seen.cluster.spec.infrastructure_ref.as_ref());
+                lines.insert(0, left(seen.infrastructure.as_ref(), &reference));
+            }
+            lines.join("\n")
+        }
+        Stage::Done => "Deletion completed".to_owned(),
+    };
+    condition("Deleting", Status::True, stage.reason(), message)
+}
+
+fn left(found: Option<&Found>, named: &str) -> String {
+    match found {
+        Some(Found::Unserved(why)) => format!("* {named} cannot be looked up: {why}"),
+        _ => format!("* {named}: deletion in progress"),
+    }
+}
+
+fn workers_left(seen: &Observed) -> String {
+    let mut lines = Vec::new();
+    let names = |names: Vec<String>| names.join(", ");
+    if !seen.deployments.is_empty() {
+        lines.push(format!(
+            "* MachineDeployments: {}",
+            names(seen.deployments.iter().map(|md| md.name_any()).collect())
+        ));
+    }
+    if !seen.sets.is_empty() {
+        lines.push(format!("* MachineSets: {}", names(seen.sets.iter().map(|ms| ms.name_any()).collect())));
+    }
+    let workers: Vec<&Machine> = seen.workers.iter().map(AsRef::as_ref).collect();
+    if !workers.is_empty() {
+        lines.push(format!("* {}", machines::named(&workers)));
+    }
+    lines.join("\n")
+}
+
+/// What the whole depends on.
+fn with_available(
+    seen: &Observed,
+    mut own: Vec<Condition>,
+    deleting: bool,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let before = seen.cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let gates = &seen.cluster.spec.availability_gates;
+    for gate in gates {
+        if find(&own, &gate.condition_type).is_none() {
+            own.extend(find(before, &gate.condition_type).cloned());
+        }
+    }
+    let reported = |type_: &str| find(&own, type_).map(Reported::from);
+    let mut parts: Vec<_> =
+        ["RemoteConnectionProbe", "InfrastructureReady", "ControlPlaneAvailable", "WorkersAvailable"]
+            .iter()
+            .map(|type_| Part::positive(*type_, reported(type_).as_ref()))
+            .collect();
+    if deleting {
+        parts.push(Part::negative("Deleting", reported("Deleting").as_ref()));
+    }
+    for gate in gates {
+        let type_ = &gate.condition_type;
+        parts.push(match gate.polarity.unwrap_or_default() {
+            ConditionPolarity::Positive => Part::positive(type_, reported(type_).as_ref()),
+            ConditionPolarity::Negative => Part::negative(type_, reported(type_).as_ref()),
+        });
+    }
+    let (status, message) = summary(&parts);
+    let available = Conditions::new(before, seen.cluster.metadata.generation, now)
+        .put("Available", status, reason(status, "Available", "NotAvailable", "AvailableUnknown"), message)
+        .finish();
+    own.extend(available);
+    own.sort_by(|a, b| a.type_.cmp(&b.type_));
+    own
+}
+
+fn control_plane_counts(seen: &Observed) -> Option<ReplicaCounts> {
+    if let Some(Found::Object(external)) = &seen.control_plane {
+        return contract::replica_counts(&external.object, external.served.contract);
+    }
+    let machines: Vec<&Machine> = seen.control_plane_machines.iter().map(AsRef::as_ref).collect();
+    (!machines.is_empty()).then(|| counts(&machines, i32::try_from(machines.len()).unwrap_or(i32::MAX)))
+}
+
+fn worker_counts(seen: &Observed) -> ReplicaCounts {
+    let machines: Vec<&Machine> = seen.workers.iter().map(AsRef::as_ref).collect();
+    let deployments = seen.deployments.iter().map(|deployment| deployment.spec.replicas.unwrap_or(1));
+    let sets = seen.sets.iter().map(|set| set.spec.replicas.unwrap_or(1));
+    let alone =
+        machines.iter().filter(|machine| crate::owners::controller(&machine.metadata).is_none()).count();
+    let desired = deployments.chain(sets).sum::<i32>() + i32::try_from(alone).unwrap_or(i32::MAX);
+    counts(&machines, desired)
+}
+
+fn counts(machines: &[&Machine], desired: i32) -> ReplicaCounts {
+    let counted = Counted::of(machines);
+    ReplicaCounts {
+        desired_replicas: Some(desired),
+        replicas: Some(counted.replicas),
+        up_to_date_replicas: Some(counted.up_to_date),
+        ready_replicas: Some(counted.ready),
+        available_replicas: Some(counted.available),
+        versions: counted.versions,
+    }
+}
+
+/// Conditions of v1beta1: providers exist that wait for InfrastructureReady here.
+fn deprecated(seen: &Observed, reached: &Reached, now: Timestamp) -> DeprecatedStatus {
+    let infrastructure = match &seen.infrastructure {
+        Some(Found::Object(external)) => {
+            contract::deprecated_ready(&external.object, external.served.contract)
+        }
+        _ => None,
+    };
+    let before = seen
+        .cluster
+        .status
+        .as_ref()
+        .and_then(|status| status.deprecated.as_ref()?.v1beta1.as_ref())
+        .map(|old| old.conditions.clone())
+        .unwrap_or_default();
+    let mut put = Vec::new();
+    for (type_, mirror, done) in [
+        ("ControlPlaneReady", None, reached.control_plane),
+        ("InfrastructureReady", infrastructure, reached.infrastructure),
+    ] {
+        let reported = mirror.unwrap_or_else(|| Reported {
+            status: Status::from(done).as_str().to_owned(),
+            reason: if done { String::new() } else { "NotProvisioned".to_owned() },
+            message: String::new(),
+        });
+        let since =
+            before.iter().find(|old| old.type_ == type_ && old.status == reported.status).map_or_else(
+                || Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
+                |old| old.last_transition_time.clone(),
+            );
+        let bad = reported.status != "True";
+        put.push(V1Beta1Condition {
+            type_: type_.to_owned(),
+            status: reported.status,
+            severity: bad.then(|| "Info".to_owned()),
+            last_transition_time: since,
+            reason: bad.then_some(reported.reason).filter(|reason| !reason.is_empty()),
+            message: Some(reported.message).filter(|message| !message.is_empty()),
+        });
+    }
+    DeprecatedStatus { v1beta1: Some(V1Beta1Status { conditions: put }) }
+}

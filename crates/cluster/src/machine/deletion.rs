@@ -1,0 +1,248 @@
+//! The order in which a Machine goes: hooks, drain, volumes, hooks, infrastructure, bootstrap
+//! configuration, Node. Pure.
+//!
+//! ```text
+//! PreDrainHook ─► Drain ─► DetachVolumes ─► PreTerminateHook ─┐
+//!   (skipped as a whole when the Node is nobody's business)   ├─► DeleteInfrastructure ─► DeleteBootstrap ─► DeleteNode ─► Done
+//! ```
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use scute_api::cluster::{
+    EXCLUDE_NODE_DRAINING_ANNOTATION, EXCLUDE_VOLUME_DETACH_ANNOTATION, MachineDeletionSpec,
+    MachineDeletionStatus, PRE_DRAIN_HOOK_PREFIX, PRE_TERMINATE_HOOK_PREFIX,
+};
+
+use super::node::is_unreachable;
+use super::observe::{ControlPlane, Nodes, Observed};
+use crate::externals::Found;
+
+/// What comes next for a Machine that goes away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Annotations that ask to wait before the drain.
+    PreDrainHook(Vec<String>),
+    /// Cordon the Node and evict its Pods.
+    Drain(String),
+    /// Wait until no volume is attached to the Node.
+    DetachVolumes(String),
+    /// Annotations that ask to wait before the infrastructure goes.
+    PreTerminateHook(Vec<String>),
+    /// Delete the infrastructure Machine, or wait until it is gone.
+    DeleteInfrastructure(Removal),
+    /// Delete the bootstrap configuration, or wait until it is gone.
+    DeleteBootstrap(Removal),
+    /// Delete the Node.
+    DeleteNode(String),
+    /// Nothing is left.
+    Done,
+}
+
+/// Whether an object is yet to be deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// Ask for its deletion.
+    Ask,
+    /// Its deletion has been asked for.
+    Await,
+    /// It cannot be looked up, and why.
+    Blocked(String),
+}
+
+/// What this pass has done already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The Node is drained.
+    pub drained: bool,
+    /// No volume is attached any more.
+    pub detached: bool,
+    /// The Node is gone, or has been given up.
+    pub node_gone: bool,
+}
+
+/// What comes next.
+#[must_use]
+pub fn next(seen: &Observed, progress: Progress, now: Timestamp) -> Stage {
+    if let Some(node) = node_to_handle(seen) {
+        let hooks = hooks(seen, PRE_DRAIN_HOOK_PREFIX);
+        if !hooks.is_empty() {
+            return Stage::PreDrainHook(hooks);
+        }
+        if !progress.drained && must_drain(seen, now) {
+            return Stage::Drain(node);
+        }
+        if !progress.detached && must_detach(seen, now) {
+            return Stage::DetachVolumes(node);
+        }
+        let hooks = self::hooks(seen, PRE_TERMINATE_HOOK_PREFIX);
+        if !hooks.is_empty() {
+            return Stage::PreTerminateHook(hooks);
+        }
+    }
+    if let Some(removal) = removal(&seen.infrastructure) {
+        return Stage::DeleteInfrastructure(removal);
+    }
+    if let Some(removal) = seen.bootstrap.as_ref().and_then(removal) {
+        return Stage::DeleteBootstrap(removal);
+    }
+    match node_to_handle(seen) {
+        Some(node) if !progress.node_gone => Stage::DeleteNode(node),
+        _ => Stage::Done,
+    }
+}
+
+/// The Node that must be drained and deleted; none when the whole cluster goes away, when there is no
+/// Node, or when nobody is left who could be asked about it.
+#[must_use]
+pub fn node_to_handle(seen: &Observed) -> Option<String> {
+    let cluster = seen.cluster.as_ref()?;
+    if cluster.metadata.deletion_timestamp.is_some() || seen.control_plane != ControlPlane::Usable {
+        return None;
+    }
+    let referenced = seen.machine.status.as_ref().and_then(|status| status.node_ref.as_ref());
+    seen.node().map(|node| node.name_any()).or_else(|| referenced.map(|node| node.name.clone()))
+}
+
+fn hooks(seen: &Observed, prefix: &str) -> Vec<String> {
+    let annotations = seen.machine.annotations().keys();
+    annotations
+        .filter(|key| key.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+        .cloned()
+        .collect()
+}
+
+fn times(seen: &Observed) -> MachineDeletionStatus {
+    seen.machine.status.as_ref().and_then(|status| status.deletion.clone()).unwrap_or_default()
+}
+
+fn limits(seen: &Observed) -> MachineDeletionSpec {
+    seen.machine.spec.deletion.clone().unwrap_or_default()
+}
+
+/// Whether a limit of so many seconds has passed since `start`; zero and none never pass.
+fn exceeded(start: Option<&Time>, seconds: Option<i32>, now: Timestamp) -> bool {
+    match (start, seconds) {
+        (Some(start), Some(seconds)) if seconds > 0 => {
+            now.duration_since(start.0) >= SignedDuration::from_secs(i64::from(seconds))
+        }
+        _ => false,
+    }
+}
+
+fn must_drain(seen: &Observed, now: Timestamp) -> bool {
+    let times = times(seen);
+    let infrastructure_goes = match &seen.infrastructure {
+        Found::Object(external) => external.is_deleting(),
+        Found::Missing => true,
+        Found::Unserved(_) => false,
+    };
+    !seen.machine.annotations().contains_key(EXCLUDE_NODE_DRAINING_ANNOTATION)
+        && times.wait_for_pre_terminate_hook_start_time.is_none()
+        && !infrastructure_goes
+        && !node_known_gone(seen)
+        && !exceeded(times.node_drain_start_time.as_ref(), limits(seen).node_drain_timeout_seconds, now)
+}
+
+fn must_detach(seen: &Observed, now: Timestamp) -> bool {
+    let times = times(seen);
+    let infrastructure_goes = match &seen.infrastructure {
+        Found::Object(external) => external.is_deleting(),
+        Found::Missing => true,
+        Found::Unserved(_) => false,
+    };
+    !seen.machine.annotations().contains_key(EXCLUDE_VOLUME_DETACH_ANNOTATION)
+        && times.wait_for_pre_terminate_hook_start_time.is_none()
+        && !infrastructure_goes
+        && !node_known_gone(seen)
+        && !seen.node().is_some_and(|node| is_unreachable(node))
+        && !exceeded(
+            times.wait_for_node_volume_detach_start_time.as_ref(),
+            limits(seen).node_volume_detach_timeout_seconds,
+            now,
+        )
+}
+
+fn node_known_gone(seen: &Observed) -> bool {
+    matches!(&seen.nodes, Nodes::Known(nodes) if nodes.is_empty())
+}
+
+fn removal(found: &Found) -> Option<Removal> {
+    match found {
+        Found::Missing => None,
+        Found::Unserved(why) => Some(Removal::Blocked(why.clone())),
+        Found::Object(external) if external.is_deleting() => Some(Removal::Await),
+        Found::Object(_) => Some(Removal::Ask),
+    }
+}
+
+/// Upstream's default for `nodeDeletionTimeoutSeconds`.
+const NODE_DELETION_TIMEOUT: i32 = 10;
+
+/// Whether a Node that cannot be deleted is given up now.
+#[must_use]
+pub fn gives_up_node(seen: &Observed, now: Timestamp) -> bool {
+    let seconds = limits(seen).node_deletion_timeout_seconds.unwrap_or(NODE_DELETION_TIMEOUT);
+    exceeded(seen.machine.metadata.deletion_timestamp.as_ref(), Some(seconds), now)
+}
+
+/// When the steps began, with the one of `stage` beginning now if it had not.
+#[must_use]
+pub fn begun(seen: &Observed, stage: &Stage, now: Timestamp) -> MachineDeletionStatus {
+    let mut times = times(seen);
+    let field = match stage {
+        Stage::PreDrainHook(_) => &mut times.wait_for_pre_drain_hook_start_time,
+        Stage::Drain(_) => &mut times.node_drain_start_time,
+        Stage::DetachVolumes(_) => &mut times.wait_for_node_volume_detach_start_time,
+        Stage::PreTerminateHook(_) => &mut times.wait_for_pre_terminate_hook_start_time,
+        Stage::DeleteInfrastructure(_) | Stage::DeleteBootstrap(_) | Stage::DeleteNode(_) | Stage::Done => {
+            return times;
+        }
+    };
+    let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    field.get_or_insert(Time(whole));
+    times
+}
+
+impl Stage {
+    /// The reason of the Deleting condition.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::PreDrainHook(_) => "WaitingForPreDrainHook",
+            Self::Drain(_) => "DrainingNode",
+            Self::DetachVolumes(_) => "WaitingForVolumeDetach",
+            Self::PreTerminateHook(_) => "WaitingForPreTerminateHook",
+            Self::DeleteInfrastructure(_) => "WaitingForInfrastructureDeletion",
+            Self::DeleteBootstrap(_) => "WaitingForBootstrapDeletion",
+            Self::DeleteNode(_) => "DeletingNode",
+            Self::Done => "DeletionCompleted",
+        }
+    }
+
+    /// What is waited for, and what would end the wait.
+    #[must_use]
+    pub fn message(&self, seen: &Observed) -> String {
+        let blocked = |removal: &Removal, what: String| match removal {
+            Removal::Blocked(why) => format!("{what} cannot be looked up: {why}"),
+            Removal::Ask | Removal::Await => format!("Waiting for {what} to be deleted"),
+        };
+        match self {
+            Self::PreDrainHook(hooks) | Self::PreTerminateHook(hooks) => {
+                format!("Waiting until these annotations are removed: {}", hooks.join(", "))
+            }
+            Self::Drain(node) => format!("Draining Node {node}"),
+            Self::DetachVolumes(node) => format!("Waiting for volumes of Node {node} to be detached"),
+            Self::DeleteInfrastructure(removal) => {
+                let reference = &seen.machine.spec.infrastructure_ref;
+                blocked(removal, format!("{} {}", reference.kind, reference.name))
+            }
+            Self::DeleteBootstrap(removal) => {
+                let reference = seen.machine.spec.bootstrap.config_ref.clone().unwrap_or_default();
+                blocked(removal, format!("{} {}", reference.kind, reference.name))
+            }
+            Self::DeleteNode(node) => format!("Deleting Node {node}"),
+            Self::Done => "Deletion completed".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Machine: brings bootstrap data, infrastructure and Node together, and takes them apart in order.
+
+mod apply;
+mod deletion;
+mod drain;
+mod node;
+mod observe;
+mod plan;
+mod report;
+mod tenant;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use scute_api::cluster::{Cluster, Machine, MachineDeployment, MachineSet, REVISION_ANNOTATION};
+use scute_kit::{Controller, Hub, Key, Next, Watch, Why};
+
+use crate::changes::when_changed;
+use crate::externals::Externals;
+use crate::owners::owner_of_kind;
+use crate::paused;
+use crate::tenants::Tenants;
+use observe::{Observed, observe};
+pub(crate) use report::mirrored;
+use report::{Deleting, available_in, report};
+
+/// What the controller works with.
+pub struct Context {
+    hub: Arc<Hub>,
+    externals: Externals,
+    tenants: Arc<Tenants>,
+    clusters: Watch<Cluster>,
+    machines: Watch<Machine>,
+    sets: Watch<MachineSet>,
+    deployments: Watch<MachineDeployment>,
+}
+
+/// Runs the controller; never returns.
+pub async fn run(
+    hub: Arc<Hub>,
+    tenants: Arc<Tenants>,
+    woken_by_nodes: tokio::sync::mpsc::UnboundedReceiver<Key>,
+) {
+    let (externals, woken) = Externals::new(&hub);
+    let context = Context {
+        hub: Arc::clone(&hub),
+        externals,
+        tenants,
+        clusters: hub.watch(),
+        machines: hub.watch(),
+        sets: hub.watch(),
+        deployments: hub.watch(),
+    };
+    context.clusters.ready().await;
+    context.sets.ready().await;
+    context.deployments.ready().await;
+    let machines = context.machines.clone();
+    let of_cluster = when_changed(cluster_facts, move |cluster: &Cluster| {
+        let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+        keys(&machines, &namespace, |machine| machine.spec.cluster_name == name)
+    });
+    let machines = context.machines.clone();
+    let of_set = when_changed(set_facts, move |set: &MachineSet| {
+        let name = set.name_any();
+        keys(&machines, &set.namespace().unwrap_or_default(), |machine| {
+            owner_of_kind::<MachineSet>(&machine.metadata).is_some_and(|owner| owner.name == name)
+        })
+    });
+    let (machines, sets) = (context.machines.clone(), context.sets.clone());
+    let of_deployment = when_changed(deployment_facts, move |deployment: &MachineDeployment| {
+        let (namespace, name) = (deployment.namespace().unwrap_or_default(), deployment.name_any());
+        keys(&machines, &namespace, |machine| {
+            owner_of_kind::<MachineSet>(&machine.metadata)
+                .and_then(|owner| sets.get(&Key::new(namespace.clone(), owner.name.clone())))
+                .and_then(|set| owner_of_kind::<MachineDeployment>(&set.metadata).cloned())
+                .is_some_and(|owner| owner.name == name)
+        })
+    });
+    Controller::<Machine>::new("machine", &hub)
+        .watches::<Cluster>(of_cluster)
+        .watches::<MachineSet>(of_set)
+        .watches::<MachineDeployment>(of_deployment)
+        .on(woken)
+        .on(woken_by_nodes)
+        .run(Arc::new(context), reconcile)
+        .await;
+}
+
+fn keys(machines: &Watch<Machine>, namespace: &str, is: impl Fn(&Machine) -> bool) -> Vec<Key> {
+    machines
+        .list_in(namespace)
+        .iter()
+        .filter(|machine| is(machine))
+        .map(|machine| Key::of(machine.as_ref()))
+        .collect()
+}
+
+/// What of a Cluster matters to its Machines: spec and pause, deletion, and what has been reached.
+fn cluster_facts(cluster: &Cluster) -> (Option<i64>, bool, Option<String>) {
+    let status = cluster.status.as_ref();
+    let initialization = status.and_then(|status| status.initialization.as_ref());
+    (
+        cluster.metadata.generation,
+        cluster.metadata.deletion_timestamp.is_some(),
+        initialization.map(|initialization| format!("{initialization:?}")),
+    )
+}
+
+fn set_facts(set: &MachineSet) -> (Option<i64>, Option<String>) {
+    (set.metadata.generation, set.annotations().get(REVISION_ANNOTATION).cloned())
+}
+
+fn deployment_facts(deployment: &MachineDeployment) -> (Option<i64>, Option<String>) {
+    (deployment.metadata.generation, deployment.annotations().get(REVISION_ANNOTATION).cloned())
+}
+
+/// Brings one Machine a step on.
+async fn reconcile(machine: Arc<Machine>, context: Arc<Context>) -> Next {
+    let seen = observe(machine, &context).await;
+    let now = scute_kit::now();
+    if let Some(why) = paused::paused(seen.cluster.as_deref(), seen.machine.as_ref()) {
+        return pause(&seen, &context, &why).await;
+    }
+    if seen.is_deleting() {
+        return apply::delete(&seen, &context, now).await;
+    }
+    if seen.cluster.is_none() {
+        let message = format!("Cluster {} does not exist", seen.machine.spec.cluster_name);
+        return Next::OnChange(Why::new("ClusterDoesNotExist", message));
+    }
+    let plan = plan::plan(&seen);
+    let done = apply::apply(&seen, &plan, &context).await;
+    let status = report(&seen, &plan.reached, None, now);
+    let reported = context.hub.patch_status(seen.machine.as_ref(), serde_json::json!(status)).await;
+    if let Err(why) = done.and(reported.map_err(|error| failure(&error))) {
+        return Next::Failed(why);
+    }
+    apply::announce(&seen, &plan.reached, &context).await;
+    // Nothing but time makes a Ready Machine Available.
+    match available_in(&seen, &status.conditions, now) {
+        Some(wait) => Next::After(
+            Duration::try_from(wait).unwrap_or_default() + Duration::from_millis(50),
+            Why::new("WaitingForMinReadySeconds", "Ready, but not for long enough yet"),
+        ),
+        None => Next::Settled,
+    }
+}
+
+async fn pause(seen: &Observed, context: &Context, why: &str) -> Next {
+    let mut status = seen.machine.status.clone().unwrap_or_default();
+    let generation = seen.machine.metadata.generation;
+    status.conditions = paused::only_paused(&status.conditions, generation, scute_kit::now(), why);
+    match context.hub.patch_status(seen.machine.as_ref(), serde_json::json!(status)).await {
+        Ok(()) => Next::OnChange(Why::new("Paused", why)),
+        Err(error) => Next::Failed(failure(&error)),
+    }
+}
+
+pub(crate) fn failure(error: &scute_kit::Error) -> Why {
+    Why::new("InternalError", error.to_string())
+}

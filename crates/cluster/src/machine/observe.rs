@@ -1,0 +1,190 @@
+//! Everything that a Machine's reconcile looks at.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Node;
+use kube::ResourceExt;
+use scute_api::cluster::{Cluster, Machine, MachineDeployment, MachineSet, REVISION_ANNOTATION};
+use scute_api::meta::{CONTROL_PLANE_LABEL, ContractRef};
+use scute_kit::Key;
+
+use super::Context;
+use crate::contract;
+use crate::externals::Found;
+use crate::machinedeployment::template;
+use crate::owners::{controller, owner_of_kind};
+use crate::tenants::Tenants;
+
+/// A Machine and what surrounds it.
+pub struct Observed {
+    /// The Machine.
+    pub machine: Arc<Machine>,
+    /// Its Cluster, if it exists.
+    pub cluster: Option<Arc<Cluster>>,
+    /// Its bootstrap configuration; `None` when it names none.
+    pub bootstrap: Option<Found>,
+    /// Its infrastructure Machine.
+    pub infrastructure: Found,
+    /// Its Node.
+    pub nodes: Nodes,
+    /// Whether it is as its MachineDeployment wants it.
+    pub rollout: Rollout,
+    /// Whether anything in the tenant cluster can still be asked about the Node.
+    pub control_plane: ControlPlane,
+}
+
+/// What is known about a Machine's Nodes.
+#[derive(Clone, Debug)]
+pub enum Nodes {
+    /// The tenant has not been asked, or does not answer; and why.
+    Unknown(String),
+    /// The Nodes with the Machine's providerID, or, when it has none, with the name in `nodeRef`.
+    Known(Vec<Arc<Node>>),
+}
+
+/// How a Machine relates to its MachineDeployment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rollout {
+    /// What differs; `None` for a Machine of no MachineDeployment.
+    pub differences: Option<Vec<String>>,
+    /// Whether its MachineSet is of an earlier revision.
+    pub outdated: bool,
+}
+
+/// What the control plane means for the deletion of a Machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControlPlane {
+    /// It is there.
+    Usable,
+    /// It is going away.
+    Deleting,
+    /// No Machine of it is left, and it runs nowhere else.
+    Gone,
+}
+
+/// Reads, and writes nothing.
+pub async fn observe(machine: Arc<Machine>, context: &Context) -> Observed {
+    let asker = Key::of(machine.as_ref());
+    let namespace = asker.namespace.clone();
+    let cluster = context.clusters.get(&Key::new(namespace.clone(), machine.spec.cluster_name.clone()));
+    let bootstrap = match &machine.spec.bootstrap.config_ref {
+        Some(reference) => Some(context.externals.get(&asker, &namespace, reference).await),
+        None => None,
+    };
+    let infrastructure = context.externals.get(&asker, &namespace, &machine.spec.infrastructure_ref).await;
+    let nodes = nodes(&machine, cluster.as_deref(), &infrastructure, context);
+    let control_plane = match &cluster {
+        Some(cluster) if machine.metadata.deletion_timestamp.is_some() => {
+            control_plane(&asker, cluster, context).await
+        }
+        _ => ControlPlane::Usable,
+    };
+    let rollout = rollout(&machine, context);
+    Observed { machine, cluster, bootstrap, infrastructure, nodes, rollout, control_plane }
+}
+
+fn nodes(machine: &Machine, cluster: Option<&Cluster>, infrastructure: &Found, context: &Context) -> Nodes {
+    let initialized = cluster
+        .and_then(|cluster| cluster.status.as_ref())
+        .and_then(|status| status.initialization.as_ref())
+        .and_then(|initialization| initialization.control_plane_initialized)
+        .unwrap_or_default();
+    if !initialized {
+        return Nodes::Unknown("Waiting for the control plane of the Cluster to be initialized".to_owned());
+    }
+    let provider_id = machine.spec.provider_id.clone().or_else(|| match infrastructure {
+        Found::Object(external) => contract::provider_id(&external.object),
+        _ => None,
+    });
+    let name = machine.status.as_ref().and_then(|status| status.node_ref.as_ref()).map(|node| &node.name);
+    let key = Tenants::key(&machine.namespace().unwrap_or_default(), &machine.spec.cluster_name);
+    let watch = context.tenants.nodes(&key);
+    if !watch.is_ready() {
+        return Nodes::Unknown("The Nodes of the tenant cluster cannot be listed yet".to_owned());
+    }
+    let found = match (provider_id, name) {
+        (Some(id), _) => watch
+            .list()
+            .into_iter()
+            .filter(|node| {
+                node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref()) == Some(id.as_str())
+            })
+            .collect(),
+        (None, Some(name)) => watch.get(&Key::new("", name.clone())).into_iter().collect(),
+        (None, None) => Vec::new(),
+    };
+    Nodes::Known(found)
+}
+
+fn rollout(machine: &Machine, context: &Context) -> Rollout {
+    let namespace = machine.namespace().unwrap_or_default();
+    let set = owner_of_kind::<MachineSet>(&machine.metadata)
+        .and_then(|owner| context.sets.get(&Key::new(namespace.clone(), owner.name.clone())));
+    let deployment = set.as_ref().and_then(|set| {
+        let owner = owner_of_kind::<MachineDeployment>(&set.metadata)?;
+        context.deployments.get(&Key::new(namespace.clone(), owner.name.clone()))
+    });
+    let (Some(set), Some(deployment)) = (set, deployment) else { return Rollout::default() };
+    let mut differences = template::differences(&set.spec.template.spec, &deployment.spec.template.spec);
+    let after = deployment.spec.rollout.as_ref().and_then(|rollout| rollout.after.as_ref());
+    let made = machine.metadata.creation_timestamp.as_ref();
+    if let (Some(after), Some(made)) = (after, made)
+        && made < after
+        && after.0 <= scute_kit::now()
+    {
+        differences.push(format!("spec.rollout.after {} has passed", after.0));
+    }
+    let revision = |annotations: &std::collections::BTreeMap<String, String>| {
+        annotations.get(REVISION_ANNOTATION).and_then(|revision| revision.parse::<i64>().ok())
+    };
+    let outdated = revision(set.annotations()) < revision(deployment.annotations());
+    Rollout { differences: Some(differences), outdated }
+}
+
+async fn control_plane(asker: &Key, cluster: &Cluster, context: &Context) -> ControlPlane {
+    let reference: Option<&ContractRef> = cluster.spec.control_plane_ref.as_ref();
+    let found = match reference {
+        Some(reference) => context.externals.get(asker, &asker.namespace, reference).await,
+        None => Found::Missing,
+    };
+    if let Found::Object(external) = &found {
+        if external.is_deleting() {
+            return ControlPlane::Deleting;
+        }
+        if contract::externally_managed(&external.object) {
+            return ControlPlane::Usable;
+        }
+    }
+    let machines = context.machines.list_in(&asker.namespace);
+    let left = machines.iter().any(|machine| {
+        machine.spec.cluster_name == cluster.name_any()
+            && machine.labels().contains_key(CONTROL_PLANE_LABEL)
+            && machine.metadata.deletion_timestamp.is_none()
+    });
+    if left { ControlPlane::Usable } else { ControlPlane::Gone }
+}
+
+impl Observed {
+    /// The only Node, if there is exactly one.
+    #[must_use]
+    pub fn node(&self) -> Option<&Arc<Node>> {
+        match &self.nodes {
+            Nodes::Known(nodes) if nodes.len() == 1 => nodes.first(),
+            _ => None,
+        }
+    }
+
+    /// Whether the Machine belongs to no set, pool or control plane.
+    #[must_use]
+    pub fn is_standalone(&self) -> bool {
+        controller(&self.machine.metadata).is_none()
+            && !self.machine.labels().contains_key(scute_api::meta::SET_NAME_LABEL)
+            && !self.machine.labels().contains_key(scute_api::cluster::CONTROL_PLANE_NAME_LABEL)
+    }
+
+    /// Whether a deletion has been asked for.
+    #[must_use]
+    pub fn is_deleting(&self) -> bool {
+        self.machine.metadata.deletion_timestamp.is_some()
+    }
+}

@@ -1,0 +1,316 @@
+//! The status of a Machine, computed as a whole on every pass.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::NodeSystemInfo;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use scute_api::cluster::{
+    ConditionPolarity, MachineDeletionStatus, MachineInitializationStatus, MachineNodeReference,
+    MachinePhase, MachineStatus,
+};
+use scute_kit::conditions::{Conditions, Status, find};
+
+use super::node::{ailments, ready};
+use super::observe::{Nodes, Observed};
+use super::plan::Reached;
+use crate::contract::{self, Reported};
+use crate::externals::Found;
+use crate::paused;
+use crate::summary::{Part, reason, status_of, summary};
+
+/// How a deletion stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleting {
+    /// Reason of the Deleting condition.
+    pub reason: &'static str,
+    /// Its message.
+    pub message: String,
+    /// When the steps began.
+    pub times: MachineDeletionStatus,
+}
+
+/// The status of a Machine.
+#[must_use]
+pub fn report(
+    seen: &Observed,
+    reached: &Reached,
+    deleting: Option<&Deleting>,
+    now: Timestamp,
+) -> MachineStatus {
+    let machine = &seen.machine;
+    let before = machine.status.clone().unwrap_or_default();
+    let phase = phase(reached, deleting);
+    let node = seen.node();
+    let mut conditions = Conditions::new(&before.conditions, machine.metadata.generation, now);
+    for condition in parts(seen, reached, deleting) {
+        let Condition { type_, status, reason, message, .. } = condition;
+        conditions = conditions.put(&type_, status_of(&status), &reason, message);
+    }
+    let conditions = paused::put(conditions, None).finish();
+    MachineStatus {
+        conditions: summarised(seen, conditions, deleting.is_some(), now),
+        initialization: initialization(reached),
+        node_ref: reached.node.clone().map(|name| MachineNodeReference { name }),
+        node_info: node
+            .and_then(|node| node.status.as_ref()?.node_info.clone())
+            .or(before.node_info)
+            .filter(|_| reached.node.is_some())
+            .map(settled),
+        last_updated: if before.phase == Some(phase) { before.last_updated } else { Some(whole(now)) },
+        addresses: reached.addresses.clone().unwrap_or(before.addresses),
+        failure_domain: reached.failure_domain.clone(),
+        phase: Some(phase),
+        observed_generation: machine.metadata.generation,
+        deletion: deleting
+            .map(|deleting| deleting.times.clone())
+            .filter(|times| *times != Default::default()),
+    }
+}
+
+fn whole(now: Timestamp) -> Time {
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+}
+
+/// Swap sizes change all the time on some systems, and every change would be a write.
+fn settled(mut info: NodeSystemInfo) -> NodeSystemInfo {
+    info.swap = None;
+    info
+}
+
+fn initialization(reached: &Reached) -> Option<MachineInitializationStatus> {
+    let once = |is: bool| is.then_some(true);
+    (reached.bootstrap_data || reached.infrastructure).then(|| MachineInitializationStatus {
+        infrastructure_provisioned: once(reached.infrastructure),
+        bootstrap_data_secret_created: once(reached.bootstrap_data),
+    })
+}
+
+/// How far the Machine has come.
+#[must_use]
+pub fn phase(reached: &Reached, deleting: Option<&Deleting>) -> MachinePhase {
+    match reached {
+        _ if deleting.is_some() => MachinePhase::Deleting,
+        Reached { node: Some(_), .. } => MachinePhase::Running,
+        Reached { infrastructure: true, provider_id: Some(_), .. } => MachinePhase::Provisioned,
+        Reached { bootstrap_data: true, .. } => MachinePhase::Provisioning,
+        _ => MachinePhase::Pending,
+    }
+}
+
+fn condition(type_: &str, status: Status, reason: &str, message: impl Into<String>) -> Condition {
+    Condition {
+        type_: type_.to_owned(),
+        status: status.as_str().to_owned(),
+        reason: reason.to_owned(),
+        message: message.into(),
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        observed_generation: None,
+    }
+}
+
+/// Every condition but Ready, Available and Paused.
+fn parts(seen: &Observed, reached: &Reached, deleting: Option<&Deleting>) -> Vec<Condition> {
+    let mut parts = vec![
+        bootstrap(seen, reached),
+        infrastructure(seen, reached),
+        condition("Updating", Status::False, "NotUpdating", ""),
+        match deleting {
+            Some(deleting) => condition("Deleting", Status::True, deleting.reason, deleting.message.clone()),
+            None => condition("Deleting", Status::False, "NotDeleting", ""),
+        },
+    ];
+    parts.extend(node(seen, reached));
+    match &seen.rollout.differences {
+        None => {}
+        Some(none) if none.is_empty() => parts.push(condition("UpToDate", Status::True, "UpToDate", "")),
+        Some(differences) => {
+            let lines: Vec<_> = differences.iter().map(|difference| format!("* {difference}")).collect();
+            parts.push(condition("UpToDate", Status::False, "NotUpToDate", lines.join("\n")));
+        }
+    }
+    parts
+}
+
+fn bootstrap(seen: &Observed, reached: &Reached) -> Condition {
+    const TYPE: &str = "BootstrapConfigReady";
+    let reference = seen.machine.spec.bootstrap.config_ref.clone().unwrap_or_default();
+    let named = format!("{} {}", reference.kind, reference.name);
+    match &seen.bootstrap {
+        None => condition(TYPE, Status::True, "DataSecretProvided", ""),
+        Some(Found::Object(external)) => {
+            let ready = contract::condition(&external.object, "Ready");
+            mirrored(TYPE, ready, reached.bootstrap_data, &format!("{named} has not made its Secret yet"))
+        }
+        Some(Found::Missing) if reached.bootstrap_data => {
+            condition(TYPE, Status::True, "DataSecretProvided", "")
+        }
+        Some(Found::Missing) => {
+            condition(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
+        }
+        Some(Found::Unserved(why)) => condition(TYPE, Status::Unknown, "InternalError", why.clone()),
+    }
+}
+
+fn infrastructure(seen: &Observed, reached: &Reached) -> Condition {
+    const TYPE: &str = "InfrastructureReady";
+    let reference = &seen.machine.spec.infrastructure_ref;
+    let named = format!("{} {}", reference.kind, reference.name);
+    match &seen.infrastructure {
+        Found::Object(external) => {
+            let ready = contract::condition(&external.object, "Ready");
+            let provisioned = contract::provisioned(&external.object, external.served.contract);
+            let missing = if provisioned && reached.provider_id.is_none() {
+                format!("{named} is provisioned but has no spec.providerID")
+            } else {
+                format!("{named} is not provisioned yet")
+            };
+            mirrored(TYPE, ready, reached.infrastructure, &missing)
+        }
+        Found::Missing if reached.infrastructure => condition(
+            TYPE,
+            Status::False,
+            "ObjectDeleted",
+            format!("{named} has been deleted while the Machine exists"),
+        ),
+        Found::Missing => {
+            condition(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
+        }
+        Found::Unserved(why) => condition(TYPE, Status::Unknown, "InternalError", why.clone()),
+    }
+}
+
+/// The Ready condition of a provider's object, or, when it has none, whether it has been provisioned.
+pub(crate) fn mirrored(type_: &str, ready: Option<Reported>, done: bool, missing: &str) -> Condition {
+    match ready {
+        Some(Reported { status, reason, message }) => condition(type_, status_of(&status), &reason, message),
+        None if done => condition(type_, Status::True, "Ready", ""),
+        None => condition(type_, Status::False, "NotReady", missing),
+    }
+}
+
+fn node(seen: &Observed, reached: &Reached) -> Vec<Condition> {
+    let both = |status: Status, reason: &str, message: &str| {
+        vec![
+            condition("NodeReady", status, reason, message),
+            condition("NodeHealthy", status, reason, message),
+        ]
+    };
+    match &seen.nodes {
+        Nodes::Unknown(why) if reached.node.is_some() => both(Status::Unknown, "ConnectionDown", why),
+        Nodes::Unknown(why) => both(Status::Unknown, "InspectionFailed", why),
+        Nodes::Known(nodes) if nodes.len() > 1 => {
+            let names: Vec<_> = nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect();
+            let id = reached.provider_id.as_deref().unwrap_or_default();
+            let message = format!("Nodes {} all have spec.providerID {id}", names.join(", "));
+            both(Status::Unknown, "InternalError", &message)
+        }
+        Nodes::Known(nodes) => match (nodes.first(), &reached.node, &reached.provider_id) {
+            (Some(node), _, _) => healthy(node),
+            (None, Some(name), _) => both(
+                Status::False,
+                "NodeDeleted",
+                &format!("Node {name} has been deleted while the Machine exists"),
+            ),
+            (None, None, Some(id)) => both(
+                Status::Unknown,
+                "NodeDoesNotExist",
+                &format!("Waiting for a Node with spec.providerID {id} to exist"),
+            ),
+            (None, None, None) => {
+                let reference = &seen.machine.spec.infrastructure_ref;
+                let message =
+                    format!("Waiting for {} {} to report spec.providerID", reference.kind, reference.name);
+                both(Status::Unknown, "InspectionFailed", &message)
+            }
+        },
+    }
+}
+
+fn healthy(node: &k8s_openapi::api::core::v1::Node) -> Vec<Condition> {
+    let ready = match ready(node) {
+        Some(Reported { status, message, .. }) => {
+            let status = status_of(&status);
+            let said =
+                if status == Status::True { String::new() } else { format!("* Node.Ready: {message}") };
+            condition(
+                "NodeReady",
+                status,
+                reason(status, "NodeReady", "NodeNotReady", "NodeReadyUnknown"),
+                said,
+            )
+        }
+        None => condition("NodeReady", Status::Unknown, "NodeReadyUnknown", "* Node.Ready: Not yet reported"),
+    };
+    let (found, bad) = ailments(node);
+    let healthy = match (found.is_empty(), bad) {
+        (true, _) => condition("NodeHealthy", Status::True, "NodeHealthy", ""),
+        (false, true) => condition("NodeHealthy", Status::False, "NodeNotHealthy", found.join("\n")),
+        (false, false) => condition("NodeHealthy", Status::Unknown, "NodeHealthyUnknown", found.join("\n")),
+    };
+    vec![ready, healthy]
+}
+
+/// Conditions that others write onto the Machine and that count for Ready.
+const FOREIGN: [&str; 3] = ["HealthCheckSucceeded", "OwnerRemediated", "ExternallyRemediated"];
+
+/// Adds Ready and Available, and keeps what others have written.
+fn summarised(seen: &Observed, own: Vec<Condition>, deleting: bool, now: Timestamp) -> Vec<Condition> {
+    let machine = &seen.machine;
+    let before = machine.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let gates = &machine.spec.readiness_gates;
+    let mut all = own;
+    for condition in before {
+        let of_others = FOREIGN.contains(&condition.type_.as_str())
+            || gates.iter().any(|gate| gate.condition_type == condition.type_);
+        if of_others && find(&all, &condition.type_).is_none() {
+            all.push(condition.clone());
+        }
+    }
+    let reported = |type_: &str| find(&all, type_).map(Reported::from);
+    let mut parts: Vec<_> = ["BootstrapConfigReady", "InfrastructureReady", "NodeHealthy"]
+        .iter()
+        .map(|type_| Part::positive(*type_, reported(type_).as_ref()))
+        .collect();
+    if deleting {
+        parts.push(Part::negative("Deleting", reported("Deleting").as_ref()));
+    }
+    if let Some(check) = reported("HealthCheckSucceeded") {
+        parts.push(Part::positive("HealthCheckSucceeded", Some(&check)));
+    }
+    for gate in gates {
+        let type_ = &gate.condition_type;
+        parts.push(match gate.polarity.unwrap_or_default() {
+            ConditionPolarity::Positive => Part::positive(type_, reported(type_).as_ref()),
+            ConditionPolarity::Negative => Part::negative(type_, reported(type_).as_ref()),
+        });
+    }
+    let (status, message) = summary(&parts);
+    let status = if deleting { Status::False } else { status };
+    let ready = Conditions::new(before, machine.metadata.generation, now)
+        .put("Ready", status, reason(status, "Ready", "NotReady", "ReadyUnknown"), message)
+        .finish();
+    let available = available(seen, &ready, before, now);
+    let mut conditions: Vec<_> = all.into_iter().chain(ready).chain(available).collect();
+    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    conditions
+}
+
+fn available(seen: &Observed, ready: &[Condition], before: &[Condition], now: Timestamp) -> Vec<Condition> {
+    let conditions = Conditions::new(before, seen.machine.metadata.generation, now);
+    let conditions = match find(ready, "Ready").filter(|ready| ready.status == "True") {
+        None => conditions.put("Available", Status::False, "NotReady", ""),
+        Some(_) if available_in(seen, ready, now).is_some() => {
+            conditions.put("Available", Status::False, "WaitingForMinReadySeconds", "")
+        }
+        Some(_) => conditions.put("Available", Status::True, "Available", ""),
+    };
+    conditions.finish()
+}
+
+/// How long a Ready Machine still has to wait to be Available.
+#[must_use]
+pub fn available_in(seen: &Observed, conditions: &[Condition], now: Timestamp) -> Option<SignedDuration> {
+    let ready = find(conditions, "Ready").filter(|ready| ready.status == "True")?;
+    let seconds = i64::from(seen.machine.spec.min_ready_seconds.unwrap_or_default());
+    let due = ready.last_transition_time.0 + SignedDuration::from_secs(seconds);
+    (due > now).then(|| due.duration_since(now))
+}

@@ -1,0 +1,110 @@
+//! The status of a MachineDeployment, computed as a whole on every pass.
+
+use jiff::Timestamp;
+use scute_api::cluster::{Machine, MachineDeploymentPhase, MachineDeploymentStatus};
+use scute_kit::conditions::{Conditions, Status, find};
+
+use super::observe::{Observed, SetSeen};
+use super::plan::current;
+use super::rollout::Want;
+use super::template::differences;
+use crate::machines::{self, Counted};
+use crate::{paused, selector};
+
+/// The status of a deployment. `failed` says what went wrong.
+#[must_use]
+pub fn report(seen: &Observed, failed: Option<&str>, now: Timestamp) -> MachineDeploymentStatus {
+    let deployment = &seen.deployment;
+    let machines: Vec<&Machine> = seen.sets.iter().flat_map(|set| &set.machines).map(AsRef::as_ref).collect();
+    let counted = Counted::of(&machines);
+    let want = Want::of(deployment);
+    let before = deployment.status.clone().unwrap_or_default();
+    let deleting = deployment.metadata.deletion_timestamp.is_some();
+    let conditions = Conditions::new(&before.conditions, deployment.metadata.generation, now);
+    let conditions = put_available(conditions, want, &counted);
+    let mut why: Vec<String> = obstacles(seen);
+    why.extend(failed.map(str::to_owned));
+    let conditions = machines::put_scaling(conditions, counted.replicas, want.replicas, deleting, &why);
+    let conditions = machines::put_machines(conditions, &machines);
+    let conditions = put_rolling_out(conditions, seen, now);
+    let conditions = conditions.put("Remediating", Status::False, "NotRemediating", "");
+    let conditions = if deleting {
+        let message = format!("Waiting for {} MachineSets to be deleted", seen.sets.len());
+        conditions.put("Deleting", Status::True, "Deleting", message)
+    } else {
+        conditions.put("Deleting", Status::False, "NotDeleting", "")
+    };
+    MachineDeploymentStatus {
+        conditions: paused::put(conditions, None).finish(),
+        observed_generation: deployment.metadata.generation,
+        selector: Some(selector::text(&deployment.spec.selector)),
+        replicas: Some(counted.replicas),
+        ready_replicas: Some(counted.ready),
+        available_replicas: Some(counted.available),
+        up_to_date_replicas: Some(counted.up_to_date),
+        phase: Some(phase(want, &counted)),
+        versions: counted.versions,
+    }
+}
+
+fn phase(want: Want, counted: &Counted) -> MachineDeploymentPhase {
+    match counted.replicas.cmp(&want.replicas) {
+        std::cmp::Ordering::Less => MachineDeploymentPhase::ScalingUp,
+        std::cmp::Ordering::Greater => MachineDeploymentPhase::ScalingDown,
+        std::cmp::Ordering::Equal if counted.available == want.replicas => MachineDeploymentPhase::Running,
+        std::cmp::Ordering::Equal => MachineDeploymentPhase::ScalingUp,
+    }
+}
+
+fn put_available<'a>(conditions: Conditions<'a>, want: Want, counted: &Counted) -> Conditions<'a> {
+    let at_least = (want.replicas - want.unavailable).max(0);
+    if counted.available >= at_least {
+        return conditions.put("Available", Status::True, "Available", "");
+    }
+    let message = format!(
+        "{} available replicas, at least {at_least} required (spec.rollout.strategy.rollingUpdate.maxUnavailable is {}, spec.replicas is {})",
+        counted.available, want.unavailable, want.replicas
+    );
+    conditions.put("Available", Status::False, "NotAvailable", message)
+}
+
+/// What keeps the sets from growing, as they say themselves.
+fn obstacles(seen: &Observed) -> Vec<String> {
+    let mut found = Vec::new();
+    if seen.cluster.is_none() {
+        found.push(format!("Cluster {} does not exist", seen.deployment.spec.cluster_name));
+    }
+    let blocked = |set: &SetSeen| -> Vec<String> {
+        let conditions =
+            set.set.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        let message =
+            find(conditions, "ScalingUp").map(|condition| condition.message.clone()).unwrap_or_default();
+        message.lines().filter_map(|line| line.strip_prefix("* ")).map(str::to_owned).collect()
+    };
+    found.extend(seen.sets.iter().flat_map(blocked));
+    found.dedup();
+    found
+}
+
+fn put_rolling_out<'a>(conditions: Conditions<'a>, seen: &Observed, now: Timestamp) -> Conditions<'a> {
+    let deployment = &seen.deployment;
+    let current = current(deployment, &seen.sets, now);
+    let old = seen.sets.iter().enumerate().filter(|(index, _)| Some(*index) != current).map(|(_, set)| set);
+    let mut outdated = 0;
+    let mut reasons: Vec<String> = Vec::new();
+    for set in old {
+        outdated += set.machines.len();
+        if set.machines.is_empty() {
+            continue;
+        }
+        reasons.extend(differences(&set.set.spec.template.spec, &deployment.spec.template.spec));
+    }
+    if outdated == 0 {
+        return conditions.put("RollingOut", Status::False, "NotRollingOut", "");
+    }
+    reasons.sort();
+    reasons.dedup();
+    let mut lines = vec![format!("Rolling out {outdated} not up-to-date replicas")];
+    lines.extend(reasons.iter().map(|reason| format!("* {reason}")));
+    conditions.put("RollingOut", Status::True, "RollingOut", lines.join("\n"))
+}

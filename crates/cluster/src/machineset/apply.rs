@@ -1,0 +1,149 @@
+//! The writes of a MachineSet's reconcile.
+
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use scute_api::cluster::{MACHINE_SET_FINALIZER, Machine, MachineSet};
+use scute_kit::{Error, EventType, Key, Why, finalizer};
+
+use super::clone::{self, ObjectPairs};
+use super::observe::{Observed, Source};
+use super::plan::{Action, Part, Plan};
+use super::{Context, MANAGER};
+use crate::externals::{External, Found};
+use crate::machine::failure;
+use crate::owners::{adopt, owner};
+
+/// Writes what the plan says. One Machine that cannot be made or changed does not stop the others; the
+/// first failure is returned.
+pub async fn apply(seen: &Observed, plan: &Plan, context: &Context) -> Result<(), Why> {
+    let mut first = Ok(());
+    for action in &plan.actions {
+        let done = one(seen, action, context).await;
+        if first.is_ok() {
+            first = done;
+        }
+    }
+    first
+}
+
+async fn one(seen: &Observed, action: &Action, context: &Context) -> Result<(), Why> {
+    let set = &seen.set;
+    let key = Key::of(set.as_ref());
+    let named = |name: &str| Key::new(key.namespace.clone(), name);
+    match action {
+        Action::AddFinalizer => finalizer::ensure(&context.hub, set, MACHINE_SET_FINALIZER).await.map(|_| ()),
+        Action::BelongToCluster(patch) => {
+            let mut patch = patch.clone();
+            // The finalizer may just have been written.
+            if let Some(metadata) = patch["metadata"].as_object_mut() {
+                metadata.remove("resourceVersion");
+            }
+            context.hub.patch::<MachineSet>(&key, &patch).await.map(|_| ())
+        }
+        Action::AdoptTemplate(part) => match (template(seen, *part), &seen.cluster) {
+            (Some(external), Some(cluster)) => {
+                adopt(&context.hub, external, &owner(cluster.as_ref(), false), &cluster.name_any()).await
+            }
+            _ => Ok(()),
+        },
+        Action::SyncMachine(name) => sync_machine(seen, name, context).await,
+        Action::SyncObject(part, name) => sync_object(seen, *part, name, context).await,
+        Action::Create(name) => return create(seen, name, context).await,
+        Action::Delete(name) => {
+            let done = context.hub.delete::<Machine>(&named(name)).await;
+            event(seen, context, EventType::Normal, "SuccessfulDelete", &format!("Deleted Machine {name}"))
+                .await;
+            done
+        }
+        Action::DeleteHalf(part, name) => {
+            match source(seen, *part).and_then(|source| source.resource.as_ref()) {
+                Some(resource) => context.hub.delete_dynamic(resource, &named(name)).await,
+                None => Ok(()),
+            }
+        }
+        Action::RemoveFinalizer => {
+            context.externals.forget(&key);
+            finalizer::remove(&context.hub, set, MACHINE_SET_FINALIZER).await
+        }
+    }
+    .map_err(|error| failure(&error))
+}
+
+fn source(seen: &Observed, part: Part) -> Option<&Source> {
+    match part {
+        Part::Bootstrap => seen.bootstrap.as_ref(),
+        Part::Infrastructure => Some(&seen.infrastructure),
+    }
+}
+
+fn template(seen: &Observed, part: Part) -> Option<&External> {
+    match &source(seen, part)?.template {
+        Found::Object(external) => Some(external),
+        Found::Missing | Found::Unserved(_) => None,
+    }
+}
+
+async fn event(seen: &Observed, context: &Context, kind: EventType, reason: &str, note: &str) {
+    context.hub.event(seen.set.as_ref(), kind, reason, note).await;
+}
+
+async fn sync_machine(seen: &Observed, name: &str, context: &Context) -> Result<(), Error> {
+    let Some(existing) = seen.machines.iter().find(|machine| machine.name_any() == name) else {
+        return Ok(());
+    };
+    let mut want = clone::machine_in_place(&seen.set, existing, owner(seen.set.as_ref(), true));
+    // An apply makes what is not there: with its uid, a Machine that is gone stays gone.
+    want.metadata.uid = existing.metadata.uid.clone();
+    ignore_gone(context.hub.apply(MANAGER, &want).await.map(|_| ()))
+}
+
+async fn sync_object(seen: &Observed, part: Part, name: &str, context: &Context) -> Result<(), Error> {
+    let Some(source) = source(seen, part) else { return Ok(()) };
+    let (Some(resource), Some(existing)) = (&source.resource, source.objects.get(name)) else {
+        return Ok(());
+    };
+    let pairs = ObjectPairs::of(template(seen, part).map(|template| template.object.as_ref()), &seen.set);
+    let want = clone::object_in_place(existing, resource, pairs);
+    ignore_gone(context.hub.apply_dynamic(resource, MANAGER, &want).await.map(|_| ()))
+}
+
+/// An object that was deleted in between answers an apply with its uid by a conflict, and a newer copy of
+/// one that was not is on its way.
+fn ignore_gone(done: Result<(), Error>) -> Result<(), Error> {
+    match done {
+        Err(error) if error.is_conflict() || error.is_not_found() => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes what is missing under a name: the objects first, so that a Machine never waits for them in vain.
+/// What was made before a failure is found again by its owner reference, and used or deleted.
+async fn create(seen: &Observed, name: &str, context: &Context) -> Result<(), Why> {
+    for part in [Part::Bootstrap, Part::Infrastructure] {
+        let Some(source) = source(seen, part) else { continue };
+        let (Some(template), Some(resource)) = (template(seen, part), &source.resource) else { continue };
+        if source.objects.contains_key(name) {
+            continue;
+        }
+        let owner = owner(seen.set.as_ref(), true);
+        let object: DynamicObject = clone::object(&template.object, resource, &seen.set, name, owner);
+        if let Err(error) = context.hub.apply_dynamic(resource, MANAGER, &object).await {
+            let note = format!("{} {name} could not be made: {error}", resource.kind);
+            event(seen, context, EventType::Warning, "FailedCreate", &note).await;
+            return Err(Why::new("FailedCreate", note));
+        }
+    }
+    let machine = clone::machine(&seen.set, name, owner(seen.set.as_ref(), true));
+    match context.hub.apply(MANAGER, &machine).await {
+        Ok(_) => {
+            event(seen, context, EventType::Normal, "SuccessfulCreate", &format!("Created Machine {name}"))
+                .await;
+            Ok(())
+        }
+        Err(error) => {
+            let note = format!("Machine {name} could not be made: {error}");
+            event(seen, context, EventType::Warning, "FailedCreate", &note).await;
+            Err(Why::new("FailedCreate", note))
+        }
+    }
+}

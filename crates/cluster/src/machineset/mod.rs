@@ -1,0 +1,107 @@
+//! MachineSet: keeps a number of equal Machines.
+
+mod apply;
+mod clone;
+mod observe;
+mod order;
+mod plan;
+pub mod preflight;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use scute_api::cluster::{Cluster, Machine, MachineSet};
+use scute_kit::{Controller, Hub, Key, Next, Watch, Why};
+use serde_json::json;
+
+use crate::changes::when_changed;
+use crate::externals::Externals;
+use crate::machine::failure;
+use crate::owners::controller;
+use crate::{defaults, paused};
+use observe::observe;
+
+pub(crate) use observe::belongs;
+
+/// Field manager of what the sets make.
+const MANAGER: &str = "scute-machineset";
+
+/// What the controller works with.
+pub struct Context {
+    hub: Arc<Hub>,
+    externals: Externals,
+    clusters: Watch<Cluster>,
+    machines: Watch<Machine>,
+}
+
+/// Runs the controller; never returns.
+pub async fn run(hub: Arc<Hub>) {
+    let (externals, woken) = Externals::new(&hub);
+    let context = Context { hub: Arc::clone(&hub), externals, clusters: hub.watch(), machines: hub.watch() };
+    context.clusters.ready().await;
+    context.machines.ready().await;
+    let sets = hub.watch::<MachineSet>();
+    let of_cluster = when_changed(
+        |cluster: &Cluster| (cluster.metadata.generation, cluster.metadata.deletion_timestamp.is_some()),
+        {
+            let sets = sets.clone();
+            move |cluster: &Cluster| {
+                let name = cluster.name_any();
+                keys(&sets, &cluster.namespace().unwrap_or_default(), |set| set.spec.cluster_name == name)
+            }
+        },
+    );
+    // An orphan wakes the sets that may adopt it; a Machine of a set wakes its owner as it is.
+    let of_orphan = move |machine: &Machine| {
+        if controller(&machine.metadata).is_some() {
+            return Vec::new();
+        }
+        keys(&sets, &machine.namespace().unwrap_or_default(), |set| belongs(set, machine))
+    };
+    Controller::<MachineSet>::new("machineset", &hub)
+        .owns::<Machine>()
+        .watches::<Machine>(of_orphan)
+        .watches::<Cluster>(of_cluster)
+        .on(woken)
+        .run(Arc::new(context), reconcile)
+        .await;
+}
+
+fn keys(sets: &Watch<MachineSet>, namespace: &str, is: impl Fn(&MachineSet) -> bool) -> Vec<Key> {
+    let sets = sets.list_in(namespace);
+    sets.iter().filter(|set| is(set)).map(|set| Key::of(set.as_ref())).collect()
+}
+
+/// Brings one set a step on.
+async fn reconcile(set: Arc<MachineSet>, context: Arc<Context>) -> Next {
+    let set = Arc::new(defaults::machine_set(&set));
+    let seen = observe(set, &context).await;
+    let now = scute_kit::now();
+    if let Some(why) = paused::paused(seen.cluster.as_deref(), seen.set.as_ref()) {
+        let mut status = seen.set.status.clone().unwrap_or_default();
+        status.conditions = paused::only_paused(&status.conditions, seen.set.metadata.generation, now, &why);
+        return match context.hub.patch_status(seen.set.as_ref(), json!(status)).await {
+            Ok(()) => Next::OnChange(Why::new("Paused", why)),
+            Err(error) => Next::Failed(failure(&error)),
+        };
+    }
+    let plan = plan::plan(&seen, now.as_nanosecond() as i64);
+    let done = apply::apply(&seen, &plan, &context).await;
+    // What was made or deleted just now is in the watch already.
+    let seen = observe::observe(Arc::clone(&seen.set), &context).await;
+    let failed = done.as_ref().err().map(|why| why.message.clone());
+    let status = report::report(&seen, &plan.blocked, failed.as_deref(), now);
+    let reported = match context.hub.patch_status(seen.set.as_ref(), json!(status)).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        other => other,
+    };
+    match (done, reported) {
+        (Err(why), _) => Next::Failed(why),
+        (Ok(()), Err(error)) => Next::Failed(failure(&error)),
+        (Ok(()), Ok(())) if plan.blocked.is_empty() => Next::Settled,
+        (Ok(()), Ok(())) => Next::OnChange(Why::new("ScalingUp", plan.blocked.join("; "))),
+    }
+}

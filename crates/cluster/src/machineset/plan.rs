@@ -1,0 +1,228 @@
+//! How many Machines to make and which to delete. Pure.
+
+use std::collections::BTreeSet;
+
+use kube::ResourceExt;
+use scute_api::cluster::{DISABLE_MACHINE_CREATE_ANNOTATION, MACHINE_SET_FINALIZER};
+use scute_kit::finalizer;
+use serde_json::Value;
+
+use super::clone::{ObjectPairs, annotations, has_pairs, labels};
+use super::observe::{Observed, Source};
+use super::order::by_departure;
+use super::preflight;
+use crate::externals::Found;
+use crate::naming::{child, suffix};
+use crate::owners::{belonging, owner};
+
+/// Which template or object of a Machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Bootstrap configuration.
+    Bootstrap,
+    /// Infrastructure Machine.
+    Infrastructure,
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Put the finalizer.
+    AddFinalizer,
+    /// Make the set belong to its Cluster.
+    BelongToCluster(Value),
+    /// Make a template belong to the Cluster.
+    AdoptTemplate(Part),
+    /// Bring what can change in place onto an existing Machine; this also adopts an orphan.
+    SyncMachine(String),
+    /// Bring labels and annotations onto an object of a Machine.
+    SyncObject(Part, String),
+    /// Make what is missing of bootstrap configuration, infrastructure Machine and Machine of this name.
+    Create(String),
+    /// Delete a Machine.
+    Delete(String),
+    /// Delete an object whose Machine was never made and is not wanted any more.
+    DeleteHalf(Part, String),
+    /// Drop the finalizer.
+    RemoveFinalizer,
+}
+
+/// What to write, and why no more.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// In this order.
+    pub actions: Vec<Action>,
+    /// Why Machines that are wanted are not made.
+    pub blocked: Vec<String>,
+}
+
+/// What a set needs next. `seed` makes the names of new Machines differ from those of before.
+#[must_use]
+pub fn plan(seen: &Observed, seed: i64) -> Plan {
+    let set = &seen.set;
+    if set.metadata.deletion_timestamp.is_some() {
+        return deletion(seen);
+    }
+    let mut actions = Vec::new();
+    if !finalizer::has(set.as_ref(), MACHINE_SET_FINALIZER) {
+        actions.push(Action::AddFinalizer);
+    }
+    let mut blocked = Vec::new();
+    if let Some(cluster) = &seen.cluster {
+        let cluster_owner = owner(cluster.as_ref(), false);
+        if crate::owners::controller(&set.metadata).is_none() {
+            let patch = belonging(&set.metadata, &cluster_owner, &cluster.name_any());
+            actions.extend(patch.map(Action::BelongToCluster));
+        }
+        for (part, source) in sources(seen) {
+            if let Found::Object(external) = &source.template
+                && belonging(&external.object.metadata, &cluster_owner, &cluster.name_any()).is_some()
+            {
+                actions.push(Action::AdoptTemplate(part));
+            }
+        }
+    }
+    actions.extend(in_place(seen));
+    scale(seen, seed, &mut actions, &mut blocked);
+    Plan { actions, blocked }
+}
+
+/// Every Machine goes, then what was half made, then the finalizer.
+fn deletion(seen: &Observed) -> Plan {
+    let mut actions: Vec<_> = seen
+        .machines
+        .iter()
+        .filter(|machine| machine.metadata.deletion_timestamp.is_none())
+        .map(|machine| Action::Delete(machine.name_any()))
+        .collect();
+    actions.extend(halves(seen).into_iter().flat_map(|name| discard(seen, &name)));
+    if seen.machines.is_empty() && actions.is_empty() {
+        actions.push(Action::RemoveFinalizer);
+    }
+    Plan { actions, blocked: Vec::new() }
+}
+
+fn sources(seen: &Observed) -> impl Iterator<Item = (Part, &Source)> {
+    let bootstrap = seen.bootstrap.iter().map(|source| (Part::Bootstrap, source));
+    bootstrap.chain(std::iter::once((Part::Infrastructure, &seen.infrastructure)))
+}
+
+/// Names under which something was made, but no Machine: a pass was cut short there.
+fn halves(seen: &Observed) -> Vec<String> {
+    let uid = seen.set.metadata.uid.as_deref();
+    let names: BTreeSet<_> = sources(seen)
+        .flat_map(|(_, source)| source.objects.values())
+        .filter(|object| crate::owners::is_controlled_by(&object.metadata, uid))
+        .filter(|object| object.metadata.deletion_timestamp.is_none())
+        .map(|object| object.name_any())
+        .collect();
+    let machines: BTreeSet<_> = seen.machines.iter().map(|machine| machine.name_any()).collect();
+    names.difference(&machines).cloned().collect()
+}
+
+fn discard(seen: &Observed, name: &str) -> Vec<Action> {
+    let has = |source: &Source| {
+        source.objects.get(name).is_some_and(|object| object.metadata.deletion_timestamp.is_none())
+    };
+    sources(seen)
+        .filter(|(_, source)| has(source))
+        .map(|(part, _)| Action::DeleteHalf(part, name.to_owned()))
+        .collect()
+}
+
+/// Whether the set's spec has changed since a pass was last completed. Only then is something to be
+/// looked for that must be taken away; what must be added is seen on the objects.
+fn spec_changed(seen: &Observed) -> bool {
+    let status = seen.set.status.as_ref();
+    let observed = status.and_then(|status| status.observed_generation);
+    observed.is_some() && observed != seen.set.metadata.generation
+}
+
+fn in_place(seen: &Observed) -> Vec<Action> {
+    let set = &seen.set;
+    let changed = spec_changed(seen);
+    let (labels, annotations) = (labels(set), annotations(set));
+    let mut actions = Vec::new();
+    for machine in &seen.machines {
+        let name = machine.name_any();
+        let template = &set.spec.template.spec;
+        let same = has_pairs(machine.as_ref(), &labels, &annotations)
+            && crate::owners::is_controlled_by(&machine.metadata, set.metadata.uid.as_deref())
+            && machine.spec.min_ready_seconds == template.min_ready_seconds
+            && machine.spec.readiness_gates == template.readiness_gates
+            && machine.spec.deletion == template.deletion;
+        if changed || !same {
+            actions.push(Action::SyncMachine(name.clone()));
+        }
+        for (part, source) in sources(seen) {
+            let Some(object) = source.objects.get(&name) else { continue };
+            let template = match &source.template {
+                Found::Object(external) => Some(external.object.as_ref()),
+                Found::Missing | Found::Unserved(_) => None,
+            };
+            let pairs = ObjectPairs::of(template, set);
+            let same = has_pairs(object.as_ref(), &pairs.labels, &pairs.annotations);
+            if (changed || !same) && object.metadata.deletion_timestamp.is_none() {
+                actions.push(Action::SyncObject(part, name.clone()));
+            }
+        }
+    }
+    actions
+}
+
+fn scale(seen: &Observed, seed: i64, actions: &mut Vec<Action>, blocked: &mut Vec<String>) {
+    let set = &seen.set;
+    let want = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or_default();
+    let have = seen.machines.len();
+    let halves = halves(seen);
+    if have >= want {
+        let order = set.spec.deletion.as_ref().and_then(|deletion| deletion.order).unwrap_or_default();
+        let leaving = by_departure(seen.machines.iter().map(AsRef::as_ref), order);
+        let leaving = leaving.into_iter().take(have - want);
+        actions.extend(
+            leaving
+                .filter(|machine| machine.metadata.deletion_timestamp.is_none())
+                .map(|machine| Action::Delete(machine.name_any())),
+        );
+        actions.extend(halves.iter().flat_map(|name| discard(seen, name)));
+        return;
+    }
+    *blocked = obstacles(seen);
+    if !blocked.is_empty() {
+        return;
+    }
+    let missing = want - have;
+    let uid = set.metadata.uid.as_deref().unwrap_or_default();
+    let taken: BTreeSet<_> = seen.machines.iter().map(|machine| machine.name_any()).collect();
+    let fresh = (0..).map(|n| child(&set.name_any(), &suffix(&format!("{uid}/{seed}/{n}"))));
+    let mut names: Vec<String> = halves;
+    names.extend(fresh.filter(|name| !taken.contains(name)).take(missing));
+    let (made, surplus) = names.split_at(missing);
+    let mut made: Vec<_> = made.to_vec();
+    made.dedup();
+    actions.extend(made.into_iter().map(Action::Create));
+    actions.extend(surplus.iter().filter(|name| !taken.contains(*name)).flat_map(|name| discard(seen, name)));
+}
+
+/// Why no Machine can be made now.
+fn obstacles(seen: &Observed) -> Vec<String> {
+    let set = &seen.set;
+    let mut found = Vec::new();
+    if seen.cluster.as_ref().is_none_or(|cluster| cluster.metadata.deletion_timestamp.is_some()) {
+        found.push(format!("Cluster {} does not exist or is being deleted", set.spec.cluster_name));
+    }
+    if set.annotations().contains_key(DISABLE_MACHINE_CREATE_ANNOTATION) {
+        found.push(format!("the annotation {DISABLE_MACHINE_CREATE_ANNOTATION} is set"));
+    }
+    for (_, source) in sources(seen) {
+        let named = format!("{} {}", source.reference.kind, source.reference.name);
+        match &source.template {
+            Found::Missing => found.push(format!("{named} does not exist")),
+            Found::Unserved(why) => found.push(format!("{named}: {why}")),
+            Found::Object(_) => {}
+        }
+        found.extend(source.problem.clone());
+    }
+    found.extend(preflight::check(&seen.preflight));
+    found
+}

@@ -1,0 +1,177 @@
+//! Whether it is a good time for a new Machine: the control plane is neither being made nor upgraded, and
+//! takes Machines of this version. Pure.
+
+use scute_api::cluster::SKIP_PREFLIGHT_CHECKS_ANNOTATION;
+
+/// A Kubernetes version, with or without a leading `v`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KubeVersion {
+    /// First number.
+    pub major: u32,
+    /// Second number.
+    pub minor: u32,
+    /// Third number.
+    pub patch: u32,
+}
+
+impl KubeVersion {
+    /// `None` when the text is no version. Build metadata and pre-releases are not told apart.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let numbers = text.strip_prefix('v').unwrap_or(text).split(['-', '+']).next()?;
+        let mut numbers = numbers.split('.').map(|number| number.parse().ok());
+        let version = Self { major: numbers.next()??, minor: numbers.next()??, patch: numbers.next()?? };
+        numbers.next().is_none().then_some(version)
+    }
+}
+
+/// What the checks look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Version that the control plane should have; none when there is no control plane or it has none.
+    pub wanted: Option<String>,
+    /// Versions that it has.
+    pub has: Vec<String>,
+    /// Version of the set's Machines.
+    pub machines: Option<String>,
+    /// Whether kubeadm joins them.
+    pub kubeadm: bool,
+    /// Names of checks that the set leaves out.
+    pub skip: Vec<String>,
+}
+
+/// Names that the annotation may have.
+pub const CHECKS: [&str; 5] =
+    ["All", "ControlPlaneIsStable", "KubernetesVersionSkew", "KubeadmVersionSkew", "ControlPlaneVersionSkew"];
+
+/// The names in the annotation.
+#[must_use]
+pub fn skipped(annotation: Option<&String>) -> Vec<String> {
+    let names = annotation.map(String::as_str).unwrap_or_default().split(',').map(str::trim);
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// Minors that a kubelet may be older than the API server.
+const SKEW: u32 = 3;
+
+/// Why no Machine should be made now; empty when it is a good time.
+#[must_use]
+pub fn check(facts: &Facts) -> Vec<String> {
+    let skips = |name: &str| facts.skip.iter().any(|skipped| skipped == name || skipped == "All");
+    let Some(wanted_text) = &facts.wanted else { return Vec::new() };
+    let Some(wanted) = KubeVersion::parse(wanted_text) else { return Vec::new() };
+    let mut problems = Vec::new();
+    let mut problem = |check: &str, message: String| {
+        if !skips(check) {
+            problems.push(format!("{message} (\"{check}\" preflight check failed; skip it with the annotation {SKIP_PREFLIGHT_CHECKS_ANNOTATION})"));
+        }
+    };
+    if facts.has.is_empty() {
+        problem(
+            "ControlPlaneIsStable",
+            format!("the control plane of version {wanted_text} is being provisioned"),
+        );
+    } else if let Some(old) =
+        facts.has.iter().find(|has| KubeVersion::parse(has).is_some_and(|has| has < wanted))
+    {
+        problem(
+            "ControlPlaneIsStable",
+            format!("the control plane is being upgraded from {old} to {wanted_text}"),
+        );
+    }
+    if let (Some(text), Some(machines)) =
+        (&facts.machines, facts.machines.as_deref().and_then(KubeVersion::parse))
+    {
+        let newer =
+            (machines.major, machines.minor, machines.patch) > (wanted.major, wanted.minor, wanted.patch);
+        if newer {
+            problem(
+                "KubernetesVersionSkew",
+                format!("version {text} of the Machines is newer than the control plane's {wanted_text}"),
+            );
+        } else if machines.minor + SKEW < wanted.minor {
+            problem(
+                "KubernetesVersionSkew",
+                format!(
+                    "version {text} of the Machines is more than {SKEW} minors older than the control plane's {wanted_text}"
+                ),
+            );
+        }
+        if facts.kubeadm && machines.minor != wanted.minor {
+            problem(
+                "KubeadmVersionSkew",
+                format!(
+                    "kubeadm of {text} cannot join a control plane of {wanted_text}: the minors must be equal"
+                ),
+            );
+        }
+    }
+    problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(wanted: &str, has: &[&str], machines: &str) -> Facts {
+        Facts {
+            wanted: Some(wanted.into()),
+            has: has.iter().map(|version| (*version).to_owned()).collect(),
+            machines: Some(machines.into()),
+            kubeadm: false,
+            skip: Vec::new(),
+        }
+    }
+
+    fn first(facts: &Facts) -> String {
+        check(facts).first().cloned().unwrap_or_default().split(" (").next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn a_good_time() {
+        assert!(check(&facts("1.33.4", &["v1.33.4"], "v1.33.4")).is_empty(), "a leading v does not matter");
+        assert!(check(&facts("v1.33.4", &["v1.33.4"], "v1.30.0")).is_empty());
+        assert!(check(&Facts::default()).is_empty(), "a Cluster without a control plane object");
+    }
+
+    #[test]
+    fn bad_times_and_their_reasons() {
+        let cases = [
+            (facts("v1.35.4", &[], "v1.35.4"), "the control plane of version v1.35.4 is being provisioned"),
+            (
+                facts("v1.35.4", &["v1.34.0"], "v1.34.0"),
+                "the control plane is being upgraded from v1.34.0 to v1.35.4",
+            ),
+            (
+                facts("v1.34.0", &["v1.34.0"], "v1.35.0"),
+                "version v1.35.0 of the Machines is newer than the control plane's v1.34.0",
+            ),
+            (
+                facts("v1.34.0", &["v1.34.0"], "v1.30.0"),
+                "version v1.30.0 of the Machines is more than 3 minors older than the control plane's v1.34.0",
+            ),
+        ];
+        for (facts, want) in cases {
+            assert_eq!(first(&facts), want);
+        }
+    }
+
+    #[test]
+    fn kubeadm_joins_its_own_minor_only() {
+        let skewed = Facts { kubeadm: true, ..facts("v1.34.0", &["v1.34.0"], "v1.33.0") };
+        assert_eq!(
+            first(&skewed),
+            "kubeadm of v1.33.0 cannot join a control plane of v1.34.0: the minors must be equal"
+        );
+        let skipped = Facts { skip: skipped(Some(&"KubeadmVersionSkew, X".to_owned())), ..skewed };
+        assert!(check(&skipped).is_empty());
+    }
+
+    #[test]
+    fn text_that_is_no_version_is_no_version() {
+        for text in ["", "v1", "1.2", "1.2.x", "1.2.3.4", "latest"] {
+            assert_eq!(KubeVersion::parse(text), None, "{text}");
+        }
+        assert!(KubeVersion::parse("v1.35.4+k3s1").is_some());
+    }
+}
