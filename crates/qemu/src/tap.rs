@@ -73,5 +73,6 @@ fn set(file: &File, code: ioctl::Opcode, value: usize) -> io::Result<()> {
         }
     }
     // SAFETY: see the implementation above.
-    Ok(unsafe { ioctl::ioctl(file.as_fd(), Number(code, value))? })
+    unsafe { ioctl::ioctl(file.as_fd(), Number(code, value))? };
+    Ok(())
 }

@@ -24,6 +24,8 @@ mod seed;
 mod serial;
 pub mod spec;
 mod supervise;
+#[cfg(test)]
+mod tests;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -4,7 +4,7 @@
 //! before:  node --veth-- eth0 (Pod IP, Pod MAC)
 //! after:   node --veth-- eth0-nic (no IP, other MAC) --+
 //!                                         k6t-eth0 (bridge, 169.254.75.10: our DHCP) -- tap0 -- guest (Pod IP, Pod MAC)
-//!          eth0: a dummy with the Pod's IP and MAC, down, so that the CNI plugin still finds what it made
+//!          eth0: a stand-in with the Pod's IP and MAC, down, so that the CNI plugin still finds what it made
 //! ```
 //! What was there is written to a file before anything is changed, and each step takes what it finds done as done: a
 //! container that is killed half-way and run again converges.
@@ -37,6 +37,8 @@ pub const BRIDGE_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 75, 10);
 
 const POD: &str = "eth0";
 const PORT: &str = "eth0-nic";
+/// A bridge without ports, where upstream has a dummy: it needs no kernel module that we do not need anyway.
+const STAND_IN: &str = "bridge";
 /// The tun device, and its node in the run directory.
 const TUN_DEVICE: (u32, u32) = (10, 200);
 const TUN_NODE: &str = "tun";
@@ -112,11 +114,11 @@ fn learn(socket: &mut Socket, places: &Places) -> Result<Learned, NetworkError> 
     let pod = links::list(socket)
         .map_err(failed)?
         .into_iter()
-        .find(|link| link.name == POD && link.kind != "dummy");
-    let Some(Link { index, mac: Some(mac), mtu, .. }) = pod else {
-        return Ok(Learned::read(&places.run_dir)?);
-    };
-    let Some((address, prefix)) = links::addresses(socket, index).map_err(failed)?.into_iter().next() else {
+        .find(|link| link.name == POD && link.kind != STAND_IN);
+    let addresses =
+        pod.as_ref().map(|pod| links::addresses(socket, pod.index)).transpose().map_err(failed)?;
+    let address = addresses.and_then(|addresses| addresses.into_iter().next());
+    let (Some(Link { index, mac: Some(mac), mtu, .. }), Some((address, prefix))) = (pod, address) else {
         return Learned::read(&places.run_dir).map_err(|_| NetworkError::NoPodInterface);
     };
     let resolv_conf = std::fs::read_to_string(&places.resolv_conf)
@@ -222,7 +224,7 @@ impl Steps<'_> {
     fn stand_in(&mut self) -> Result<(), NetworkError> {
         let (mac, mtu) = (self.learned.mac, self.learned.mtu.into());
         if self.find(POD)?.is_none() {
-            self.step("make the stand-in", |socket| links::create(socket, POD, "dummy", mac, mtu))?;
+            self.step("make the stand-in", |socket| links::create(socket, POD, STAND_IN, mac, mtu))?;
         }
         let stand_in = self.index_of(POD)?;
         let address = (self.learned.address, self.learned.prefix);

@@ -1,0 +1,216 @@
+//! `scute launcher run` with real QEMU: the console, the end, and what must not survive it.
+
+use std::io::Read;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use scute_qemu::bootsector::{self, Guest};
+use serde_json::{Value, json};
+
+use super::pod::{Pod, run};
+
+/// A launcher whose guest is up.
+struct Running {
+    child: Child,
+    heard: String,
+}
+
+/// No interface: these tests are about the machine.
+fn offline(pod: &Pod) -> Value {
+    let mut spec = pod.spec();
+    spec["interfaces"] = json!([]);
+    spec
+}
+
+impl Running {
+    /// Starts the launcher and waits until the guest has spoken.
+    fn start(pod: &Pod, spec: &Value, message: &str) -> Running {
+        Running::of(pod.launcher("run", spec), message)
+    }
+
+    fn of(child: Child, message: &str) -> Running {
+        let mut running = Running { child, heard: String::new() };
+        running.listen(message);
+        running
+    }
+
+    fn listen(&mut self, message: &str) {
+        let stdout = self.child.stdout.as_mut().unwrap();
+        let mut chunk = [0; 512];
+        while !self.heard.contains(message) {
+            let read = stdout.read(&mut chunk).unwrap();
+            assert!(read > 0, "the launcher ended: {}", self.heard);
+            self.heard.push_str(&String::from_utf8_lossy(&chunk[..read]));
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for the end; all that was on the console, and whether the exit status was 0.
+    fn end(mut self) -> (String, bool) {
+        self.child.stdout.take().unwrap().read_to_string(&mut self.heard).unwrap();
+        (self.heard, self.child.wait().unwrap().success())
+    }
+
+    /// QEMU's process: the launcher's only child.
+    fn qemu(&self) -> u32 {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let tasks = std::fs::read_dir(tasks).unwrap().flatten();
+        let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        children.collect::<String>().split_whitespace().next().expect("QEMU runs").parse().unwrap()
+    }
+}
+
+/// Waits for the end of a process that is not our child.
+fn gone(pid: u32) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+        assert!(Instant::now() < end, "process {pid} survived");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn result(pod: &Pod) -> (String, String) {
+    let ending = pod.ending();
+    (ending["phase"].as_str().unwrap().to_owned(), ending["reason"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_guest_that_powers_off_has_succeeded() {
+    let pod = Pod::new();
+    pod.put_disk(&bootsector::disk(Guest::PowersOff, "line one\r\nline two\r\n"));
+    let (console, success) =
+        Running { child: pod.launcher("run", &offline(&pod)), heard: String::new() }.end();
+    assert!(console.contains("line one\nline two\n"), "{console:?}");
+    assert!(success);
+    assert_eq!(result(&pod), ("Succeeded".into(), "GuestShutdown".into()));
+    assert!(!pod.at("run/ready").exists());
+}
+
+/// On the Pod's network, with a queue per vCPU, an empty disk and a seed beside the root disk, and without privileges.
+#[test]
+fn the_whole_machine_starts_and_stops_by_the_power_button() {
+    let pod = Pod::new();
+    pod.put_disk(&bootsector::disk(Guest::WaitsForButton, "up\r\n"));
+    let mut spec = pod.spec();
+    let disks = spec["disks"].as_array_mut().unwrap();
+    disks.push(json!({"name": "data", "source": {"emptyDisk": {"capacityBytes": 1_000_000}}, "bus": "scsi", "serial": "D1"}));
+    disks.push(json!({"name": "seed", "cdrom": true, "bus": "sata",
+        "source": {"cloudInit": {"format": "NoCloud", "userData": {"inline": "#cloud-config\n"}}}}));
+    assert!(pod.network(&spec));
+    let running = Running::of(pod.compute(&spec), "up");
+    assert!(pod.at("run/ready").exists());
+    assert!(pod.launcher("ready", &spec).wait().unwrap().success());
+    assert_eq!(std::fs::metadata(pod.at("state/data.raw")).unwrap().len() % 512, 0);
+    running.signal(Signal::TERM);
+    let (_, success) = running.end();
+    assert_eq!(result(&pod), ("Succeeded".into(), "GuestShutdown".into()));
+    assert!(success);
+    assert!(!pod.launcher("ready", &spec).wait().unwrap().success());
+}
+
+#[test]
+fn a_guest_that_ignores_the_button_is_stopped_after_its_grace() {
+    let pod = Pod::new();
+    pod.put_disk(&bootsector::disk(Guest::Hangs, "up\r\n"));
+    let mut spec = offline(&pod);
+    spec["gracePeriodSeconds"] = json!(1);
+    let running = Running::start(&pod, &spec, "up");
+    let asked = Instant::now();
+    running.signal(Signal::TERM);
+    let (_, success) = running.end();
+    assert!(asked.elapsed() >= Duration::from_secs(1));
+    assert_eq!(result(&pod), ("Failed".into(), "GracePeriodExpired".into()));
+    assert!(!success);
+}
+
+#[test]
+fn a_killed_qemu_is_a_failure_with_its_name() {
+    let pod = Pod::new();
+    pod.put_disk(&bootsector::disk(Guest::Hangs, "up\r\n"));
+    let running = Running::start(&pod, &offline(&pod), "up");
+    kill_process(Pid::from_raw(running.qemu() as i32).unwrap(), Signal::KILL).unwrap();
+    let (_, success) = running.end();
+    assert!(!success);
+    assert_eq!(result(&pod), ("Failed".into(), "QemuCrashed".into()));
+    assert!(pod.ending()["message"].as_str().unwrap().contains("signal 9"));
+}
+
+#[test]
+fn qemu_does_not_survive_the_launcher() {
+    let pod = Pod::new();
+    pod.put_disk(&bootsector::disk(Guest::Hangs, "up\r\n"));
+    let running = Running::start(&pod, &offline(&pod), "up");
+    let qemu = running.qemu();
+    running.signal(Signal::KILL);
+    gone(qemu);
+    running.end();
+}
+
+#[test]
+fn bad_disks_are_refused_in_words_a_user_understands() {
+    let pod = Pod::new();
+    let end = |pod: &Pod| {
+        let (_, success) = Running { child: pod.launcher("run", &offline(pod)), heard: String::new() }.end();
+        assert!(!success);
+        let ending = pod.ending();
+        assert_eq!(ending["phase"], "Failed");
+        format!("{}: {}", ending["reason"].as_str().unwrap(), ending["message"].as_str().unwrap())
+    };
+    let none = end(&pod);
+    assert!(none.starts_with("InvalidContainerDisk: volume root: no disk present"), "{none}");
+    let disk = pod.at("disks/root/disk/disk.qcow2");
+    run(
+        "qemu-img",
+        &[
+            "create",
+            "-q",
+            "-u",
+            "-f",
+            "qcow2",
+            "-b",
+            "/etc/shadow",
+            "-F",
+            "raw",
+            disk.to_str().unwrap(),
+            "1M",
+        ],
+    );
+    let backed = end(&pod);
+    assert!(
+        backed.starts_with("DiskImageRefused: volume root") && backed.contains("/etc/shadow"),
+        "{backed}"
+    );
+    pod.put_disk(b"second");
+    let two = end(&pod);
+    assert!(two.contains("only one disk is allowed"), "{two}");
+}
+
+#[test]
+fn a_broken_document_is_a_failure_too() {
+    let pod = Pod::new();
+    let mut spec = offline(&pod);
+    spec["memoryMegabytes"] = json!(1);
+    let (_, success) = Running { child: pod.launcher("run", &spec), heard: String::new() }.end();
+    assert!(!success);
+    assert!(pod.ending()["message"].as_str().unwrap().contains("memoryMegabytes"));
+}
+
+/// The launcher's own memory is paid once per VM.
+#[test]
+fn the_launcher_is_small() {
+    let pod = Pod::new();
+    pod.put_disk(&bootsector::disk(Guest::Hangs, "up\r\n"));
+    assert!(pod.network(&pod.spec()));
+    let running = Running::start(&pod, &pod.spec(), "up");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", running.child.id())).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kib: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    running.signal(Signal::KILL);
+    running.end();
+    eprintln!("launcher: {kib} KiB");
+    assert!(kib <= 12 * 1024, "{kib} KiB");
+}
