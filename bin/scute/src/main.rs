@@ -3,6 +3,7 @@
 mod client;
 mod cluster;
 mod output;
+mod site;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Bring up a management cluster on this machine, or bring it up to date
+    Up(site::Up),
+    /// Stop the management cluster of this machine and remove every trace of it
+    Down(site::Down),
+    /// Show the management cluster of this machine and what is wrong with it
+    Status(site::StatusArgs),
+    /// Keep a site alive (started by `up`)
+    #[command(hide = true)]
+    SiteSupervisor(site::Site),
+    /// Be process 1 of a site (started by its supervisor)
+    #[command(hide = true)]
+    SiteInit(site::Site),
     /// List, describe and delete tenant clusters, and get their kubeconfigs
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
@@ -44,6 +57,17 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Up(command) => runtime()?.block_on(command.run()),
+        Command::Down(command) => runtime()?.block_on(command.run()),
+        Command::Status(command) => runtime()?.block_on(command.run()),
+        Command::SiteSupervisor(site) => {
+            log_to_stderr();
+            site::supervise(&site)
+        }
+        Command::SiteInit(site) => {
+            log_to_stderr();
+            site::init(&site)
+        }
         Command::Cluster(command) => runtime()?.block_on(command.run()),
         Command::Crds => {
             for crd in scute_api::crds() {
@@ -61,4 +85,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 /// Commands bring up their own runtime: the launcher needs none of several threads.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Logs for processes that run in the background; `RUST_LOG` chooses what.
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }

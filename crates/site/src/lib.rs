@@ -20,7 +20,7 @@ pub use config::{Accelerator, NetworkMode, SiteConfig};
 pub use down::{DownError, DownOptions, down, plan_down};
 pub use layout::{BadName, Layout, SiteName};
 pub use progress::{Progress, Terminal};
-pub use status::{Status, StatusError, StatusOptions, status};
+pub use status::{Component, Disk, Pool, Status, StatusError, StatusOptions, status};
 pub use supervisor::{SuperviseError, init, supervise};
 pub use up::{UpError, UpOptions, UpReport, up};
 

@@ -276,11 +276,11 @@ fn prepare_files(layout: &Layout, bundle: &Bundle) -> Result<(), UpError> {
     bundle.verify(&mut seen)?;
     let text = serde_json::to_vec(&seen).unwrap_or_default();
     files::write(&record, &text, 0o644).map_err(file(&record))?;
-    for part in bundle.parts(PartKind::Binary) {
-        // `bin/` is the bundle's folder of executables; libraries lie in `lib/` beside or below it.
-        let below = part.file.strip_prefix("bin").unwrap_or(&part.file);
-        let to = layout.at("bin").join(below);
-        install_file(&bundle.path(part), &to, part.mode.unwrap_or(0o755)).map_err(file(&to))?;
+    let programs = bundle.parts(PartKind::Binary).map(|part| (part, 0o755));
+    let libraries = bundle.parts(PartKind::File).filter(|part| part.file.starts_with("lib")).map(|part| (part, 0o644));
+    for (part, mode) in programs.chain(libraries) {
+        let to = layout.dir.join(&part.file);
+        install_file(&bundle.path(part), &to, part.mode.unwrap_or(mode)).map_err(file(&to))?;
     }
     for needed in ["kube", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "cni/bridge", "cni/loopback"] {
         if !layout.bin(needed).exists() {

@@ -174,9 +174,9 @@ fn keep_containerd(site: &Arc<Site>, kept: &mut JoinSet<()>) {
     let layout = &site.layout;
     let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", layout.at("bin").display());
     let mut env = vec![("PATH".to_owned(), path)];
-    if layout.bin("lib").exists() {
+    if layout.at("lib").exists() {
         // For runc, which is the only dynamically linked one.
-        env.push(("LD_LIBRARY_PATH".to_owned(), layout.bin("lib").display().to_string()));
+        env.push(("LD_LIBRARY_PATH".to_owned(), layout.at("lib").display().to_string()));
     }
     let args = vec!["--config".to_owned(), layout.at("containerd.toml").display().to_string()];
     keep(site, kept, Keep { name: "containerd", program: layout.bin("containerd"), args, env, log: layout.log("containerd") });
