@@ -1,5 +1,7 @@
 //! `controlplane.cluster.x-k8s.io`: KamajiControlPlane, v1alpha2 (stored) and v1alpha1 with the same schema.
 
+#![allow(clippy::duplicated_attributes)] // every printer column has a type: the lint does not know lists
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::DeploymentStrategy;

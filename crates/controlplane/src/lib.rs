@@ -1,1 +1,70 @@
-//! Hosted control planes: DataStore, TenantControlPlane, KamajiControlPlane.
+//! In: DataStores, TenantControlPlanes, KamajiControlPlanes. Out: control planes that run as Pods, each behind its own
+//! user and prefix of a shared etcd, with everything inside that `kubeadm join` needs, and what is to be said of them.
+//! Never: runs a Kubernetes component itself, makes Machines, knows how a Node is made.
+
+mod admission;
+mod context;
+mod datastore;
+mod inside;
+mod names;
+mod pod_network;
+mod stores;
+mod tenant;
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use scute_etcd::{Connect, Etcd};
+use scute_kit::remote::Remotes;
+use scute_kit::{Admission, Hub};
+use tokio::task::JoinSet;
+
+use context::Context;
+
+/// Settings of this room.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Ranges of the management cluster's Pods; VM Nodes have addresses in them.
+    pub management_pod_cidrs: Vec<IpNet>,
+    /// Ranges of the management cluster's Services.
+    pub management_service_cidrs: Vec<IpNet>,
+    /// DataStore of tenants that name none.
+    pub default_datastore: String,
+    /// Image of Scute itself, which runs the embedded Pod network on tenants' Nodes.
+    pub scute_image: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            management_pod_cidrs: Vec::new(),
+            management_service_cidrs: Vec::new(),
+            default_datastore: "default".to_owned(),
+            scute_image: format!("scute.dev/scute:{}", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+/// Adds the admission handlers of this room.
+pub fn admission(hub: &Arc<Hub>, config: &Config, admission: Admission) -> Admission {
+    admission::add(hub, config, admission)
+}
+
+/// Starts the controllers of this room on real DataStores.
+pub fn spawn(hub: &Arc<Hub>, remotes: &Arc<Remotes>, config: Config, tasks: &mut JoinSet<()>) {
+    spawn_on(hub, remotes, config, Arc::new(Etcd), tasks);
+}
+
+/// As [`spawn`], on DataStores that `connect` opens.
+pub fn spawn_on(
+    hub: &Arc<Hub>,
+    remotes: &Arc<Remotes>,
+    config: Config,
+    connect: Arc<dyn Connect>,
+    tasks: &mut JoinSet<()>,
+) {
+    let (context, wires) = Context::new(hub, remotes, config, connect);
+    tasks.spawn(datastore::run(Arc::clone(&context)));
+    tasks.spawn(tenant::run(Arc::clone(&context), wires.inside_changed));
+    tasks.spawn(inside::run(Arc::clone(&context), wires.inside_wanted));
+}

@@ -1,5 +1,7 @@
 //! DataStore: an etcd that many tenants share.
 
+#![allow(clippy::duplicated_attributes)] // every printer column has a type: the lint does not know lists
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

@@ -1,5 +1,7 @@
 //! TenantControlPlane: a control plane that runs as Pods of the management cluster.
 
+#![allow(clippy::duplicated_attributes)] // every printer column has a type: the lint does not know lists
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,120 @@
+//! What the controllers of this room share.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use scute_etcd::Connect;
+use scute_kit::remote::Remotes;
+use scute_kit::{Hub, Key};
+use tokio::sync::mpsc;
+
+use crate::Config;
+use crate::inside::Inside;
+use crate::stores::Stores;
+use crate::tenant::{Known, Workshop};
+
+/// Shared by all controllers of this room.
+pub struct Context {
+    /// The management cluster.
+    pub hub: Arc<Hub>,
+    /// The tenants' API servers.
+    pub remotes: Arc<Remotes>,
+    /// Settings.
+    pub config: Config,
+    /// The DataStores.
+    pub stores: Stores,
+    /// Where keys are made.
+    pub workshop: Workshop,
+    /// What was last found about the Secrets of a tenant.
+    pub known: Memory<Known>,
+    /// The UID, and the user and prefix that exist in the DataStore.
+    pub tenants: Memory<(String, scute_etcd::Tenant)>,
+    /// What was last found inside a tenant.
+    pub inside: Memory<Inside>,
+    inside_changed: mpsc::UnboundedSender<Key>,
+    inside_wanted: mpsc::UnboundedSender<Key>,
+}
+
+/// The keys that one controller sends to another.
+pub struct Wires {
+    /// Tenants of which something was found out inside.
+    pub inside_changed: mpsc::UnboundedReceiver<Key>,
+    /// Tenants that are to be looked into.
+    pub inside_wanted: mpsc::UnboundedReceiver<Key>,
+}
+
+impl Context {
+    /// A context, and the ends of the wires between its controllers.
+    pub fn new(
+        hub: &Arc<Hub>,
+        remotes: &Arc<Remotes>,
+        config: Config,
+        connect: Arc<dyn Connect>,
+    ) -> (Arc<Self>, Wires) {
+        let (inside_changed, changed) = mpsc::unbounded_channel();
+        let (inside_wanted, wanted) = mpsc::unbounded_channel();
+        let context = Self {
+            hub: Arc::clone(hub),
+            remotes: Arc::clone(remotes),
+            config,
+            stores: Stores::new(hub, connect),
+            workshop: Workshop::default(),
+            known: Memory::default(),
+            tenants: Memory::default(),
+            inside: Memory::default(),
+            inside_changed,
+            inside_wanted,
+        };
+        (Arc::new(context), Wires { inside_changed: changed, inside_wanted: wanted })
+    }
+
+    /// Has a tenant looked into.
+    pub fn look_inside(&self, key: &Key) {
+        // The receiver lives as long as the controller: without it nobody looks.
+        let _ = self.inside_wanted.send(key.clone());
+    }
+
+    /// Forgets a tenant that is gone.
+    pub fn forget(&self, key: &Key) {
+        self.known.remove(key);
+        self.tenants.remove(key);
+        self.inside.remove(key);
+        self.remotes.forget(&crate::inside::admin(key, crate::inside::ADMIN));
+        self.remotes.forget(&crate::inside::admin(key, crate::inside::SUPER_ADMIN));
+    }
+
+    /// Remembers what was found inside a tenant, and has it reported if it is new.
+    pub fn found_inside(&self, key: &Key, found: Inside) {
+        if self.inside.get(key).as_deref() != Some(&found) {
+            self.inside.put(key, found);
+            // The receiver lives as long as the controller: without it nobody reports.
+            let _ = self.inside_changed.send(key.clone());
+        }
+    }
+}
+
+/// What a controller remembers of an object between two runs; lost with the process, never needed to be right.
+pub struct Memory<T>(Mutex<HashMap<Key, Arc<T>>>);
+
+impl<T> Default for Memory<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T> Memory<T> {
+    /// What is remembered.
+    pub fn get(&self, key: &Key) -> Option<Arc<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Remembers.
+    pub fn put(&self, key: &Key, value: T) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), Arc::new(value));
+    }
+
+    /// Forgets.
+    pub fn remove(&self, key: &Key) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+}

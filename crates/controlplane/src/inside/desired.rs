@@ -1,0 +1,48 @@
+//! The objects that a tenant shall have inside.
+
+use scute_api::kamaji::{AddonImage, PROJECT_LABEL, TenantControlPlane};
+use scute_kit::Why;
+use scute_kubeadm::addons::{ImageOverride, coredns, kube_proxy};
+use scute_kubeadm::{ClusterFacts, join_objects, kubelet_config, patch_kubelet_config};
+use serde_json::{Value, json};
+
+use crate::Config;
+
+/// `scute.dev/pod-network: embedded` on a TenantControlPlane: the embedded Pod network is installed.
+pub const POD_NETWORK_ANNOTATION: &str = "scute.dev/pod-network";
+/// The value that asks for it.
+const EMBEDDED: &str = "embedded";
+
+/// All objects, in an order that can be applied, each with the label by which it is known as ours.
+///
+/// # Errors
+/// Which field cannot be rendered.
+pub fn objects(tcp: &TenantControlPlane, facts: &ClusterFacts, config: &Config) -> Result<Vec<Value>, Why> {
+    let broken = |error: String| Why::new("RenderFailed", error);
+    let kubelet = &tcp.spec.kubernetes.kubelet;
+    let mut configuration = kubelet_config(facts);
+    if !kubelet.configuration_json_patches.is_empty() {
+        configuration = patch_kubelet_config(&configuration, &json!(kubelet.configuration_json_patches))
+            .map_err(|error| Why::new("InvalidKubeletPatch", format!("spec.kubernetes.kubelet.{error}")))?;
+    }
+    let mut objects = join_objects(facts, &configuration).map_err(|error| broken(error.to_string()))?;
+    if let Some(image) = &tcp.spec.addons.core_dns {
+        objects.extend(coredns(facts, &image_override(image)));
+    }
+    if let Some(image) = &tcp.spec.addons.kube_proxy {
+        objects.extend(kube_proxy(facts, &image_override(image)).map_err(|error| broken(error.to_string()))?);
+    }
+    let network =
+        tcp.metadata.annotations.as_ref().and_then(|annotations| annotations.get(POD_NETWORK_ANNOTATION));
+    if network.is_some_and(|network| network == EMBEDDED) {
+        objects.extend(crate::pod_network::objects(facts, config));
+    }
+    for object in &mut objects {
+        object["metadata"]["labels"][PROJECT_LABEL] = json!("kamaji");
+    }
+    Ok(objects)
+}
+
+fn image_override(image: &AddonImage) -> ImageOverride {
+    ImageOverride { repository: image.image_repository.clone(), tag: image.image_tag.clone() }
+}

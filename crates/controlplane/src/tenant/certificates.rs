@@ -1,0 +1,351 @@
+//! Which keys, certificates and kubeconfigs a tenant needs, and which of those that exist can stay.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use scute_kubeadm::{APISERVER_KUBELET_CLIENT, CLUSTER_ADMINS_GROUP};
+use scute_pki::{
+    Ca, Certificate, ClientIdentity, KeyPairPem, Kubeconfig, LeafRequest, Renewal, Sans, ServiceAccountKeys,
+    Stale,
+};
+
+use super::endpoint::Endpoint;
+use super::validate::Wanted;
+use crate::names::Piece;
+
+/// What one Secret holds: text by key.
+pub type Data = BTreeMap<String, String>;
+
+/// A Secret as it was found.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// What it holds.
+    pub data: Data,
+    /// Whether somebody asked for a new one.
+    pub rotate: bool,
+}
+
+/// Everything that certificates of one tenant depend on. `Debug` is absent: it would print nothing useful.
+#[derive(Clone)]
+pub struct Needs {
+    /// Name of the tenant, and of the cluster in its kubeconfigs.
+    pub name: String,
+    /// `https://host:port` for everybody.
+    pub server: String,
+    /// `https://T.ns.svc:port` for the management cluster.
+    pub service: String,
+    /// `https://127.0.0.1:port` inside the Pod.
+    pub local: String,
+    /// Names of the serving certificate.
+    pub sans: Vec<String>,
+    /// User in the DataStore.
+    pub user: String,
+    /// Prefix in the DataStore.
+    pub schema: String,
+    /// `host:port` of the DataStore's members.
+    pub store_endpoints: Vec<String>,
+    /// Authority of the DataStore.
+    pub store_ca: Arc<Ca>,
+}
+
+impl Needs {
+    /// The needs of a tenant with this endpoint on this DataStore.
+    pub fn new(wanted: &Wanted, endpoint: &Endpoint, store_endpoints: &[String], store_ca: Arc<Ca>) -> Self {
+        let (name, namespace) = (&wanted.name, &wanted.namespace);
+        Self {
+            name: name.clone(),
+            server: format!("https://{}", endpoint.text()),
+            service: format!("https://{name}.{namespace}.svc:{}", wanted.port),
+            local: format!("https://127.0.0.1:{}", wanted.port),
+            sans: sans(wanted, endpoint),
+            user: wanted.tenant.user.clone(),
+            schema: wanted.tenant.schema.clone(),
+            store_endpoints: store_endpoints.to_vec(),
+            store_ca,
+        }
+    }
+
+    /// Everything in one text, for telling whether anything changed. Holds no secret.
+    pub fn fingerprint(&self) -> String {
+        let Self { name, server, service, local, sans, user, schema, store_endpoints, store_ca } = self;
+        let store_ca = store_ca.certificate_pem();
+        format!("{name}|{server}|{service}|{local}|{sans:?}|{user}|{schema}|{store_endpoints:?}|{store_ca}")
+    }
+}
+
+fn sans(wanted: &Wanted, endpoint: &Endpoint) -> Vec<String> {
+    let (name, namespace, domain) = (&wanted.name, &wanted.namespace, &wanted.cluster_domain);
+    let mut sans = vec![
+        "127.0.0.1".to_owned(),
+        "localhost".to_owned(),
+        name.clone(),
+        format!("{name}.{namespace}"),
+        format!("{name}.{namespace}.svc"),
+        format!("{name}.{namespace}.svc.cluster.local"),
+        "kubernetes".to_owned(),
+        "kubernetes.default".to_owned(),
+        "kubernetes.default.svc".to_owned(),
+        format!("kubernetes.default.svc.{domain}"),
+        endpoint.address.to_string(),
+    ];
+    sans.extend(wanted.kubernetes_ips().iter().chain(&endpoint.others).map(ToString::to_string));
+    sans.extend(wanted.cert_sans.iter().cloned());
+    sans
+}
+
+/// Who signs a leaf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Issuer {
+    /// The tenant's authority.
+    Tenant,
+    /// The authority of aggregated API servers.
+    FrontProxy,
+    /// The DataStore's authority.
+    DataStore,
+}
+
+/// A certificate that a Secret holds as `<file>.crt` and `<file>.key`.
+pub struct Leaf {
+    /// Its Secret.
+    pub piece: Piece,
+    /// Name of the files.
+    pub file: &'static str,
+    /// Who signs it.
+    pub issuer: Issuer,
+    /// What is in it.
+    pub request: LeafRequest,
+}
+
+/// The certificates of a tenant.
+pub fn leaves(needs: &Needs) -> Vec<Leaf> {
+    let sans: Sans = needs.sans.iter().collect();
+    let leaf = |piece, file, issuer, request| Leaf { piece, file, issuer, request };
+    vec![
+        leaf(Piece::ApiServer, "apiserver", Issuer::Tenant, LeafRequest::server("kube-apiserver", sans)),
+        leaf(
+            Piece::KubeletClient,
+            "apiserver-kubelet-client",
+            Issuer::Tenant,
+            LeafRequest::client(APISERVER_KUBELET_CLIENT, None),
+        ),
+        leaf(
+            Piece::FrontProxyClient,
+            "front-proxy-client",
+            Issuer::FrontProxy,
+            LeafRequest::client("front-proxy-client", None),
+        ),
+        leaf(
+            Piece::DataStoreCertificate,
+            "server",
+            Issuer::DataStore,
+            LeafRequest::client(&needs.user, None),
+        ),
+    ]
+}
+
+/// A user with kubeconfigs: one client certificate, one text per server.
+pub struct User {
+    /// The Secret.
+    pub piece: Piece,
+    /// Name of the user entry.
+    pub name: &'static str,
+    /// Its certificate.
+    pub request: LeafRequest,
+    /// Key in the Secret, and the server it points at.
+    pub files: Vec<(&'static str, String)>,
+}
+
+/// The users of a tenant that have kubeconfigs.
+pub fn users(needs: &Needs) -> Vec<User> {
+    let client = |user, group| LeafRequest::client(user, group);
+    vec![
+        User {
+            piece: Piece::Admin,
+            name: "kubernetes-admin",
+            request: client("kubernetes-admin", Some(CLUSTER_ADMINS_GROUP)),
+            files: vec![("admin.conf", needs.server.clone()), ("admin.svc", needs.service.clone())],
+        },
+        User {
+            piece: Piece::Admin,
+            name: "kubernetes-super-admin",
+            request: client("kubernetes-super-admin", Some("system:masters")),
+            files: vec![
+                ("super-admin.conf", needs.server.clone()),
+                ("super-admin.svc", needs.service.clone()),
+            ],
+        },
+        User {
+            piece: Piece::ControllerManager,
+            name: "system:kube-controller-manager",
+            request: client("system:kube-controller-manager", None),
+            files: vec![("controller-manager.conf", needs.local.clone())],
+        },
+        User {
+            piece: Piece::Scheduler,
+            name: "system:kube-scheduler",
+            request: client("system:kube-scheduler", None),
+            files: vec![("scheduler.conf", needs.local.clone())],
+        },
+    ]
+}
+
+/// Why a Secret's content is made anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// What is there cannot stay.
+    Stale(Stale),
+    /// Somebody asked for it by annotation.
+    Asked,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stale(stale) => stale.fmt(f),
+            Self::Asked => f.write_str("a new one was asked for"),
+        }
+    }
+}
+
+/// What can stay and what has to be made.
+pub struct Assessment {
+    /// The tenant's authority, if it can stay.
+    pub ca: Option<Ca>,
+    /// The authority of aggregated API servers, if it can stay.
+    pub front_proxy: Option<Ca>,
+    /// The pieces to make, with the reason.
+    pub make: BTreeMap<Piece, Reason>,
+    /// When the first certificate that stays has to be looked at again.
+    pub due: Option<Timestamp>,
+}
+
+/// Compares what was found with what is needed. Takes milliseconds: signatures are verified.
+pub fn assess(found: &BTreeMap<Piece, Found>, needs: &Needs, renewal: Renewal) -> Assessment {
+    let mut made = Assessment { ca: None, front_proxy: None, make: BTreeMap::new(), due: None };
+    made.ca = authority(&mut made, found, Piece::Ca, "ca", renewal);
+    made.front_proxy = authority(&mut made, found, Piece::FrontProxyCa, "front-proxy-ca", renewal);
+    if let Some(reason) = service_account(found) {
+        made.make.insert(Piece::ServiceAccount, reason);
+    }
+    for leaf in leaves(needs) {
+        let pair = found.get(&leaf.piece).and_then(|found| pair(&found.data, leaf.file));
+        let reason = {
+            let signer = match leaf.issuer {
+                Issuer::Tenant => made.ca.as_ref(),
+                Issuer::FrontProxy => made.front_proxy.as_ref(),
+                Issuer::DataStore => Some(needs.store_ca.as_ref()),
+            };
+            match signer {
+                Some(ca) => renewal.check(pair.as_ref(), &leaf.request, ca),
+                None => Some(Stale::OtherAuthority),
+            }
+        };
+        made.judge(
+            leaf.piece,
+            found,
+            reason,
+            pair.as_ref().map(|pair| pair.certificate_pem.as_str()),
+            renewal,
+        );
+    }
+    for user in users(needs) {
+        for (file, server) in &user.files {
+            let text = found.get(&user.piece).and_then(|found| found.data.get(*file)).map(String::as_str);
+            let reason = match &made.ca {
+                Some(ca) => renewal.check_kubeconfig(text, server, &user.request, ca),
+                None => Some(Stale::OtherAuthority),
+            };
+            let certificate = text.and_then(certificate_of);
+            made.judge(user.piece, found, reason, certificate.as_deref(), renewal);
+        }
+    }
+    if found.get(&Piece::DataStoreConfig).map(|found| &found.data) != Some(&store_config(needs)) {
+        made.make.insert(Piece::DataStoreConfig, Reason::Stale(Stale::Missing));
+    }
+    made
+}
+
+impl Assessment {
+    fn judge(
+        &mut self,
+        piece: Piece,
+        found: &BTreeMap<Piece, Found>,
+        stale: Option<Stale>,
+        certificate: Option<&str>,
+        renewal: Renewal,
+    ) {
+        let asked = found.get(&piece).is_some_and(|found| found.rotate).then_some(Reason::Asked);
+        match stale.map(Reason::Stale).or(asked) {
+            Some(reason) => _ = self.make.entry(piece).or_insert(reason),
+            None => self.look_again(certificate, renewal),
+        }
+    }
+
+    fn look_again(&mut self, certificate: Option<&str>, renewal: Renewal) {
+        let Some(Ok(certificate)) = certificate.map(Certificate::parse) else { return };
+        let due = renewal.due(&certificate);
+        self.due = Some(self.due.map_or(due, |known| known.min(due)));
+    }
+}
+
+fn authority(
+    made: &mut Assessment,
+    found: &BTreeMap<Piece, Found>,
+    piece: Piece,
+    file: &str,
+    renewal: Renewal,
+) -> Option<Ca> {
+    let found = found.get(&piece);
+    if found.is_some_and(|found| found.rotate) {
+        made.make.insert(piece, Reason::Asked);
+        return None;
+    }
+    match renewal.check_ca(found.and_then(|found| pair(&found.data, file)).as_ref()) {
+        Ok(ca) => {
+            made.look_again(Some(ca.certificate_pem()), renewal);
+            Some(ca)
+        }
+        Err(stale) => {
+            made.make.insert(piece, Reason::Stale(stale));
+            None
+        }
+    }
+}
+
+fn service_account(found: &BTreeMap<Piece, Found>) -> Option<Reason> {
+    let Some(found) = found.get(&Piece::ServiceAccount) else { return Some(Reason::Stale(Stale::Missing)) };
+    if found.rotate {
+        return Some(Reason::Asked);
+    }
+    let get = |key: &str| found.data.get(key).cloned().unwrap_or_default();
+    let keys = ServiceAccountKeys { public_pem: get("sa.pub"), private_pem: get("sa.key") };
+    (!keys.is_valid()).then_some(Reason::Stale(Stale::Unreadable))
+}
+
+/// `<file>.crt` and `<file>.key`; of an authority also `tls.crt` and `tls.key`, as Cluster API calls them.
+fn pair(data: &Data, file: &str) -> Option<KeyPairPem> {
+    let get = |file: &str| {
+        let (certificate, key) = (data.get(&format!("{file}.crt"))?, data.get(&format!("{file}.key"))?);
+        Some(KeyPairPem { certificate_pem: certificate.clone(), key_pem: key.clone() })
+    };
+    get(file).or_else(|| (file == "ca").then(|| get("tls")).flatten())
+}
+
+fn certificate_of(kubeconfig: &str) -> Option<String> {
+    match Kubeconfig::parse(kubeconfig).ok()?.identity {
+        ClientIdentity::Certificate(pair) => Some(pair.certificate_pem),
+        _ => None,
+    }
+}
+
+/// What the Secret `T-datastore-config` holds. etcd knows users by certificate: there is no password.
+pub fn store_config(needs: &Needs) -> Data {
+    BTreeMap::from([
+        ("DB_CONNECTION_STRING".to_owned(), needs.store_endpoints.join(",")),
+        ("DB_SCHEMA".to_owned(), needs.schema.clone()),
+        ("DB_USER".to_owned(), needs.user.clone()),
+        ("DB_PASSWORD".to_owned(), String::new()),
+    ])
+}

@@ -1,0 +1,111 @@
+//! TenantControlPlane: from a spec to Pods that serve it, and back to nothing.
+
+pub mod certificates;
+mod containers;
+pub mod deployment;
+mod dns;
+pub mod endpoint;
+mod finalize;
+mod issue;
+mod masks;
+mod objects;
+mod probes;
+pub mod progress;
+mod report;
+mod rollout;
+mod secrets;
+pub mod service;
+mod steps;
+pub mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use kube::ResourceExt;
+use scute_api::kamaji::{DataStore, KAMAJI_PAUSED_ANNOTATION, TenantControlPlane};
+use scute_kit::{Controller, EventType, Key, Next, Why};
+use tokio::sync::mpsc;
+
+pub use issue::Workshop;
+pub use secrets::Known;
+pub use steps::{facts, installed_version};
+
+use crate::context::Context;
+use progress::{Progress, Retry};
+
+/// A certificate is looked at again at least this often, so that a clock that was set is noticed.
+const LONGEST_REST: Duration = Duration::from_secs(12 * 3600);
+
+/// Runs the controller; never returns. `inside` names tenants of which something was found out inside.
+pub async fn run(context: Arc<Context>, inside: mpsc::UnboundedReceiver<Key>) {
+    let hub = Arc::clone(&context.hub);
+    let tenants = hub.watch::<TenantControlPlane>();
+    let default = context.config.default_datastore.clone();
+    Controller::<TenantControlPlane>::new("tenantcontrolplane", &hub)
+        .owns::<Deployment>()
+        .owns::<Service>()
+        .owns_meta::<Secret>()
+        .owns_meta::<ConfigMap>()
+        .watches(move |datastore: &DataStore| {
+            let name = datastore.name_any();
+            let uses =
+                |tcp: &&Arc<TenantControlPlane>| tcp.spec.data_store.as_deref().unwrap_or(&default) == name;
+            tenants.list().iter().filter(uses).map(|tcp| Key::of(tcp.as_ref())).collect()
+        })
+        .on(inside)
+        .run(context, reconcile)
+        .await;
+}
+
+/// Brings one TenantControlPlane to what it asks for.
+async fn reconcile(tcp: Arc<TenantControlPlane>, context: Arc<Context>) -> Next {
+    if tcp.metadata.deletion_timestamp.is_some() {
+        return finalize::finalize(tcp, &context).await;
+    }
+    let mut progress = Progress { paused: is_paused(&tcp), ..Progress::default() };
+    if !progress.paused {
+        progress.stopped = steps::advance(&tcp, &context, &mut progress).await.err();
+    }
+    report(&tcp, &context, progress).await
+}
+
+fn is_paused(tcp: &TenantControlPlane) -> bool {
+    let annotations = tcp.metadata.annotations.as_ref();
+    annotations.is_some_and(|annotations| {
+        annotations.contains_key(KAMAJI_PAUSED_ANNOTATION)
+            || annotations.contains_key(scute_api::meta::PAUSED_ANNOTATION)
+    })
+}
+
+/// Writes the status and says when to look again.
+async fn report(tcp: &TenantControlPlane, context: &Context, progress: Progress) -> Next {
+    let now = scute_kit::now();
+    let inside = context.inside.get(&Key::of(tcp));
+    let status = report::status(tcp, &progress, inside.as_deref(), now);
+    if let Err(error) = context.hub.patch_status(tcp, status).await {
+        return match error.is_not_found() {
+            true => Next::Settled,
+            false => Next::Failed(Why::new("StatusFailed", error.to_string())),
+        };
+    }
+    if let Some(stop) = progress.stopped {
+        if stop.is_worth_an_event() {
+            context.hub.event(tcp, EventType::Warning, &stop.why.reason, &stop.why.message).await;
+        }
+        return match stop.retry {
+            Retry::OnChange => Next::OnChange(stop.why),
+            Retry::Backoff => Next::Failed(stop.why),
+        };
+    }
+    match progress.known.as_ref().and_then(|known| known.due) {
+        // The end of a certificate is not an event.
+        Some(due) => {
+            let rest = Duration::try_from(due.duration_since(now)).unwrap_or_default();
+            let why = Why::new("Renewal", format!("the next certificate is renewed at {due}"));
+            Next::After(rest.clamp(Duration::from_secs(1), LONGEST_REST), why)
+        }
+        None => Next::Settled,
+    }
+}

@@ -1,0 +1,322 @@
+//! What is said of a TenantControlPlane: the whole status, computed at the end of every run.
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
+use scute_api::kamaji::{
+    AddonStatus, AddonsStatus, CertificatesStatus, ConfigMapStatus, DeploymentStatus, KubeconfigsStatus,
+    LoadBalancerIngress, LoadBalancerStatus, Phase, SecretStatus, ServiceStatus, StorageSetupStatus,
+    StorageStatus, TenantControlPlane, TenantControlPlaneStatus,
+};
+use scute_kit::conditions::{Conditions, Status, find};
+use serde_json::{Value, json};
+
+use super::progress::{Progress, Stage};
+use super::rollout::{self, Rollout};
+use super::secrets::Known;
+use crate::inside::Inside;
+use crate::names::{self, NAME_SELECTOR, Piece};
+
+/// Condition that sums up the others.
+pub const READY: &str = "Ready";
+/// Condition about the objects inside the tenant.
+pub const INSIDE: &str = "TenantObjectsReady";
+const PAUSED: &str = "Paused";
+
+/// The whole status.
+pub fn status(
+    tcp: &TenantControlPlane,
+    progress: &Progress,
+    inside: Option<&Inside>,
+    now: Timestamp,
+) -> Value {
+    let before = tcp.status.clone().unwrap_or_default();
+    let mut status = before.clone();
+    let rollout = progress.deployment.as_deref().map(rollout::of);
+    let usable = usable(&before, inside);
+    if !progress.paused {
+        storage(&mut status, progress, now);
+        certificates(&mut status, tcp, progress, now);
+        if let Some(endpoint) = &progress.endpoint {
+            status.control_plane_endpoint = Some(endpoint.text());
+        }
+        resources(&mut status, tcp, progress, rollout.as_ref(), usable);
+        if let Some(inside) = inside {
+            addons(&mut status, inside, now);
+        }
+    }
+    let conditions = conditions(tcp, &before, &status, progress, rollout.as_ref(), inside, now);
+    let ready = find(&conditions, READY).is_some_and(|ready| ready.status == "True");
+    let asleep = phase_of(&status) == Phase::Sleeping;
+    let rolled_out = rollout.as_ref().is_some_and(Rollout::is_complete);
+    if progress.stopped.is_none() && !progress.paused && rolled_out && (ready || asleep) {
+        status.observed_generation = tcp.metadata.generation;
+    }
+    status.conditions = conditions;
+    json!(status)
+}
+
+/// Whether a request with the administrator's kubeconfig succeeded. A process that has not looked yet believes the
+/// one before it: a restart of the manager is no outage of its tenants.
+fn usable(before: &TenantControlPlaneStatus, inside: Option<&Inside>) -> bool {
+    match inside {
+        Some(inside) => inside.usable,
+        None => find(&before.conditions, READY).is_some_and(|ready| ready.status == "True"),
+    }
+}
+
+fn phase_of(status: &TenantControlPlaneStatus) -> Phase {
+    status.kubernetes_resources.as_ref().map(|resources| resources.version.status).unwrap_or_default()
+}
+
+fn storage(status: &mut TenantControlPlaneStatus, progress: &Progress, now: Timestamp) {
+    let (Some(wanted), Some(name)) = (&progress.wanted, &progress.data_store) else { return };
+    let before = status.storage.take().unwrap_or_default();
+    let same =
+        before.setup.filter(|setup| setup.schema == wanted.tenant.schema && setup.user == wanted.tenant.user);
+    status.storage = Some(StorageStatus {
+        data_store_name: name.clone(),
+        setup: Some(same.unwrap_or_else(|| StorageSetupStatus {
+            schema: wanted.tenant.schema.clone(),
+            user: wanted.tenant.user.clone(),
+            last_update: Some(Time(seconds(now))),
+        })),
+        ..before
+    });
+}
+
+fn certificates(
+    status: &mut TenantControlPlaneStatus,
+    tcp: &TenantControlPlane,
+    progress: &Progress,
+    now: Timestamp,
+) {
+    let Some(known) = &progress.known else { return };
+    let name = tcp.name_any();
+    let put = |slot: &mut Option<SecretStatus>, piece| *slot = secret(slot.take(), known, piece, &name, now);
+    let made = status.certificates.get_or_insert_with(CertificatesStatus::default);
+    put(&mut made.ca, Piece::Ca);
+    put(&mut made.api_server, Piece::ApiServer);
+    put(&mut made.api_server_kubelet_client, Piece::KubeletClient);
+    put(&mut made.front_proxy_ca, Piece::FrontProxyCa);
+    put(&mut made.front_proxy_client, Piece::FrontProxyClient);
+    put(&mut made.sa, Piece::ServiceAccount);
+    let made = status.kubeconfig.get_or_insert_with(KubeconfigsStatus::default);
+    put(&mut made.admin, Piece::Admin);
+    put(&mut made.controller_manager, Piece::ControllerManager);
+    put(&mut made.scheduler, Piece::Scheduler);
+    if let Some(storage) = &mut status.storage {
+        put(&mut storage.config, Piece::DataStoreConfig);
+        put(&mut storage.certificate, Piece::DataStoreCertificate);
+    }
+    let before = status.kubeadmconfig.take();
+    let same = before.filter(|before| before.checksum.as_ref() == Some(&known.kubeadm_checksum));
+    status.kubeadmconfig = Some(same.unwrap_or_else(|| ConfigMapStatus {
+        configmap_name: names::kubeadm_config_map(&name),
+        checksum: Some(known.kubeadm_checksum.clone()),
+        last_update: Some(Time(seconds(now))),
+    }));
+}
+
+fn secret(
+    before: Option<SecretStatus>,
+    known: &Known,
+    piece: Piece,
+    tcp: &str,
+    now: Timestamp,
+) -> Option<SecretStatus> {
+    let checksum = known.checksums.get(&piece)?;
+    let same = before.filter(|before| before.checksum.as_ref() == Some(checksum));
+    Some(same.unwrap_or_else(|| SecretStatus {
+        secret_name: piece.secret(tcp),
+        checksum: Some(checksum.clone()),
+        last_update: Some(Time(seconds(now))),
+    }))
+}
+
+fn resources(
+    status: &mut TenantControlPlaneStatus,
+    tcp: &TenantControlPlane,
+    progress: &Progress,
+    rollout: Option<&Rollout>,
+    usable: bool,
+) {
+    let before = tcp.status.as_ref();
+    let ca = |status: Option<&TenantControlPlaneStatus>| {
+        status.and_then(|status| status.certificates.as_ref()?.ca.as_ref()?.checksum.clone())
+    };
+    let ca_changed = ca(before).is_some_and(|before| Some(before) != ca(Some(status)));
+    let mut resources = status.kubernetes_resources.take().unwrap_or_default();
+    resources.deployment = progress.deployment.as_deref().map(numbers).or(resources.deployment);
+    resources.service = progress.service.as_deref().map(service).or(resources.service);
+    if let Some(wanted) = &progress.wanted {
+        resources.version = rollout::version(&resources.version, wanted, rollout, usable, ca_changed);
+    }
+    status.kubernetes_resources = Some(resources);
+}
+
+fn numbers(deployment: &Deployment) -> DeploymentStatus {
+    let seen = deployment.status.clone().unwrap_or_default();
+    DeploymentStatus {
+        name: deployment.name_any(),
+        namespace: deployment.namespace().unwrap_or_default(),
+        selector: format!("{NAME_SELECTOR}={}", deployment.name_any()),
+        replicas: seen.replicas.unwrap_or_default(),
+        updated_replicas: seen.updated_replicas.unwrap_or_default(),
+        ready_replicas: seen.ready_replicas.unwrap_or_default(),
+        available_replicas: seen.available_replicas.unwrap_or_default(),
+        unavailable_replicas: seen.unavailable_replicas.unwrap_or_default(),
+        observed_generation: seen.observed_generation,
+    }
+}
+
+fn service(service: &k8s_openapi::api::core::v1::Service) -> ServiceStatus {
+    let ports = service.spec.as_ref().and_then(|spec| spec.ports.as_ref());
+    let given = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.clone());
+    let ingress = given.map(|given| LoadBalancerStatus {
+        ingress: given
+            .into_iter()
+            .map(|ingress| LoadBalancerIngress {
+                ip: ingress.ip,
+                hostname: ingress.hostname,
+                ip_mode: ingress.ip_mode,
+            })
+            .collect(),
+    });
+    ServiceStatus {
+        name: service.name_any(),
+        namespace: service.namespace().unwrap_or_default(),
+        port: ports.and_then(|ports| ports.first()).map(|port| port.port).unwrap_or_default(),
+        load_balancer: ingress,
+    }
+}
+
+fn addons(status: &mut TenantControlPlaneStatus, inside: &Inside, now: Timestamp) {
+    if !inside.complete {
+        return;
+    }
+    let before = status.addons.take().unwrap_or_default();
+    let keep = |before: AddonStatus, enabled: bool| match before.enabled == enabled {
+        true => before,
+        false => AddonStatus { enabled, last_update: Some(Time(seconds(now))) },
+    };
+    status.addons = Some(AddonsStatus {
+        core_dns: keep(before.core_dns, inside.core_dns),
+        kube_proxy: keep(before.kube_proxy, inside.kube_proxy),
+    });
+}
+
+#[allow(clippy::too_many_arguments)] // all that a status can depend on
+fn conditions(
+    tcp: &TenantControlPlane,
+    before: &TenantControlPlaneStatus,
+    after: &TenantControlPlaneStatus,
+    progress: &Progress,
+    rollout: Option<&Rollout>,
+    inside: Option<&Inside>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut made = Conditions::new(&before.conditions, tcp.metadata.generation, now);
+    if progress.paused {
+        for old in before.conditions.iter().filter(|old| old.type_ != PAUSED) {
+            let status = Status::from(old.status == "True");
+            made = made.put(&old.type_, status, &old.reason, old.message.as_str());
+        }
+        return made.put(PAUSED, Status::True, "Paused", "an annotation asks to leave it alone").finish();
+    }
+    for stage in Stage::ALL {
+        let (status, reason, message) = stage_condition(stage, progress, rollout);
+        made = made.put(stage.condition(), status, &reason, message);
+    }
+    let (status, reason, message) = inside_condition(before, progress, inside);
+    made = made.put(INSIDE, status, &reason, message);
+    let (status, reason, message) = ready_condition(tcp, progress, phase_of(after), inside);
+    made.put(READY, status, &reason, message).finish()
+}
+
+type Said = (Status, String, String);
+
+fn said(status: Status, reason: &str, message: impl Into<String>) -> Said {
+    (status, reason.to_owned(), message.into())
+}
+
+fn stage_condition(stage: Stage, progress: &Progress, rollout: Option<&Rollout>) -> Said {
+    if let Some(stop) = &progress.stopped {
+        if stop.stage == stage {
+            return said(Status::False, &stop.why.reason, stop.why.message.as_str());
+        }
+        if stop.stage < stage {
+            let message = format!("waits for {}", stop.stage.condition());
+            return said(Status::Unknown, "Waiting", message);
+        }
+    }
+    match stage {
+        Stage::Spec if !progress.ignored.is_empty() => {
+            let message =
+                format!("extraArgs that are managed and so ignored: {}", progress.ignored.join(" "));
+            said(Status::True, "Valid", message)
+        }
+        Stage::Spec => said(Status::True, "Valid", ""),
+        Stage::DataStore => said(
+            Status::True,
+            "Ready",
+            format!("DataStore {}", progress.data_store.as_deref().unwrap_or_default()),
+        ),
+        Stage::Endpoint => {
+            said(Status::True, "Assigned", progress.endpoint.as_ref().map(|e| e.text()).unwrap_or_default())
+        }
+        Stage::Certificates => said(Status::True, "Valid", ""),
+        Stage::Deployment => match rollout {
+            Some(rollout) => rollout.said(),
+            None => said(Status::Unknown, "Waiting", "the Deployment was not looked at"),
+        },
+    }
+}
+
+fn inside_condition(before: &TenantControlPlaneStatus, progress: &Progress, inside: Option<&Inside>) -> Said {
+    if progress.wanted.as_ref().is_some_and(|wanted| wanted.replicas == 0) {
+        return said(Status::Unknown, "Sleeping", "no API server runs");
+    }
+    match (inside, find(&before.conditions, INSIDE)) {
+        (Some(inside), _) => match (&inside.why, inside.complete) {
+            (Some(why), _) => said(Status::False, &why.reason, why.message.as_str()),
+            (None, true) => said(Status::True, "Applied", ""),
+            (None, false) => said(Status::False, "Applying", "the objects inside the tenant are being made"),
+        },
+        // This process has not looked yet.
+        (None, Some(old)) => (Status::from(old.status == "True"), old.reason.clone(), old.message.clone()),
+        (None, None) => said(Status::Unknown, "Waiting", "waits for the API server"),
+    }
+}
+
+fn ready_condition(
+    tcp: &TenantControlPlane,
+    progress: &Progress,
+    phase: Phase,
+    inside: Option<&Inside>,
+) -> Said {
+    let stopped = progress.stopped.as_ref();
+    if tcp.metadata.deletion_timestamp.is_some() {
+        let message = stopped.map_or("is being deleted", |stop| stop.why.message.as_str());
+        return said(Status::False, "Deleting", message);
+    }
+    let serves = matches!(
+        phase,
+        Phase::Ready | Phase::Upgrading | Phase::CertificateAuthorityRotating | Phase::WriteLimited
+    );
+    match (stopped, serves) {
+        // What serves goes on serving while a change waits for something.
+        (Some(stop), _) => said(Status::from(serves), &stop.why.reason, stop.why.message.as_str()),
+        (None, true) => said(Status::True, "Ready", ""),
+        (None, false) if phase == Phase::Sleeping => said(Status::False, "Sleeping", "replicas is 0"),
+        (None, false) => match inside.and_then(|inside| inside.why.as_ref()) {
+            Some(why) => said(Status::False, &why.reason, why.message.as_str()),
+            None => said(Status::False, "WaitingForAPIServer", "no Pod is ready yet"),
+        },
+    }
+}
+
+fn seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}

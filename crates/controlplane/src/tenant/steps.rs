@@ -1,0 +1,218 @@
+//! The steps of a run: each reads what it needs, writes what is missing, and says what it waits for.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Service;
+use kube::{Resource, ResourceExt};
+use scute_api::kamaji::{DataStore, TENANT_FINALIZER, TenantControlPlane};
+use scute_kit::{Error, Key, Why, finalizer};
+use scute_kubeadm::ClusterFacts;
+
+use super::certificates::Needs;
+use super::deployment::deployment;
+use super::endpoint::{Endpoint, endpoint};
+use super::progress::{Progress, Stage, Stop};
+use super::secrets;
+use super::service::service;
+use super::validate::{Wanted, invalid, tenant_of, validate};
+use crate::context::Context;
+use crate::names::{MANAGER, foreign_controller};
+use crate::stores::Opened;
+
+/// Goes as far as possible.
+///
+/// # Errors
+/// What stopped it.
+pub async fn advance(
+    tcp: &Arc<TenantControlPlane>,
+    context: &Context,
+    progress: &mut Progress,
+) -> Result<(), Stop> {
+    let wanted = spec(tcp, context).await?;
+    progress.wanted = Some(wanted.clone());
+    let opened = store(&wanted, context).await?;
+    // From here on something may exist in the DataStore that has to be removed again.
+    let tcp =
+        finalizer::ensure(&context.hub, tcp, TENANT_FINALIZER).await.map_err(failed(Stage::DataStore))?;
+    let (made, found) = tokio::join!(tenant(&tcp, &wanted, &opened, context), reach(&tcp, &wanted, context));
+    made?;
+    progress.data_store = Some(wanted.data_store.clone());
+    let found = found?;
+    progress.service = Some(Arc::clone(&found));
+    let endpoint = endpoint(&wanted, &found).map_err(|why| Stop::wait(Stage::Endpoint, why))?;
+    progress.endpoint = Some(endpoint.clone());
+    let needs = Needs::new(&wanted, &endpoint, &opened.endpoints, Arc::clone(&opened.ca));
+    let known = secrets::keep(&tcp, context, &needs, &facts(&tcp, &wanted, &endpoint, ""), &endpoint).await?;
+    progress.known = Some(Arc::clone(&known));
+    let rendered = deployment(&tcp, &wanted, &endpoint, &opened.endpoints, &known.checksums);
+    progress.ignored = rendered.ignored;
+    progress.deployment = Some(pods(&tcp, &rendered.deployment, context).await?);
+    context.look_inside(&Key::of(tcp.as_ref()));
+    Ok(())
+}
+
+/// What kubeadm's objects say of this tenant.
+pub fn facts(tcp: &TenantControlPlane, wanted: &Wanted, endpoint: &Endpoint, ca_pem: &str) -> ClusterFacts {
+    use scute_api::kamaji::CgroupDriver;
+    let mut facts = ClusterFacts::new(
+        &wanted.name,
+        wanted.version.clone(),
+        &endpoint.address.to_string(),
+        endpoint.port,
+        ca_pem,
+    );
+    facts.service_cidrs.clone_from(&wanted.service_cidrs);
+    facts.pod_cidrs.clone_from(&wanted.pod_cidrs);
+    facts.cluster_domain.clone_from(&wanted.cluster_domain);
+    facts.dns_ips.clone_from(&wanted.dns_ips);
+    facts.cert_sans.clone_from(&wanted.cert_sans);
+    facts.image_repository.clone_from(&tcp.spec.control_plane.deployment.registry_settings.registry);
+    facts.cgroup_driver = match tcp.spec.kubernetes.kubelet.cgroupfs {
+        Some(CgroupDriver::Cgroupfs) => scute_kubeadm::CgroupDriver::Cgroupfs,
+        Some(CgroupDriver::Systemd) | None => scute_kubeadm::CgroupDriver::Systemd,
+    };
+    facts
+}
+
+async fn spec(tcp: &Arc<TenantControlPlane>, context: &Context) -> Result<Wanted, Stop> {
+    let wanted = validate(tcp, &context.config.default_datastore)
+        .map_err(|bad| Stop::wait(Stage::Spec, invalid(&bad)))?;
+    let installed = installed_version(tcp);
+    let allowed = match &installed {
+        Some(installed) => installed.check_update(&wanted.version),
+        None => wanted.version.check_create(),
+    };
+    allowed.map_err(|error| Stop::wait(Stage::Spec, Why::new("UnsupportedVersion", error.to_string())))?;
+    let tenants = context.hub.watch::<TenantControlPlane>();
+    tenants.ready().await;
+    match conflict(tcp, &wanted, &tenants.list(), &context.config.default_datastore) {
+        Some(why) => Err(Stop::wait(Stage::Spec, why)),
+        None => Ok(wanted),
+    }
+}
+
+/// The version that every Pod runs.
+pub fn installed_version(tcp: &TenantControlPlane) -> Option<scute_kubeadm::Version> {
+    let resources = tcp.status.as_ref()?.kubernetes_resources.as_ref()?;
+    resources.version.version.as_ref()?.parse().ok()
+}
+
+/// Another, older tenant on the same DataStore with the same user or prefix: the two would read each other's keys.
+pub fn conflict(
+    tcp: &TenantControlPlane,
+    wanted: &Wanted,
+    tenants: &[Arc<TenantControlPlane>],
+    default_datastore: &str,
+) -> Option<Why> {
+    let age = |tcp: &TenantControlPlane| {
+        (tcp.metadata.creation_timestamp.as_ref().map(|time| time.0), tcp.uid().unwrap_or_default())
+    };
+    let older = tenants.iter().filter(|other| other.uid() != tcp.uid() && age(other) < age(tcp));
+    older.into_iter().find_map(|other| {
+        let store = other.spec.data_store.as_deref().unwrap_or(default_datastore);
+        let theirs = tenant_of(other, &other.uid().unwrap_or_default());
+        let field = match () {
+            () if store != wanted.data_store => return None,
+            () if theirs.schema == wanted.tenant.schema => {
+                format!("spec.dataStoreSchema {:?}", theirs.schema)
+            }
+            () if theirs.user == wanted.tenant.user => format!("spec.dataStoreUsername {:?}", theirs.user),
+            () => return None,
+        };
+        let key = Key::of(other.as_ref());
+        let message = format!("{field} on DataStore {store} belongs to TenantControlPlane {key}");
+        Some(Why::new("DataStoreConflict", message))
+    })
+}
+
+async fn store(wanted: &Wanted, context: &Context) -> Result<Arc<Opened>, Stop> {
+    let name = &wanted.data_store;
+    let datastores = context.hub.watch::<DataStore>();
+    datastores.ready().await;
+    let Some(datastore) = datastores.get(&Key::new("", name.clone())) else {
+        let why = Why::new("DataStoreNotFound", format!("{name} DataStore does not exist"));
+        return Err(Stop::wait(Stage::DataStore, why));
+    };
+    let status = datastore.status.clone().unwrap_or_default();
+    if !status.ready {
+        let said =
+            status.conditions.iter().find(|condition| condition.type_.ends_with("DataStoreValidation"));
+        let said = said.map_or("it was not looked at yet", |condition| condition.message.as_str());
+        let why = Why::new("WaitingForDataStore", format!("DataStore {name} is not ready: {said}"));
+        return Err(Stop::wait(Stage::DataStore, why));
+    }
+    context.stores.open(&datastore).await.map_err(|why| Stop::failed(Stage::DataStore, why))
+}
+
+/// User, role and prefix; looked at once per process and tenant, and after every failure.
+async fn tenant(
+    tcp: &TenantControlPlane,
+    wanted: &Wanted,
+    opened: &Opened,
+    context: &Context,
+) -> Result<(), Stop> {
+    let key = Key::of(tcp);
+    let made = (tcp.uid().unwrap_or_default(), wanted.tenant.clone());
+    if context.tenants.get(&key).as_deref() == Some(&made) {
+        return Ok(());
+    }
+    opened.store.ensure(&wanted.tenant).await.map_err(|error| {
+        Stop::failed(Stage::DataStore, Why::new("DataStoreSetupFailed", error.to_string()))
+    })?;
+    context.tenants.put(&key, made);
+    Ok(())
+}
+
+async fn reach(tcp: &TenantControlPlane, wanted: &Wanted, context: &Context) -> Result<Arc<Service>, Stop> {
+    let stage = Stage::Endpoint;
+    former::<Service>(tcp, context.hub.watch::<Service>().get(&Key::of(tcp)).as_deref(), stage)?;
+    context.hub.apply(MANAGER, &service(tcp, wanted)).await.map_err(|error| {
+        let why = match error.code() {
+            // The port or address is somebody else's: the API server names it.
+            Some(422) => Why::new("EndpointRefused", error.to_string()),
+            _ => return failed(stage)(error),
+        };
+        Stop::failed(stage, why)
+    })
+}
+
+async fn pods(
+    tcp: &TenantControlPlane,
+    want: &Deployment,
+    context: &Context,
+) -> Result<Arc<Deployment>, Stop> {
+    let stage = Stage::Deployment;
+    former::<Deployment>(tcp, context.hub.watch::<Deployment>().get(&Key::of(tcp)).as_deref(), stage)?;
+    context.hub.apply(MANAGER, want).await.map_err(failed(stage))
+}
+
+/// An object of a former TenantControlPlane of the same name, or of somebody else, must go first.
+pub fn former<K: Resource<DynamicType = ()>>(
+    tcp: &TenantControlPlane,
+    found: Option<&K>,
+    stage: Stage,
+) -> Result<(), Stop> {
+    let uid = tcp.uid().unwrap_or_default();
+    let Some((found, owner)) = found.and_then(|found| Some((found, foreign_controller(found.meta(), &uid)?)))
+    else {
+        return Ok(());
+    };
+    let message = format!(
+        "{} {} belongs to {} {} (uid {}) and has to be deleted first",
+        K::kind(&()),
+        found.name_any(),
+        owner.kind,
+        owner.name,
+        owner.uid
+    );
+    Err(Stop::failed(stage, Why::new("WaitingForFormerOwner", message)))
+}
+
+/// A write that failed.
+pub fn failed(stage: Stage) -> impl Fn(Error) -> Stop {
+    move |error| {
+        let reason = if error.is_conflict() { "Conflict" } else { "WriteFailed" };
+        Stop::failed(stage, Why::new(reason, error.to_string()))
+    }
+}

@@ -1,0 +1,227 @@
+//! A TenantControlPlane on a real API server and a real etcd, its kube-apiserver run as the Deployment says.
+
+mod support;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
+use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config, ResourceExt};
+use scute_api::kamaji::{DataStore, TenantControlPlane};
+use scute_etcd::Etcd as RealEtcd;
+use scute_testkit::{Etcd, eventually, eventually_gone, free_port, until};
+use serde_json::json;
+use support::{World, phase, said};
+
+async fn client(kubeconfig: &str) -> Client {
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).expect("a kubeconfig");
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    Client::try_from(config.expect("usable")).expect("a client")
+}
+
+/// The story of one tenant, from nothing to a usable API server and back to nothing.
+#[tokio::test]
+async fn a_tenant_from_nothing_to_ready_and_back() {
+    let etcd = Etcd::start().expect("etcd");
+    let world = World::start("story", Arc::new(RealEtcd)).await;
+    world.datastore(&etcd).await;
+    let ready = |datastore: &DataStore| datastore.status.as_ref().is_some_and(|status| status.ready);
+    eventually(Api::<DataStore>::all(world.client.clone()), &world.datastore, "ready", ready).await;
+
+    let port = free_port().expect("a port");
+    let spec = json!({
+        "networkProfile": { "address": "127.0.0.1", "port": port },
+        "addons": { "coreDNS": {}, "kubeProxy": {} },
+    });
+    let tcp = world.tenant("t", spec).await;
+    let uid = tcp.uid().expect("a UID");
+    eventually(world.api::<Deployment>(), "t", "there", |_| true).await;
+    let tcp = world.condition("t", "DeploymentAvailable", "RollingOut").await;
+    let status = tcp.status.clone().expect("a status");
+    assert_eq!(status.control_plane_endpoint.as_deref(), Some(format!("127.0.0.1:{port}").as_str()));
+    assert_eq!(phase(&tcp), "Provisioning");
+    assert_eq!(status.observed_generation, None, "nothing is done before it is usable");
+    objects_are_upstreams(&world, &uid).await;
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let _process = world.run_api_server("t", dir.path()).await;
+    let admin = client(&world.data("t-admin-kubeconfig").await["super-admin.conf"]).await;
+    until("the tenant's API server is ready", || {
+        let request = http::Request::get("/readyz").body(Vec::new()).expect("a request");
+        let admin = admin.clone();
+        async move { admin.request_text(request).await.ok() }
+    })
+    .await;
+    world.pods_ready("t", 1).await;
+    let tcp = world.condition("t", "TenantObjectsReady", "Applied").await;
+    assert_eq!(phase(&tcp), "Ready");
+    assert_eq!(said(&tcp, "Ready").map(|(status, ..)| status).as_deref(), Some("True"));
+    let status = tcp.status.expect("a status");
+    assert_eq!(status.observed_generation, tcp.metadata.generation);
+    let resources = status.kubernetes_resources.expect("resources");
+    assert_eq!(resources.version.version.as_deref(), Some("v1.35.4"));
+    assert_eq!(resources.deployment.expect("numbers").selector, "kamaji.clastix.io/name=t");
+
+    inside_is_kubeadms(&world, &admin).await;
+    deleted_objects_come_back(&world).await;
+    another_tenants_certificate_opens_nothing(&world, &etcd).await;
+
+    let api = world.api::<TenantControlPlane>();
+    api.delete("t", &DeleteParams::default()).await.expect("deleted");
+    eventually_gone(api, "t").await;
+    nothing_is_left(&etcd, &uid).await;
+}
+
+async fn objects_are_upstreams(world: &World, uid: &str) {
+    let secrets = world.api::<Secret>().list(&ListParams::default().labels("kamaji.clastix.io/name=t")).await;
+    let mut names: Vec<_> = secrets
+        .expect("listed")
+        .items
+        .into_iter()
+        .map(|secret| {
+            let owner = &secret.owner_references()[0];
+            assert_eq!((owner.uid.as_str(), owner.controller), (uid, Some(true)), "{}", secret.name_any());
+            assert_eq!(secret.labels()["kamaji.clastix.io/project"], "kamaji");
+            let keys: Vec<_> = secret.data.iter().flatten().map(|(key, _)| key.clone()).collect();
+            format!("{}: {}", secret.name_any(), keys.join(" "))
+        })
+        .collect();
+    names.sort();
+    insta::assert_snapshot!(names.join("\n"), @r"
+    t-admin-kubeconfig: admin.conf admin.svc super-admin.conf super-admin.svc
+    t-api-server-certificate: apiserver.crt apiserver.key
+    t-api-server-kubelet-client-certificate: apiserver-kubelet-client.crt apiserver-kubelet-client.key
+    t-ca: ca.crt ca.key tls.crt tls.key
+    t-controller-manager-kubeconfig: controller-manager.conf
+    t-datastore-certificate: ca.crt server.crt server.key
+    t-datastore-config: DB_CONNECTION_STRING DB_PASSWORD DB_SCHEMA DB_USER
+    t-front-proxy-ca-certificate: front-proxy-ca.crt front-proxy-ca.key
+    t-front-proxy-client-certificate: front-proxy-client.crt front-proxy-client.key
+    t-sa-certificate: sa.key sa.pub
+    t-scheduler-kubeconfig: scheduler.conf
+    ");
+    let map = world.api::<ConfigMap>().get("t-kubeadmconfig").await.expect("the ConfigMap");
+    let keys: Vec<_> = map.data.iter().flatten().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(keys, ["ClusterConfiguration", "InitConfiguration"]);
+    let config = world.data("t-datastore-config").await;
+    assert_eq!((config["DB_SCHEMA"].as_str(), config["DB_USER"].as_str()), (uid, uid));
+}
+
+async fn inside_is_kubeadms(world: &World, admin: &Client) {
+    let administrator = client(&world.data("t-admin-kubeconfig").await["admin.conf"]).await;
+    Api::<Namespace>::all(administrator.clone())
+        .list(&ListParams::default())
+        .await
+        .expect("an administrator");
+    let maps = Api::<ConfigMap>::namespaced(administrator.clone(), "kube-system");
+    for name in ["kubeadm-config", "kubelet-config", "coredns", "kube-proxy"] {
+        maps.get(name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    let anonymous = {
+        let mut kubeconfig =
+            Kubeconfig::from_yaml(&world.data("t-admin-kubeconfig").await["admin.conf"]).expect("read");
+        kubeconfig.auth_infos.iter_mut().for_each(|user| user.auth_info = Some(Default::default()));
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+        Client::try_from(config.expect("usable")).expect("a client")
+    };
+    let info = Api::<ConfigMap>::namespaced(anonymous.clone(), "kube-public").get("cluster-info").await;
+    assert!(info.expect("readable by anybody").data.expect("data").contains_key("kubeconfig"));
+    assert!(Api::<Secret>::namespaced(anonymous, "kube-system").list(&ListParams::default()).await.is_err());
+    let binding = Api::<ClusterRoleBinding>::all(admin.clone()).get("kubeadm:cluster-admins").await;
+    assert_eq!(binding.expect("bound").role_ref.name, "cluster-admin");
+}
+
+async fn deleted_objects_come_back(world: &World) {
+    let before = world.data("t-front-proxy-client-certificate").await;
+    let delete = DeleteParams::default();
+    world.api::<Secret>().delete("t-front-proxy-client-certificate", &delete).await.expect("deleted");
+    let fresh = |secret: &Secret| {
+        let old = before["front-proxy-client.crt"].as_bytes();
+        secret.data.as_ref().is_some_and(|data| data["front-proxy-client.crt"].0 != old)
+    };
+    eventually(world.api::<Secret>(), "t-front-proxy-client-certificate", "made anew", fresh).await;
+    let uid = world.api::<Service>().get("t").await.expect("the Service").uid();
+    world.api::<Service>().delete("t", &delete).await.expect("deleted");
+    eventually(world.api::<Service>(), "t", "back", |service: &Service| service.uid() != uid).await;
+    let uid = world.api::<Deployment>().get("t").await.expect("the Deployment").uid();
+    world.api::<Deployment>().delete("t", &delete).await.expect("deleted");
+    eventually(world.api::<Deployment>(), "t", "back", |deployment: &Deployment| deployment.uid() != uid)
+        .await;
+    world.api::<ConfigMap>().delete("t-kubeadmconfig", &delete).await.expect("deleted");
+    eventually(world.api::<ConfigMap>(), "t-kubeadmconfig", "back", |_| true).await;
+}
+
+/// With the certificate of one tenant's Secret, every key of another is out of reach.
+async fn another_tenants_certificate_opens_nothing(world: &World, etcd: &Etcd) {
+    world.tenant("other", json!({})).await;
+    eventually(world.api::<Deployment>(), "other", "there", |_| true).await;
+    let (mine, theirs) =
+        (world.data("other-datastore-certificate").await, world.data("t-datastore-config").await);
+    let own = world.data("other-datastore-config").await;
+    let tls = etcd_client::TlsOptions::new()
+        .ca_certificate(etcd_client::Certificate::from_pem(&mine["ca.crt"]))
+        .identity(etcd_client::Identity::from_pem(&mine["server.crt"], &mine["server.key"]));
+    let options = etcd_client::ConnectOptions::new().with_tls(tls);
+    let mut client =
+        etcd_client::Client::connect([etcd.endpoint.as_str()], Some(options)).await.expect("a client");
+    client.put(format!("/{}/x", own["DB_SCHEMA"]), "1", None).await.expect("its own prefix");
+    let foreign = format!("/{}/registry/namespaces/default", theirs["DB_SCHEMA"]);
+    for (what, refused) in [
+        ("read", client.get(foreign.as_str(), None).await.is_err()),
+        ("write", client.put(foreign.as_str(), "1", None).await.is_err()),
+        ("delete", client.delete(foreign.as_str(), None).await.is_err()),
+        ("list", client.get("/", Some(etcd_client::GetOptions::new().with_from_key())).await.is_err()),
+        ("users", client.user_list().await.is_err()),
+        ("a user", client.user_add("evil", "", None).await.is_err()),
+    ] {
+        assert!(refused, "{what} was not refused");
+    }
+    let watch = client.watch(foreign.as_str(), None).await;
+    let canceled = match watch {
+        Err(_) => true,
+        Ok(mut stream) => stream.message().await.ok().flatten().is_none_or(|answer| answer.canceled()),
+    };
+    assert!(canceled, "a watch was not refused");
+}
+
+async fn nothing_is_left(etcd: &Etcd, schema: &str) {
+    let (certificate, key) = etcd.client_certificate("root").expect("issued");
+    let tls = etcd_client::TlsOptions::new()
+        .ca_certificate(etcd_client::Certificate::from_pem(&etcd.ca_certificate))
+        .identity(etcd_client::Identity::from_pem(certificate, key));
+    let options = etcd_client::ConnectOptions::new().with_tls(tls);
+    let mut root =
+        etcd_client::Client::connect([etcd.endpoint.as_str()], Some(options)).await.expect("a client");
+    let all = etcd_client::GetOptions::new().with_prefix().with_keys_only();
+    let keys = root.get(format!("/{schema}"), Some(all)).await.expect("listed");
+    assert_eq!(keys.count(), 0);
+    assert!(!root.user_list().await.expect("listed").users().iter().any(|user| user == schema));
+    assert!(!root.role_list().await.expect("listed").roles().iter().any(|role| role == schema));
+}
+
+#[tokio::test]
+async fn sleeping_keeps_the_data_and_a_scale_request_wakes_it() {
+    let etcd = Etcd::start().expect("etcd");
+    let world = World::start("sleep", Arc::new(RealEtcd)).await;
+    world.datastore(&etcd).await;
+    world.tenant("t", json!({})).await;
+    eventually(world.api::<Deployment>(), "t", "there", |_| true).await;
+    let scale = |replicas: i32| Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+    let api = world.api::<TenantControlPlane>();
+    api.patch_scale("t", &PatchParams::default(), &scale(0)).await.expect("the scale subresource");
+    let zero = |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| spec.replicas) == Some(0);
+    eventually(world.api::<Deployment>(), "t", "scaled to zero", zero).await;
+    world.pods_ready("t", 0).await;
+    let asleep = |tcp: &TenantControlPlane| {
+        phase(tcp) == "Sleeping"
+            && tcp.status.as_ref().and_then(|status| status.observed_generation).is_some()
+    };
+    eventually(world.api(), "t", "asleep", asleep).await;
+    world.data("t-datastore-certificate").await;
+    api.patch_scale("t", &PatchParams::default(), &scale(3)).await.expect("the scale subresource");
+    let three = |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| spec.replicas) == Some(3);
+    eventually(world.api::<Deployment>(), "t", "awake", three).await;
+}
