@@ -1,8 +1,8 @@
 //! Bootstrap data in the form of Cluster API's kubeadm bootstrap provider: a cloud-config that joins the Node and
 //! leaves a sentinel file behind. Text of users is passed through as it is, jinja expressions included.
 
-use crate::{YamlError, to_yaml};
-use serde::Serialize;
+use crate::{YamlError, to_yaml, yaml::Template};
+use serde::{Serialize, Serializer};
 use std::{collections::BTreeMap, fmt};
 
 /// First lines of every cloud-config: cloud-init renders it as a jinja template over its instance data.
@@ -55,6 +55,7 @@ pub struct File {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub append: bool,
     /// The content, in `encoding`.
+    #[serde(serialize_with = "template")]
     pub content: String,
 }
 
@@ -168,11 +169,15 @@ impl CloudConfig {
     /// The text for cloud-init. Holds secrets.
     pub fn render(&self) -> Result<String, YamlError> {
         let kubeadm = format!("{} && echo success > {SENTINEL}", self.kubeadm_command);
-        let commands = self.pre_kubeadm_commands.iter().cloned();
         let document = Document {
             write_files: &self.files,
-            bootcmd: &self.boot_commands,
-            runcmd: commands.chain([kubeadm]).chain(self.post_kubeadm_commands.iter().cloned()).collect(),
+            bootcmd: commands(&self.boot_commands),
+            runcmd: [
+                commands(&self.pre_kubeadm_commands),
+                vec![Template(&kubeadm)],
+                commands(&self.post_kubeadm_commands),
+            ]
+            .concat(),
             ntp: self.ntp.as_ref(),
             users: &self.users,
             disk_setup: &self.disk_setup,
@@ -193,12 +198,20 @@ fn system_file(path: &str, content: &str) -> File {
     }
 }
 
+fn commands(texts: &[String]) -> Vec<Template<'_>> {
+    texts.iter().map(|text| Template(text)).collect()
+}
+
+fn template<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    Template(text).serialize(serializer)
+}
+
 #[derive(Serialize)]
 struct Document<'a> {
     write_files: &'a [File],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    bootcmd: &'a [String],
-    runcmd: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bootcmd: Vec<Template<'a>>,
+    runcmd: Vec<Template<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ntp: Option<&'a Ntp>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]

@@ -1,6 +1,6 @@
 //! The JoinConfiguration that `kubeadm join --config` reads: v1beta4, and v1beta3 for Nodes older than 1.31.
 
-use crate::{Version, YamlError, to_yaml};
+use crate::{Version, YamlError, to_yaml, yaml::TemplateValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -172,7 +172,7 @@ impl JoinConfiguration {
         } else {
             to_v1beta3(&mut document, &self.node_registration.kubelet_extra_args);
         }
-        to_yaml(&document)
+        to_yaml(&TemplateValue(&document))
     }
 }
 

@@ -50,6 +50,9 @@ impl Ca {
         if !certificate.has_key(&key) {
             return Err(Error::KeyMismatch { subject: certificate.common_name().to_owned() });
         }
+        if let Some(subject) = certificate.repeated_name() {
+            return Err(Error::RepeatedName { subject });
+        }
         let issuer = Issuer::from_ca_cert_der(&certificate.der().into(), key.pair).map_err(Error::Sign)?;
         Ok(Self {
             certificate_pem: certificate_pem.to_owned(),

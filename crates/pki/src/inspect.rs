@@ -81,6 +81,14 @@ impl Certificate {
         &self.der
     }
 
+    /// The whole subject as text, if it has a kind of name more than once.
+    pub(crate) fn repeated_name(&self) -> Option<String> {
+        let (_, x509) = X509Certificate::from_der(&self.der).ok()?;
+        let mut seen = BTreeSet::new();
+        let kinds = x509.subject().iter_attributes().map(|name| name.attr_type().to_id_string());
+        kinds.into_iter().any(|kind| !seen.insert(kind)).then(|| x509.subject().to_string())
+    }
+
     /// Whether `key` is the private half of its public key.
     pub fn has_key(&self, key: &PrivateKey) -> bool {
         key.public_key_der() == self.public_key_der

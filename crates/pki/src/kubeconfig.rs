@@ -76,7 +76,8 @@ impl Kubeconfig {
         };
         // Lines of base64 stay whole, as every other writer of kubeconfigs leaves them.
         let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
-        serde_saphyr::to_string_with_options(&file, options).map_err(|error| Error::WriteKubeconfig(error.to_string()))
+        serde_saphyr::to_string_with_options(&file, options)
+            .map_err(|error| Error::WriteKubeconfig(error.to_string()))
     }
 
     /// Reads the current context of a kubeconfig with embedded data. References to certificate files are refused.

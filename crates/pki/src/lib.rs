@@ -50,6 +50,13 @@ pub enum Error {
         /// Common name of the certificate.
         subject: String,
     },
+    /// The authority's subject repeats a kind of name (two organizations, say), which the encoder of the leaves'
+    /// issuer field cannot repeat.
+    #[error("the authority's subject {subject:?} has a kind of name more than once, which is not supported")]
+    RepeatedName {
+        /// The whole subject.
+        subject: String,
+    },
     /// Certificate and private key are of different key pairs.
     #[error("the private key does not belong to the certificate of {subject:?}")]
     KeyMismatch {

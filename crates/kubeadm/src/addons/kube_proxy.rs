@@ -131,7 +131,7 @@ fn container(image: &str) -> Value {
         "securityContext": {"privileged": true},
         "volumeMounts": [
             {"mountPath": "/var/lib/kube-proxy", "name": "kube-proxy"},
-            {"mountPath": "/run/xtables.lock", "name": "xtables-lock", "readOnly": false},
+            {"mountPath": "/run/xtables.lock", "name": "xtables-lock"},
             {"mountPath": "/lib/modules", "name": "lib-modules", "readOnly": true},
         ],
     })
