@@ -1,6 +1,12 @@
-//! The capacity planner: fleet and demand to Blueprint, lint, explain. Pure.
+//! The capacity planner: fleet and demand to Blueprint, lint, explain.
+//!
+//! In: texts and objects that others read. Out: data, findings and pictures as text. Never: files, network, clock or
+//! randomness of its own.
 
+pub mod blueprint;
 pub mod input;
 pub mod model;
 pub mod pack;
+pub mod planner;
+pub mod render;
 pub mod units;

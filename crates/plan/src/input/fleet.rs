@@ -103,24 +103,17 @@ pub fn parse_fleet(file: &str, text: &str) -> Result<Fleet, Vec<InputError>> {
     }
 }
 
-/// A name with its numbers as numbers, so that `r2` comes before `r10`.
-pub(crate) fn natural(name: &str) -> Vec<(u64, String)> {
+/// A name cut into texts and numbers, so that `r2` comes before `r10`.
+pub(crate) fn natural(name: &str) -> Vec<(String, u64)> {
     let mut parts = Vec::new();
     let mut rest = name;
     while !rest.is_empty() {
         let text = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
         let digits = rest[text..].find(|c: char| !c.is_ascii_digit()).map_or(rest.len(), |n| text + n);
-        parts.push((rest[text..digits].parse().unwrap_or(0), rest[..text].to_owned()));
+        parts.push((rest[..text].to_owned(), rest[text..digits].parse().unwrap_or(0)));
         rest = &rest[digits..];
     }
-    parts.iter().enumerate().map(|(i, (n, t))| (if i == 0 { 0 } else { parts[i - 1].0 }, t.clone(), *n)).fold(
-        Vec::new(),
-        |mut all, (_, t, n)| {
-            all.push((0, t));
-            all.push((n, String::new()));
-            all
-        },
-    )
+    parts
 }
 
 /// One entry may stand for `count` hosts: `name: r1-{}` or `name: r1` (numbered), over one or several racks in turn.

@@ -12,6 +12,7 @@ use serde::Serialize;
 pub use demand::{
     ControlPlane, Demand, HugePages, Isolation, NodeKind, NodeWish, Objective, Policy, Survive, Tenant, parse_demand,
 };
+pub(crate) use fleet::natural;
 pub use fleet::{Fleet, Host, Role, parse_fleet};
 
 /// What is wrong in a file, and where.

@@ -75,20 +75,28 @@ impl Placed {
 }
 
 /// Places items (given by shape) on instances. `problem.demands` is not read: the items are the demand.
-pub fn place(problem: &Problem, instances: &[Instance], items: &[usize], groups: &[Group]) -> Placed {
+/// Items with an entry in `fixed` (which may be empty) lie there, if they fit.
+pub fn place(
+    problem: &Problem,
+    instances: &[Instance],
+    items: &[usize],
+    groups: &[Group],
+    fixed: &[Option<At>],
+) -> Placed {
     let whole = demand(problem, items.iter().copied());
     let mut state = State::new(&whole, instances, items, groups);
-    let (bound, prices, first) = if groups.iter().any(|g| g.rule == Rule::Together) {
-        let packing = super::pack(&whole);
-        let split = together::place(&mut state, &packing.prices);
-        state.split = split;
-        (packing.bound, packing.prices, None)
-    } else {
-        let packing = super::pack(&whole);
-        (packing.bound, packing.prices.clone(), Some(packing))
-    };
+    let mut any = false;
+    for (item, at) in fixed.iter().enumerate() {
+        any |= at.is_some_and(|at| state.put(item, at));
+    }
+    let packing = super::pack(&whole);
+    let (bound, prices) = (packing.bound, packing.prices.clone());
+    if groups.iter().any(|g| g.rule == Rule::Together) {
+        state.split = together::place(&mut state, &packing.prices);
+        any = true;
+    }
     let (rest, origin) = state.remaining();
-    let packing = first.unwrap_or_else(|| super::pack(&rest));
+    let packing = if any { super::pack(&rest) } else { packing };
     let slots = state.slots(&packing, &origin);
     assign::assign(&mut state, slots);
     Placed { at: state.at, bound, prices, split: state.split }

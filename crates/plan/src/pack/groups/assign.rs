@@ -19,6 +19,11 @@ pub fn assign(state: &mut State<'_>, mut slots: Slots) {
         group.members.iter().for_each(|(i, domain)| member[*i] = Some((g, *domain)));
     }
     let mut rules = Rules { member, taken: vec![Taken::default(); state.groups.len()] };
+    for item in 0..state.items.len() {
+        if let Some(at) = state.at[item] {
+            rules.took(state, item, at.host);
+        }
+    }
     let mut waiting: Vec<usize> = (0..state.items.len()).filter(|i| state.at[*i].is_none()).collect();
     waiting.sort_by_key(|i| {
         let size = rules.member[*i].map_or(0, |(g, _)| state.groups[g].members.len());

@@ -16,7 +16,8 @@ pub fn place(state: &mut State<'_>, prices: &[f64]) -> Vec<(usize, usize)> {
     let mut parts: Vec<(usize, Vec<usize>)> = Vec::new();
     let mut split = Vec::new();
     for (g, group) in state.groups.iter().enumerate().filter(|(_, g)| g.rule == Rule::Together) {
-        let members: Vec<usize> = group.members.iter().map(|(i, _)| *i).collect();
+        let members: Vec<usize> =
+            group.members.iter().map(|(i, _)| *i).filter(|i| state.at[*i].is_none()).collect();
         let pieces = pieces(state, members, &prices);
         if pieces.len() > 1 {
             split.push((g, pieces.len()));

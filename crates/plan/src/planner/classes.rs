@@ -1,0 +1,109 @@
+//! Hosts as the packer sees them: types that are alike, and instances in their racks.
+
+use std::collections::BTreeMap;
+
+use crate::blueprint::Amount;
+use crate::input::{Fleet, Host, Objective, Policy, Role};
+use crate::model::nodes::{Keep, NodeSize};
+use crate::pack::groups::Instance;
+use crate::pack::{HostType, Res};
+use crate::units::Mem;
+
+/// Disk of hosts that do not say: never binds.
+const ENDLESS_DISK: i64 = 1 << 40;
+
+/// The fleet for the packer; instance `i` is host `i` of the fleet.
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    /// Types with counts.
+    pub types: Vec<(HostType, u32)>,
+    /// A host of each type.
+    pub examples: Vec<usize>,
+    /// By host of the fleet.
+    pub instances: Vec<Instance>,
+    /// Names of racks, by number.
+    pub racks: Vec<String>,
+}
+
+/// A host as a Node.
+pub fn node_size(host: &Host) -> NodeSize {
+    NodeSize { cpus: host.threads, memory: host.memory, gpus: host.gpus }
+}
+
+/// What the hardware has.
+pub fn hardware(host: &Host, keep: &Keep) -> Amount {
+    let pods = crate::model::nodes::pod_limit(keep.max_pods, keep.pod_cidr_mask);
+    Amount { cpu: host.threads * 1000, memory: host.memory.0, pods, gpus: host.gpus }
+}
+
+/// What is left for VMs and Pods.
+pub fn capacity(host: &Host, keep: &Keep) -> Amount {
+    let node = node_size(host).allocatable(keep);
+    Amount { cpu: node.cpu.0, memory: node.memory.0, pods: node.pods, gpus: node.gpus }
+}
+
+/// Sorts hosts into types.
+pub fn classify(fleet: &Fleet, policy: &Policy) -> Hosts {
+    let racks: Vec<String> = {
+        let mut names: Vec<String> = fleet.hosts.iter().map(|h| h.rack.clone()).collect();
+        names.sort_by_key(|n| crate::input::natural(n));
+        names.dedup();
+        names
+    };
+    let rack_of: BTreeMap<&str, u32> = racks.iter().enumerate().map(|(i, n)| (n.as_str(), i as u32)).collect();
+    let mut classes: BTreeMap<(&str, Role), u32> = BTreeMap::new();
+    for host in &fleet.hosts {
+        let next = classes.len() as u32;
+        classes.entry((&host.class, host.role)).or_insert(next);
+    }
+    let mut index: BTreeMap<HostType, usize> = BTreeMap::new();
+    let mut hosts = Hosts { types: Vec::new(), examples: Vec::new(), instances: Vec::new(), racks: racks.clone() };
+    for (h, host) in fleet.hosts.iter().enumerate() {
+        let kind = host_type(host, policy, classes[&(host.class.as_str(), host.role)]);
+        let t = *index.entry(kind.clone()).or_insert_with(|| {
+            hosts.types.push((kind, 0));
+            hosts.examples.push(h);
+            hosts.types.len() - 1
+        });
+        hosts.types[t].1 += 1;
+        hosts.instances.push(Instance { kind: t, rack: rack_of[host.rack.as_str()] });
+    }
+    hosts
+}
+
+fn host_type(host: &Host, policy: &Policy, class: u32) -> HostType {
+    let capacity = capacity(host, &policy.host());
+    let parts = if policy.numa { host.numa_nodes } else { 1 };
+    // What does not divide evenly lies on the first nodes, as the firmware does it.
+    let part = |whole: i64, n: i64| whole / parts + i64::from(n < whole % parts);
+    let nodes: Vec<Res> = (0..parts)
+        .map(|n| match host.role {
+            Role::Metal => [0; crate::pack::DIMS],
+            Role::Any | Role::Vm => [part(capacity.cpu, n), part(capacity.memory, n), part(capacity.gpus, n)],
+        })
+        .collect();
+    let disk = host.disk.map_or(ENDLESS_DISK, |d: Mem| d.0 / 1024);
+    let cost = match policy.objective {
+        Objective::Hosts => 1,
+        Objective::Cost => host.price.round().clamp(1.0, 1e6) as u32,
+    };
+    HostType { nodes, side: [capacity.pods, disk], cost, class, pool: None }
+}
+
+/// Classes that a metal Node of at least this size may take.
+pub fn metal_classes(fleet: &Fleet, hosts: &Hosts, least: NodeSize) -> Vec<u32> {
+    let mut classes: Vec<u32> = hosts
+        .examples
+        .iter()
+        .zip(&hosts.types)
+        .filter(|(h, _)| {
+            let host = &fleet.hosts[**h];
+            let enough = host.threads >= least.cpus && host.memory >= least.memory && host.gpus >= least.gpus;
+            enough && host.role != Role::Vm
+        })
+        .map(|(_, (t, _))| t.class)
+        .collect();
+    classes.sort_unstable();
+    classes.dedup();
+    classes
+}

@@ -1,0 +1,241 @@
+//! From a fleet and a demand to a [`Blueprint`]: wishes, packing, spare hosts, and what it all means.
+
+mod assemble;
+pub mod binding;
+pub mod classes;
+pub mod compare;
+pub mod diff;
+pub mod replan;
+pub mod shares;
+mod sizes;
+mod spare;
+mod wishes;
+
+use crate::blueprint::{Blueprint, Material, Purpose};
+use crate::input::{Demand, Fleet, Isolation, Policy};
+use crate::pack::groups::{At, Group, Placed};
+use crate::pack::{self, Problem};
+
+pub use spare::failures;
+use wishes::{Choice, Pools, Wishes, Writer};
+
+/// Plans. The same inputs and seed give the same blueprint; the seed turns the order in which like hosts are filled.
+pub fn plan(fleet: &Fleet, demand: &Demand, seed: u64) -> Blueprint {
+    let solved = solve(fleet, demand, seed);
+    let mut blueprint = assemble::blueprint(&solved, fleet, demand, seed);
+    blueprint.binding = binding::explain(fleet, demand, &blueprint);
+    blueprint
+}
+
+/// A plan without the sentences: what comparisons need.
+pub(crate) fn quick(fleet: &Fleet, demand: &Demand, seed: u64) -> Blueprint {
+    assemble::blueprint(&solve(fleet, demand, seed), fleet, demand, seed)
+}
+
+/// One thing on its way to a host.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    wish: usize,
+    /// Counted within its wish.
+    ordinal: u32,
+    shape: usize,
+}
+
+/// Everything decided.
+pub(crate) struct Solved {
+    hosts: classes::Hosts,
+    wishes: Wishes,
+    items: Vec<Item>,
+    placed: Placed,
+    /// Instance indices kept empty.
+    spare: Vec<usize>,
+    /// Hosts that any plan needs, spares included.
+    at_least: u64,
+    note: String,
+    impossible: bool,
+    notes: Vec<String>,
+}
+
+fn solve(fleet: &Fleet, demand: &Demand, seed: u64) -> Solved {
+    let draft = draft(fleet, demand, None);
+    let placed = draft.place(seed, &vec![None; draft.items.len()]);
+    settle(fleet, demand, draft, placed)
+}
+
+/// Everything but the placement.
+pub(crate) struct Draft {
+    hosts: classes::Hosts,
+    wishes: Wishes,
+    items: Vec<Item>,
+    groups: Vec<Group>,
+    bound: pack::Bound,
+}
+
+/// Chooses sizes and counts; pools of `keep` stay as they are where the demand still allows it.
+fn draft(fleet: &Fleet, demand: &Demand, keep: Option<&Blueprint>) -> Draft {
+    let hosts = classes::classify(fleet, &demand.policy);
+    let tenants = demand.tenants.len();
+
+    // What every legal plan must do at least: free choice of sizes, the smallest control planes that can result.
+    let mut writer = Writer::new(fleet, demand, &hosts, Pools::Loosest);
+    writer.workers();
+    let fewest = nodes_by_tenant(&writer.clone().finish(), tenants, |w| w.options.iter().map(|c| c.count).min());
+    writer.control_planes(&fewest, 1);
+    let loosest = writer.finish();
+    let (problem, demand_of) = problem(&loosest, &hosts);
+    let relaxed = pack::pack(&problem);
+
+    // The plan proper: sizes as chosen, control planes for what results, tenants apart who must be.
+    let mut writer = Writer::new(fleet, demand, &hosts, Pools::Legal);
+    writer.workers();
+    let workers = writer.clone().finish();
+    let mut picked: Vec<Choice> = Vec::new();
+    for (w, wish) in workers.wishes.iter().enumerate() {
+        let best = loosest.wishes[w].options[relaxed.chosen[demand_of[w]]];
+        let same = wish.options.iter().find(|o| {
+            workers.infos[o.shape] == loosest.infos[best.shape] && o.count == best.count
+        });
+        let kept = keep.and_then(|old| kept(old, demand, &workers, wish));
+        picked.push(kept.or(same.copied()).unwrap_or(wish.options[0]));
+    }
+    let mut at = picked.iter();
+    let counts = nodes_by_tenant(&workers, tenants, |_| at.next().map(|c| c.count));
+    writer.control_planes(&counts, relaxed.hosts() as i64);
+    writer.surge(&picked);
+    let wishes = writer.finish();
+    picked.extend(wishes.wishes[picked.len()..].iter().map(|w| w.options[0]));
+    let (items, groups) = items(&wishes, &picked);
+    Draft { hosts, wishes, items, groups, bound: relaxed.bound }
+}
+
+/// The alternative of a wish that an older plan took.
+fn kept(old: &Blueprint, demand: &Demand, wishes: &Wishes, wish: &wishes::Wish) -> Option<Choice> {
+    let tenant = &demand.tenants[wish.tenant?].name;
+    let name = format!("{tenant}-{}", wish.part);
+    let pool = old.tenants.iter().find(|t| t.name == *tenant)?.pools.iter().find(|p| p.name == name)?;
+    let same = |c: &&Choice| {
+        let info = &wishes.infos[c.shape];
+        info.material == pool.material && (info.size == pool.size || info.material == Material::Metal)
+    };
+    wish.options.iter().find(same).copied()
+}
+
+impl Draft {
+    /// Places everything; `fixed` items stay where they are.
+    fn place(&self, seed: u64, fixed: &[Option<At>]) -> Placed {
+        let shapes: Vec<usize> = self.items.iter().map(|i| i.shape).collect();
+        let mut order: Vec<usize> = (0..self.hosts.instances.len()).collect();
+        turn(&mut order, seed);
+        let turned: Vec<_> = order.iter().map(|h| self.hosts.instances[*h]).collect();
+        let place_of: Vec<usize> = {
+            let mut inverse = vec![0; order.len()];
+            order.iter().enumerate().for_each(|(i, h)| inverse[*h] = i);
+            inverse
+        };
+        let fixed: Vec<Option<At>> =
+            fixed.iter().map(|at| at.map(|at| At { host: place_of[at.host], ..at })).collect();
+        let hosts = self.hosts.types.clone();
+        let base = Problem { hosts, shapes: self.wishes.shapes.clone(), demands: Vec::new() };
+        let mut placed = pack::groups::place(&base, &turned, &shapes, &self.groups, &fixed);
+        placed.at.iter_mut().flatten().for_each(|at| at.host = order[at.host]);
+        placed
+    }
+}
+
+/// Adds what must be kept empty, and what is known about the best possible.
+fn settle(fleet: &Fleet, demand: &Demand, draft: Draft, placed: Placed) -> Solved {
+    let Draft { hosts, wishes, items, groups, bound } = draft;
+    let outcome = spare::keep(fleet, demand, &hosts, &wishes, &items, &groups, &placed);
+    let mut notes = outcome.notes;
+    notes.extend(crowding(&demand.policy));
+    let at_least = spare::at_least(bound.at_least, &demand.policy, &hosts);
+    let (note, impossible) = (bound_note(demand), bound.infeasible);
+    Solved { hosts, wishes, items, placed, spare: outcome.spare, at_least, note, impossible, notes }
+}
+
+/// Nodes of each tenant, where `count` says how many a worker wish has.
+fn nodes_by_tenant(
+    wishes: &Wishes,
+    tenants: usize,
+    mut count: impl FnMut(&wishes::Wish) -> Option<u32>,
+) -> Vec<i64> {
+    let mut nodes = vec![0; tenants];
+    for wish in wishes.wishes.iter().filter(|w| w.purpose == Purpose::Worker) {
+        let n = count(wish).unwrap_or(0);
+        if let Some(t) = wish.tenant {
+            nodes[t] += i64::from(n);
+        }
+    }
+    nodes
+}
+
+/// The packing problem, and the demand that each wish went into: wishes with the same alternatives decide together.
+fn problem(wishes: &Wishes, hosts: &classes::Hosts) -> (Problem, Vec<usize>) {
+    let mut demands: Vec<(Vec<Choice>, u32)> = Vec::new();
+    let of = wishes
+        .wishes
+        .iter()
+        .map(|wish| match demands.iter().position(|(o, _)| *o == wish.options) {
+            Some(d) => {
+                demands[d].1 += 1;
+                d
+            }
+            None => {
+                demands.push((wish.options.clone(), 1));
+                demands.len() - 1
+            }
+        })
+        .collect();
+    let demands = demands
+        .into_iter()
+        .map(|(o, n)| pack::Demand { options: o.into_iter().map(|c| (c.shape, c.count * n)).collect() })
+        .collect();
+    (Problem { hosts: hosts.types.clone(), shapes: wishes.shapes.clone(), demands }, of)
+}
+
+fn items(wishes: &Wishes, picked: &[Choice]) -> (Vec<Item>, Vec<Group>) {
+    let (mut items, mut groups) = (Vec::new(), Vec::new());
+    for (w, (wish, choice)) in wishes.wishes.iter().zip(picked).enumerate() {
+        let first = items.len();
+        items.extend((0..choice.count).map(|ordinal| Item { wish: w, ordinal, shape: choice.shape }));
+        if let Some(rule) = wish.rule.filter(|_| choice.count > 1) {
+            groups.push(Group { rule, members: (first..items.len()).map(|i| (i, 0)).collect() });
+        }
+    }
+    (items, groups)
+}
+
+/// Turns the order of hosts by a seed; 0 leaves it.
+fn turn(order: &mut [usize], seed: u64) {
+    let mut state = seed;
+    if seed == 0 {
+        return;
+    }
+    for i in (1..order.len()).rev() {
+        // SplitMix64: the planner has no randomness of its own.
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        order.swap(i, ((z ^ (z >> 31)) % (i as u64 + 1)) as usize);
+    }
+}
+
+fn bound_note(demand: &Demand) -> String {
+    let apart = demand.tenants.iter().any(|t| matches!(t.isolation, Isolation::NeverWith(_)));
+    if apart { "tenants that avoid each other are not in the bound".to_owned() } else { String::new() }
+}
+
+fn crowding(policy: &Policy) -> Vec<String> {
+    let mut notes = Vec::new();
+    if policy.sharing.cpu_overcommit > 4.0 && !policy.sharing.dedicated_cpus {
+        notes.push(format!(
+            "CPU is overcommitted {} to 1: two schedulers share each thread, so a tenant's requests are no promise",
+            policy.sharing.cpu_overcommit
+        ));
+    }
+    if policy.host_max_pods > 254 && policy.pod_cidr_mask >= 24 {
+        notes.push("hostMaxPods above 254 needs a Node Pod CIDR larger than /24: podCIDRMask 23 or less".to_owned());
+    }
+    notes
+}

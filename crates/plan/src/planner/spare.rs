@@ -1,0 +1,230 @@
+//! What is kept empty so that hosts or a rack may be lost, and the proof that it suffices: every loss is played through.
+
+use std::collections::BTreeSet;
+
+use super::Item;
+use super::classes::Hosts;
+use super::wishes::Wishes;
+use crate::input::{Demand, Fleet, Policy};
+use crate::pack::groups::{Group, Placed};
+use crate::pack::{HostType, Shape};
+
+/// Losses of several hosts at once are all played through up to this many; beyond it the fullest are.
+const MOST_LOSSES: usize = 4000;
+
+/// Hosts to keep empty, and what could not be kept.
+pub struct Outcome {
+    /// Instance indices.
+    pub spare: Vec<usize>,
+    /// Losses that the fleet cannot survive.
+    pub notes: Vec<String>,
+}
+
+/// No plan that survives what it must has fewer hosts: whatever is lost, what is left must hold everything.
+pub fn at_least(bound: u64, policy: &Policy, hosts: &Hosts) -> u64 {
+    if policy.objective == crate::input::Objective::Cost {
+        return bound;
+    }
+    let with_hosts = bound + u64::from(policy.survive.hosts);
+    if bound == 0 || !policy.survive.rack {
+        return if bound == 0 { 0 } else { with_hosts };
+    }
+    // The fullest of R racks has at least N/R of N hosts, and the others alone must hold `bound`.
+    let racks = hosts.racks.len() as u64;
+    let mut n = with_hosts;
+    while n - n.div_ceil(racks.max(1)) < bound && n < bound * 2 + racks {
+        n += 1;
+    }
+    n
+}
+
+/// Sets of hosts (by index) whose loss must be survived.
+pub fn failures(used: &[(usize, String, i64)], hosts: u32, rack: bool) -> Vec<Vec<usize>> {
+    let mut sets: Vec<Vec<usize>> = Vec::new();
+    if rack {
+        let racks: BTreeSet<&str> = used.iter().map(|(_, r, _)| r.as_str()).collect();
+        sets.extend(
+            racks.into_iter().map(|r| used.iter().filter(|(_, o, _)| o == r).map(|(h, _, _)| *h).collect()),
+        );
+    }
+    let k = (hosts as usize).min(used.len());
+    if k > 0 {
+        let mut fullest: Vec<&(usize, String, i64)> = used.iter().collect();
+        fullest.sort_by_key(|(h, _, load)| (std::cmp::Reverse(*load), *h));
+        let mut pool = fullest.len();
+        while pool > k && combinations(pool, k) > MOST_LOSSES {
+            pool -= 1;
+        }
+        let among: Vec<usize> = fullest[..pool].iter().map(|(h, _, _)| *h).collect();
+        choose(&among, k, &mut Vec::new(), &mut sets);
+    }
+    sets
+}
+
+fn combinations(n: usize, k: usize) -> usize {
+    (0..k).fold(1_usize, |all, i| all.saturating_mul(n - i) / (i + 1))
+}
+
+fn choose(among: &[usize], k: usize, taken: &mut Vec<usize>, out: &mut Vec<Vec<usize>>) {
+    if taken.len() == k {
+        out.push(taken.clone());
+        return;
+    }
+    for (i, host) in among.iter().enumerate() {
+        taken.push(*host);
+        choose(&among[i + 1..], k, taken, out);
+        taken.pop();
+    }
+}
+
+struct Play<'a> {
+    shapes: &'a [Shape],
+    items: &'a [Item],
+    placed: &'a Placed,
+    left: Vec<HostType>,
+    /// Items by host.
+    on: Vec<Vec<usize>>,
+    group: Vec<Option<usize>>,
+    groups: &'a [Group],
+}
+
+/// Keeps hosts empty until every loss that the policy names can be survived, or no host is left.
+pub fn keep(
+    fleet: &Fleet,
+    demand: &Demand,
+    hosts: &Hosts,
+    wishes: &Wishes,
+    items: &[Item],
+    groups: &[Group],
+    placed: &Placed,
+) -> Outcome {
+    let survive = demand.policy.survive;
+    let mut outcome = Outcome { spare: Vec::new(), notes: Vec::new() };
+    if survive.hosts == 0 && !survive.rack {
+        return outcome;
+    }
+    let play = Play::new(hosts, wishes, items, groups, placed);
+    let used: Vec<(usize, String, i64)> = (0..hosts.instances.len())
+        .filter(|h| !play.on[*h].is_empty())
+        .map(|h| (h, fleet.hosts[h].rack.clone(), play.load(h)))
+        .collect();
+    let mut free: Vec<usize> = (0..hosts.instances.len()).filter(|h| play.on[*h].is_empty()).collect();
+    for lost in failures(&used, survive.hosts, survive.rack) {
+        loop {
+            let Some(item) = play.homeless(&lost, &outcome.spare) else { break };
+            // A spare in a rack that holds least is the last to be lost with what it must replace.
+            let racks: Vec<u32> = lost.iter().map(|h| hosts.instances[*h].rack).collect();
+            let shape = &wishes.shapes[items[item].shape];
+            let able = |h: &&usize| {
+                let left = &play.left[**h];
+                let takes = shape.takes(left) || shape.places(left).into_iter().any(|p| left.room(shape, p) > 0);
+                takes && (!survive.rack || !racks.contains(&hosts.instances[**h].rack))
+            };
+            let rank = |h: &&usize| {
+                let rack = hosts.instances[**h].rack;
+                let same = used.iter().filter(|(u, _, _)| hosts.instances[*u].rack == rack).count();
+                let kept = outcome.spare.iter().filter(|s| hosts.instances[**s].rack == rack).count();
+                (hosts.types[hosts.instances[**h].kind].0.cost, same + kept, **h)
+            };
+            let Some(spare) = free.iter().filter(able).min_by_key(rank).copied() else {
+                let names: Vec<&str> = lost.iter().map(|h| fleet.hosts[*h].name.as_str()).collect();
+                let wish = &wishes.wishes[items[item].wish];
+                let whose = wish.tenant.map_or("the site", |t| demand.tenants[t].name.as_str());
+                outcome.notes.push(format!(
+                    "the loss of {} is not survived: {} of {whose} finds no room; add a host that takes one",
+                    names.join(", "),
+                    wishes.infos[items[item].shape].size,
+                ));
+                return outcome;
+            };
+            free.retain(|h| *h != spare);
+            outcome.spare.push(spare);
+        }
+    }
+    outcome.spare.sort_unstable();
+    outcome
+}
+
+impl<'a> Play<'a> {
+    fn new(hosts: &'a Hosts, wishes: &'a Wishes, items: &'a [Item], groups: &'a [Group], placed: &'a Placed) -> Play<'a> {
+        let mut play = Play {
+            shapes: &wishes.shapes,
+            items,
+            placed,
+            left: hosts.instances.iter().map(|i| hosts.types[i.kind].0.clone()).collect(),
+            on: vec![Vec::new(); hosts.instances.len()],
+            group: vec![None; items.len()],
+            groups,
+        };
+        for (item, at) in placed.at.iter().enumerate() {
+            let Some(at) = at else { continue };
+            play.on[at.host].push(item);
+            put(&mut play.left[at.host], &play.shapes[items[item].shape], at.nodes);
+        }
+        for (g, group) in groups.iter().enumerate() {
+            group.members.iter().for_each(|(i, _)| play.group[*i] = Some(g));
+        }
+        play
+    }
+
+    fn load(&self, host: usize) -> i64 {
+        self.on[host].iter().map(|i| self.shapes[self.items[*i].shape].res[1]).sum()
+    }
+
+    /// An item of the lost hosts that finds no room on what is left.
+    fn homeless(&self, lost: &[usize], spare: &[usize]) -> Option<usize> {
+        let mut left: Vec<(usize, HostType)> = (0..self.left.len())
+            .filter(|h| !lost.contains(h) && (!self.on[*h].is_empty() || spare.contains(h)))
+            .map(|h| (h, self.left[h].clone()))
+            .collect();
+        // Fullest first: small gaps are used up before spares are touched.
+        left.sort_by_key(|(h, host)| (host.nodes.iter().map(|n| n[1]).sum::<i64>(), *h));
+        let mut moved: Vec<usize> = lost.iter().flat_map(|h| self.on[*h].iter().copied()).collect();
+        moved.sort_by_key(|i| (std::cmp::Reverse(self.shapes[self.items[*i].shape].res), *i));
+        // Whole hosts first: a VM must not take the spare that a metal Node needs.
+        moved.sort_by_key(|i| !matches!(self.shapes[self.items[*i].shape].fit, crate::pack::Fit::Whole(_)));
+        let mut homes: Vec<(usize, usize)> = Vec::new();
+        for item in moved {
+            let shape = &self.shapes[self.items[item].shape];
+            let found = left.iter_mut().find_map(|(h, host)| {
+                if self.taboo(item, *h, lost, &homes) {
+                    return None;
+                }
+                if shape.takes(host) {
+                    return (self.on[*h].is_empty() && !homes.iter().any(|(_, o)| o == h)).then(|| {
+                        put(host, shape, [0, 0]);
+                        *h
+                    });
+                }
+                let place = shape.places(host).into_iter().find(|p| host.room(shape, *p) > 0)?;
+                put(host, shape, place);
+                Some(*h)
+            });
+            match found {
+                Some(host) => homes.push((item, host)),
+                None => return Some(item),
+            }
+        }
+        None
+    }
+
+    /// Whether another replica of the same group lives on the host.
+    fn taboo(&self, item: usize, host: usize, lost: &[usize], homes: &[(usize, usize)]) -> bool {
+        let Some(g) = self.group[item] else { return false };
+        self.groups[g].members.iter().any(|(other, _)| {
+            let old = self.placed.at[*other].map(|a| a.host).filter(|h| !lost.contains(h));
+            let new = homes.iter().find(|(i, _)| i == other).map(|(_, h)| *h);
+            *other != item && (old == Some(host) || new == Some(host))
+        })
+    }
+}
+
+fn put(host: &mut HostType, shape: &Shape, at: [u8; 2]) {
+    if shape.takes(host) {
+        host.nodes.iter_mut().for_each(|n| *n = [0; crate::pack::DIMS]);
+        host.side = [0; crate::pack::SIDES];
+    } else {
+        host.take(shape, at, 1);
+    }
+    host.pool = Some(shape.pool);
+}

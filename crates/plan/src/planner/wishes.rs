@@ -1,0 +1,337 @@
+//! From a demand to things to place: shapes, counts, alternatives and rules.
+
+use std::collections::BTreeMap;
+
+use super::classes::{Hosts, metal_classes, node_size};
+use super::sizes;
+use crate::blueprint::{Amount, Material, Purpose, Unplaced};
+use crate::input::{ControlPlane, Demand, Fleet, Isolation, NodeKind, Tenant};
+use crate::model::controlplane::{self, Size};
+use crate::model::nodes::{NodeSize, PodKind, nodes_for};
+use crate::pack::groups::Rule;
+use crate::pack::{Fit, Shape};
+
+/// What a shape is to people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShapeInfo {
+    /// Made of.
+    pub material: Material,
+    /// `8/32`, or requests of a Pod.
+    pub size: String,
+    /// As a Node (not Pods).
+    pub node: Option<NodeSize>,
+    /// What it takes of a host (metal: nothing, it takes the host).
+    pub takes: Amount,
+}
+
+/// One alternative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Choice {
+    /// Shape index.
+    pub shape: usize,
+    /// How many.
+    pub count: u32,
+}
+
+/// Something to place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish {
+    /// Tenant index; `None` for the site's own.
+    pub tenant: Option<usize>,
+    /// What for.
+    pub purpose: Purpose,
+    /// Part of the name.
+    pub part: String,
+    /// Pods that the Nodes are for.
+    pub pods: Vec<PodKind>,
+    /// Alternatives, at least one.
+    pub options: Vec<Choice>,
+    /// How its items lie to each other.
+    pub rule: Option<Rule>,
+}
+
+/// All wishes of a demand.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// For the packer.
+    pub shapes: Vec<Shape>,
+    /// For people, by shape.
+    pub infos: Vec<ShapeInfo>,
+    /// In the order of tenants.
+    pub wishes: Vec<Wish>,
+    /// What no host could ever take.
+    pub unplaced: Vec<Unplaced>,
+    known: BTreeMap<(Shape, String), usize>,
+}
+
+/// Which tenants never share hosts, as pool numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pools {
+    /// Only dedicated tenants apart: what every legal plan obeys.
+    Loosest,
+    /// Tenants that avoid each other apart, too.
+    Legal,
+}
+
+/// Reads wishes: `nodes` tells how many Nodes each tenant will have (for its control plane), and `hosts` the site.
+#[derive(Clone)]
+pub struct Writer<'a> {
+    fleet: &'a Fleet,
+    demand: &'a Demand,
+    hosts: &'a Hosts,
+    pools: Vec<u32>,
+    out: Wishes,
+}
+
+/// The disk of an etcd member in GiB: twice the quota, for the log and a snapshot beside it.
+const ETCD_DISK: i64 = 2 * controlplane::ETCD_QUOTA / 1024;
+/// Static Pods of a management control-plane replica: API server, controller-manager, scheduler, etcd.
+const STATIC_PODS: i64 = 4;
+
+impl<'a> Writer<'a> {
+    /// For a demand on a fleet.
+    pub fn new(fleet: &'a Fleet, demand: &'a Demand, hosts: &'a Hosts, pools: Pools) -> Writer<'a> {
+        Writer { fleet, demand, hosts, pools: pool_numbers(&demand.tenants, pools), out: Wishes::default() }
+    }
+
+    /// Nodes of every tenant.
+    pub fn workers(&mut self) {
+        for t in 0..self.demand.tenants.len() {
+            let tenant = &self.demand.tenants[t];
+            let more = |n: u32, peak: f64| {
+                (f64::from(n) * peak * (1.0 + self.demand.policy.growth / 100.0) - 1e-9).ceil() as u32
+            };
+            let pods: Vec<PodKind> =
+                tenant.pods.iter().map(|p| PodKind { count: more(p.count, tenant.peak), ..p.clone() }).collect();
+            let (with, without): (Vec<PodKind>, Vec<PodKind>) = pods.into_iter().partition(|p| p.gpus > 0);
+            let both = !with.is_empty() && !without.is_empty();
+            for (pods, part) in [(without, "nodes"), (with, if both { "gpu-nodes" } else { "nodes" })] {
+                if !pods.is_empty() {
+                    self.pods(t, pods, part);
+                }
+            }
+            for (i, wish) in tenant.nodes.iter().enumerate() {
+                let mut options = Vec::new();
+                let count = more(wish.count, 1.0);
+                if wish.kind != NodeKind::Metal {
+                    options.extend(self.vm(wish.size, self.pools[t]).map(|shape| Choice { shape, count }));
+                }
+                if wish.kind != NodeKind::Vm {
+                    options.extend(self.metal(wish.size).map(|shape| Choice { shape, count }));
+                }
+                let part = format!("pool-{}", i + 1);
+                self.push(t, Purpose::Worker, &part, Vec::new(), options, None, &wish.size.to_string(), count);
+            }
+        }
+    }
+
+    fn pods(&mut self, t: usize, pods: Vec<PodKind>, part: &str) {
+        let (tenant, policy) = (&self.demand.tenants[t], &self.demand.policy);
+        let kind = if tenant.nodes_on == NodeKind::Any { policy.nodes } else { tenant.nodes_on };
+        let most_gpus = pods.iter().map(|p| p.gpus).max().unwrap_or(0);
+        let mut options = Vec::new();
+        if kind != NodeKind::Metal {
+            for size in self.allowed(tenant, most_gpus) {
+                let count = nodes_for(&pods, size.allocatable(&policy.guest())).filter(|n| *n > 0);
+                let choice = count.and_then(|count| self.vm(size, self.pools[t]).map(|shape| Choice { shape, count }));
+                options.extend(choice);
+            }
+        }
+        if kind != NodeKind::Vm {
+            for example in self.hosts.examples.clone() {
+                let size = node_size(&self.fleet.hosts[example]);
+                let count = nodes_for(&pods, size.allocatable(&policy.guest())).filter(|n| *n > 0);
+                let choice = count.and_then(|count| {
+                    let class = self.hosts.types[self.hosts.instances[example].kind].0.class;
+                    self.metal_of(size, vec![class]).map(|shape| Choice { shape, count })
+                });
+                options.extend(choice);
+            }
+        }
+        options.sort_unstable();
+        options.dedup();
+        let largest = pods.iter().map(|p| format!("{} ({}, {}{})", p.name, p.cpu, p.memory, gpus_of(p))).collect::<Vec<_>>();
+        let what = format!("Nodes for {}", largest.join(", "));
+        self.push(t, Purpose::Worker, part, pods, options, None, &what, 1);
+    }
+
+    fn allowed(&self, tenant: &Tenant, gpus: i64) -> Vec<NodeSize> {
+        let policy = &self.demand.policy;
+        let given = if tenant.shapes.is_empty() { &policy.shapes } else { &tenant.shapes };
+        if !given.is_empty() {
+            return given.iter().copied().filter(|s| (s.gpus > 0) == (gpus > 0)).collect();
+        }
+        if gpus == 0 {
+            return sizes::candidates(self.fleet, policy, 0);
+        }
+        let most = self.fleet.hosts.iter().map(|h| h.gpus).max().unwrap_or(0);
+        [1, 2, 4, 8, 16]
+            .into_iter()
+            .filter(|g| *g >= gpus && *g <= most)
+            .flat_map(|g| sizes::candidates(self.fleet, policy, g))
+            .collect()
+    }
+
+    /// Control planes and datastores; `nodes` by tenant, `hosts` of the site.
+    pub fn control_planes(&mut self, nodes: &[i64], hosts: i64) {
+        let mut hosted: Vec<usize> = Vec::new();
+        for (t, tenant) in self.demand.tenants.iter().enumerate() {
+            let quorum = if tenant.replicas > 1 { 3 } else { 1 };
+            let machine = controlplane::on_machines(nodes[t]);
+            let size = NodeSize { cpus: machine.cpu.0 / 1000, memory: machine.memory, gpus: 0 };
+            let (option, count) = match tenant.control_plane {
+                ControlPlane::None => continue,
+                ControlPlane::Hosted => {
+                    hosted.push(t);
+                    (Some(self.pod(controlplane::hosted(nodes[t]), 1, 0)), tenant.replicas)
+                }
+                ControlPlane::Vm => (self.vm(size, self.pools[t]), quorum),
+                ControlPlane::Metal => (self.metal(size), quorum),
+            };
+            let options = option.map(|shape| Choice { shape, count }).into_iter().collect();
+            let what = format!("control plane of {size}");
+            self.push(t, Purpose::ControlPlane, "cp", Vec::new(), options, Some(Rule::ApartRacks), &what, count);
+        }
+        let counts: Vec<i64> = hosted.iter().map(|t| nodes[*t]).collect();
+        let stores = controlplane::datastores(&counts);
+        for store in 0..stores.iter().max().map_or(0, |m| m + 1) {
+            let members = counts.iter().zip(&stores).filter(|(_, s)| **s == store).map(|(n, _)| *n);
+            let (total, holds) = members.fold((0, 0), |(n, h), c| (n + c, h + controlplane::database(c).0));
+            let size = controlplane::etcd_member(crate::units::Mem(holds), total);
+            let choice = Choice { shape: self.pod(size, 1, ETCD_DISK), count: controlplane::ETCD_MEMBERS };
+            let part = format!("datastore-{}", store + 1);
+            self.site(Purpose::Datastore, &part, choice, Some(Rule::ApartRacks));
+        }
+        let replicas = self.demand.policy.management_replicas;
+        if replicas > 0 {
+            let choice = Choice { shape: self.pod(controlplane::on_machines(hosts), STATIC_PODS, 0), count: replicas };
+            self.site(Purpose::Management, "management", choice, Some(Rule::ApartRacks));
+        }
+    }
+
+    /// Room for rolling: the largest worker VM, and the control plane, of as many tenants as roll at once.
+    pub fn surge(&mut self, chosen: &[Choice]) {
+        let count = self.demand.policy.surge;
+        if count == 0 {
+            return;
+        }
+        let workers = self.out.wishes.iter().zip(chosen).filter(|(w, _)| w.purpose == Purpose::Worker);
+        let vms = workers.filter(|(_, c)| self.out.infos[c.shape].material == Material::Vm);
+        let mut largest: BTreeMap<u32, usize> = BTreeMap::new();
+        for (_, choice) in vms {
+            let pool = self.out.shapes[choice.shape].pool;
+            let entry = largest.entry(pool).or_insert(choice.shape);
+            if self.out.shapes[choice.shape].res > self.out.shapes[*entry].res {
+                *entry = choice.shape;
+            }
+        }
+        for (pool, shape) in largest {
+            let count = if self.pools.iter().filter(|p| **p == pool).count() > 1 { count } else { 1 };
+            self.site(Purpose::Surge, &format!("surge-{pool}"), Choice { shape, count }, None);
+        }
+    }
+
+    /// The wishes.
+    pub fn finish(self) -> Wishes {
+        self.out
+    }
+
+    fn site(&mut self, purpose: Purpose, part: &str, choice: Choice, rule: Option<Rule>) {
+        let wish = Wish { tenant: None, purpose, part: part.to_owned(), pods: Vec::new(), options: vec![choice], rule };
+        self.out.wishes.push(wish);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn push(
+        &mut self,
+        t: usize,
+        purpose: Purpose,
+        part: &str,
+        pods: Vec<PodKind>,
+        options: Vec<Choice>,
+        rule: Option<Rule>,
+        what: &str,
+        count: u32,
+    ) {
+        if options.is_empty() && count > 0 {
+            let tenant = self.demand.tenants[t].name.clone();
+            let why = "no host and no allowed size can take one: allow a larger size, metal, or add such a host".to_owned();
+            self.out.unplaced.push(Unplaced { tenant, what: what.to_owned(), count, why });
+        } else if count > 0 {
+            self.out.wishes.push(Wish { tenant: Some(t), purpose, part: part.to_owned(), pods, options, rule });
+        }
+    }
+
+    /// A VM shape; `None` when no host takes even one.
+    fn vm(&mut self, size: NodeSize, pool: u32) -> Option<usize> {
+        let policy = &self.demand.policy;
+        let (cpu, memory) = sizes::request(size, policy);
+        let takes = Amount { cpu: cpu.0, memory: memory.0, pods: 1, gpus: size.gpus };
+        let res = [takes.cpu, takes.memory, takes.gpus];
+        let side = [1, (policy.vm_disk.0 + 1023) / 1024];
+        let fit = [Fit::Node, Fit::Split].into_iter().find(|fit| {
+            let shape = Shape { res, side, fit: fit.clone(), pool };
+            self.hosts.types.iter().any(|(h, _)| shape.places(h).into_iter().any(|p| h.room(&shape, p) > 0))
+        })?;
+        let shape = Shape { res, side, fit, pool };
+        Some(self.shape(shape, ShapeInfo { material: Material::Vm, size: size.to_string(), node: Some(size), takes }))
+    }
+
+    fn metal(&mut self, least: NodeSize) -> Option<usize> {
+        self.metal_of(least, metal_classes(self.fleet, self.hosts, least))
+    }
+
+    fn metal_of(&mut self, size: NodeSize, classes: Vec<u32>) -> Option<usize> {
+        let usable = metal_classes(self.fleet, self.hosts, size);
+        let classes: Vec<u32> = classes.into_iter().filter(|c| usable.contains(c)).collect();
+        if classes.is_empty() {
+            return None;
+        }
+        let shape = Shape { res: [0; crate::pack::DIMS], side: [0; crate::pack::SIDES], fit: Fit::Whole(classes), pool: 0 };
+        let info = ShapeInfo { material: Material::Metal, size: size.to_string(), node: Some(size), takes: Amount::default() };
+        Some(self.shape(shape, info))
+    }
+
+    fn pod(&mut self, size: Size, pods: i64, disk: i64) -> usize {
+        let takes = Amount { cpu: size.cpu.0, memory: size.memory.0, pods, gpus: 0 };
+        let shape = Shape { res: [takes.cpu, takes.memory, 0], side: [pods, disk], fit: Fit::Node, pool: 0 };
+        let info = ShapeInfo { material: Material::Pod, size: format!("{} {}", size.cpu, size.memory), node: None, takes };
+        self.shape(shape, info)
+    }
+
+    fn shape(&mut self, shape: Shape, info: ShapeInfo) -> usize {
+        let key = (shape.clone(), info.size.clone());
+        if let Some(index) = self.out.known.get(&key) {
+            return *index;
+        }
+        self.out.shapes.push(shape);
+        self.out.infos.push(info);
+        self.out.known.insert(key, self.out.shapes.len() - 1);
+        self.out.shapes.len() - 1
+    }
+}
+
+fn gpus_of(pod: &PodKind) -> String {
+    if pod.gpus > 0 { format!(", {} GPUs", pod.gpus) } else { String::new() }
+}
+
+/// Dedicated tenants have pools of their own. Tenants that avoid each other are coloured, first colour that is free.
+fn pool_numbers(tenants: &[Tenant], pools: Pools) -> Vec<u32> {
+    let avoid = |a: &Tenant, b: &Tenant| matches!(&a.isolation, Isolation::NeverWith(o) if o.contains(&b.name));
+    let mut numbers: Vec<u32> = Vec::new();
+    for (t, tenant) in tenants.iter().enumerate() {
+        let number = match (&tenant.isolation, pools) {
+            (Isolation::Dedicated, _) => 1000 + t as u32,
+            (_, Pools::Loosest) => 0,
+            (_, Pools::Legal) => {
+                let used: Vec<u32> = (0..t)
+                    .filter(|o| avoid(tenant, &tenants[*o]) || avoid(&tenants[*o], tenant))
+                    .map(|o| numbers[o])
+                    .collect();
+                (0..1000).find(|n| !used.contains(n)).unwrap_or(999)
+            }
+        };
+        numbers.push(number);
+    }
+    numbers
+}

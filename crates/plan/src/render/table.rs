@@ -1,0 +1,250 @@
+//! A blueprint for a terminal.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use super::{gib, thousands, threads};
+use crate::blueprint::{Blueprint, HostPlan, HostRole, Material, Placement, Purpose};
+
+/// Beyond so many hosts they are shown by pattern, not by name.
+const MOST_ROWS: usize = 48;
+
+/// Columns padded to their widest cell, three blanks apart.
+pub fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = header.iter().map(|h| h.chars().count()).collect();
+    for row in rows {
+        row.iter().zip(&mut widths).for_each(|(cell, w)| *w = (*w).max(cell.chars().count()));
+    }
+    let head: Vec<String> = header.iter().map(|h| (*h).to_owned()).collect();
+    let mut out = String::new();
+    for row in std::iter::once(&head).chain(rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:width$}   ");
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// The whole answer.
+pub fn blueprint(b: &Blueprint) -> String {
+    let mut out = summary(b);
+    for line in b.unplaced.iter().map(|u| format!("{}{} x {}: {}", prefix(&u.tenant), u.count, u.what, u.why)) {
+        let _ = writeln!(out, "NOT PLACED  {line}");
+    }
+    for note in &b.notes {
+        let _ = writeln!(out, "NOTE  {note}");
+    }
+    section(&mut out, "WHAT BINDS");
+    for binding in &b.binding {
+        let _ = writeln!(out, "{}: {}", binding.class, binding.words);
+    }
+    section(&mut out, "SERVERS");
+    out.push_str(&hosts(b));
+    section(&mut out, "TENANTS");
+    out.push_str(&tenants(b));
+    section(&mut out, "SHARES");
+    out.push_str(&shares(b));
+    out
+}
+
+fn prefix(tenant: &str) -> String {
+    if tenant.is_empty() { String::new() } else { format!("{tenant}: ") }
+}
+
+fn section(out: &mut String, title: &str) {
+    let _ = write!(out, "\n{title}\n");
+}
+
+/// The first lines: what to do with the servers, and how good that is.
+pub fn summary(b: &Blueprint) -> String {
+    let t = &b.totals;
+    let count = |role| b.hosts.iter().filter(|h| h.role == role).count();
+    let mut out = format!(
+        "{} of {} servers: {} hold VMs, {} are metal Nodes, {} stay empty as spares; {} are free.\n",
+        t.used + t.spare,
+        t.hosts,
+        count(HostRole::Vm),
+        count(HostRole::Metal),
+        t.spare,
+        t.free
+    );
+    let proof = if t.impossible {
+        "It is proven that the fleet cannot hold all of it.".to_owned()
+    } else if t.used + t.spare <= t.at_least {
+        format!("No plan needs fewer than {}: this one is proven best.", t.at_least)
+    } else {
+        format!("No plan needs fewer than {}: this one is at most {} % above the best.", t.at_least, t.gap_percent)
+    };
+    let note = if t.bound_note.is_empty() { String::new() } else { format!(" ({})", t.bound_note) };
+    let _ = writeln!(out, "{proof}{note}");
+    let _ = writeln!(
+        out,
+        "{} tenant Nodes; survives {}. In use: CPU {} %, memory {} %, Pod slots {} %{}.",
+        t.nodes,
+        if b.survives.is_empty() { "no loss" } else { &b.survives },
+        t.percent.cpu,
+        t.percent.memory,
+        t.percent.pods,
+        if t.percent.gpus > 0 { format!(", GPUs {} %", t.percent.gpus) } else { String::new() },
+    );
+    if !b.standard_size.is_empty() {
+        let _ = writeln!(
+            out,
+            "Stranded (free, but no room for another {}): {} threads, {}.",
+            b.standard_size,
+            threads(t.stranded.cpu),
+            gib(t.stranded.memory)
+        );
+    }
+    if t.price > 0.0 || t.power > 0.0 {
+        let _ = writeln!(out, "Price {} a month, power {:.1} kW.", thousands(t.price), t.power / 1000.0);
+    }
+    out
+}
+
+/// `3 x shop 8/32, 2 cp`.
+pub fn content(placements: &[Placement]) -> String {
+    let mut groups: BTreeMap<(Purpose, &str, &str), u32> = BTreeMap::new();
+    for p in placements {
+        *groups.entry((p.purpose, &p.tenant, &p.size)).or_default() += 1;
+    }
+    let mut parts = Vec::new();
+    let mut hosted = 0;
+    for ((purpose, tenant, size), n) in groups {
+        match purpose {
+            Purpose::Worker => parts.push(format!("{n} x {tenant} {size}")),
+            Purpose::ControlPlane => hosted += n,
+            Purpose::Datastore => parts.push(format!("{n} etcd")),
+            Purpose::Management => parts.push("management".to_owned()),
+            Purpose::Surge => parts.push(format!("room for {n} x {size}")),
+        }
+    }
+    if hosted > 0 {
+        parts.push(format!("{hosted} control-plane replica{}", if hosted == 1 { "" } else { "s" }));
+    }
+    parts.join(", ")
+}
+
+fn role(host: &HostPlan) -> &'static str {
+    match host.role {
+        HostRole::Vm => "vm host",
+        HostRole::Metal => "metal",
+        HostRole::Spare => "spare",
+        HostRole::Free => "free",
+    }
+}
+
+fn hosts(b: &Blueprint) -> String {
+    let used: Vec<&HostPlan> = b.hosts.iter().filter(|h| h.role != HostRole::Free).collect();
+    if used.len() > MOST_ROWS {
+        return patterns(&used);
+    }
+    let rows: Vec<Vec<String>> = used
+        .iter()
+        .map(|h| {
+            let p = h.used.percent_of(h.capacity);
+            vec![
+                h.name.clone(),
+                h.rack.clone(),
+                h.class.clone(),
+                role(h).to_owned(),
+                format!("{} %", p.cpu),
+                format!("{} %", p.memory),
+                format!("{}/{}", h.used.pods, h.capacity.pods),
+                content(&h.placements),
+            ]
+        })
+        .collect();
+    columns(&["NAME", "RACK", "CLASS", "ROLE", "CPU", "MEMORY", "PODS", "CONTENT"], &rows)
+}
+
+/// Hosts that hold the same, counted.
+fn patterns(hosts: &[&HostPlan]) -> String {
+    let mut groups: BTreeMap<(&str, &str, String), Vec<&HostPlan>> = BTreeMap::new();
+    for host in hosts {
+        let mut sizes: BTreeMap<(Purpose, &str), u32> = BTreeMap::new();
+        host.placements.iter().for_each(|p| *sizes.entry((p.purpose, &p.size)).or_default() += 1);
+        let text: Vec<String> = sizes
+            .iter()
+            .map(|((purpose, size), n)| match purpose {
+                Purpose::Worker | Purpose::Surge => format!("{n} x {size}"),
+                Purpose::ControlPlane => format!("{n} cp"),
+                Purpose::Datastore => format!("{n} etcd"),
+                Purpose::Management => "management".to_owned(),
+            })
+            .collect();
+        groups.entry((&host.class, role(host), text.join(", "))).or_default().push(host);
+    }
+    let mut rows: Vec<(usize, Vec<String>)> = groups
+        .into_iter()
+        .map(|((class, role, text), hosts)| {
+            let p = hosts[0].used.percent_of(hosts[0].capacity);
+            let first = hosts[0].name.clone();
+            let cells = vec![
+                hosts.len().to_string(),
+                class.to_owned(),
+                role.to_owned(),
+                format!("{} %", p.cpu),
+                format!("{} %", p.memory),
+                format!("{}/{}", hosts[0].used.pods, hosts[0].capacity.pods),
+                text,
+                first,
+            ];
+            (hosts.len(), cells)
+        })
+        .collect();
+    rows.sort_by(|a, b| b.0.cmp(&a.0));
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(_, r)| r).collect();
+    columns(&["COUNT", "CLASS", "ROLE", "CPU", "MEMORY", "PODS", "CONTENT", "FIRST"], &rows)
+}
+
+fn tenants(b: &Blueprint) -> String {
+    let mut rows = Vec::new();
+    for t in &b.tenants {
+        let control = match t.control_plane.as_str() {
+            "none" => "elsewhere".to_owned(),
+            mode => format!("{} x {mode}", t.replicas),
+        };
+        if t.pools.is_empty() {
+            rows.push(vec![t.name.clone(), "-".into(), String::new(), String::new(), String::new(), control.clone(), t.isolation.clone()]);
+        }
+        for pool in &t.pools {
+            let material = if pool.material == Material::Metal { "metal" } else { "VM" };
+            rows.push(vec![
+                t.name.clone(),
+                pool.name.clone(),
+                format!("{} x {} {material}", pool.replicas, pool.size),
+                pool.binds.clone(),
+                pool.limits_percent.map_or(String::new(), |p| format!("{p} %")),
+                control.clone(),
+                t.isolation.clone(),
+            ]);
+        }
+    }
+    columns(&["TENANT", "POOL", "NODES", "BINDS", "LIMITS", "CONTROL PLANE", "ISOLATION"], &rows)
+}
+
+fn shares(b: &Blueprint) -> String {
+    let servers = |milli: i64| format!("{:.3}", milli as f64 / 1000.0);
+    let rows: Vec<Vec<String>> = b
+        .shares
+        .iter()
+        .filter(|s| s.millihosts > 0)
+        .map(|s| {
+            vec![
+                if s.tenant.is_empty() { "(free)".to_owned() } else { s.tenant.clone() },
+                servers(s.millihosts),
+                servers(s.used),
+                servers(s.stranded),
+                servers(s.control_plane),
+                servers(s.reserve),
+                thousands(s.price),
+                format!("{:.2}", s.power / 1000.0),
+            ]
+        })
+        .collect();
+    columns(&["TENANT", "SERVERS", "USED", "STRANDED", "CONTROL PLANE", "RESERVE", "PRICE", "KW"], &rows)
+}
