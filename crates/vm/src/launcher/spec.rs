@@ -174,10 +174,10 @@ pub enum DiskSource {
 pub struct CloudInit {
     /// Layout of the seed.
     pub format: CloudInitFormat,
-    /// User data; missing means an empty file.
+    /// User data; missing means an empty file. Named files must exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<Data>,
-    /// Network data; missing means no file.
+    /// Network data; missing means no file, and so do named files that do not exist: one Secret may hold both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_data: Option<Data>,
     /// Identity of the instance; missing means `<name>.<namespace>`.

@@ -50,7 +50,11 @@ pub fn image(spec: &LauncherSpec, cloud_init: &CloudInit) -> Result<Vec<u8>, See
 /// The files of a seed image.
 fn contents(spec: &LauncherSpec, cloud_init: &CloudInit) -> Result<Vec<(&'static str, Vec<u8>)>, SeedError> {
     let user_data = cloud_init.user_data.as_ref().map(read).transpose()?.unwrap_or_default();
-    let network_data = cloud_init.network_data.as_ref().map(read).transpose()?;
+    let network_data = match cloud_init.network_data.as_ref().map(read) {
+        // One Secret may hold both, or only user data.
+        None | Some(Err(SeedError::Missing { .. })) => None,
+        Some(other) => Some(other?),
+    };
     let instance_id =
         cloud_init.instance_id.clone().unwrap_or_else(|| format!("{}.{}", spec.name, spec.namespace));
     let hostname = &spec.hostname;
@@ -160,6 +164,17 @@ mod tests {
         assert_eq!(read(&Data::Files(vec![at("userdata"), at("userData")])).unwrap(), b"x");
         assert!(matches!(read(&Data::Files(vec![at("userdata")])), Err(SeedError::Missing { .. })));
         assert!(matches!(read(&Data::Base64("???".into())), Err(SeedError::Base64(_))));
+    }
+
+    #[test]
+    fn a_secret_without_network_data_is_fine_but_not_one_without_user_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = || Some(Data::Files(vec![dir.path().join("networkdata").display().to_string()]));
+        let no_cloud = cloud_init(CloudInitFormat::NoCloud);
+        let files = contents(&spec(), &CloudInit { network_data: missing(), ..no_cloud.clone() }).unwrap();
+        assert_eq!(files.len(), 2);
+        let error = contents(&spec(), &CloudInit { user_data: missing(), ..no_cloud }).unwrap_err();
+        assert!(matches!(error, SeedError::Missing { .. }));
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::io::Read;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use scute_qemu::bootsector::{self, Guest};
 use serde_json::{Value, json};
+use tokio::io::unix::AsyncFd;
 
 use super::pod::{Pod, run};
 
@@ -65,12 +66,14 @@ impl Running {
 }
 
 /// Waits for the end of a process that is not our child.
-fn gone(pid: u32) {
-    let end = Instant::now() + Duration::from_secs(20);
-    while std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
-        assert!(Instant::now() < end, "process {pid} survived");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+async fn gone(pid: u32) {
+    let pid = Pid::from_raw(pid as i32).unwrap();
+    // It may be gone, and reaped, already.
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    // SAFETY: an `OwnedFd` names the same open descriptor for as long as it lives.
+    let pidfd = unsafe { AsyncFd::register(pidfd).unwrap() };
+    let ended = tokio::time::timeout(Duration::from_secs(20), pidfd.readable()).await;
+    let _ready = ended.expect("QEMU survived").unwrap();
 }
 
 fn result(pod: &Pod) -> (String, String) {
@@ -139,14 +142,14 @@ fn a_killed_qemu_is_a_failure_with_its_name() {
     assert!(pod.ending()["message"].as_str().unwrap().contains("signal 9"));
 }
 
-#[test]
-fn qemu_does_not_survive_the_launcher() {
+#[tokio::test]
+async fn qemu_does_not_survive_the_launcher() {
     let pod = Pod::new();
     pod.put_disk(&bootsector::disk(Guest::Hangs, "up\r\n"));
     let running = Running::start(&pod, &offline(&pod), "up");
     let qemu = running.qemu();
     running.signal(Signal::KILL);
-    gone(qemu);
+    gone(qemu).await;
     running.end();
 }
 
