@@ -1,1 +1,155 @@
-//! KubeadmConfig to bootstrap data.
+//! In: KubeadmConfigs, their Machines and Clusters, the CA and the API server of the tenant. Out: a bootstrap
+//! token in the tenant, the discovery in the spec, and a Secret with cloud-config that makes a host join.
+//! Never: starts a host, or writes bootstrap data anywhere but into that Secret.
+
+mod apply;
+mod observe;
+mod plan;
+mod render;
+mod report;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use scute_api::bootstrap::KubeadmConfig;
+use scute_api::cluster::{Cluster, Machine};
+use scute_api::meta::CLUSTER_NAME_LABEL;
+use scute_kit::remote::Remotes;
+use scute_kit::{Admission, Controller, Hub, Key, Next, Watch, Why};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use observe::observe;
+use plan::Plan;
+
+/// How the controller behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How long a bootstrap token lives unless it is extended, which it is until the Node is there.
+    pub token_ttl: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { token_ttl: Duration::from_secs(15 * 60) }
+    }
+}
+
+/// What the controller works with.
+pub(crate) struct Context {
+    hub: Arc<Hub>,
+    remotes: Arc<Remotes>,
+    config: Config,
+    clusters: Watch<Cluster>,
+    machines: Watch<Machine>,
+}
+
+/// No handlers: the schema checks everything.
+#[must_use]
+pub fn admission(_hub: &Arc<Hub>, admission: Admission) -> Admission {
+    admission
+}
+
+/// Starts the controller.
+pub fn spawn(hub: &Arc<Hub>, remotes: &Arc<Remotes>, config: Config, tasks: &mut JoinSet<()>) {
+    let context = Context {
+        hub: Arc::clone(hub),
+        remotes: Arc::clone(remotes),
+        config,
+        clusters: hub.watch(),
+        machines: hub.watch(),
+    };
+    tasks.spawn(run(context));
+}
+
+async fn run(context: Context) {
+    let hub = Arc::clone(&context.hub);
+    context.clusters.ready().await;
+    context.machines.ready().await;
+    hub.watch_meta::<Secret>().ready().await;
+    let configs = hub.watch::<KubeadmConfig>();
+    let of_cluster = {
+        let configs = configs.clone();
+        move |cluster: &Cluster| {
+            let name = cluster.name_any();
+            pending(&configs, &cluster.namespace().unwrap_or_default(), |config| {
+                config.labels().get(CLUSTER_NAME_LABEL) == Some(&name)
+            })
+        }
+    };
+    let of_secret = move |secret: &kube::api::PartialObjectMeta<Secret>| {
+        let name = secret.name_any();
+        pending(&configs, &secret.namespace().unwrap_or_default(), |config| needs(config).contains(&name))
+    };
+    let of_machine = |machine: &Machine| {
+        let reference = machine.spec.bootstrap.config_ref.as_ref();
+        reference
+            .filter(|reference| reference.kind == "KubeadmConfig")
+            .map(|reference| Key::new(machine.namespace().unwrap_or_default(), reference.name.clone()))
+            .into_iter()
+            .collect()
+    };
+    Controller::<KubeadmConfig>::new("kubeadmconfig", &hub)
+        .watches::<Machine>(of_machine)
+        .watches::<Cluster>(of_cluster)
+        .listen(hub.watch_meta::<Secret>(), of_secret)
+        .run(Arc::new(context), reconcile)
+        .await;
+}
+
+/// Configurations that have not made their Secret yet; the others wait for nothing but their Node.
+fn pending(configs: &Watch<KubeadmConfig>, namespace: &str, is: impl Fn(&KubeadmConfig) -> bool) -> Vec<Key> {
+    let created = |config: &KubeadmConfig| {
+        let status = config.status.as_ref().and_then(|status| status.initialization.as_ref());
+        status.is_some_and(|initialization| initialization.data_secret_created == Some(true))
+    };
+    configs
+        .list_in(namespace)
+        .iter()
+        .filter(|config| !created(config) && is(config))
+        .map(|config| Key::of(config.as_ref()))
+        .collect()
+}
+
+/// Secrets that a configuration cannot do without.
+fn needs(config: &KubeadmConfig) -> BTreeSet<String> {
+    let files = config.spec.files.iter().filter_map(|file| file.content_from.as_ref());
+    let users = config.spec.users.iter().filter_map(|user| user.passwd_from.as_ref());
+    let mut names: BTreeSet<_> = files.chain(users).map(|source| source.secret.name.clone()).collect();
+    if let Some(cluster) = config.labels().get(CLUSTER_NAME_LABEL) {
+        names.extend([format!("{cluster}-ca"), format!("{cluster}-kubeconfig")]);
+    }
+    names
+}
+
+/// Brings one configuration a step on.
+async fn reconcile(config: Arc<KubeadmConfig>, context: Arc<Context>) -> Next {
+    let seen = match observe(config, &context).await {
+        Ok(seen) => seen,
+        Err(error) => return Next::Failed(Why::new("InternalError", error.to_string())),
+    };
+    let now = scute_kit::now();
+    let plan = plan::plan(&seen);
+    let done = apply::apply(&seen, &plan, &context, now).await;
+    let status = report::report(&seen, &plan, done.as_ref().err(), now);
+    let reported = context.hub.patch_status(seen.config.as_ref(), json!(status)).await;
+    match (done, reported) {
+        (Err(why), _) => Next::Failed(why),
+        (_, Err(error)) if error.is_not_found() => Next::Settled,
+        (_, Err(error)) => Next::Failed(Why::new("InternalError", error.to_string())),
+        (Ok(()), Ok(())) => match plan {
+            Plan::Paused(why) => Next::OnChange(Why::new("Paused", why)),
+            Plan::Wait(why) => Next::OnChange(why),
+            Plan::Refuse(why) => Next::OnChange(why),
+            Plan::Done => Next::Settled,
+            // The token's time passes by itself.
+            Plan::Make(_) | Plan::Refresh(_) | Plan::Restore { .. } => Next::After(
+                context.config.token_ttl / 3,
+                Why::new("WaitingForNode", "the bootstrap token is extended until the Node has joined"),
+            ),
+        },
+    }
+}

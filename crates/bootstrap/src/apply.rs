@@ -1,0 +1,172 @@
+//! The writes of a KubeadmConfig's reconcile: the discovery into the spec, the token into the tenant, the
+//! bootstrap data into its Secret; in this order, so that a pass that is cut short leaves nothing behind
+//! that the next does not use.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::{Client, Resource, ResourceExt};
+use scute_api::bootstrap::KubeadmConfig;
+use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE};
+use scute_kit::remote::RemoteKey;
+use scute_kit::{Key, Why};
+use scute_pki::{BootstrapToken, system_random};
+use serde_json::json;
+
+use crate::observe::Observed;
+use crate::plan::{Make, Plan};
+use crate::{Context, render};
+
+/// Field manager of the bootstrap Secret.
+const MANAGER: &str = "scute-kubeadmconfig";
+
+/// Writes what the plan says.
+pub async fn apply(seen: &Observed, plan: &Plan, context: &Context, now: Timestamp) -> Result<(), Why> {
+    match plan {
+        Plan::Make(make) => self::make(seen, make, context, now).await,
+        Plan::Refresh(Some(token)) => {
+            let client = client(seen, context).await?;
+            keep(&client, &parse(token)?, seen, context, now).await
+        }
+        Plan::Paused(_)
+        | Plan::Wait(_)
+        | Plan::Refuse(_)
+        | Plan::Restore { .. }
+        | Plan::Refresh(None)
+        | Plan::Done => Ok(()),
+    }
+}
+
+async fn make(seen: &Observed, make: &Make, context: &Context, now: Timestamp) -> Result<(), Why> {
+    // Who cannot be reached needs no token written down.
+    let client = client(seen, context).await?;
+    let mut join = make.join.clone();
+    let token = match make.token() {
+        Some(token) => parse(token)?,
+        None => BootstrapToken::generate(system_random)
+            .map_err(|error| Why::new("InternalError", error.to_string()))?,
+    };
+    if make.spec_lacks {
+        let discovery = join.discovery.get_or_insert_default().bootstrap_token.get_or_insert_default();
+        discovery.token = Some(token.expose());
+        let patch = json!({
+            "metadata": { "resourceVersion": seen.config.resource_version() },
+            "spec": { "joinConfiguration": { "discovery": { "bootstrapToken": discovery } } },
+        });
+        let key = Key::of(seen.config.as_ref());
+        context.hub.patch::<KubeadmConfig>(&key, &patch).await.map_err(|error| failed(&error))?;
+    }
+    keep(&client, &token, seen, context, now).await?;
+    let version = seen.machine.as_ref().and_then(|machine| machine.spec.version.clone());
+    let text = render::cloud_config(&seen.config.spec, &join, version.as_deref(), &seen.sources)
+        .map_err(|error| Why::new("DataNotRendered", error.to_string()))?;
+    let secret = secret(seen, text);
+    context.hub.apply(MANAGER, &secret).await.map_err(|error| failed(&error))?;
+    Ok(())
+}
+
+fn failed(error: &scute_kit::Error) -> Why {
+    Why::new("InternalError", error.to_string())
+}
+
+fn parse(token: &str) -> Result<BootstrapToken, Why> {
+    token.parse().map_err(|_| {
+        let message = "spec.joinConfiguration.discovery.bootstrapToken.token is not of the form [a-z0-9]{6}.[a-z0-9]{16}";
+        Why::new("InvalidToken", message)
+    })
+}
+
+async fn client(seen: &Observed, context: &Context) -> Result<Client, Why> {
+    let cluster = seen.machine.as_ref().map(|machine| machine.spec.cluster_name.clone()).unwrap_or_default();
+    let key = RemoteKey::capi(&seen.config.namespace().unwrap_or_default(), &cluster);
+    let client = context.remotes.client(&key).await;
+    client
+        .map_err(|error| Why::new("ConnectionDown", format!("the tenant cluster cannot be reached: {error}")))
+}
+
+/// Makes the token known to the tenant, or gives it more time when less than five sixths of it are left.
+async fn keep(
+    client: &Client,
+    token: &BootstrapToken,
+    seen: &Observed,
+    context: &Context,
+    now: Timestamp,
+) -> Result<(), Why> {
+    let refused = |error: kube::Error| {
+        Why::new(
+            "TokenNotWritten",
+            format!("writing bootstrap token {} to the tenant cluster: {error}", token.id()),
+        )
+    };
+    let secrets = Api::<Secret>::namespaced(client.clone(), "kube-system");
+    let ttl = SignedDuration::try_from(context.config.token_ttl).unwrap_or(SignedDuration::from_mins(15));
+    let expiration = whole(now + ttl).to_string();
+    let name = token.secret_name();
+    match secrets.get_opt(&name).await.map_err(refused)? {
+        None => {
+            let description =
+                format!("Joins {}/{}", seen.config.namespace().unwrap_or_default(), seen.config.name_any());
+            let secret =
+                scute_kubeadm::bootstrap_token::secret(token.id(), token.secret(), &expiration, &description);
+            let secret: Secret = serde_json::from_value(secret)
+                .map_err(|error| Why::new("InternalError", error.to_string()))?;
+            secrets.create(&PostParams::default(), &secret).await.map_err(refused)?;
+        }
+        Some(known) if left(&known, now) < ttl * 5 / 6 => {
+            let patch = json!({ "stringData": { "expiration": expiration } });
+            let params = PatchParams::default();
+            secrets.patch(&name, &params, &Patch::Merge(&patch)).await.map_err(refused)?;
+        }
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+fn whole(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
+fn left(secret: &Secret, now: Timestamp) -> SignedDuration {
+    let data = secret.data.as_ref();
+    let expiration =
+        data.and_then(|data| data.get("expiration")).and_then(|text| std::str::from_utf8(&text.0).ok());
+    match expiration.map(str::parse::<Timestamp>) {
+        Some(Ok(expiration)) => expiration.duration_since(now),
+        // Without an expiration it lives for ever.
+        None => SignedDuration::MAX,
+        Some(Err(_)) => SignedDuration::ZERO,
+    }
+}
+
+/// The Secret with the bootstrap data, named as its KubeadmConfig.
+fn secret(seen: &Observed, text: String) -> Secret {
+    let config = &seen.config;
+    let cluster = seen.machine.as_ref().map(|machine| machine.spec.cluster_name.clone()).unwrap_or_default();
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(config.name_any()),
+            namespace: config.namespace(),
+            labels: Some([(CLUSTER_NAME_LABEL.to_owned(), cluster)].into()),
+            owner_references: Some(vec![OwnerReference {
+                api_version: KubeadmConfig::api_version(&()).into_owned(),
+                kind: KubeadmConfig::kind(&()).into_owned(),
+                name: config.name_any(),
+                uid: config.uid().unwrap_or_default(),
+                controller: Some(true),
+                block_owner_deletion: None,
+            }]),
+            ..Default::default()
+        },
+        type_: Some(CLUSTER_SECRET_TYPE.to_owned()),
+        data: Some(
+            [
+                ("format".to_owned(), ByteString(b"cloud-config".to_vec())),
+                ("value".to_owned(), ByteString(text.into_bytes())),
+            ]
+            .into(),
+        ),
+        ..Default::default()
+    }
+}

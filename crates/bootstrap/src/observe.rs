@@ -1,0 +1,125 @@
+//! Everything that a KubeadmConfig's reconcile looks at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Resource, ResourceExt};
+use scute_api::bootstrap::{FileSource, KubeadmConfig};
+use scute_api::cluster::{Cluster, Machine};
+use scute_kit::Key;
+use scute_pki::Certificate;
+
+use crate::Context;
+
+/// A KubeadmConfig and what surrounds it.
+pub struct Observed {
+    /// The configuration.
+    pub config: Arc<KubeadmConfig>,
+    /// The Machine that owns it.
+    pub machine: Option<Arc<Machine>>,
+    /// The Machine's Cluster.
+    pub cluster: Option<Arc<Cluster>>,
+    /// What is known of the Cluster's CA.
+    pub ca: Ca,
+    /// Text of Secrets that files and users take, by Secret and key.
+    pub sources: BTreeMap<(String, String), Vec<u8>>,
+    /// Whether a Secret with the configuration's name exists, and whether it is the configuration's.
+    pub secret: Occupied,
+}
+
+/// What is known of a Cluster's CA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ca {
+    /// Its Secret does not exist.
+    Missing,
+    /// Its Secret has no usable certificate under `tls.crt`.
+    Unusable,
+    /// `sha256:…` of its public key.
+    Hash(String),
+}
+
+/// Who has the name of the bootstrap Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occupied {
+    /// Nobody.
+    Free,
+    /// The configuration.
+    Own,
+    /// Somebody else.
+    Foreign,
+}
+
+/// Reads, and writes nothing.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn observe(config: Arc<KubeadmConfig>, context: &Context) -> Result<Observed, scute_kit::Error> {
+    let key = Key::of(config.as_ref());
+    let machine = owner_machine(&config, context);
+    let cluster = machine.as_ref().and_then(|machine| {
+        context.clusters.get(&Key::new(key.namespace.clone(), machine.spec.cluster_name.clone()))
+    });
+    let secret = occupied(&config, context);
+    let mut seen = Observed { config, machine, cluster, ca: Ca::Missing, sources: BTreeMap::new(), secret };
+    // Secrets are read only when they are about to be used.
+    if crate::plan::is_about_to_make(&seen) {
+        seen.ca = ca(&seen, context).await?;
+        seen.sources = sources(&seen.config, context).await?;
+    }
+    Ok(seen)
+}
+
+fn owner_machine(config: &KubeadmConfig, context: &Context) -> Option<Arc<Machine>> {
+    let owner = config.owner_references().iter().find(|owner| {
+        owner.kind == Machine::kind(&()) && owner.api_version.starts_with("cluster.x-k8s.io/")
+    })?;
+    let machine =
+        context.machines.get(&Key::new(config.namespace().unwrap_or_default(), owner.name.clone()))?;
+    (machine.metadata.uid.as_deref() == Some(owner.uid.as_str())).then_some(machine)
+}
+
+fn occupied(config: &KubeadmConfig, context: &Context) -> Occupied {
+    match context.hub.watch_meta::<Secret>().get(&Key::of(config)) {
+        None => Occupied::Free,
+        Some(secret) => {
+            let uid = config.uid();
+            let own = secret.owner_references().iter().any(|owner| Some(&owner.uid) == uid.as_ref());
+            if own { Occupied::Own } else { Occupied::Foreign }
+        }
+    }
+}
+
+async fn ca(seen: &Observed, context: &Context) -> Result<Ca, scute_kit::Error> {
+    let Some(cluster) = &seen.cluster else { return Ok(Ca::Missing) };
+    let key = Key::new(cluster.namespace().unwrap_or_default(), format!("{}-ca", cluster.name_any()));
+    let Some(secret) = context.hub.get::<Secret>(&key).await? else { return Ok(Ca::Missing) };
+    let certificate = secret
+        .data
+        .as_ref()
+        .and_then(|data| data.get("tls.crt"))
+        .and_then(|pem| std::str::from_utf8(&pem.0).ok())
+        .and_then(|pem| Certificate::parse(pem).ok());
+    Ok(certificate.map_or(Ca::Unusable, |certificate| Ca::Hash(certificate.public_key_hash())))
+}
+
+async fn sources(
+    config: &KubeadmConfig,
+    context: &Context,
+) -> Result<BTreeMap<(String, String), Vec<u8>>, scute_kit::Error> {
+    let mut found = BTreeMap::new();
+    for FileSource { secret } in named(config) {
+        let key = Key::new(config.namespace().unwrap_or_default(), secret.name.clone());
+        let data = context.hub.get::<Secret>(&key).await?.and_then(|secret| secret.data);
+        if let Some(content) = data.and_then(|mut data| data.remove(&secret.key)) {
+            found.insert((secret.name.clone(), secret.key.clone()), content.0);
+        }
+    }
+    Ok(found)
+}
+
+/// The Secrets that files and users take.
+pub fn named(config: &KubeadmConfig) -> impl Iterator<Item = &FileSource> {
+    let files = config.spec.files.iter().filter_map(|file| file.content_from.as_ref());
+    files.chain(config.spec.users.iter().filter_map(|user| user.passwd_from.as_ref()))
+}

@@ -1,0 +1,74 @@
+//! The status of a KubeadmConfig, computed as a whole on every pass.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use scute_api::bootstrap::{KubeadmConfigInitializationStatus, KubeadmConfigStatus};
+use scute_kit::Why;
+use scute_kit::conditions::{Conditions, Status};
+
+use crate::observe::{Ca, Observed};
+use crate::plan::Plan;
+
+/// The status of a configuration. `failed` says what went wrong.
+#[must_use]
+pub fn report(seen: &Observed, plan: &Plan, failed: Option<&Why>, now: Timestamp) -> KubeadmConfigStatus {
+    let before = seen.config.status.clone().unwrap_or_default();
+    let generation = seen.config.metadata.generation;
+    let conditions = Conditions::new(&before.conditions, generation, now);
+    if let Plan::Paused(why) = plan {
+        let paused = conditions.put("Paused", Status::True, "Paused", why.clone()).finish();
+        let mut all: Vec<_> = before
+            .conditions
+            .iter()
+            .filter(|condition| condition.type_ != "Paused")
+            .cloned()
+            .chain(paused)
+            .collect();
+        all.sort_by(|a, b| a.type_.cmp(&b.type_));
+        return KubeadmConfigStatus { conditions: all, ..before };
+    }
+    let secret = match plan {
+        Plan::Make(_) if failed.is_none() => Some(seen.config.name_any()),
+        Plan::Restore { secret } => Some(secret.clone()),
+        _ => before.data_secret_name.clone(),
+    };
+    let available = secret.is_some();
+    let why = failed.cloned().or_else(|| match plan {
+        Plan::Wait(why) | Plan::Refuse(why) => Some(why.clone()),
+        _ => None,
+    });
+    let conditions = conditions.put("Paused", Status::False, "NotPaused", "");
+    let conditions = match (available, &why) {
+        (true, _) => conditions.put("DataSecretAvailable", Status::True, "Available", ""),
+        (false, Some(why)) => {
+            conditions.put("DataSecretAvailable", Status::False, why.reason.as_ref(), why.message.clone())
+        }
+        (false, None) => conditions.put("DataSecretAvailable", Status::False, "NotAvailable", ""),
+    };
+    let conditions = match (&seen.ca, available, &why) {
+        (Ca::Hash(_), _, _) | (_, true, _) => {
+            conditions.put("CertificatesAvailable", Status::True, "Available", "")
+        }
+        (_, false, Some(why)) if why.reason == "WaitingForCertificates" => {
+            conditions.put("CertificatesAvailable", Status::False, "NotAvailable", why.message.clone())
+        }
+        _ => conditions.put("CertificatesAvailable", Status::Unknown, "NotAvailable", "Not looked for yet"),
+    };
+    let conditions = match (available, &why) {
+        // Bootstrap data that exists is what matters; a token that could not be extended is said all the same.
+        (true, Some(why)) => conditions.put("Ready", Status::False, why.reason.as_ref(), why.message.clone()),
+        (true, None) => conditions.put("Ready", Status::True, "Ready", ""),
+        (false, Some(why)) => {
+            conditions.put("Ready", Status::False, why.reason.as_ref(), why.message.clone())
+        }
+        (false, None) => conditions.put("Ready", Status::False, "NotReady", ""),
+    };
+    KubeadmConfigStatus {
+        conditions: conditions.finish(),
+        initialization: available
+            .then(|| KubeadmConfigInitializationStatus { data_secret_created: Some(true) })
+            .or(before.initialization),
+        data_secret_name: secret,
+        observed_generation: generation,
+    }
+}
