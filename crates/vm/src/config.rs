@@ -17,9 +17,9 @@ pub struct Config {
     /// With KVM: resource of a device plugin that brings `/dev/kvm`, for example
     /// `devices.kubevirt.io/kvm`. Without it the device is a hostPath volume.
     pub kvm_resource: Option<String>,
-    /// Pod and Service ranges of the management cluster, which no tenant with VM Nodes may use. The Pod
-    /// ranges of its Nodes are known without being listed.
-    pub management_ranges: Vec<IpNet>,
+    /// Pod ranges of the management cluster, which no tenant with VM Nodes may use: its guests have
+    /// addresses from them. The Pod ranges of its Nodes are known without being listed.
+    pub pod_ranges: Vec<IpNet>,
 }
 
 impl Default for Config {
@@ -29,7 +29,7 @@ impl Default for Config {
             accelerator: Accelerator::Tcg,
             runtime_class: None,
             kvm_resource: None,
-            management_ranges: Vec::new(),
+            pod_ranges: Vec::new(),
         }
     }
 }

@@ -1,0 +1,175 @@
+//! The loop of KubevirtClusters: Service, SSH keys, endpoint.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Secret, Service};
+use kube::{Resource, ResourceExt};
+use scute_api::cluster::Cluster;
+use scute_api::infrastructure::{KUBEVIRT_CLUSTER_FINALIZER, KubevirtCluster};
+use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE, MANAGED_BY_ANNOTATION};
+use scute_kit::{Controller, Error, Hub, Key, Next, Why, finalizer};
+use serde_json::{Value, json};
+
+use super::plan::{Endpoint, cluster_of, endpoint, service, ssh_keys_name, status};
+use super::ssh_keys::SshKeyPair;
+use crate::paused::is_paused;
+
+const MANAGER: &str = "scute-kubevirtcluster";
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+enum ApplyError {
+    #[error(transparent)]
+    Write(#[from] Error),
+    #[error("no SSH key pair could be made")]
+    Keys,
+}
+
+/// Runs the controller.
+pub async fn run(hub: Arc<Hub>) {
+    let infras = hub.watch::<KubevirtCluster>();
+    let controller = Controller::<KubevirtCluster>::new("kubevirtcluster", &hub)
+        .owns::<Service>()
+        .owns_meta::<Secret>()
+        .watches::<Cluster>(move |cluster| {
+            let namespace = cluster.namespace().unwrap_or_default();
+            infras.list_in(&namespace).iter().map(|infra| Key::of(infra.as_ref())).collect()
+        });
+    hub.watch::<Cluster>().ready().await;
+    hub.watch::<Service>().ready().await;
+    hub.watch_meta::<Secret>().ready().await;
+    controller.run(hub, reconcile).await;
+}
+
+/// Whether somebody else keeps the object: then nothing of it is touched.
+#[must_use]
+pub fn is_managed_by_others(infra: &KubevirtCluster) -> bool {
+    infra.annotations().contains_key(MANAGED_BY_ANNOTATION)
+}
+
+async fn reconcile(infra: Arc<KubevirtCluster>, hub: Arc<Hub>) -> Next {
+    if is_managed_by_others(&infra) {
+        return Next::Settled;
+    }
+    let clusters = hub.watch::<Cluster>().list_in(&infra.namespace().unwrap_or_default());
+    let cluster = cluster_of(&infra, &clusters);
+    if is_paused(cluster, infra.as_ref()) {
+        return Next::OnChange(Why::new("Paused", "the Cluster or the object is paused"));
+    }
+    let outcome = match (infra.metadata.deletion_timestamp.is_some(), cluster) {
+        (true, _) => return delete(&hub, &infra).await,
+        (false, None) => {
+            return Next::OnChange(Why::new("WaitingForCluster", "no Cluster owns or names this object"));
+        }
+        (false, Some(cluster)) => provide(&hub, &infra, cluster).await,
+    };
+    let waiting = match outcome {
+        Ok(waiting) => waiting,
+        Err(error) => Some(Why::new("LoadBalancerProvisioningFailed", error.to_string())),
+    };
+    let failed = waiting.clone().filter(|why| why.reason == "LoadBalancerProvisioningFailed");
+    let status = status(&infra, waiting.as_ref(), scute_kit::now());
+    match (hub.patch_status(infra.as_ref(), json!(status)).await, failed, waiting) {
+        (Err(error), _, _) if !error.is_not_found() => {
+            Next::Failed(Why::new("StatusNotWritten", error.to_string()))
+        }
+        (_, Some(why), _) => Next::Failed(why),
+        (_, None, Some(why)) => Next::OnChange(why),
+        (_, None, None) => Next::Settled,
+    }
+}
+
+/// Makes what the guests need; gives what is still missing.
+async fn provide(hub: &Arc<Hub>, infra: &Arc<KubevirtCluster>, cluster: &Cluster) -> Result<Option<Why>, ApplyError> {
+    let name = cluster.name_any();
+    let service = hub.apply(MANAGER, &service(infra, &name)).await?;
+    ssh_keys(hub, infra, &name).await?;
+    let decided = endpoint(infra, cluster, Some(&service));
+    if let Some(patch) = own_changes(infra, cluster, &decided) {
+        hub.patch::<KubevirtCluster>(&Key::of(infra.as_ref()), &patch).await?;
+    }
+    Ok(match decided {
+        Endpoint::Given | Endpoint::Fill(_) => None,
+        Endpoint::Wait(why) => Some(why),
+    })
+}
+
+/// Finalizer, owner, name of the Secret and endpoint in one write.
+fn own_changes(infra: &KubevirtCluster, cluster: &Cluster, endpoint: &Endpoint) -> Option<Value> {
+    let mut patch = json!({});
+    if !finalizer::has(infra, KUBEVIRT_CLUSTER_FINALIZER) {
+        let mut finalizers = infra.finalizers().to_vec();
+        finalizers.push(KUBEVIRT_CLUSTER_FINALIZER.to_owned());
+        patch["metadata"]["finalizers"] = json!(finalizers);
+    }
+    let owned = infra.owner_references().iter().any(|owner| owner.kind == "Cluster");
+    let referenced =
+        cluster.spec.infrastructure_ref.as_ref().is_some_and(|known| known.kind == "KubevirtCluster");
+    // The Cluster's own controller adopts the infrastructure that the Cluster refers to.
+    if !owned && !referenced {
+        let mut owners = infra.owner_references().to_vec();
+        owners.extend(cluster.owner_ref(&()));
+        patch["metadata"]["ownerReferences"] = json!(owners);
+        patch["metadata"]["labels"][CLUSTER_NAME_LABEL] = json!(cluster.name_any());
+    }
+    if infra.spec.ssh_keys.as_ref().and_then(|keys| keys.data_secret_name.as_ref()).is_none() {
+        patch["spec"]["sshKeys"]["dataSecretName"] = json!(ssh_keys_name(infra));
+    }
+    if let Endpoint::Fill(endpoint) = endpoint {
+        patch["spec"]["controlPlaneEndpoint"] = json!(endpoint);
+    }
+    if patch == json!({}) {
+        return None;
+    }
+    patch["metadata"]["resourceVersion"] = json!(infra.resource_version());
+    Some(patch)
+}
+
+/// Made once: a Secret that is there is never replaced.
+async fn ssh_keys(hub: &Arc<Hub>, infra: &KubevirtCluster, cluster: &str) -> Result<(), ApplyError> {
+    let key = Key::new(infra.namespace().unwrap_or_default(), ssh_keys_name(infra));
+    if hub.watch_meta::<Secret>().get(&key).is_some() {
+        return Ok(());
+    }
+    let pair = SshKeyPair::generate().map_err(|_| ApplyError::Keys)?;
+    let mut secret = Secret {
+        type_: Some(CLUSTER_SECRET_TYPE.to_owned()),
+        data: Some(BTreeMap::from([
+            ("pub".to_owned(), ByteString(pair.public.into_bytes())),
+            ("key".to_owned(), ByteString(pair.private.into_bytes())),
+        ])),
+        ..Secret::default()
+    };
+    secret.metadata.name = Some(key.name);
+    secret.metadata.namespace = Some(key.namespace);
+    secret.metadata.labels = Some(BTreeMap::from([(CLUSTER_NAME_LABEL.to_owned(), cluster.to_owned())]));
+    secret.metadata.owner_references = Some(infra.controller_owner_ref(&()).into_iter().collect());
+    match hub.create(&secret).await {
+        Err(error) if error.is_conflict() => Ok(()),
+        made => made.map(|_| ()).map_err(ApplyError::from),
+    }
+}
+
+/// Service and Secret go, then the object.
+async fn delete(hub: &Arc<Hub>, infra: &Arc<KubevirtCluster>) -> Next {
+    let namespace = infra.namespace().unwrap_or_default();
+    let mut gone = Vec::new();
+    for service in hub.watch::<Service>().list_in(&namespace).iter().filter(|service| is_child(infra, service.as_ref())) {
+        gone.push(hub.delete::<Service>(&Key::of(service.as_ref())).await);
+    }
+    let secret = Key::new(namespace, ssh_keys_name(infra));
+    if hub.watch_meta::<Secret>().get(&secret).is_some_and(|secret| is_child(infra, secret.as_ref())) {
+        gone.push(hub.delete::<Secret>(&secret).await);
+    }
+    gone.push(finalizer::remove(hub, infra, KUBEVIRT_CLUSTER_FINALIZER).await);
+    match gone.into_iter().find_map(Result::err) {
+        Some(error) => Next::Failed(Why::new("Deleting", error.to_string())),
+        None => Next::Settled,
+    }
+}
+
+fn is_child<K: Resource>(infra: &KubevirtCluster, child: &K) -> bool {
+    child.owner_references().iter().any(|owner| Some(&owner.uid) == infra.uid().as_ref())
+}

@@ -1,0 +1,94 @@
+//! Admission of KubevirtMachines and their templates.
+
+use scute_api::infrastructure::{KubevirtMachine, KubevirtMachineSpec, KubevirtMachineTemplate};
+use scute_kit::{AdmissionRequest, FieldError, Operation, Verdict};
+
+use super::render::SEED_VOLUME;
+use crate::virtualmachineinstance::{validate::validate, verdict};
+
+/// Annotation with which ClusterClass marks the dry runs of its templates.
+const DRY_RUN_ANNOTATION: &str = "topology.cluster.x-k8s.io/dry-run";
+/// The longest name: it becomes a label value and the guest's host name.
+const LONGEST_NAME: usize = 63;
+
+/// Judges a KubevirtMachine.
+#[must_use]
+pub fn judge(request: &AdmissionRequest) -> Verdict {
+    if !is_write(request) || unchanged(request) {
+        return Verdict::Allow;
+    }
+    let machine: KubevirtMachine = match serde_json::from_value(request.object.clone()) {
+        Ok(machine) => machine,
+        Err(error) => return Verdict::Deny(vec![FieldError::new("", "", error.to_string())]),
+    };
+    let mut errors = Vec::new();
+    if request.name.len() > LONGEST_NAME || request.name.contains('.') {
+        errors.push(FieldError::new(
+            "metadata.name",
+            &request.name,
+            format!("is the guest's host name too: at most {LONGEST_NAME} characters and no dots"),
+        ));
+    }
+    errors.extend(problems(&machine.spec, &request.namespace, "spec"));
+    verdict(errors)
+}
+
+/// Judges a KubevirtMachineTemplate: its spec must be sound, and does not change but in a dry run.
+#[must_use]
+pub fn judge_template(request: &AdmissionRequest) -> Verdict {
+    if !is_write(request) || unchanged(request) {
+        return Verdict::Allow;
+    }
+    let annotated = request.object.pointer("/metadata/annotations").and_then(|all| all.get(DRY_RUN_ANNOTATION));
+    if request.old.is_some() && !(request.dry_run && annotated.is_some()) {
+        return Verdict::Deny(vec![FieldError::new(
+            "spec",
+            "",
+            "a KubevirtMachineTemplate does not change; make another and name it in the MachineDeployment",
+        )]);
+    }
+    match serde_json::from_value::<KubevirtMachineTemplate>(request.object.clone()) {
+        Ok(template) => verdict(problems(&template.spec.template.spec, &request.namespace, "spec.template.spec")),
+        Err(error) => Verdict::Deny(vec![FieldError::new("", "", error.to_string())]),
+    }
+}
+
+fn is_write(request: &AdmissionRequest) -> bool {
+    matches!(request.operation, Operation::Create | Operation::Update) && request.subresource.is_empty()
+}
+
+fn unchanged(request: &AdmissionRequest) -> bool {
+    request.old.as_ref().is_some_and(|old| old.get("spec") == request.object.get("spec"))
+}
+
+/// Everything wrong with the VM of a Machine in this namespace.
+fn problems(spec: &KubevirtMachineSpec, namespace: &str, path: &str) -> Vec<FieldError> {
+    let template = &spec.virtual_machine_template;
+    let instance = &template.spec.template.spec;
+    let path = format!("{path}.virtualMachineTemplate");
+    let below = format!("{path}.spec.template.spec");
+    let mut errors = validate(instance, &below);
+    let elsewhere = template.metadata.as_ref().and_then(|meta| meta.namespace.as_deref());
+    if let Some(other) = elsewhere.filter(|other| !other.is_empty() && *other != namespace) {
+        errors.push(FieldError::new(
+            format!("{path}.metadata.namespace"),
+            other,
+            format!("a Machine's VM runs in the Machine's own namespace, which is {namespace}"),
+        ));
+    }
+    if let Some(hostname) = &instance.hostname {
+        errors.push(FieldError::new(
+            format!("{below}.hostname"),
+            hostname,
+            "the host name of a Machine's guest is the name of its KubevirtMachine: leave it out",
+        ));
+    }
+    if let Some(index) = instance.volumes.iter().position(|volume| volume.name == SEED_VOLUME) {
+        errors.push(FieldError::new(
+            format!("{below}.volumes[{index}].name"),
+            SEED_VOLUME,
+            "is the name of the volume with the bootstrap data",
+        ));
+    }
+    errors
+}

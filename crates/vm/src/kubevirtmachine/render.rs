@@ -1,0 +1,111 @@
+//! The VirtualMachine and the user-data Secret of a KubevirtMachine. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use scute_api::infrastructure::{
+    CAPK_MACHINE_NAME_LABEL, CAPK_MACHINE_NAMESPACE_LABEL, CLUSTER_ROLE_LABEL, KubevirtMachine,
+};
+use scute_api::kubevirt::{CloudInit, Disk, DiskBus, DiskTarget, SecretRef, VirtualMachine, Volume};
+use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE};
+
+/// Name of the volume that carries the bootstrap data.
+pub const SEED_VOLUME: &str = "cloudinitvolume";
+/// Seconds that the guest of a Machine has to shut down when its template does not say. Its disks go
+/// with it and its Node was drained: there is nothing to wait longer for.
+const GRACE_SECONDS: i64 = 10;
+
+/// Labels of everything that belongs to a KubevirtMachine.
+#[must_use]
+pub fn labels(machine: &KubevirtMachine, cluster: &str, control_plane: bool) -> BTreeMap<String, String> {
+    let role = if control_plane { "control-plane" } else { "worker" };
+    let name = machine.name_any();
+    BTreeMap::from([
+        ("kubevirt.io/vm".to_owned(), name.clone()),
+        ("name".to_owned(), name.clone()),
+        (CLUSTER_ROLE_LABEL.to_owned(), role.to_owned()),
+        (CLUSTER_NAME_LABEL.to_owned(), cluster.to_owned()),
+        (CAPK_MACHINE_NAME_LABEL.to_owned(), name),
+        (CAPK_MACHINE_NAMESPACE_LABEL.to_owned(), machine.namespace().unwrap_or_default()),
+    ])
+}
+
+/// Whether an object carries the labels of this KubevirtMachine.
+#[must_use]
+pub fn belongs_to(machine: &KubevirtMachine, labels: &BTreeMap<String, String>) -> bool {
+    labels.get(CAPK_MACHINE_NAME_LABEL) == Some(&machine.name_any())
+        && labels.get(CAPK_MACHINE_NAMESPACE_LABEL) == machine.namespace().as_ref()
+}
+
+/// Name of the Secret with the guest's user data.
+#[must_use]
+pub fn user_data_name(bootstrap_secret: &str) -> String {
+    format!("{bootstrap_secret}-userdata")
+}
+
+/// The Secret with the guest's user data.
+#[must_use]
+pub fn user_data_secret(
+    machine: &KubevirtMachine,
+    bootstrap_secret: &str,
+    labels: BTreeMap<String, String>,
+    bytes: Vec<u8>,
+) -> Secret {
+    let mut secret = Secret {
+        data: Some(BTreeMap::from([("userdata".to_owned(), ByteString(bytes))])),
+        type_: Some(CLUSTER_SECRET_TYPE.to_owned()),
+        ..Secret::default()
+    };
+    secret.metadata.name = Some(user_data_name(bootstrap_secret));
+    secret.metadata.namespace = machine.namespace();
+    secret.metadata.labels = Some(labels);
+    secret
+}
+
+/// The VirtualMachine of a KubevirtMachine: its template, the labels, and a config drive with the user data.
+#[must_use]
+pub fn virtual_machine(
+    machine: &KubevirtMachine,
+    bootstrap_secret: &str,
+    labels: &BTreeMap<String, String>,
+) -> VirtualMachine {
+    let template = &machine.spec.virtual_machine_template;
+    let meta = template.metadata.clone().unwrap_or_default();
+    let mut vm = VirtualMachine::new(&machine.name_any(), template.spec.clone());
+    vm.metadata.namespace = machine.namespace();
+    vm.metadata.labels = Some(merged(meta.labels, labels));
+    vm.metadata.annotations = meta.annotations;
+
+    let instance = vm.spec.template.metadata.get_or_insert_default();
+    instance.labels = Some(merged(instance.labels.take(), labels));
+    let spec = &mut vm.spec.template.spec;
+    spec.termination_grace_period_seconds.get_or_insert(GRACE_SECONDS);
+    let target = DiskTarget { bus: Some(DiskBus::Virtio), readonly: None };
+    spec.domain.devices.disks.push(Disk { name: SEED_VOLUME.to_owned(), disk: Some(target), ..Disk::default() });
+    spec.volumes.push(Volume {
+        name: SEED_VOLUME.to_owned(),
+        cloud_init_config_drive: Some(CloudInit {
+            secret_ref: Some(SecretRef { name: user_data_name(bootstrap_secret) }),
+            ..CloudInit::default()
+        }),
+        ..Volume::default()
+    });
+    vm
+}
+
+fn merged(
+    given: Option<BTreeMap<String, String>>,
+    ours: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut labels = given.unwrap_or_default();
+    labels.extend(ours.clone());
+    labels
+}
+
+/// The id that Machine and Node share.
+#[must_use]
+pub fn provider_id(machine: &KubevirtMachine) -> String {
+    format!("kubevirt://{}", machine.name_any())
+}
