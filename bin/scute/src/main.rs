@@ -2,6 +2,7 @@
 
 mod client;
 mod cluster;
+mod manager;
 mod output;
 mod site;
 
@@ -34,6 +35,14 @@ enum Command {
     /// List, describe and delete tenant clusters, and get their kubeconfigs
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Run the controllers and the admission server
+    Manager(manager::ManagerArgs),
+    /// Run a virtual machine as process 1 of its Pod
+    Launcher {
+        /// What the launcher is asked for
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Print the CustomResourceDefinitions that Scute serves
     Crds,
     /// Print a shell completion script
@@ -69,6 +78,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             site::init(&site)
         }
         Command::Cluster(command) => runtime()?.block_on(command.run()),
+        Command::Manager(command) => {
+            log_to_stderr();
+            runtime()?.block_on(command.run())
+        }
+        Command::Launcher { arguments } => Ok(scute_vm::launcher::main(arguments)),
         Command::Crds => {
             for crd in scute_api::crds() {
                 println!("---\n{}", output::yaml(&crd)?);

@@ -38,7 +38,7 @@ pub fn print<T: Serialize>(
 /// A table without lines, columns three blanks apart, as kubectl draws it.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::TableStyle::default_nothing());
+    table.load_style(comfy_table::presets::NOTHING);
     table.set_header(header.to_vec());
     for row in rows {
         table.add_row(row);

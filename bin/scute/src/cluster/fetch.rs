@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use futures::future::try_join_all;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
-use kube::discovery::{Discovery, Scope};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::discovery::Discovery;
 use kube::{Client, ResourceExt};
 use scute_api::meta::CLUSTER_NAME_LABEL;
 use serde_json::Value;
@@ -72,8 +72,7 @@ struct Reader {
 impl Reader {
     fn api(&self, group: &str, kind: &str) -> Option<Api<DynamicObject>> {
         let group = self.served.groups().find(|served| served.name() == group)?;
-        let (resource, capabilities): (ApiResource, _) = group.recommended_kind(kind)?;
-        debug_assert_eq!(capabilities.scope, Scope::Namespaced, "{}", GroupVersionKind::from(&resource).kind);
+        let (resource, _): (ApiResource, _) = group.recommended_kind(kind)?;
         Some(Api::namespaced_with(self.client.clone(), &self.namespace, &resource))
     }
 

@@ -1,0 +1,116 @@
+//! `scute manager`: all controllers and the admission server in one process.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use clap::Args;
+use kube::{Client, Config};
+use scute_kit::remote::Remotes;
+use scute_kit::{Admission, Hub};
+use scute_site::install::ManagerConfig;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+/// Run the controllers
+#[derive(Args)]
+pub struct ManagerArgs {
+    /// Configuration; `scute up` writes one
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Port of probes
+    #[arg(long, default_value_t = 8080)]
+    health_port: u16,
+    /// Port of the admission server
+    #[arg(long, default_value_t = 9443)]
+    webhook_port: u16,
+}
+
+impl ManagerArgs {
+    /// Runs until it is told to stop, or until a part fails: then the Pod is started anew.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let config = match &self.config {
+            Some(path) => ManagerConfig::load(path)?,
+            None => ManagerConfig::default(),
+        };
+        let client = Client::try_from(Config::infer().await.context("no API server to talk to")?)?;
+        let hub = Hub::new(client);
+        let remotes = Remotes::new(&hub);
+        let mut tasks = JoinSet::new();
+        let admission = stages(&hub, &remotes, &config, &mut tasks);
+        if let Some(certificates) = config.webhook_certificates.clone() {
+            let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.webhook_port));
+            tasks.spawn(async move {
+                if let Err(error) = admission.serve(address, &certificates).await {
+                    tracing::error!(%error, "the admission server ended");
+                }
+            });
+        }
+        let health = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.health_port));
+        let listener =
+            tokio::net::TcpListener::bind(health).await.with_context(|| format!("listening for probes on {health}"))?;
+        tasks.spawn(async move {
+            if let Err(error) = axum::serve(listener, probes(hub)).await {
+                tracing::error!(%error, "the probe server ended");
+            }
+        });
+        let mut stop = signal(SignalKind::terminate())?;
+        tokio::select! {
+            _ = stop.recv() => Ok(ExitCode::SUCCESS),
+            Some(ended) = tasks.join_next() => {
+                ended.context("a controller failed")?;
+                anyhow::bail!("a controller ended, which none does")
+            }
+        }
+    }
+}
+
+/// Starts every stage with its part of the configuration, and collects their admission handlers.
+fn stages(hub: &Arc<Hub>, remotes: &Arc<Remotes>, config: &ManagerConfig, tasks: &mut JoinSet<()>) -> Admission {
+    let defaults = scute_vm::Config::default();
+    let vm = scute_vm::Config {
+        launcher_image: config.launcher_image.clone().unwrap_or(defaults.launcher_image),
+        accelerator: match config.accelerator {
+            Some(scute_site::Accelerator::Kvm) => scute_vm::launcher::spec::Accelerator::Kvm,
+            Some(scute_site::Accelerator::Tcg) | None => scute_vm::launcher::spec::Accelerator::Tcg,
+        },
+        pod_ranges: config.networks.pods.clone(),
+        ..defaults
+    };
+    let defaults = scute_controlplane::Config::default();
+    let controlplane = scute_controlplane::Config {
+        management_pod_cidrs: config.networks.pods.clone(),
+        management_service_cidrs: config.networks.services.clone(),
+        scute_image: config.scute_image.clone().unwrap_or(defaults.scute_image),
+        ..defaults
+    };
+    let admission = scute_cluster::admission(hub, Admission::new());
+    let admission = scute_bootstrap::admission(hub, admission);
+    let admission = scute_vm::admission(hub, admission);
+    let admission = scute_controlplane::admission(hub, &controlplane, admission);
+    scute_cluster::spawn(hub, remotes, scute_cluster::Config::default(), tasks);
+    scute_bootstrap::spawn(hub, remotes, scute_bootstrap::Config::default(), tasks);
+    scute_controlplane::spawn(hub, remotes, controlplane, tasks);
+    scute_vm::spawn(hub, remotes, vm, tasks);
+    scute_site::loadbalancer::spawn(hub, &config.load_balancer, tasks);
+    admission
+}
+
+/// Alive while it answers; ready once the API server has answered a listing.
+fn probes(hub: Arc<Hub>) -> Router {
+    let ready = move || {
+        let clusters = hub.watch::<scute_api::cluster::Cluster>();
+        async move {
+            if clusters.is_ready() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "listing") }
+        }
+    };
+    Router::new()
+        .route("/livez", get(|| async { "ok" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(|| async { scute_kit::metrics::render() }))
+}
