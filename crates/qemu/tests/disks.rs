@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use scute_qemu::bootsector::{self, DISK_BYTES, Guest};
 use scute_qemu::image::{Format, InspectError, create_overlay, inspect};
-use scute_qemu::{Accelerator, Bus, DriveImage, Event, ExitCause, Machine, MachineConfig, Qemu, Vmm, probe};
+use scute_qemu::{
+    Accelerator, Bus, DriveImage, Event, ExitCause, Firmware, Machine, MachineConfig, Qemu, Vmm, probe,
+};
 
 fn qemu() -> Qemu {
     Qemu::new("qemu-system-x86_64")
@@ -144,4 +146,28 @@ async fn the_probe_finds_an_accelerator() {
     eprintln!("{found:?}");
     let missing = probe(&Qemu::new("/nonexistent/qemu")).await;
     assert_eq!(missing.accelerator, Accelerator::Tcg);
+}
+
+/// OVMF looks for a boot loader, finds none on an empty disk, and remembers that in its own variables.
+#[tokio::test]
+async fn efi_firmware_runs_on_its_own_variables() {
+    let dir = tempfile::tempdir().unwrap();
+    let vars = dir.path().join("vars.fd");
+    std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &vars).unwrap();
+    let blank = std::fs::read(&vars).unwrap();
+    let disk = dir.path().join("disk");
+    File::create(&disk).unwrap().set_len(DISK_BYTES as u64).unwrap();
+    let mut config = common::machine(vec![common::drive("root", DriveImage::Scratch(disk), Bus::Virtio)]);
+    config.firmware = Firmware::Efi { code: "/usr/share/OVMF/OVMF_CODE_4M.fd".into(), vars: vars.clone() };
+    let mut machine = qemu().start(&config).await.unwrap();
+    let mut serial = machine.take_serial().unwrap();
+    let mut heard = String::new();
+    let mut chunk = [0; 256];
+    while !heard.contains("BdsDxe") {
+        let read = tokio::io::AsyncReadExt::read(&mut serial, &mut chunk);
+        let read = tokio::time::timeout(Duration::from_secs(60), read).await.expect("OVMF speaks").unwrap();
+        assert!(read > 0, "{heard}");
+        heard.push_str(&String::from_utf8_lossy(&chunk[..read]));
+    }
+    assert!(blank != std::fs::read(&vars).unwrap(), "variables are written to the machine's own file");
 }
