@@ -16,6 +16,7 @@ const MS_RDONLY: c_ulong = 1;
 const MS_MOVE: c_ulong = 8192;
 const AF_NETLINK: c_int = 16;
 const SOCK_RAW: c_int = 3;
+const SOCK_CLOEXEC: c_int = 0o2000000;
 const NETLINK_KOBJECT_UEVENT: c_int = 15;
 const SOL_SOCKET: c_int = 1;
 const SO_RCVTIMEO: c_int = 20;
@@ -123,7 +124,8 @@ impl Events {
         let second: [c_long; 2] = [1, 0];
         // SAFETY: plain socket calls with pointers to locals of the given lengths.
         unsafe {
-            let events = socket(AF_NETLINK, SOCK_RAW, NETLINK_KOBJECT_UEVENT);
+            // Closed on exec: systemd would take an inherited one for udev's, which then hears nothing.
+            let events = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT);
             if events < 0 || bind(events, address.as_ptr().cast(), 12) != 0 {
                 return Err(Error::last_os_error());
             }

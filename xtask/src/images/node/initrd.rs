@@ -13,8 +13,8 @@ use crate::run;
 
 /// Loaded always: the disk of a VM as we make them.
 const ALWAYS: [&str; 2] = ["virtio_pci", "virtio_blk"];
-/// Loaded when the root is not there yet: disks on other buses.
-const OTHERS: [&str; 4] = ["virtio_scsi", "sd_mod", "ahci", "ata_piix"];
+/// Loaded when the root is not there yet: disks on other buses. (Debian's cloud kernel has no AHCI.)
+const OTHERS: [&str; 3] = ["virtio_scsi", "sd_mod", "ata_piix"];
 const RUSTC: [&str; 5] =
     ["--edition=2024", "-Copt-level=s", "-Cpanic=abort", "-Cstrip=symbols", "-Ctarget-feature=+crt-static"];
 

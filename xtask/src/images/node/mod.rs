@@ -22,7 +22,7 @@ use crate::{run, say};
 /// KubeVirt's user for disks: <https://kubevirt.io/user-guide/storage/disks_and_volumes/#containerdisk>.
 const QEMU: Owner = Owner(107, 107);
 /// Images that a Node starts without a registry.
-const PRELOADED: [&str; 4] = ["pause", "kubernetes", "coredns", "scute"];
+const PRELOADED: [&str; 3] = ["pause", "kubernetes", "coredns"];
 
 /// Where the recipe's files lie.
 fn source() -> PathBuf {
@@ -49,7 +49,9 @@ pub fn make(inputs: &Inputs) -> Result<Made> {
 fn disk(inputs: &Inputs) -> Result<PathBuf> {
     let debian = debian::packages(&inputs.cache)?;
     let preloaded = PRELOADED.map(|name| recipe(name, inputs)).into_iter().collect::<Result<Vec<_>>>()?;
-    let mut key = Key::new("node-1").text("debian", &debian.display().to_string()).tree(&source())?;
+    let recipe_code = workspace::root().join("xtask/src/images/node");
+    let mut key = Key::new("node").tree(&recipe_code)?.tree(&source())?;
+    key = key.text("debian", &debian.display().to_string());
     key = key.file(&inputs.built.kube)?.file(&inputs.built.containerd.join("containerd"))?;
     for image in &preloaded {
         key = key.text("image", &image.file.display().to_string());

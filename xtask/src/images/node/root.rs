@@ -16,8 +16,22 @@ use crate::run;
 const KUBE: [&str; 3] = ["kubeadm", "kubectl", "kubelet"];
 const CONTAINERD: [&str; 3] = ["containerd", "containerd-shim-runc-v2", "ctr"];
 /// Services that start by themselves.
-const ENABLED: [&str; 4] =
-    ["containerd.service", "kubelet.service", "systemd-networkd.service", "systemd-resolved.service"];
+const ENABLED: [&str; 5] = [
+    "cloud-init.service",
+    "containerd.service",
+    "kubelet.service",
+    "systemd-networkd.service",
+    "systemd-resolved.service",
+];
+/// A service that cloud-init starts once it has made its keys.
+const DISABLED: [&str; 1] = ["ssh.service"];
+/// Parts of cloud-init that cost seconds at boot: the user's cloud-config is validated where it is
+/// made, and units are ours, so no generator looks for a reason to run them.
+const REMOVED: [&str; 3] = [
+    "usr/lib/python3/dist-packages/jsonschema",
+    "usr/lib/systemd/system-generators/cloud-init-generator",
+    "etc/systemd/system/sshd-keygen@.service.d",
+];
 /// Files that must differ from Node to Node, and folders that a Node fills anew.
 const EMPTIED: [&str; 8] = [
     "etc/machine-id",
@@ -35,6 +49,9 @@ pub fn furnish(root: &Path, inputs: &Inputs) -> Result<()> {
     overlay(&source().join("root"), root)?;
     programs(root, inputs)?;
     cni(root)?;
+    for path in REMOVED {
+        cache::remove(&root.join(path))?;
+    }
     empty(root)?;
     units(root)
 }
@@ -102,6 +119,7 @@ fn units(root: &Path) -> Result<()> {
     };
     let off = fs::read_to_string(source().join("units-off.txt"))?;
     run::quiet(systemctl().arg("mask").args(lines(&off)))?;
+    run::quiet(systemctl().arg("disable").args(DISABLED))?;
     run::quiet(systemctl().arg("enable").args(ENABLED))?;
     run::quiet(systemctl().args(["set-default", "multi-user.target"]))
 }
