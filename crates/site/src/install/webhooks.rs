@@ -6,14 +6,33 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// Both configurations. They name only our own kinds, so that an absent manager holds up nothing else; status is not
-/// named, so that the manager's own reports do not call it back.
+/// Both configurations. They name only our own kinds and evictions, which an absent manager does not hold up; status
+/// is not named, so that the manager's own reports do not call it back.
 pub fn configurations(layout: &Layout) -> Result<Vec<Value>, InstallError> {
     let ca = STANDARD.encode(pki_file(layout, "webhook-ca.crt")?);
-    Ok(vec![
-        configuration("ValidatingWebhookConfiguration", "validate.scute.dev", "/validate", &ca, true),
-        configuration("MutatingWebhookConfiguration", "default.scute.dev", "/mutate", &ca, false),
-    ])
+    let mut validating = configuration("ValidatingWebhookConfiguration", "validate.scute.dev", "/validate", &ca, true);
+    if let Some(webhooks) = validating["webhooks"].as_array_mut() {
+        webhooks.push(evictions(&ca));
+    }
+    Ok(vec![validating, configuration("MutatingWebhookConfiguration", "default.scute.dev", "/mutate", &ca, false)])
+}
+
+/// The eviction of a launcher Pod marks its VMI. When nobody answers, the Pod's PodDisruptionBudget refuses.
+fn evictions(ca: &str) -> Value {
+    json!({
+        "name": "evictions.scute.dev",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "NoneOnDryRun",
+        "failurePolicy": "Ignore",
+        "timeoutSeconds": 5,
+        "clientConfig": {
+            "caBundle": ca,
+            "service": {"namespace": NAMESPACE, "name": WEBHOOK_SERVICE, "path": "/validate", "port": 443},
+        },
+        "rules": [{
+            "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"],
+        }],
+    })
 }
 
 fn configuration(kind: &str, name: &str, path: &str, ca: &str, deletions: bool) -> Value {

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use scute_qemu::{Command, Event, Exit, ExitCause, Machine};
+use scute_qemu::{Command, ControlError, Event, Exit, ExitCause, Machine};
 use tokio::time::{Instant, sleep_until};
 
 use super::ending::Ending;
@@ -95,7 +95,7 @@ async fn step<M: Machine>(machine: &mut M, stage: Stage, seen: &mut Seen) -> Sta
         Ok(()) => next,
         Err(error) => {
             tracing::warn!(%error, ?command, "killing the VMM");
-            seen.expired = true;
+            seen.expired |= !matches!(error, ControlError::Gone);
             machine.kill();
             Stage::Killed
         }
@@ -217,6 +217,15 @@ mod tests {
         let killed = || fake(Guest::Hangs).with(Fault::KilledBy(9));
         assert_eq!(end(killed(), false, GRACE, false).await.0, "QemuCrashed");
         assert_eq!(end(killed(), false, GRACE, true).await.0, "OOMKilled");
+    }
+
+    #[tokio::test]
+    async fn a_vmm_that_ends_while_we_ask_did_not_expire() {
+        let mut machine = fake(Guest::Hangs).with(Fault::KilledBy(15)).start(&nothing()).await.unwrap();
+        let mut seen = Seen::default();
+        let asked = Stage::Asked { until: Instant::now() + GRACE, press: Instant::now() };
+        assert_eq!(step(&mut machine, asked, &mut seen).await, Stage::Killed);
+        assert!(!seen.expired);
     }
 
     #[tokio::test]

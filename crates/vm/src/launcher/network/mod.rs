@@ -70,13 +70,25 @@ pub fn main(options: &Options) -> ExitCode {
         hand_over(&spec, &options.places).map_err(|error| Ending::error("NetworkFailed", &error))
     });
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            report_mac(&options.places);
+            ExitCode::SUCCESS
+        }
         Err(ending) => {
             eprintln!("{}", ending.message);
             // Best effort: the exit status says the rest.
             let _ = std::fs::write(&options.places.termination_log, ending.to_json());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The termination message is how the VirtualMachineInstance controller learns the guest's MAC address. A VM without
+/// interface has none, and a guest whose address is not reported runs all the same.
+fn report_mac(places: &Places) {
+    if let Ok(learned) = read_learned(&places.run_dir) {
+        let message = format!(r#"{{"mac":"{}"}}"#, learned.mac);
+        let _ = std::fs::write(&places.termination_log, message);
     }
 }
 
