@@ -1,0 +1,131 @@
+//! The kernel's tables through our netlink, with iproute2 as the second opinion, in namespaces of the test's own.
+
+mod namespace;
+
+use namespace::Namespace;
+use scute_podnet::netlink::{Monitor, Netlink, Route};
+use std::{net::UdpSocket, time::Duration};
+
+fn route(destination: &str, gateway: &str, link: u32) -> Route {
+    Route { destination: destination.parse().unwrap(), gateway: gateway.parse().unwrap(), link }
+}
+
+/// A namespace with an interface `up0` that has an address in each family.
+fn node(name: &str) -> (Namespace, u32) {
+    let namespace = Namespace::new(name);
+    namespace.ip("link add up0 mtu 1450 type veth peer name wire");
+    namespace.ip("link set wire up");
+    namespace.ip("addr add 10.85.0.5/24 dev up0");
+    namespace.ip("addr add fd85::5/64 dev up0 nodad");
+    namespace.ip("link set up0 up");
+    let index = namespace.ip("-o link show up0").split(':').next().unwrap().parse().unwrap();
+    (namespace, index)
+}
+
+#[test]
+fn addresses_and_mtu_are_read() {
+    let (namespace, link) = node("read");
+    namespace.inside(|| {
+        let mut netlink = Netlink::open().unwrap();
+        let addresses = netlink.addresses().unwrap();
+        let of_uplink: Vec<_> = addresses.iter().filter(|address| address.link == link).collect();
+        assert!(
+            of_uplink.iter().any(|address| address.net == "10.85.0.5/24".parse().unwrap()),
+            "{addresses:?}"
+        );
+        assert!(
+            of_uplink.iter().any(|address| address.net == "fd85::5/64".parse().unwrap()),
+            "{addresses:?}"
+        );
+        assert_eq!(netlink.mtu(link).unwrap(), Some(1450));
+        assert_eq!(netlink.mtu(4711).unwrap(), None);
+    });
+}
+
+#[test]
+fn routes_are_set_moved_and_removed() {
+    let (namespace, link) = node("routes");
+    namespace.ip("route add 10.244.9.0/24 via 10.85.0.9");
+    let (v4, v6) = (route("10.244.1.0/24", "10.85.0.6", link), route("fd24:b::/64", "fd85::6", link));
+    let mut netlink = namespace.inside(|| Netlink::open().unwrap());
+    netlink.set(&v4).unwrap();
+    netlink.set(&v6).unwrap();
+    assert_eq!(netlink.routes().unwrap(), [v4, v6], "ours, and not the one by hand");
+    assert!(namespace.ip("route show 10.244.1.0/24").contains("via 10.85.0.6 dev up0 proto 83"));
+
+    let moved = route("10.244.1.0/24", "10.85.0.7", link);
+    netlink.set(&moved).unwrap();
+    netlink.set(&moved).unwrap();
+    let shown = namespace.ip("route show 10.244.1.0/24");
+    assert!(shown.contains("via 10.85.0.7") && shown.lines().count() == 1, "{shown}");
+
+    netlink.remove(&moved).unwrap();
+    netlink.remove(&moved).unwrap();
+    netlink.remove(&v6).unwrap();
+    assert_eq!(netlink.routes().unwrap(), []);
+    assert!(namespace.ip("route show").contains("10.244.9.0/24"), "the one by hand stays");
+}
+
+#[test]
+fn the_kernels_refusal_is_told() {
+    let (namespace, link) = node("refusal");
+    let mut netlink = namespace.inside(|| Netlink::open().unwrap());
+    let error = netlink.set(&route("10.244.1.0/24", "192.0.2.1", link)).unwrap_err();
+    let cause = std::error::Error::source(&error).map(ToString::to_string);
+    assert_eq!(error.to_string(), "netlink: the kernel refused to route 10.244.1.0/24 by way of 192.0.2.1");
+    assert!(cause.is_some_and(|cause| cause.contains("unreachable")));
+}
+
+#[test]
+fn a_thousand_routes_come_in_several_datagrams() {
+    let (namespace, link) = node("many");
+    let mut netlink = namespace.inside(|| Netlink::open().unwrap());
+    let want: Vec<_> = (0..1000)
+        .map(|n| route(&format!("10.{}.{}.0/24", 100 + n / 256, n % 256), "10.85.0.6", link))
+        .collect();
+    want.iter().for_each(|route| netlink.set(route).unwrap());
+    let mut seen = netlink.routes().unwrap();
+    seen.sort();
+    assert_eq!(seen, want);
+}
+
+#[tokio::test]
+async fn changes_of_others_are_heard() {
+    let (namespace, _) = node("heard");
+    let monitor = Monitor::of(namespace.inside(|| Monitor::subscribe().unwrap())).unwrap();
+    let soon = Duration::from_millis(200);
+    for change in
+        ["route add 10.244.1.0/24 via 10.85.0.6", "addr add 10.85.0.99/24 dev up0", "link set up0 mtu 1400"]
+    {
+        while tokio::time::timeout(soon, monitor.changed()).await.is_ok() {}
+        namespace.ip(change);
+        tokio::time::timeout(Duration::from_secs(10), monitor.changed()).await.expect(change).unwrap();
+    }
+}
+
+#[test]
+fn packets_between_pods_of_two_nodes_find_their_way() {
+    let (left, right) = (Namespace::new("left"), Namespace::new("right"));
+    left.ip(&format!("link add up0 type veth peer name up0 netns {}", right.name()));
+    for (node, address, pod) in
+        [(&left, "10.85.0.5/24", "10.244.0.2/32"), (&right, "10.85.0.6/24", "10.244.1.2/32")]
+    {
+        node.ip(&format!("addr add {address} dev up0"));
+        node.ip("link set up0 up");
+        node.ip(&format!("addr add {pod} dev lo"));
+    }
+    let pod = |node: &Namespace, address: &str| node.inside(|| UdpSocket::bind((address, 7777)).unwrap());
+    let (one, other) = (pod(&left, "10.244.0.2"), pod(&right, "10.244.1.2"));
+    other.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let send = || one.send_to(b"hello", "10.244.1.2:7777");
+    assert!(send().is_err(), "without a route there is no way");
+    for (node, destination, gateway) in
+        [(&left, "10.244.1.0/24", "10.85.0.6"), (&right, "10.244.0.0/24", "10.85.0.5")]
+    {
+        let link = node.ip("-o link show up0").split(':').next().unwrap().parse().unwrap();
+        node.inside(|| Netlink::open().unwrap().set(&route(destination, gateway, link)).unwrap());
+    }
+    send().unwrap();
+    let (_, from) = other.recv_from(&mut [0; 16]).unwrap();
+    assert_eq!(from, one.local_addr().unwrap(), "with its own address");
+}
