@@ -1,8 +1,52 @@
-//! stub
-/// Stub.
+//! Figures. Each prints JSON on standard output, measured together with its floor.
+
+use anyhow::Result;
+
+use crate::cache::Cache;
+use crate::{bundle, components, run, setup};
+
+/// What to measure.
 #[derive(clap::Args)]
-pub struct Args {}
-/// Stub.
-pub fn run(_: &Args) -> anyhow::Result<()> {
-    Ok(())
+pub struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// The planner: time and distance from the bound
+    Plan {
+        /// Passed on
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// A site and its tenants: times, API writes, memory
+    FirstTenant {
+        /// Passed on
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+/// `cargo xtask bench NAME`.
+pub fn run(args: &Args) -> Result<()> {
+    setup::run()?;
+    match &args.what {
+        What::Plan { arguments } => example("scute-plan", arguments, &[]),
+        What::FirstTenant { arguments } => {
+            let kube = components::build(&Cache::open()?)?.kube;
+            let bundle = bundle::default()?;
+            example("scute-e2e", arguments, &[("SCUTE_KUBE", &kube), ("SCUTE_BUNDLE", &bundle)])
+        }
+    }
+}
+
+/// Runs the example `bench` of a crate, optimised.
+fn example(krate: &str, arguments: &[String], env: &[(&str, &std::path::Path)]) -> Result<()> {
+    let mut cargo = run::cargo();
+    cargo
+        .args(["run", "--quiet", "--release", "--package", krate, "--example", "bench", "--"])
+        .args(arguments);
+    cargo.envs(env.iter().map(|(name, value)| (*name, *value)));
+    run::loud(&mut cargo)
 }

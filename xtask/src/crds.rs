@@ -1,8 +1,138 @@
-//! stub
-/// Stub.
+//! The CustomResourceDefinitions as files. In: what `scute crds` prints from the types. Out:
+//! `deploy/crds/NAME.yaml`, one per kind, and no file of a kind that is gone.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{run, say, workspace};
+
+const HEADER: &str = "# Written by `cargo xtask crds` from the types in crates/api. Do not edit.\n";
+
+/// Write or compare.
 #[derive(clap::Args)]
-pub struct Args {}
-/// Stub.
-pub fn run(_: &Args) -> anyhow::Result<()> {
-    Ok(())
+pub struct Args {
+    /// Fail when a file differs from the types, and write nothing
+    #[arg(long)]
+    check: bool,
+}
+
+/// `cargo xtask crds`.
+pub fn run(args: &Args) -> Result<()> {
+    if args.check { check() } else { write() }
+}
+
+/// Fails when the files are not what the types say.
+pub fn check() -> Result<()> {
+    say::step("crds: files equal the types", || {
+        let (want, have) = (generated()?, committed(&folder())?);
+        let wrong = differences(&want, &have);
+        if !wrong.is_empty() {
+            bail!("run `cargo xtask crds`:\n{}", wrong.join("\n"));
+        }
+        Ok(())
+    })
+}
+
+fn write() -> Result<()> {
+    say::step("crds", || {
+        let folder = folder();
+        let (want, have) = (generated()?, committed(&folder)?);
+        fs::create_dir_all(&folder)?;
+        for name in have.keys().filter(|name| !want.contains_key(*name)) {
+            fs::remove_file(folder.join(name))?;
+        }
+        for (name, text) in &want {
+            fs::write(folder.join(name), text).with_context(|| format!("write {name}"))?;
+        }
+        Ok(())
+    })
+}
+
+fn folder() -> std::path::PathBuf {
+    workspace::root().join("deploy/crds")
+}
+
+fn generated() -> Result<BTreeMap<String, String>> {
+    split(&run::output(run::cargo().args(["run", "--quiet", "--package", "scute", "--", "crds"]))?)
+}
+
+fn committed(folder: &Path) -> Result<BTreeMap<String, String>> {
+    if !folder.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        files.insert(entry.file_name().to_string_lossy().into_owned(), fs::read_to_string(entry.path())?);
+    }
+    Ok(files)
+}
+
+/// One file per document, named after the definition.
+fn split(yaml: &str) -> Result<BTreeMap<String, String>> {
+    let mut files = BTreeMap::new();
+    let text = format!("\n{yaml}");
+    for document in text.split("\n---\n").map(str::trim).filter(|document| !document.is_empty()) {
+        let Some(name) = document.lines().find_map(|line| line.strip_prefix("  name: ")) else {
+            bail!("a definition has no name");
+        };
+        let file = format!("{HEADER}{document}\n");
+        if files.insert(format!("{}.yaml", name.trim_matches('"')), file).is_some() {
+            bail!("{name} is defined twice");
+        }
+    }
+    if files.is_empty() {
+        bail!("no definition was printed");
+    }
+    Ok(files)
+}
+
+fn differences(want: &BTreeMap<String, String>, have: &BTreeMap<String, String>) -> Vec<String> {
+    let mut wrong: Vec<String> = want
+        .iter()
+        .filter_map(|(name, text)| match have.get(name) {
+            None => Some(format!("  {name} is missing")),
+            Some(old) if old != text => {
+                let same = old.lines().zip(text.lines()).take_while(|(a, b)| a == b).count();
+                Some(format!("  {name} differs from line {}", same + 1))
+            }
+            Some(_) => None,
+        })
+        .collect();
+    wrong.extend(
+        have.keys().filter(|name| !want.contains_key(*name)).map(|name| format!("  {name} has no type")),
+    );
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = "---\nkind: CRD\nmetadata:\n  name: as.x.io\n\n---\nmetadata:\n  name: bs.x.io\n";
+
+    #[test]
+    fn one_file_per_definition() {
+        let files = split(TWO).unwrap();
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["as.x.io.yaml", "bs.x.io.yaml"]);
+        assert_eq!(files["as.x.io.yaml"], format!("{HEADER}kind: CRD\nmetadata:\n  name: as.x.io\n"));
+        assert!(split("").is_err());
+        assert!(split(&format!("{TWO}{TWO}")).is_err());
+    }
+
+    #[test]
+    fn every_kind_of_difference_is_named() {
+        let want = split(TWO).unwrap();
+        assert!(differences(&want, &want).is_empty());
+        let mut have = want.clone();
+        have.remove("as.x.io.yaml");
+        have.insert("bs.x.io.yaml".into(), format!("{HEADER}other"));
+        have.insert("cs.x.io.yaml".into(), String::new());
+        let expected =
+            ["  as.x.io.yaml is missing", "  bs.x.io.yaml differs from line 2", "  cs.x.io.yaml has no type"];
+        assert_eq!(differences(&want, &have), expected);
+    }
 }

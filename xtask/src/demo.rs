@@ -1,8 +1,112 @@
-//! stub
-/// Stub.
+//! From this machine to a tenant cluster with a Node and a Pod on it. It leaves the site up.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::{bundle, run, say, setup, workspace};
+
+const TENANT: &str = "first";
+const MANIFEST: &str = "examples/first-tenant.yaml";
+const KUBECONFIG: &str = "/var/lib/scute/scute/admin.kubeconfig";
+/// What a slow emulated machine may take.
+const PATIENCE: &str = "--timeout=900s";
+
+/// The demo takes no options.
 #[derive(clap::Args)]
 pub struct Args {}
-/// Stub.
-pub fn run(_: &Args) -> anyhow::Result<()> {
+
+/// `cargo xtask demo`.
+pub fn run(_: &Args) -> Result<()> {
+    let started = Instant::now();
+    setup::run()?;
+    setup::root("bringing up a site")?;
+    let bundle = bundle::default()?;
+    let scute = bundle.join("bin/scute");
+    say::stream("scute up", || run::loud(Command::new(&scute).arg("up").arg("--bundle").arg(&bundle)))?;
+    let management = Kubectl { kube: bundle.join("bin/kube"), kubeconfig: KUBECONFIG.into() };
+    let ready = Instant::now();
+    tenant(&management)?;
+    let kubeconfig = say::step("kubeconfig of the tenant", || kubeconfig(&scute, &bundle))?;
+    let tenant = Kubectl { kube: management.kube.clone(), kubeconfig };
+    node(&tenant)?;
+    pod(&tenant)?;
+    say::note(&format!("tenant {TENANT} after {}", say::duration(ready.elapsed())));
+    say::note(&format!("all of it after {}", say::duration(started.elapsed())));
+    print!("\n{}", tenant.output(&["get", "nodes", "--output=wide"])?);
+    next(&scute, &tenant.kubeconfig);
     Ok(())
+}
+
+struct Kubectl {
+    kube: PathBuf,
+    kubeconfig: PathBuf,
+}
+
+impl Kubectl {
+    fn output(&self, args: &[&str]) -> Result<String> {
+        let mut kubectl = Command::new(&self.kube);
+        run::output(kubectl.arg("kubectl").arg("--kubeconfig").arg(&self.kubeconfig).args(args))
+    }
+}
+
+fn tenant(management: &Kubectl) -> Result<()> {
+    let manifest = workspace::root().join(MANIFEST).display().to_string();
+    say::step(&format!("apply {MANIFEST}"), || management.output(&["apply", "--filename", &manifest]))?;
+    let wait = |title: &str, object: &str, condition: &str| {
+        let condition = format!("--for=condition={condition}");
+        let waited = say::step(title, || management.output(&["wait", object, &condition, PATIENCE]));
+        waited.map(drop).with_context(|| format!("see: scute cluster describe {TENANT}"))
+    };
+    wait("control plane of the tenant", &format!("cluster/{TENANT}"), "ControlPlaneAvailable")?;
+    wait("Machine of the tenant", &format!("machinedeployment/{TENANT}-md-0"), "Available")
+}
+
+fn kubeconfig(scute: &Path, bundle: &Path) -> Result<PathBuf> {
+    let mut command = Command::new(scute);
+    command.args(["cluster", "kubeconfig", TENANT]).env("KUBECONFIG", KUBECONFIG);
+    let path = bundle.with_file_name(format!("{TENANT}.kubeconfig"));
+    let text = run::output(&mut command)?;
+    // It is an administrator's key: nobody else may read it, at no moment.
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    crate::cache::remove(&path)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(path)
+}
+
+fn node(tenant: &Kubectl) -> Result<()> {
+    let args = ["wait", "nodes", "--all", "--for=condition=Ready", PATIENCE];
+    say::step("Node of the tenant", || tenant.output(&args)).map(drop)
+}
+
+fn pod(tenant: &Kubectl) -> Result<()> {
+    // The pod network's own image is on every Node; no registry is asked.
+    let image = format!("--image=scute.dev/scute:{}", workspace::SCUTE);
+    let run = ["run", "hello", &image, "--image-pull-policy=Never", "--restart=Never", "--command", "--"];
+    say::step("Pod on the Node", || {
+        tenant.output(&["delete", "pod", "hello", "--ignore-not-found"])?;
+        tenant.output(&[&run[..], &["/usr/local/bin/scute", "--version"]].concat())?;
+        tenant.output(&["wait", "pod/hello", "--for=jsonpath={.status.phase}=Succeeded", PATIENCE])?;
+        let log = tenant.output(&["logs", "hello"])?;
+        if !log.contains(workspace::SCUTE) {
+            bail!("the Pod ran, but its log is not what it printed: {log:?}");
+        }
+        Ok(())
+    })
+}
+
+fn next(scute: &Path, tenant: &Path) {
+    println!(
+        "\nThe site stays up. Worth typing next:\n\n  \
+         export KUBECONFIG={KUBECONFIG} PATH={bin}:$PATH\n  \
+         scute cluster describe {TENANT}\n  \
+         kube kubectl --kubeconfig {tenant} get pods --all-namespaces\n  \
+         scute down",
+        bin = scute.parent().unwrap_or(Path::new(".")).display(),
+        tenant = tenant.display(),
+    );
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -79,8 +80,10 @@ impl Containerd {
             "version = 3\ndisabled_plugins = ['io.containerd.grpc.v1.cri', 'io.containerd.nri.v1.nri']\n",
         )?;
         let log = fs::File::create(scratch.join("log"))?;
+        let ready = UnixDatagram::bind(scratch.join("ready.sock"))?;
+        ready.set_read_timeout(Some(Duration::from_secs(1)))?;
         let process = Command::new(programs.join("containerd"))
-            .args(["--config"])
+            .arg("--config")
             .arg(&config)
             .arg("--root")
             .arg(store)
@@ -88,29 +91,32 @@ impl Containerd {
             .arg(scratch.join("state"))
             .arg("--address")
             .arg(&socket)
+            .env("NOTIFY_SOCKET", scratch.join("ready.sock"))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .context("start containerd")?;
         let mut containerd = Containerd { process, programs: programs.into(), socket };
-        containerd.wait(&scratch.join("log"))?;
+        containerd.wait(&ready, &scratch.join("log"))?;
         Ok(containerd)
     }
 
-    /// Waits for the socket: containerd tells readiness to systemd only, and we are not it.
-    fn wait(&mut self, log: &Path) -> Result<()> {
+    /// Waits until containerd says that it is ready, as it tells systemd.
+    fn wait(&mut self, ready: &UnixDatagram, log: &Path) -> Result<()> {
         let started = Instant::now();
-        while self.ctr(&["version"]).is_err() {
-            let ended = self.process.try_wait()?;
-            if ended.is_some() || started.elapsed() > PATIENCE {
-                let said = fs::read_to_string(log).unwrap_or_default();
-                let last = said.lines().last().unwrap_or_default();
-                bail!("containerd does not answer: {last}");
+        let mut message = [0; 256];
+        loop {
+            // A read that times out is no failure: the process may have ended meanwhile.
+            let length = ready.recv(&mut message).unwrap_or_default();
+            if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+                return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(50));
+            if self.process.try_wait()?.is_some() || started.elapsed() > PATIENCE {
+                let said = fs::read_to_string(log).unwrap_or_default();
+                bail!("containerd does not come up: {}", said.lines().last().unwrap_or_default());
+            }
         }
-        Ok(())
     }
 
     fn ctr(&self, args: &[&str]) -> Result<String> {

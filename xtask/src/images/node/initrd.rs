@@ -11,8 +11,9 @@ use anyhow::{Context, Result, bail};
 use super::source;
 use crate::run;
 
-/// Loaded always: the disk of a VM as we make them.
-const ALWAYS: [&str; 2] = ["virtio_pci", "virtio_blk"];
+/// Loaded always: disk and card of a VM as we make them. (The card is not for the root: udev would find it
+/// seconds later.)
+const ALWAYS: [&str; 3] = ["virtio_pci", "virtio_blk", "virtio_net"];
 /// Loaded when the root is not there yet: disks on other buses. (Debian's cloud kernel has no AHCI.)
 const OTHERS: [&str; 3] = ["virtio_scsi", "sd_mod", "ata_piix"];
 const RUSTC: [&str; 5] =

@@ -22,7 +22,7 @@ use crate::{run, say};
 /// KubeVirt's user for disks: <https://kubevirt.io/user-guide/storage/disks_and_volumes/#containerdisk>.
 const QEMU: Owner = Owner(107, 107);
 /// Images that a Node starts without a registry.
-const PRELOADED: [&str; 3] = ["pause", "kubernetes", "coredns"];
+const PRELOADED: [&str; 4] = ["pause", "kubernetes", "coredns", "scute"];
 
 /// Where the recipe's files lie.
 fn source() -> PathBuf {

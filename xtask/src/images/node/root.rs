@@ -25,13 +25,11 @@ const ENABLED: [&str; 5] = [
 ];
 /// A service that cloud-init starts once it has made its keys.
 const DISABLED: [&str; 1] = ["ssh.service"];
-/// Parts of cloud-init that cost seconds at boot: the user's cloud-config is validated where it is
-/// made, and units are ours, so no generator looks for a reason to run them.
-const REMOVED: [&str; 3] = [
-    "usr/lib/python3/dist-packages/jsonschema",
-    "usr/lib/systemd/system-generators/cloud-init-generator",
-    "etc/systemd/system/sshd-keygen@.service.d",
-];
+/// What costs seconds at boot and decides nothing. The user's cloud-config is validated where it is made.
+const REMOVED: [&str; 2] =
+    ["usr/lib/python3/dist-packages/jsonschema", "etc/systemd/system/sshd-keygen@.service.d"];
+/// Generators run at boot and at every reload, which kubeadm asks for: those that a Node needs.
+const GENERATORS: [&str; 2] = ["systemd-debug-generator", "systemd-fstab-generator"];
 /// Files that must differ from Node to Node, and folders that a Node fills anew.
 const EMPTIED: [&str; 8] = [
     "etc/machine-id",
@@ -52,8 +50,18 @@ pub fn furnish(root: &Path, inputs: &Inputs) -> Result<()> {
     for path in REMOVED {
         cache::remove(&root.join(path))?;
     }
+    generators(&root.join("usr/lib/systemd/system-generators"))?;
     empty(root)?;
     units(root)
+}
+
+fn generators(folder: &Path) -> Result<()> {
+    for generator in files_below(folder)? {
+        if !GENERATORS.iter().any(|needed| generator.ends_with(needed)) {
+            fs::remove_file(&generator)?;
+        }
+    }
+    Ok(())
 }
 
 /// Copies our files over Debian's.
@@ -102,7 +110,8 @@ fn empty(root: &Path) -> Result<()> {
     // An empty file is filled at boot; a missing one would start the first-boot questions.
     fs::write(root.join("etc/machine-id"), "")?;
     symlink("/etc/machine-id", root.join("var/lib/dbus/machine-id"))?;
-    symlink("/run/systemd/resolve/stub-resolv.conf", root.join("etc/resolv.conf"))?;
+    // The servers themselves: the stub would be a loop for a DNS server in a Pod.
+    symlink("/run/systemd/resolve/resolv.conf", root.join("etc/resolv.conf"))?;
     for key in files_below(&root.join("etc/ssh"))? {
         if key.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ssh_host_")) {
             fs::remove_file(&key)?;
