@@ -71,6 +71,8 @@ impl Qemu {
     fn spawn(&self, config: &MachineConfig, inherited: &Inherited) -> Result<Child, StartError> {
         let mut command = std::process::Command::new(&self.program);
         command.args(argv::render(config, inherited));
+        // A signal to our process group is for us to pass on as the power button.
+        command.process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut keep: Vec<RawFd> = vec![inherited.qmp, inherited.serial];
         keep.extend(inherited.taps.iter().flatten());
