@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::bound::{Bound, SCALE, lagrangian};
 use super::price::Pricer;
 use super::simplex::{Sense, Simplex};
-use super::{Pattern, Problem};
+use super::{Pattern, Problem, Slot};
 
 /// What a unit of a shape costs, in the dearest host, while no pattern covers it.
 const PENALTY: f64 = 64.0;
@@ -31,9 +31,28 @@ pub struct Relaxed {
 }
 
 impl Master {
-    /// A master without columns.
-    pub fn new() -> Master {
-        Master { patterns: Vec::new(), known: BTreeMap::new() }
+    /// A master that knows, for each shape and host type, the host filled with that shape alone: enough for sensible
+    /// prices from the first round on.
+    pub fn new(problem: &Problem) -> Master {
+        let mut master = Master { patterns: Vec::new(), known: BTreeMap::new() };
+        let wanted: Vec<usize> = problem.demands.iter().flat_map(|d| &d.options).map(|(s, _)| *s).collect();
+        for (host, (kind, _)) in problem.hosts.iter().enumerate() {
+            for (s, shape) in problem.shapes.iter().enumerate().filter(|(s, _)| wanted.contains(s)) {
+                if shape.takes(kind) {
+                    master.add(Pattern { host, slots: vec![Slot { shape: s, nodes: [0, 0], count: 1 }] });
+                    continue;
+                }
+                let (mut rest, mut slots) = (kind.clone(), Vec::new());
+                for at in shape.places(kind) {
+                    let count = rest.room(shape, at);
+                    if count > 0 && rest.take(shape, at, count).is_some() {
+                        slots.push(Slot { shape: s, nodes: at, count: count as u32 });
+                    }
+                }
+                master.add(Pattern { host, slots });
+            }
+        }
+        master
     }
 
     /// Adds a pattern; false when it is known.

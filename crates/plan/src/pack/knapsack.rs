@@ -3,11 +3,12 @@
 use super::{DIMS, HostType, Pattern, SIDES, Shape, Slot};
 
 /// Branches after which the search stops and reports what it could not exclude.
-const MOST_BRANCHES: usize = 400;
+const MOST_BRANCHES: usize = 80;
 /// Duals of the small linear programs are counted in this fraction.
 const DUAL_SCALE: f64 = (1_u64 << 20) as f64;
 
 /// A variable: a shape at a place of the host.
+#[derive(Clone)]
 struct Choice {
     shape: usize,
     at: [u8; 2],
@@ -19,7 +20,7 @@ struct Choice {
 struct Search<'a> {
     choices: &'a [Choice],
     best: i64,
-    best_counts: Vec<i64>,
+    best_counts: Option<Vec<i64>>,
     upper: i64,
     branches: usize,
     slack: i64,
@@ -43,24 +44,38 @@ pub fn best(
         .filter(|c| most(c, &capacity) > 0)
         .collect();
     choices.sort_by(|a, b| density(b, &capacity).total_cmp(&density(a, &capacity)));
+    let limits: Vec<i64> = limits.iter().map(|l| i64::from(*l)).collect();
+    let root = Relaxation::of(&choices, &capacity, &limits);
+    let start = root.rounded(&choices, &capacity, &limits);
+    let value: i64 = choices.iter().zip(&start).map(|(c, n)| c.price * n).sum();
+    // What cannot be part of anything better than the start is left out.
+    let kept: Vec<usize> = (0..choices.len()).filter(|j| root.with(*j) > value + slack).collect();
+    let few: Vec<Choice> = kept.iter().map(|j| choices[*j].clone()).collect();
     let mut search = Search {
-        choices: &choices,
-        best: 0,
-        best_counts: vec![0; choices.len()],
-        upper: 0,
+        choices: &few,
+        best: value,
+        best_counts: None,
+        upper: value + slack.min((root.upper - value).max(0)),
         branches: 0,
         slack,
     };
-    let mut counts = vec![0; choices.len()];
-    let mut limits: Vec<i64> = limits.iter().map(|l| i64::from(*l)).collect();
-    search.explore(0, &mut capacity.clone(), &mut counts, &mut limits, 0);
+    let mut counts = vec![0; few.len()];
+    search.explore(0, &mut capacity.clone(), &mut counts, &mut limits.clone(), 0);
+    let counts = match &search.best_counts {
+        None => start,
+        Some(found) => {
+            let mut all = vec![0; choices.len()];
+            kept.iter().zip(found).for_each(|(j, n)| all[*j] = *n);
+            all
+        }
+    };
     let slots = choices
         .iter()
-        .zip(&search.best_counts)
+        .zip(&counts)
         .filter(|(_, n)| **n > 0)
         .map(|(c, n)| Slot { shape: c.shape, nodes: c.at, count: *n as u32 })
         .collect();
-    (Pattern { host: index, slots }, search.best, search.upper.max(search.best))
+    (Pattern { host: index, slots }, search.best, search.upper.max(search.best).min(root.upper))
 }
 
 fn choice(shape: usize, at: [u8; 2], host: &HostType, shapes: &[Shape], prices: &[i64]) -> Choice {
@@ -87,12 +102,12 @@ impl Search<'_> {
     fn explore(&mut self, at: usize, left: &mut [i64], counts: &mut [i64], limits: &mut [i64], value: i64) {
         if value > self.best {
             self.best = value;
-            self.best_counts.copy_from_slice(counts);
+            self.best_counts = Some(counts.to_vec());
         }
         if at == self.choices.len() {
             return;
         }
-        let upper = value + relaxed(&self.choices[at..], left, limits);
+        let upper = value + Relaxation::of(&self.choices[at..], left, limits).upper;
         if upper <= self.best + self.slack {
             self.upper = self.upper.max(upper.max(self.best));
             return;
@@ -116,24 +131,67 @@ impl Search<'_> {
     }
 }
 
-/// A value that no integer content exceeds: duals of the linear relaxation, made feasible in integers.
-fn relaxed(choices: &[Choice], left: &[i64], limits: &[i64]) -> i64 {
-    let duals = duals(choices, left);
-    let scaled: Vec<i128> = duals.iter().map(|y| (y.max(0.0) * DUAL_SCALE).ceil() as i128).collect();
-    let base: i128 = scaled.iter().zip(left).map(|(y, b)| y * i128::from(*b)).sum();
-    let scale = DUAL_SCALE as i128;
-    let missing: i128 = choices
-        .iter()
-        .map(|c| {
-            let paid: i128 = c.takes.iter().map(|(r, v)| scaled[*r] * i128::from(*v)).sum();
-            (i128::from(c.price) * scale - paid).max(0) * i128::from(most(c, left).min(limits[c.shape]))
-        })
-        .sum();
-    i64::try_from((base + missing) / scale).unwrap_or(i64::MAX / 4)
+/// The linear relaxation: its duals made feasible in integers, and its solution as a hint.
+struct Relaxation {
+    /// No integer content is worth more.
+    upper: i64,
+    /// The same over [`DUAL_SCALE`].
+    scaled: i128,
+    /// By choice, over [`DUAL_SCALE`]: what one of it costs beyond its price.
+    reduced: Vec<i128>,
+    solution: Vec<f64>,
 }
 
-/// Duals of `maximise price·x, takes·x <= left` by a dense tableau.
-fn duals(choices: &[Choice], left: &[i64]) -> Vec<f64> {
+impl Relaxation {
+    fn of(choices: &[Choice], left: &[i64], limits: &[i64]) -> Relaxation {
+        let (duals, solution) = simplex(choices, left);
+        let scaled: Vec<i128> = duals.iter().map(|y| (y.max(0.0) * DUAL_SCALE).ceil() as i128).collect();
+        let scale = DUAL_SCALE as i128;
+        let mut total: i128 = scaled.iter().zip(left).map(|(y, b)| y * i128::from(*b)).sum();
+        let mut reduced = Vec::with_capacity(choices.len());
+        for c in choices {
+            let paid: i128 = c.takes.iter().map(|(r, v)| scaled[*r] * i128::from(*v)).sum();
+            let over = paid - i128::from(c.price) * scale;
+            total += (-over).max(0) * i128::from(most(c, left).min(limits[c.shape]));
+            reduced.push(over.max(0));
+        }
+        let upper = i64::try_from(total / scale).unwrap_or(i64::MAX / 4);
+        Relaxation { upper, scaled: total, reduced, solution }
+    }
+
+    /// No content with at least one of a choice is worth more.
+    fn with(&self, choice: usize) -> i64 {
+        i64::try_from((self.scaled - self.reduced[choice]) / DUAL_SCALE as i128).unwrap_or(i64::MAX / 4)
+    }
+
+    /// The solution rounded down, then filled up by what costs least beyond its price.
+    fn rounded(&self, choices: &[Choice], capacity: &[i64], limits: &[i64]) -> Vec<i64> {
+        let (mut left, mut limits) = (capacity.to_vec(), limits.to_vec());
+        let mut counts = vec![0; choices.len()];
+        let mut put = |j: usize, n: i64, left: &mut Vec<i64>| {
+            let c = &choices[j];
+            let n = n.min(most(c, left)).min(limits[c.shape]).max(0);
+            c.takes.iter().for_each(|(r, v)| left[*r] -= v * n);
+            limits[c.shape] -= n;
+            counts[j] += n;
+        };
+        for (j, x) in self.solution.iter().enumerate() {
+            put(j, (x + 1e-6).floor() as i64, &mut left);
+        }
+        let mut order: Vec<usize> = (0..choices.len()).collect();
+        order.sort_by(|a, b| {
+            let loss = |j: usize| self.reduced[j] as f64 / choices[j].price.max(1) as f64;
+            loss(*a).total_cmp(&loss(*b)).then(choices[*b].price.cmp(&choices[*a].price)).then(a.cmp(b))
+        });
+        for j in order {
+            put(j, i64::MAX, &mut left);
+        }
+        counts
+    }
+}
+
+/// Duals and solution of `maximise price·x, takes·x <= left` by a dense tableau.
+fn simplex(choices: &[Choice], left: &[i64]) -> (Vec<f64>, Vec<f64>) {
     let rows: Vec<usize> = (0..left.len()).collect();
     let (m, n) = (rows.len(), choices.len());
     let scale: Vec<f64> = left.iter().map(|b| (*b as f64).max(1.0)).collect();
@@ -148,6 +206,7 @@ fn duals(choices: &[Choice], left: &[i64]) -> Vec<f64> {
         t[r * width + n + r] = 1.0;
         t[r * width + width - 1] = left[r] as f64 / scale[r];
     }
+    let mut basis: Vec<usize> = (n..n + m).collect();
     for _ in 0..20 * (m + 2) {
         let Some(enter) = (0..n + m)
             .filter(|j| t[m * width + j] < -1e-9)
@@ -161,6 +220,7 @@ fn duals(choices: &[Choice], left: &[i64]) -> Vec<f64> {
         }) else {
             break;
         };
+        basis[leave] = enter;
         let pivot = t[leave * width + enter];
         t[leave * width..(leave + 1) * width].iter_mut().for_each(|v| *v /= pivot);
         let row = t[leave * width..(leave + 1) * width].to_vec();
@@ -171,7 +231,11 @@ fn duals(choices: &[Choice], left: &[i64]) -> Vec<f64> {
             }
         }
     }
-    (0..m).map(|r| t[m * width + n + r] * worth / scale[r]).collect()
+    let mut solution = vec![0.0; n];
+    for (r, j) in basis.iter().enumerate().filter(|(_, j)| **j < n) {
+        solution[*j] = t[r * width + width - 1];
+    }
+    ((0..m).map(|r| t[m * width + n + r] * worth / scale[r]).collect(), solution)
 }
 
 #[cfg(test)]

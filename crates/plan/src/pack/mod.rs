@@ -236,3 +236,8 @@ impl HostType {
 pub fn pack(problem: &Problem) -> Packing {
     round::solve(problem)
 }
+
+/// The certified bound alone.
+pub fn bound(problem: &Problem) -> Bound {
+    round::root(problem)
+}

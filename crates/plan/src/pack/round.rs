@@ -8,42 +8,118 @@ use super::{Demand, HostType, Packing, Pattern, Problem, Slot};
 
 /// Pricing rounds at the root: the bound ends the loop long before.
 const ROOT_ROUNDS: usize = 600;
-/// Pricing rounds after each fixing.
-const DIVE_ROUNDS: usize = 2;
-/// Fractions at least this large are rounded up together.
-const NEARLY_WHOLE: f64 = 0.85;
+/// Pricing rounds once alternatives are decided: most columns are known by then.
+const FIXED_ROUNDS: usize = 30;
+
+/// The bound of a problem.
+pub fn root(problem: &Problem) -> Bound {
+    Master::new(problem).solve(problem, &Pricer::new(problem), ROOT_ROUNDS).bound
+}
 
 /// Packs a problem.
 pub fn solve(problem: &Problem) -> Packing {
     let pricer = Pricer::new(problem);
-    let mut master = Master::new();
+    let mut master = Master::new(problem);
     let root = master.solve(problem, &pricer, ROOT_ROUNDS);
-    let chosen = choose(problem, &root);
-    let fixed = fix(problem, &chosen);
     let free = problem.demands.iter().any(|d| d.options.len() > 1);
-    let relaxed = if free { master.solve(&fixed, &pricer, ROOT_ROUNDS) } else { root.copy() };
-    let wanted = wanted(&fixed);
-    let prices = relaxed.prices.clone();
-    let mut opened = Opened::new(&fixed, wanted);
-    dive(&fixed, &pricer, &mut master, relaxed, &mut opened);
-    opened.finish(&prices);
-    opened.close(&prices, root.bound.at_least);
-    opened.into_packing(chosen, root.bound, prices)
+    if !free {
+        let chosen = vec![0; problem.demands.len()];
+        return settle(problem, &pricer, &mut master, chosen, root.copy(), root.bound);
+    }
+    let mut best: Option<Packing> = None;
+    for chosen in [smallest(problem, &root), heaviest(problem, &root)] {
+        let fixed = fix(problem, &chosen);
+        let relaxed = master.solve(&fixed, &pricer, FIXED_ROUNDS);
+        let packing = settle(&fixed, &pricer, &mut master, chosen, relaxed, root.bound);
+        let rank = |p: &Packing| (p.unplaced.iter().map(|(_, n)| n).sum::<u32>(), p.cost(problem));
+        if best.as_ref().is_none_or(|b| rank(&packing) < rank(b)) {
+            best = Some(packing);
+        }
+    }
+    best.unwrap_or_else(|| settle(problem, &pricer, &mut master, Vec::new(), root.copy(), root.bound))
 }
 
+/// Rounds the relaxation of a problem without alternatives: several dives while the bound is not met.
+fn settle(
+    problem: &Problem,
+    pricer: &Pricer,
+    master: &mut Master,
+    chosen: Vec<usize>,
+    relaxed: Relaxed,
+    bound: Bound,
+) -> Packing {
+    let prices = relaxed.prices.clone();
+    let floor = relaxed.bound.at_least.max(bound.at_least);
+    let mut best: Option<(u64, u64, Opened<'_>)> = None;
+    for dive_by in DIVES {
+        let mut opened = Opened::new(problem, wanted(problem));
+        dive(problem, pricer, master, relaxed.copy(), &mut opened, dive_by);
+        opened.finish(&prices);
+        opened.close(&prices, floor);
+        let rank = (opened.wanted.iter().map(|n| u64::from(*n)).sum::<u64>(), opened.cost());
+        if best.as_ref().is_none_or(|(u, c, _)| rank < (*u, *c)) {
+            best = Some((rank.0, rank.1, opened));
+        }
+        let cost = best.as_ref().map_or(0, |b| b.1);
+        if cost <= floor || cost * 200 <= floor * 201 {
+            break;
+        }
+    }
+    let opened = best.map_or_else(|| Opened::new(problem, wanted(problem)), |(_, _, o)| o);
+    opened.into_packing(chosen, bound, prices)
+}
+
+/// How to dive: fractions rounded up together, and pricing rounds after each fixing.
+#[derive(Clone, Copy)]
+struct Dive {
+    nearly_whole: f64,
+    rounds: usize,
+}
+
+/// From quick to thorough.
+const DIVES: [Dive; 4] = [
+    Dive { nearly_whole: 0.85, rounds: 2 },
+    Dive { nearly_whole: 0.97, rounds: 15 },
+    Dive { nearly_whole: 0.6, rounds: 15 },
+    Dive { nearly_whole: 0.4, rounds: 4 },
+];
+
 /// The option of each demand with the largest weight.
-fn choose(problem: &Problem, relaxed: &Relaxed) -> Vec<usize> {
-    relaxed
-        .options
-        .iter()
-        .zip(&problem.demands)
+fn heaviest(problem: &Problem, relaxed: &Relaxed) -> Vec<usize> {
+    let pairs = relaxed.options.iter().zip(&problem.demands);
+    pairs
         .map(|(weights, demand)| {
-            let order = |o: &usize| (weights[*o], std::cmp::Reverse(demand.options[*o].1));
-            (0..weights.len())
-                .max_by(|a, b| order(a).partial_cmp(&order(b)).unwrap_or(std::cmp::Ordering::Equal).then(b.cmp(a)))
-                .unwrap_or(0)
+            let order = |a: &usize, b: &usize| {
+                weights[*a].total_cmp(&weights[*b]).then(demand.options[*b].1.cmp(&demand.options[*a].1)).then(b.cmp(a))
+            };
+            (0..weights.len()).max_by(order).unwrap_or(0)
         })
         .collect()
+}
+
+/// The option of each demand that is dearest by no more than a hundredth and takes least of all resources:
+/// where prices see no difference, what is not taken stays free for others.
+fn smallest(problem: &Problem, relaxed: &Relaxed) -> Vec<usize> {
+    let largest = problem.hosts.iter().fold([1; super::DIMS], |mut most, (h, _)| {
+        let total = |d: usize| h.nodes.iter().map(|n| n[d]).sum::<i64>();
+        (0..super::DIMS).for_each(|d| most[d] = most[d].max(total(d)));
+        most
+    });
+    let pick = |demand: &Demand| {
+        let cost = |o: &(usize, u32)| relaxed.prices[o.0] as f64 * f64::from(o.1);
+        let size = |o: &(usize, u32)| -> f64 {
+            let shape = &problem.shapes[o.0];
+            // A whole host is all of its resources.
+            let one = if matches!(shape.fit, super::Fit::Whole(_)) { super::DIMS as f64 } else {
+                shape.res.iter().zip(largest).map(|(r, l)| *r as f64 / l as f64).sum()
+            };
+            one * f64::from(o.1)
+        };
+        let cheapest = demand.options.iter().map(cost).fold(f64::INFINITY, f64::min);
+        let near = (0..demand.options.len()).filter(|o| cost(&demand.options[*o]) <= cheapest * 1.01 + 1.0);
+        near.min_by(|a, b| size(&demand.options[*a]).total_cmp(&size(&demand.options[*b])).then(a.cmp(b))).unwrap_or(0)
+    };
+    problem.demands.iter().map(pick).collect()
 }
 
 fn fix(problem: &Problem, chosen: &[usize]) -> Problem {
@@ -58,7 +134,7 @@ fn wanted(problem: &Problem) -> Vec<u32> {
     wanted
 }
 
-fn dive(problem: &Problem, pricer: &Pricer, master: &mut Master, first: Relaxed, opened: &mut Opened) {
+fn dive(problem: &Problem, pricer: &Pricer, master: &mut Master, first: Relaxed, opened: &mut Opened, by: Dive) {
     let mut relaxed = first;
     loop {
         let mut moved = false;
@@ -70,7 +146,7 @@ fn dive(problem: &Problem, pricer: &Pricer, master: &mut Master, first: Relaxed,
         }
         parts.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
         for (rank, (part, pattern)) in parts.iter().enumerate() {
-            if *part >= NEARLY_WHOLE || (rank == 0 && !moved && *part > 1e-6) {
+            if *part >= by.nearly_whole || (rank == 0 && !moved && *part > 1e-6) {
                 moved |= opened.open(pattern, 1) > 0;
             }
         }
@@ -78,7 +154,7 @@ fn dive(problem: &Problem, pricer: &Pricer, master: &mut Master, first: Relaxed,
             return;
         }
         let rest = opened.residual(problem);
-        relaxed = master.solve(&rest, pricer, DIVE_ROUNDS);
+        relaxed = master.solve(&rest, pricer, by.rounds);
     }
 }
 
@@ -161,6 +237,14 @@ impl<'a> Opened<'a> {
         }
     }
 
+    fn cost_of(&self, host: usize) -> u64 {
+        u64::from(self.problem.hosts[self.hosts[host].0].0.cost)
+    }
+
+    fn cost(&self) -> u64 {
+        (0..self.hosts.len()).map(|h| self.cost_of(h)).sum()
+    }
+
     /// What a host brings for what it costs.
     fn gain(&self, worth: i64, host: usize) -> f64 {
         worth.max(1) as f64 / f64::from(self.problem.hosts[host].0.cost.max(1))
@@ -190,8 +274,7 @@ impl<'a> Opened<'a> {
 
     /// Closes hosts, cheapest content first, as long as the content fits elsewhere.
     fn close(&mut self, prices: &[i64], at_least: u64) {
-        let cost = |s: &Self| -> u64 { s.hosts.iter().map(|h| u64::from(s.problem.hosts[h.0].0.cost)).sum() };
-        if self.wanted.iter().any(|n| *n > 0) || cost(self) <= at_least {
+        if self.wanted.iter().any(|n| *n > 0) || self.cost() <= at_least {
             return;
         }
         let mut order: Vec<usize> = (0..self.hosts.len()).collect();
@@ -199,7 +282,8 @@ impl<'a> Opened<'a> {
         order.sort_by_key(|h| value(&self.hosts[*h].1));
         let mut gone = vec![false; self.hosts.len()];
         for host in order.into_iter().take(200) {
-            if cost(self) <= at_least {
+            let closed: u64 = (0..gone.len()).filter(|h| gone[*h]).map(|h| self.cost_of(h)).sum();
+            if self.cost() - closed <= at_least {
                 break;
             }
             if self.problem.hosts[self.hosts[host].0].0.cost > 0 && self.evacuate(host, &gone) {

@@ -57,9 +57,9 @@ fn vm(class: &str, hosts: &[&HostPlan], plan: &Blueprint) -> Binding {
         format!("; a host strands {cpu} threads and {memory} that no further {standard} can use")
     };
     let words = if top < 60 {
-        format!("nothing binds: {} at {top} % is the fullest on {}", word(resource), many(n, "host"))
+        format!("nothing binds yet: {resource} at {top} % is the fullest on {}", many(n, "host"))
     } else {
-        format!("{} binds on {} at {top} %; {idle}{trapped}", word(resource), many(n, "host"))
+        format!("{} on {} at {top} %; {idle}{trapped}", word(resource), many(n, "host"))
     };
     Binding { class: class.to_owned(), hosts: n as u32, resource: resource.to_owned(), percent, words }
 }
@@ -85,7 +85,7 @@ fn metal(class: &str, hosts: &[&HostPlan], plan: &Blueprint) -> Binding {
             percent.memory
         )
     } else {
-        format!("{} binds on {} at {top} %", word(resource), many(n, "metal Node"))
+        format!("{} on {} at {top} %", word(resource), many(n, "metal Node"))
     };
     Binding { class: class.to_owned(), hosts: n as u32, resource: resource.to_owned(), percent, words }
 }
@@ -100,10 +100,10 @@ fn most(percent: Amount) -> (&'static str, i64) {
 
 fn word(resource: &str) -> &'static str {
     match resource {
-        "cpu" => "CPU",
-        "memory" => "memory",
-        "pods" => "the Pod limit of the server's kubelet",
-        _ => "GPUs",
+        "cpu" => "CPU binds",
+        "memory" => "memory binds",
+        "pods" => "the Pod limit of the server's kubelet binds",
+        _ => "GPUs bind",
     }
 }
 
@@ -129,7 +129,7 @@ fn variants(fleet: &Fleet, demand: &Demand, plan: &Blueprint) -> Vec<(Demand, St
     let mut all: Vec<(Demand, String)> = Vec::new();
     let fixed = !demand.policy.shapes.is_empty();
     if fixed {
-        for size in sizes::candidates(fleet, &demand.policy, 0) {
+        for size in sizes::candidates(fleet, &demand.policy) {
             if !demand.policy.shapes.contains(&size) {
                 let mut d = demand.clone();
                 d.policy.shapes.push(size);

@@ -11,6 +11,8 @@ mod sizes;
 mod spare;
 mod wishes;
 
+use std::collections::BTreeMap;
+
 use crate::blueprint::{Blueprint, Material, Purpose};
 use crate::input::{Demand, Fleet, Isolation, Policy};
 use crate::pack::groups::{At, Group, Placed};
@@ -83,7 +85,8 @@ fn draft(fleet: &Fleet, demand: &Demand, keep: Option<&Blueprint>) -> Draft {
     writer.control_planes(&fewest, 1);
     let loosest = writer.finish();
     let (problem, demand_of) = problem(&loosest, &hosts);
-    let relaxed = pack::pack(&problem);
+    let mut relaxed = pack::pack(&problem);
+    relaxed.bound = relaxed.bound.max(apart(&problem, &loosest, demand, &demand_of));
 
     // The plan proper: sizes as chosen, control planes for what results, tenants apart who must be.
     let mut writer = Writer::new(fleet, demand, &hosts, Pools::Legal);
@@ -151,6 +154,39 @@ fn settle(fleet: &Fleet, demand: &Demand, draft: Draft, placed: Placed) -> Solve
     let at_least = spare::at_least(bound.at_least, &demand.policy, &hosts);
     let (note, impossible) = (bound_note(demand), bound.infeasible);
     Solved { hosts, wishes, items, placed, spare: outcome.spare, at_least, note, impossible, notes }
+}
+
+/// Hosts of a tenant that shares none, and servers that are Nodes, are nobody else's: their own bounds, each rounded up,
+/// add up. Stronger than the bound of the whole when such tenants are small.
+fn apart(problem: &Problem, wishes: &Wishes, demand: &Demand, demand_of: &[usize]) -> pack::Bound {
+    let mut parts: BTreeMap<usize, BTreeMap<usize, u32>> = BTreeMap::new();
+    for (w, wish) in wishes.wishes.iter().enumerate() {
+        let whole = wish.options.iter().all(|o| matches!(wishes.shapes[o.shape].fit, pack::Fit::Whole(_)));
+        let alone = wish.tenant.filter(|t| {
+            demand.tenants[*t].isolation == Isolation::Dedicated && wish.options.iter().all(|o| {
+                wishes.infos[o.shape].material != Material::Pod
+            })
+        });
+        let part = if whole { usize::MAX } else { alone.map_or(usize::MAX - 1, |t| t) };
+        *parts.entry(part).or_default().entry(demand_of[w]).or_default() += 1;
+    }
+    let mut sum = pack::Bound::default();
+    if parts.len() < 2 || parts.len() > 40 {
+        return sum;
+    }
+    for wanted in parts.values() {
+        let demands = wanted.iter().map(|(d, n)| {
+            let all = demand_of.iter().filter(|x| *x == d).count() as u32;
+            let options = problem.demands[*d].options.iter().map(|(s, c)| (*s, c / all * n)).collect();
+            pack::Demand { options }
+        });
+        let part = Problem { demands: demands.collect(), ..problem.clone() };
+        let bound = pack::bound(&part);
+        sum.at_least += bound.at_least;
+        sum.infeasible |= bound.infeasible;
+    }
+    sum.exact = sum.at_least as f64;
+    sum
 }
 
 /// Nodes of each tenant, where `count` says how many a worker wish has.

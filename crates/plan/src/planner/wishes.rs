@@ -161,15 +161,7 @@ impl<'a> Writer<'a> {
         if !given.is_empty() {
             return given.iter().copied().filter(|s| (s.gpus > 0) == (gpus > 0)).collect();
         }
-        if gpus == 0 {
-            return sizes::candidates(self.fleet, policy, 0);
-        }
-        let most = self.fleet.hosts.iter().map(|h| h.gpus).max().unwrap_or(0);
-        [1, 2, 4, 8, 16]
-            .into_iter()
-            .filter(|g| *g >= gpus && *g <= most)
-            .flat_map(|g| sizes::candidates(self.fleet, policy, g))
-            .collect()
+        if gpus == 0 { sizes::candidates(self.fleet, policy) } else { sizes::with_gpus(self.fleet, policy, gpus) }
     }
 
     /// Control planes and datastores; `nodes` by tenant, `hosts` of the site.

@@ -192,7 +192,8 @@ fn content(out: &mut String, host: &HostPlan, space: Rect, colours: &BTreeMap<St
     let mut shares: Vec<f64> = order.iter().map(|p| share(p.takes, host.capacity)).collect();
     let taken: f64 = shares.iter().sum();
     let left = (1.0 - taken).max(0.0);
-    let stranded = share(host.stranded, host.capacity).min(left);
+    // Pod slots are not drawn as stranded: they cost nothing.
+    let stranded = share(Amount { pods: 0, gpus: 0, ..host.stranded }, host.capacity).min(left);
     shares.extend([stranded, left - stranded]);
     let total: f64 = shares.iter().sum::<f64>().max(1e-9);
     let areas: Vec<f64> = shares.iter().map(|s| s / total * space.w * space.h).collect();

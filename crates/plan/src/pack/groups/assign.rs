@@ -45,13 +45,18 @@ pub fn assign(state: &mut State<'_>, mut slots: Slots) {
         }
     }
     for item in homeless {
-        if let Some(at) = rules.room(state, item)
+        let open = rules.room(state, item, true);
+        let found = open.or_else(|| rules.eject(state, item)).or_else(|| rules.room(state, item, false));
+        if let Some(at) = found
             && state.put(item, at)
         {
             rules.took(state, item, at.host);
         }
     }
 }
+
+/// Hosts above which no one is asked to make room: the search is quadratic.
+const MOST_HOSTS_TO_EJECT: usize = 2000;
 
 struct Rules {
     member: Vec<Option<(usize, u32)>>,
@@ -160,8 +165,38 @@ impl Rules {
         None
     }
 
-    /// Room beside the slots: on an open host, else on the closed one that costs least.
-    fn room(&self, state: &State<'_>, item: usize) -> Option<At> {
+    /// Makes room on an open host by moving one item without rules to another open host.
+    fn eject(&mut self, state: &mut State<'_>, item: usize) -> Option<At> {
+        if state.instances.len() > MOST_HOSTS_TO_EJECT {
+            return None;
+        }
+        let shape = state.shape(item);
+        let movable: Vec<(usize, At)> = (0..state.items.len())
+            .filter(|o| self.member[*o].is_none() && !matches!(state.shape(*o).fit, crate::pack::Fit::Whole(_)))
+            .filter_map(|o| state.at[o].map(|at| (o, at)))
+            .filter(|(_, at)| state.left[at.host].pool == Some(shape.pool) && self.allows(state, item, at.host))
+            .collect();
+        for (other, at) in movable {
+            let moved = state.shape(other);
+            let mut freed = state.left[at.host].clone();
+            freed.give(moved, at.nodes, 1);
+            let Some(place) = shape.places(&freed).into_iter().find(|p| freed.room(shape, *p) > 0) else { continue };
+            let goal = (0..state.instances.len()).filter(|h| *h != at.host && state.open[*h]).find_map(|h| {
+                let left = &state.left[h];
+                moved.places(left).into_iter().find(|p| left.room(moved, *p) > 0).map(|nodes| At { host: h, nodes })
+            });
+            if let Some(goal) = goal {
+                state.left[at.host] = freed;
+                state.at[other] = None;
+                state.put(other, goal);
+                return Some(At { host: at.host, nodes: place });
+            }
+        }
+        None
+    }
+
+    /// Room beside the slots: on an open host, or on the closed one that costs least.
+    fn room(&self, state: &State<'_>, item: usize, open: bool) -> Option<At> {
         let shape = state.shape(item);
         let fits = |host: usize| -> Option<[u8; 2]> {
             let left = &state.left[host];
@@ -170,11 +205,9 @@ impl Rules {
             }
             shape.places(left).into_iter().find(|p| left.room(shape, *p) > 0)
         };
-        let mut hosts: Vec<usize> = (0..state.instances.len()).filter(|h| self.allows(state, item, *h)).collect();
-        hosts.sort_by_key(|h| {
-            let cost = if state.open[*h] { 0 } else { state.left[*h].cost };
-            (!state.open[*h], cost, !self.rack_rank(state, item, *h), *h)
-        });
+        let allowed = |h: &usize| state.open[*h] == open && self.allows(state, item, *h);
+        let mut hosts: Vec<usize> = (0..state.instances.len()).filter(allowed).collect();
+        hosts.sort_by_key(|h| (state.left[*h].cost, !self.rack_rank(state, item, *h), *h));
         hosts.into_iter().find_map(|host| fits(host).map(|nodes| At { host, nodes }))
     }
 }
