@@ -4,7 +4,9 @@
 //! randomness of its own.
 
 pub mod blueprint;
+pub mod explain;
 pub mod input;
+pub mod lint;
 pub mod model;
 pub mod pack;
 pub mod planner;

@@ -1,0 +1,280 @@
+//! The separate check of a blueprint: reads only what is written down, and recounts all of it.
+//!
+//! It shares no code with the packer; the property tests use it as their oracle.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Finding, Level, Place};
+use crate::blueprint::{Amount, Blueprint, HostPlan, HostRole, Material, Placement, Purpose};
+use crate::input::{ControlPlane, Demand, Isolation};
+
+/// Losses of several hosts are played through up to so many.
+const MOST_LOSSES: usize = 3000;
+
+/// Everything that contradicts itself, the demand, or what must survive.
+pub fn check(b: &Blueprint, demand: &Demand) -> Vec<Finding> {
+    let mut found = Check { b, found: Vec::new() };
+    found.hosts();
+    found.names();
+    found.isolation(demand);
+    found.tenants(demand);
+    found.apart();
+    found.sums();
+    found.survival(demand);
+    found.found
+}
+
+struct Check<'a> {
+    b: &'a Blueprint,
+    found: Vec<Finding>,
+}
+
+impl Check<'_> {
+    fn say(&mut self, rule: &'static str, object: String, field: &str, message: String) {
+        let fix = match rule {
+            "survival" => "keep another host empty, or ask for less",
+            _ => "plan again; a blueprint edited by hand must stay consistent",
+        };
+        let place = Place { file: "blueprint".to_owned(), line: 0, object, field: field.to_owned() };
+        let level = Level::Error;
+        self.found.push(Finding { rule, level, message, fix: fix.to_owned(), places: vec![place] });
+    }
+
+    /// What lies on a host fits, in all and by NUMA node; its role is what lies on it.
+    fn hosts(&mut self) {
+        for h in &self.b.hosts {
+            let title = format!("host {}", h.name);
+            let sum = h.placements.iter().fold(Amount::default(), |s, p| s.plus(p.takes));
+            if sum != h.used {
+                self.say("blueprint", title.clone(), "used", format!("{} says it uses {:?} and holds {sum:?}", h.name, h.used));
+            }
+            for ((name, used), (_, have)) in sum.named().into_iter().zip(h.capacity.named()) {
+                if used > have {
+                    self.say("capacity", title.clone(), name, format!("{name} of {}: {used} of {have}", h.name));
+                }
+            }
+            for (node, used) in numa(h).into_iter().enumerate() {
+                let have = h.numa.get(node).copied().unwrap_or_default();
+                if used.cpu > have.cpu || used.memory > have.memory || used.gpus > have.gpus {
+                    self.say("capacity", title.clone(), "numa", format!("NUMA node {node} of {} holds more than it has", h.name));
+                }
+            }
+            let metal = h.placements.iter().filter(|p| p.material == Material::Metal).count();
+            let right = match h.role {
+                HostRole::Free | HostRole::Spare => h.placements.is_empty(),
+                HostRole::Metal => metal == 1 && h.placements.len() == 1,
+                HostRole::Vm => metal == 0 && !h.placements.is_empty(),
+            };
+            if !right {
+                self.say("blueprint", title, "role", format!("{} is {:?} and holds {} things", h.name, h.role, h.placements.len()));
+            }
+        }
+    }
+
+    fn names(&mut self) {
+        let mut seen = BTreeSet::new();
+        for h in &self.b.hosts {
+            for name in std::iter::once(&h.name).chain(h.placements.iter().map(|p| &p.name)) {
+                if !seen.insert(name.clone()) {
+                    self.say("duplicate", format!("host {}", h.name), "name", format!("{name} exists twice"));
+                }
+            }
+        }
+    }
+
+    /// Workers (and own control-plane VMs) of tenants that share no host, or not with each other.
+    fn isolation(&mut self, demand: &Demand) {
+        for h in &self.b.hosts {
+            let on: BTreeSet<&str> = guests(h).map(|p| p.tenant.as_str()).collect();
+            for tenant in demand.tenants.iter().filter(|t| on.contains(t.name.as_str())) {
+                let broken = match &tenant.isolation {
+                    Isolation::Shared => None,
+                    Isolation::Dedicated => h.placements.iter().find(|p| p.tenant != tenant.name && p.purpose != Purpose::Surge),
+                    Isolation::NeverWith(others) => guests(h).find(|p| others.contains(&p.tenant)),
+                };
+                if let Some(other) = broken {
+                    let message = format!("{} and {} share {}", tenant.name, other.name, h.name);
+                    self.say("blueprint", format!("host {}", h.name), "placements", message);
+                }
+            }
+        }
+    }
+
+    /// Every Node that was planned lies somewhere or is called unplaced, and the Nodes hold the tenant's Pods.
+    fn tenants(&mut self, demand: &Demand) {
+        let mut lying: BTreeMap<(&str, Purpose), u32> = BTreeMap::new();
+        for p in self.b.hosts.iter().flat_map(|h| &h.placements) {
+            *lying.entry((&p.tenant, p.purpose)).or_default() += 1;
+        }
+        let mut missing: BTreeMap<&str, u32> = BTreeMap::new();
+        self.b.unplaced.iter().for_each(|u| *missing.entry(&u.tenant).or_default() += u.count);
+        let mut said = Vec::new();
+        for (t, tenant) in self.b.tenants.iter().zip(&demand.tenants) {
+            let nodes: u32 = t.pools.iter().map(|p| p.replicas).sum();
+            let have = lying.get(&(t.name.as_str(), Purpose::Worker)).copied().unwrap_or(0);
+            let control = lying.get(&(t.name.as_str(), Purpose::ControlPlane)).copied().unwrap_or(0);
+            let lacks = missing.get(t.name.as_str()).copied().unwrap_or(0);
+            let want = nodes + if tenant.control_plane == ControlPlane::None { 0 } else { t.replicas };
+            if have + control + lacks < want {
+                said.push((t.name.clone(), format!("{} has {} of {want} Nodes and control-plane replicas, and {lacks} are said to lack", t.name, have + control)));
+            }
+            let factor = tenant.peak * (1.0 + demand.policy.growth / 100.0);
+            let pods: i64 = tenant.pods.iter().map(|p| (f64::from(p.count) * factor - 1e-9).ceil() as i64).sum();
+            let slots: i64 = t.pools.iter().filter(|p| p.requested.pods > 0).map(|p| p.allocatable.pods * i64::from(p.replicas)).sum();
+            if lacks == 0 && pods > slots {
+                said.push((t.name.clone(), format!("{} has {pods} Pods and {slots} slots for them", t.name)));
+            }
+            for p in t.pools.iter().filter(|_| lacks == 0) {
+                let have = p.allocatable.times(i64::from(p.replicas));
+                if p.requested.cpu > have.cpu || p.requested.memory > have.memory || p.requested.gpus > have.gpus {
+                    said.push((t.name.clone(), format!("pool {} requests more than its Nodes give", p.name)));
+                }
+            }
+        }
+        for (tenant, message) in said {
+            self.say("capacity", format!("tenant {tenant}"), "pools", message);
+        }
+    }
+
+    /// Replicas of one control plane, and members of one datastore, on different hosts.
+    fn apart(&mut self) {
+        for h in &self.b.hosts {
+            let mut seen = BTreeSet::new();
+            for p in &h.placements {
+                let group = match p.purpose {
+                    Purpose::ControlPlane => p.tenant.clone(),
+                    Purpose::Datastore | Purpose::Management => family(&p.name).to_owned(),
+                    Purpose::Worker | Purpose::Surge => continue,
+                };
+                if !seen.insert((p.purpose, group)) {
+                    self.say("blueprint", format!("host {}", h.name), "placements", format!("two replicas of {} on {}", family(&p.name), h.name));
+                }
+            }
+        }
+    }
+
+    fn sums(&mut self) {
+        let t = &self.b.totals;
+        let count = |role| self.b.hosts.iter().filter(|h| h.role == role).count() as u32;
+        let used = count(HostRole::Vm) + count(HostRole::Metal);
+        let shares: i64 = self.b.shares.iter().map(|s| s.millihosts).sum();
+        let parts = self.b.shares.iter().all(|s| s.used + s.stranded + s.control_plane + s.reserve == s.millihosts);
+        let wrong = [
+            (used != t.used || count(HostRole::Spare) != t.spare || count(HostRole::Free) != t.free, "roles do not add up to the totals"),
+            (shares != self.b.hosts.len() as i64 * 1000, "shares do not sum to the servers"),
+            (!parts, "the parts of a share do not sum to it"),
+            (self.b.unplaced.is_empty() && self.b.notes.is_empty() && t.used + t.spare < t.at_least, "fewer servers than the bound says any plan needs"),
+        ];
+        for (_, message) in wrong.iter().filter(|(w, _)| *w) {
+            self.say("blueprint", "blueprint".to_owned(), "totals", (*message).to_owned());
+        }
+    }
+
+    /// Plays losses through by first fit, largest first, on what is written down alone.
+    fn survival(&mut self, demand: &Demand) {
+        let survive = demand.policy.survive;
+        let admitted = self.b.notes.iter().any(|n| n.contains("is not survived"));
+        if admitted || !self.b.unplaced.is_empty() {
+            return;
+        }
+        let used: Vec<usize> = (0..self.b.hosts.len()).filter(|h| !self.b.hosts[*h].placements.is_empty()).collect();
+        let mut losses: Vec<Vec<usize>> = match survive.hosts {
+            0 => Vec::new(),
+            1 => used.iter().map(|h| vec![*h]).collect(),
+            _ => used.iter().enumerate().flat_map(|(i, a)| used[i + 1..].iter().map(|b| vec![*a, *b])).collect(),
+        };
+        losses.truncate(MOST_LOSSES);
+        if survive.rack {
+            let racks: BTreeSet<&str> = self.b.hosts.iter().map(|h| h.rack.as_str()).collect();
+            losses.extend(racks.into_iter().map(|r| {
+                used.iter().copied().filter(|h| self.b.hosts[*h].rack == r).collect::<Vec<_>>()
+            }));
+        }
+        for lost in losses.into_iter().filter(|l| !l.is_empty()) {
+            if let Some(name) = self.homeless(&lost) {
+                let hosts: Vec<&str> = lost.iter().map(|h| self.b.hosts[*h].name.as_str()).collect();
+                let message = format!("when {} is lost, {name} finds no room", hosts.join(", "));
+                self.say("survival", format!("host {}", hosts[0]), "placements", message);
+                return;
+            }
+        }
+    }
+
+    fn homeless(&self, lost: &[usize]) -> Option<String> {
+        let mut room: Vec<(usize, Vec<Amount>, i64, BTreeSet<String>)> = (0..self.b.hosts.len())
+            .filter(|h| !lost.contains(h) && self.b.hosts[*h].role != HostRole::Free && self.b.hosts[*h].role != HostRole::Metal)
+            .map(|h| {
+                let host = &self.b.hosts[h];
+                let nodes: Vec<Amount> =
+                    host.numa.iter().zip(numa(host)).map(|(have, used)| have.minus(used)).collect();
+                let families = host.placements.iter().filter_map(group).collect();
+                (h, nodes, host.capacity.pods - host.used.pods, families)
+            })
+            .collect();
+        // Fullest first, so that the spares go last.
+        room.sort_by_key(|(_, nodes, _, _)| nodes.iter().map(|n| n.memory).sum::<i64>());
+        let mut moved: Vec<&Placement> = lost.iter().flat_map(|h| &self.b.hosts[*h].placements).collect();
+        moved.sort_by_key(|p| (p.material != Material::Metal, std::cmp::Reverse((p.takes.cpu, p.takes.memory))));
+        for p in moved {
+            let from = lost.iter().find(|h| self.b.hosts[**h].placements.contains(p)).map(|h| &self.b.hosts[*h]);
+            let home = room.iter_mut().find_map(|slot| {
+                let host = &self.b.hosts[slot.0];
+                if p.material == Material::Metal {
+                    let same = from.is_some_and(|f| f.class == host.class) || host.hardware.zip(p.takes, |h, t| i64::from(h >= t)) == Amount { cpu: 1, memory: 1, pods: 1, gpus: 1 };
+                    let empty = host.role == HostRole::Spare && slot.2 == host.capacity.pods;
+                    return (same && empty).then(|| {
+                        slot.1.iter_mut().for_each(|n| *n = Amount::default());
+                        slot.2 = 0;
+                    });
+                }
+                if group(p).is_some_and(|g| slot.3.contains(&g)) || slot.2 < p.takes.pods {
+                    return None;
+                }
+                fit(&mut slot.1, p)?;
+                slot.2 -= p.takes.pods;
+                slot.3.extend(group(p));
+                Some(())
+            });
+            if home.is_none() {
+                return Some(p.name.clone());
+            }
+        }
+        None
+    }
+}
+
+fn fit(nodes: &mut [Amount], p: &Placement) -> Option<()> {
+    let parts = p.numa.len().max(1) as i64;
+    let part = p.takes.zip(p.takes, |v, _| (v + parts - 1) / parts);
+    let able = |n: &Amount| n.cpu >= part.cpu && n.memory >= part.memory && n.gpus >= part.gpus;
+    let places: Vec<usize> = (0..nodes.len()).filter(|n| able(&nodes[*n])).take(parts as usize).collect();
+    (places.len() == parts as usize).then(|| places.iter().for_each(|n| nodes[*n] = nodes[*n].minus(part)))
+}
+
+/// What must not meet its like on a host.
+fn group(p: &Placement) -> Option<String> {
+    matches!(p.purpose, Purpose::ControlPlane | Purpose::Datastore | Purpose::Management)
+        .then(|| format!("{:?} {}", p.purpose, family(&p.name)))
+}
+
+/// A name without its number.
+fn family(name: &str) -> &str {
+    name.rsplit_once('-').map_or(name, |(f, _)| f)
+}
+
+/// VMs and metal of tenants: what isolation is about.
+fn guests(h: &HostPlan) -> impl Iterator<Item = &Placement> {
+    h.placements.iter().filter(|p| p.material != Material::Pod && !p.tenant.is_empty())
+}
+
+/// What is used of each NUMA node.
+fn numa(h: &HostPlan) -> Vec<Amount> {
+    let mut nodes = vec![Amount::default(); h.numa.len()];
+    for p in h.placements.iter().filter(|p| p.material != Material::Metal) {
+        let on: Vec<usize> = if p.numa.is_empty() { vec![0] } else { p.numa.iter().map(|n| usize::from(*n)).collect() };
+        let parts = on.len() as i64;
+        let part = p.takes.zip(p.takes, |v, _| (v + parts - 1) / parts);
+        on.into_iter().filter(|n| *n < h.numa.len()).for_each(|n| nodes[n] = nodes[n].plus(part));
+    }
+    nodes
+}
