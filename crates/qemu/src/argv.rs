@@ -49,8 +49,8 @@ pub fn render(config: &MachineConfig, fds: &Inherited) -> Vec<String> {
         argv.device(json!({"driver": "virtio-scsi-pci", "id": "scsi0"}));
     }
     let mut ports = Ports::default();
-    for drive in &config.drives {
-        storage(drive, &mut ports, &mut argv);
+    for (index, drive) in config.drives.iter().enumerate() {
+        storage(index, drive, &mut ports, &mut argv);
     }
     argv.json("-object", json!({"qom-type": "rng-builtin", "id": "rng0"}));
     argv.device(json!({"driver": "virtio-rng-pci", "rng": "rng0"}));
@@ -97,7 +97,8 @@ fn base(config: &MachineConfig, argv: &mut Argv) {
         }
         Accelerator::Tcg => {
             argv.option("-accel", format!("tcg,thread=multi,tb-size={TCG_BUFFER_MIB}"));
-            argv.option("-cpu", "max");
+            // Five-level page tables cost the translator one more look-up per miss, and no guest is that large.
+            argv.option("-cpu", "max,la57=off");
         }
     }
     let cpu = &config.cpu;
@@ -173,9 +174,21 @@ struct Ports {
     scsi: usize,
 }
 
-fn storage(drive: &Drive, ports: &mut Ports, argv: &mut Argv) {
-    let node = format!("drive-{}", drive.name);
-    for block in blocks(drive, &node) {
+/// Name of a drive's block node. It has a number, as QEMU takes no more than 31 characters.
+fn node_of(index: usize) -> String {
+    format!("{NODE}{index}")
+}
+
+const NODE: &str = "drive-";
+
+/// The drive that a block node belongs to.
+pub fn drive_of(node: &str) -> Option<usize> {
+    node.strip_prefix(NODE)?.parse().ok()
+}
+
+fn storage(index: usize, drive: &Drive, ports: &mut Ports, argv: &mut Argv) {
+    let node = node_of(index);
+    for block in blocks(index, drive, &node) {
         argv.json("-blockdev", block);
     }
     let mut device = Map::new();
@@ -209,13 +222,13 @@ fn storage(drive: &Drive, ports: &mut Ports, argv: &mut Argv) {
 }
 
 /// The block nodes behind a drive, leaf first.
-fn blocks(drive: &Drive, node: &str) -> Vec<Value> {
+fn blocks(index: usize, drive: &Drive, node: &str) -> Vec<Value> {
     let readonly = drive.readonly || drive.cdrom;
     match &drive.image {
         DriveImage::Scratch(file) => vec![raw_node(node, file, readonly, true)],
         DriveImage::ReadOnly(file) => vec![raw_node(node, file, true, false)],
         DriveImage::Overlay { top, base, base_format } => {
-            let base_node = format!("base-{}", drive.name);
+            let base_node = format!("base-{index}");
             let base = match base_format {
                 Format::Raw => raw_node(&base_node, base, true, false),
                 // "backing": null: whatever the image says, QEMU opens no further file for it.
@@ -317,7 +330,8 @@ mod tests {
         assert!(nodes[0].as_object().unwrap().contains_key("backing"));
         assert_eq!(nodes[0]["read-only"], true);
         assert_eq!(nodes[0]["file"]["filename"], "/d/a,file=b");
-        assert_eq!(nodes[1]["backing"], "base-root");
+        assert_eq!(nodes[1]["backing"], "base-0");
+        assert_eq!(drive_of(nodes[1]["node-name"].as_str().unwrap()), Some(0));
         assert_eq!(nodes[1]["cache"]["no-flush"], true);
     }
 

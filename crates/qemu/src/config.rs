@@ -86,7 +86,7 @@ pub struct Kernel {
 /// A disk or CD-ROM drive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drive {
-    /// Name: letters, digits, `-`; unique within the machine and at most 26 characters count.
+    /// Name: letters, digits, `-`; unique within the machine.
     pub name: String,
     /// What is in it.
     pub image: DriveImage,

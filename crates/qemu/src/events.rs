@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::vmm::{Event, RunState};
 
-/// The event we know by that name, if any.
+/// The event we know by that name, if any. A drive goes by the name of its block node.
 pub fn translate(name: &str, data: &Value) -> Option<Event> {
     let flag = |key: &str| data.get(key).and_then(Value::as_bool).unwrap_or(false);
     let text = |key: &str| data.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -15,7 +15,7 @@ pub fn translate(name: &str, data: &Value) -> Option<Event> {
         "STOP" => Event::Paused,
         "RESUME" => Event::Resumed,
         "BLOCK_IO_ERROR" => Event::DriveFailed {
-            drive: text("node-name").trim_start_matches("drive-").to_owned(),
+            drive: text("node-name"),
             reason: text("reason"),
             paused: text("action") == "stop",
         },
@@ -44,10 +44,10 @@ mod tests {
         assert_eq!(event, Some(Event::Shutdown { guest: true, reason: "guest-shutdown".into() }));
         let event = translate(
             "BLOCK_IO_ERROR",
-            &json!({"node-name": "drive-root", "action": "stop", "reason": "No space left on device"}),
+            &json!({"node-name": "drive-0", "action": "stop", "reason": "No space left on device"}),
         );
         let Some(Event::DriveFailed { drive, paused: true, .. }) = event else { panic!("{event:?}") };
-        assert_eq!(drive, "root");
+        assert_eq!(drive, "drive-0");
     }
 
     #[test]

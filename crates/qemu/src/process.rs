@@ -58,6 +58,7 @@ impl Vmm for Qemu {
         let child = self.spawn(config, &inherited)?;
         drop((their_qmp, their_serial, taps));
         let mut machine = QemuMachine::attach(child, qmp, serial).map_err(StartError::Channel)?;
+        machine.drives = config.drives.iter().map(|drive| drive.name.clone()).collect();
         match machine.run().await {
             Ok(()) => Ok(machine),
             // Its last words say more than the closed socket.
@@ -114,6 +115,8 @@ pub struct QemuMachine {
     stderr: Option<pipe::Receiver>,
     last_words: Vec<u8>,
     exit: Option<Exit>,
+    /// Names of the drives, in order.
+    drives: Vec<String>,
 }
 
 impl QemuMachine {
@@ -144,6 +147,7 @@ impl QemuMachine {
                 stderr,
                 last_words: Vec::new(),
                 exit: None,
+                drives: Vec::new(),
             }),
             Err(error) => {
                 end(&mut child);
@@ -186,6 +190,17 @@ impl QemuMachine {
         self.exit = Some(Exit { cause, stderr: String::from_utf8_lossy(&self.last_words).into_owned() });
     }
 
+    /// The event in the words of the machine's configuration.
+    fn named(&self, event: Event) -> Event {
+        match event {
+            Event::DriveFailed { drive, reason, paused } => {
+                let name = argv::drive_of(&drive).and_then(|index| self.drives.get(index)).cloned();
+                Event::DriveFailed { drive: name.unwrap_or(drive), reason, paused }
+            }
+            other => other,
+        }
+    }
+
     async fn execute(&mut self, command: &'static str) -> Result<Value, ControlError> {
         match &mut self.qmp {
             Some(qmp) if self.exit.is_none() => qmp.execute(command, Value::Null).await,
@@ -209,13 +224,16 @@ impl Machine for QemuMachine {
         loop {
             if let Some(exit) = &self.exit {
                 let last = self.qmp.as_mut().and_then(Qmp::pending);
-                return last.unwrap_or_else(|| Event::Exited(exit.clone()));
+                return match last {
+                    Some(event) => self.named(event),
+                    None => Event::Exited(exit.clone()),
+                };
             }
             let QemuMachine { pidfd, qmp, qmp_open, stderr, last_words, .. } = self;
             let mut chunk = [0; 512];
             tokio::select! {
                 event = next(qmp), if *qmp_open => match event {
-                    Ok(event) => return event,
+                    Ok(event) => return self.named(event),
                     Err(_) => *qmp_open = false,
                 },
                 read = read(stderr, &mut chunk), if stderr.is_some() => match read {

@@ -3,10 +3,12 @@
 mod common;
 
 use std::fs::File;
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use scute_qemu::bootsector::{self, DISK_BYTES, Guest};
 use scute_qemu::image::{Format, InspectError, create_overlay, inspect};
 use scute_qemu::{
@@ -170,4 +172,51 @@ async fn efi_firmware_runs_on_its_own_variables() {
         heard.push_str(&String::from_utf8_lossy(&chunk[..read]));
     }
     assert!(blank != std::fs::read(&vars).unwrap(), "variables are written to the machine's own file");
+}
+
+/// A file system of a few pages, unmounted when it is dropped.
+struct SmallFs(std::path::PathBuf);
+
+impl SmallFs {
+    fn mount(at: std::path::PathBuf) -> SmallFs {
+        std::fs::create_dir(&at).unwrap();
+        mount("tmpfs", &at, "tmpfs", MountFlags::empty(), Some(c"size=256k")).unwrap();
+        SmallFs(at)
+    }
+}
+
+impl Drop for SmallFs {
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
+
+/// A full file system pauses the machine instead of failing the guest's writes, and the drive is named, however long
+/// its name is.
+#[tokio::test]
+async fn a_full_file_system_pauses_the_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = SmallFs::mount(dir.path().join("small"));
+    let (base, top) = (dir.path().join("base"), small.0.join("top"));
+    std::fs::write(&base, bootsector::disk(Guest::WritesDisk, "")).unwrap();
+    create_overlay(&top, DISK_BYTES as u64, &base, Format::Raw).unwrap();
+    let full = File::create(small.0.join("rest")).unwrap().write_all(&[1; 256 << 10]);
+    assert_eq!(full.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
+    let name = "a-volume-name-may-have-sixty-three-characters-like-this-one-has";
+    let image = DriveImage::Overlay { top, base, base_format: Format::Raw };
+    let mut machine =
+        qemu().start(&common::machine(vec![common::drive(name, image, Bus::Virtio)])).await.unwrap();
+    let failed = async {
+        loop {
+            match machine.event().await {
+                Event::DriveFailed { drive, reason, paused } => return (drive, reason, paused),
+                Event::Exited(exit) => panic!("{exit}"),
+                _ => {}
+            }
+        }
+    };
+    let failed = tokio::time::timeout(Duration::from_secs(60), failed).await;
+    let (drive, reason, paused) = failed.expect("the write fails");
+    assert_eq!((drive.as_str(), paused), (name, true));
+    assert!(reason.contains("No space left"), "{reason}");
 }

@@ -115,6 +115,22 @@ fn the_whole_machine_starts_and_stops_by_the_power_button() {
     assert!(!pod.launcher("ready", &spec).wait().unwrap().success());
 }
 
+/// Guests without virtio drivers.
+#[test]
+fn every_model_of_card_starts() {
+    let pod = Pod::new();
+    pod.put_disk(&bootsector::disk(Guest::Hangs, "up\r\n"));
+    for model in ["e1000", "e1000e", "rtl8139"] {
+        let mut spec = pod.spec();
+        spec["interfaces"] = json!([{"name": "default", "model": model, "mac": "02:00:00:00:00:07"}]);
+        spec["gracePeriodSeconds"] = json!(0);
+        assert!(pod.network(&spec));
+        let running = Running::start(&pod, &spec, "up");
+        running.signal(Signal::TERM);
+        running.end();
+    }
+}
+
 #[test]
 fn a_guest_that_ignores_the_button_is_stopped_after_its_grace() {
     let pod = Pod::new();
