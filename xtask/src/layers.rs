@@ -25,8 +25,8 @@ const NOT_PURE: [&str; 12] = [
 ];
 /// What reaches outside, behind a narrow trait: knows no stage.
 const PORTS: [&str; 2] = ["scute-etcd", "scute-qemu"];
-const STAGES: [&str; 5] = ["scute-bootstrap", "scute-cluster", "scute-controlplane", "scute-site", "scute-vm"]; 6] =
-    ["scute-bootstrap", "scute-cluster", "scute-controlplane", "scute-podnet", "scute-site", "scute-vm"];
+const STAGES: [&str; 5] =
+    ["scute-bootstrap", "scute-cluster", "scute-controlplane", "scute-site", "scute-vm"];
 /// The shape of every controller: knows no kind, so nothing of ours.
 const KIT: &str = "scute-kit";
 /// One TLS, one cryptography: rustls with aws-lc-rs.
