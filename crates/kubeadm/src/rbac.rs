@@ -2,6 +2,7 @@
 
 use crate::{APISERVER_KUBELET_CLIENT, CLUSTER_ADMINS_GROUP, NODE_BOOTSTRAP_GROUP};
 use serde_json::{Value, json};
+use std::slice;
 
 const NODES_GROUP: &str = "system:nodes";
 
@@ -23,17 +24,21 @@ pub fn bootstrap_rbac() -> Vec<Value> {
             "kubeadm:get-nodes",
             &json!([{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}]),
         ),
-        cluster_binding("kubeadm:get-nodes", "kubeadm:get-nodes", &[bootstrappers.clone()]),
-        cluster_binding("kubeadm:kubelet-bootstrap", "system:node-bootstrapper", &[bootstrappers.clone()]),
+        cluster_binding("kubeadm:get-nodes", "kubeadm:get-nodes", slice::from_ref(&bootstrappers)),
+        cluster_binding(
+            "kubeadm:kubelet-bootstrap",
+            "system:node-bootstrapper",
+            slice::from_ref(&bootstrappers),
+        ),
         cluster_binding(
             "kubeadm:node-autoapprove-bootstrap",
             "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
-            &[bootstrappers.clone()],
+            slice::from_ref(&bootstrappers),
         ),
         cluster_binding(
             "kubeadm:node-autoapprove-certificate-rotation",
             "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
-            &[nodes.clone()],
+            slice::from_ref(&nodes),
         ),
     ];
     let readers = [bootstrappers, nodes];

@@ -2,7 +2,7 @@
 
 use crate::{
     Change, NodeFacts, OffSegment, conflist, facts,
-    netlink::{LocalAddress, Monitor, Netlink, NetlinkError},
+    netlink::{Firewall, LocalAddress, Masquerade, Monitor, Netlink, NetlinkError},
     plan,
 };
 use futures::StreamExt;
@@ -75,19 +75,34 @@ pub enum Error {
 pub async fn run(config: Config) -> Result<(), Error> {
     let cluster = kube::Config::incluster_env().map_err(Error::InCluster)?;
     let client = Client::try_from(cluster).map_err(Error::Client)?;
-    run_with(client, Netlink::open()?, Monitor::open()?, config).await
+    let kernel = Kernel { netlink: Netlink::open()?, firewall: Firewall::open()?, monitor: Monitor::open()? };
+    run_with(client, kernel, config).await
+}
+
+/// Connections to the kernel, all of one network namespace.
+pub struct Kernel {
+    /// Addresses and routes.
+    pub netlink: Netlink,
+    /// Masquerading.
+    pub firewall: Firewall,
+    /// News of both.
+    pub monitor: Monitor,
 }
 
 /// Runs the agent with a given client and connections to the kernel.
-pub async fn run_with(
-    client: Client,
-    netlink: Netlink,
-    monitor: Monitor,
-    config: Config,
-) -> Result<(), Error> {
+pub async fn run_with(client: Client, kernel: Kernel, config: Config) -> Result<(), Error> {
+    let Kernel { netlink, firewall, monitor } = kernel;
     let nodes = watcher(Api::<Node>::all(client.clone()), watcher::Config::default()).default_backoff();
     let mut nodes = std::pin::pin!(nodes);
-    let mut agent = Agent { client, config, netlink, nodes: BTreeMap::new(), told: BTreeSet::new() };
+    let mut agent = Agent {
+        client,
+        config,
+        netlink,
+        firewall,
+        nodes: BTreeMap::new(),
+        masquerades: Vec::new(),
+        told: BTreeSet::new(),
+    };
     let mut listed = false;
     let mut retry = None;
     loop {
@@ -124,7 +139,10 @@ struct Agent {
     client: Client,
     config: Config,
     netlink: Netlink,
+    firewall: Firewall,
     nodes: BTreeMap<String, NodeFacts>,
+    /// What the rules in the kernel are made of, as far as we know.
+    masquerades: Vec<Masquerade>,
     told: BTreeSet<OffSegment>,
 }
 
@@ -175,10 +193,11 @@ impl Agent {
         forward(&self.config.proc_sys_net, &me)?;
         // Routes first: a Pod that starts on the new configuration finds its way at once.
         let seen = self.netlink.routes()?;
-        let done = self.apply(&plan::routes(&seen, &wanted.routes));
+        let routed = self.apply(&plan::routes(&seen, &wanted.routes));
+        let masqueraded = self.masquerade(plan::masquerades(&me, self.nodes.values()));
         self.write_conflist(&me, mtu)?;
         self.tell(&me.name, wanted.off_segment).await;
-        done
+        routed.and(masqueraded)
     }
 
     fn uplink_mtu(&mut self, me: &NodeFacts, addresses: &[LocalAddress]) -> Result<u32, Error> {
@@ -202,6 +221,17 @@ impl Agent {
             }
         }
         first
+    }
+
+    fn masquerade(&mut self, wanted: Vec<Masquerade>) -> Result<(), Error> {
+        for masquerade in &wanted {
+            if !self.masquerades.contains(masquerade) || !self.firewall.has_table(&masquerade.own)? {
+                self.firewall.replace(masquerade)?;
+                tracing::info!(own = %masquerade.own, direct = masquerade.direct.len(), "masquerading");
+            }
+        }
+        self.masquerades = wanted;
+        Ok(())
     }
 
     fn write_conflist(&self, me: &NodeFacts, mtu: u32) -> Result<(), Error> {

@@ -23,7 +23,8 @@ pub fn conflist(pod_cidrs: &[IpNet], mtu: u32) -> Value {
                 "type": "bridge",
                 "bridge": "cni0",
                 "hairpinMode": true,
-                "ipMasq": true,
+                // The plug-in would masquerade packets to other Nodes' Pods as well; the agent does it right.
+                "ipMasq": false,
                 "isGateway": true,
                 "mtu": mtu,
                 "ipam": {

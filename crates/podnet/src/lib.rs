@@ -1,5 +1,6 @@
-//! In: the Nodes of a tenant cluster, seen from one of them. Out: this Node's CNI configuration, and routes to the Pods
-//! of all Nodes on the same network segment. Never: touches a route that is not its own, tunnels, enforces policy.
+//! In: the Nodes of a tenant cluster, seen from one of them. Out: this Node's CNI configuration, routes to the Pods of
+//! all Nodes on the same network segment, and masquerading of what leaves the cluster. Never: touches a route or rule
+//! that is not its own, tunnels, enforces policy.
 
 mod agent;
 mod conflist;
@@ -8,8 +9,8 @@ pub mod netlink;
 mod nodes;
 mod plan;
 
-pub use agent::{Config, Error, run, run_with};
+pub use agent::{Config, Error, Kernel, run, run_with};
 pub use conflist::conflist;
 pub use manifests::manifests;
 pub use nodes::{NodeFacts, facts};
-pub use plan::{Change, OffSegment, Wanted, routes, wanted};
+pub use plan::{Change, OffSegment, Wanted, masquerades, routes, wanted};

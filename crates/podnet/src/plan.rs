@@ -2,10 +2,14 @@
 
 use crate::{
     NodeFacts,
-    netlink::{LocalAddress, Route},
+    netlink::{LocalAddress, Masquerade, Route},
 };
-use ipnet::IpNet;
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// The routes to other Nodes' Pods, and the Nodes that get none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -116,4 +120,24 @@ pub fn routes(seen: &[Route], want: &[Route]) -> Vec<Change> {
         seen.iter().filter(|route| !want.contains_key(&route.destination)).copied().map(Change::Remove);
     let new = want.values().filter(|route| !seen.contains(route)).copied().map(Change::Set);
     gone.chain(new).collect()
+}
+
+/// What Node `me` masquerades: packets of its Pods to anywhere but Pods of the cluster, per family.
+pub fn masquerades<'a>(me: &NodeFacts, nodes: impl IntoIterator<Item = &'a NodeFacts>) -> Vec<Masquerade> {
+    let pods: BTreeSet<_> = nodes.into_iter().flat_map(|node| &node.pod_cidrs).map(IpNet::trunc).collect();
+    let mut own: Vec<_> = me.pod_cidrs.iter().map(IpNet::trunc).collect();
+    own.sort();
+    let masquerade = |own: IpNet| {
+        let same_family = |net: &&IpNet| net.addr().is_ipv4() == own.addr().is_ipv4();
+        let direct = pods.iter().filter(same_family).copied().chain([multicast(&own)]);
+        Masquerade { own, direct: direct.collect() }
+    };
+    own.into_iter().map(masquerade).collect()
+}
+
+fn multicast(like: &IpNet) -> IpNet {
+    match like {
+        IpNet::V4(_) => Ipv4Net::new_assert(Ipv4Addr::new(224, 0, 0, 0), 4).into(),
+        IpNet::V6(_) => Ipv6Net::new_assert(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8).into(),
+    }
 }

@@ -9,8 +9,8 @@ use kube::{
 };
 use namespace::Namespace;
 use scute_podnet::{
-    Config,
-    netlink::{Monitor, Netlink},
+    Config, Kernel,
+    netlink::{Firewall, Monitor, Netlink},
     run_with,
 };
 use scute_testkit::until;
@@ -55,7 +55,9 @@ async fn a_nodes_life_in_the_pod_network() {
     namespace.ip("addr add 10.85.0.5/24 dev up0");
     namespace.ip("link set up0 up");
     namespace.ip("route add 10.244.77.0/24 via 10.85.0.7 proto 83");
-    let (netlink, news) = namespace.inside(|| (Netlink::open().unwrap(), Monitor::subscribe().unwrap()));
+    let open = || (Netlink::open().unwrap(), Firewall::open().unwrap(), Monitor::subscribe().unwrap());
+    let (netlink, firewall, news) = namespace.inside(open);
+    let kernel = Kernel { netlink, firewall, monitor: Monitor::of(news).unwrap() };
 
     let dir = tempfile::tempdir().unwrap();
     let sysctl = dir.path().join("ipv4/ip_forward");
@@ -67,7 +69,7 @@ async fn a_nodes_life_in_the_pod_network() {
         ..Config::new("podnet-me")
     };
     let conflist = config.conf_dir.join("10-scute.conflist");
-    let running = tokio::spawn(run_with(client.clone(), netlink, Monitor::of(news).unwrap(), config));
+    let running = tokio::spawn(run_with(client.clone(), kernel, config));
 
     // Others come first; until this Node has its own range, nothing is touched.
     join(&nodes, "podnet-b", "10.85.0.6", Some("10.244.1.0/24")).await;

@@ -3,7 +3,7 @@
 mod namespace;
 
 use namespace::Namespace;
-use scute_podnet::netlink::{Monitor, Netlink, Route};
+use scute_podnet::netlink::{Firewall, Masquerade, Monitor, Netlink, Route, TABLE};
 use std::{net::UdpSocket, time::Duration};
 
 fn route(destination: &str, gateway: &str, link: u32) -> Route {
@@ -128,4 +128,71 @@ fn packets_between_pods_of_two_nodes_find_their_way() {
     send().unwrap();
     let (_, from) = other.recv_from(&mut [0; 16]).unwrap();
     assert_eq!(from, one.local_addr().unwrap(), "with its own address");
+}
+
+#[test]
+fn pods_leave_with_the_nodes_address_and_meet_with_their_own() {
+    let (node, outside) = (Namespace::new("nat"), Namespace::new("outside"));
+    node.ip(&format!("link add up0 type veth peer name up0 netns {}", outside.name()));
+    for (namespace, addresses) in [
+        (
+            &node,
+            [
+                "10.85.0.5/24 dev up0",
+                "fd85::5/64 dev up0 nodad",
+                "10.244.0.2/32 dev lo",
+                "fd24::2/128 dev lo",
+            ],
+        ),
+        (
+            &outside,
+            [
+                "10.85.0.6/24 dev up0",
+                "fd85::6/64 dev up0 nodad",
+                "10.244.1.2/32 dev lo",
+                "fd24:1::2/128 dev lo",
+            ],
+        ),
+    ] {
+        addresses.iter().for_each(|address| drop(namespace.ip(&format!("addr add {address}"))));
+        namespace.ip("link set up0 up");
+    }
+    node.ip("route add default via 10.85.0.6");
+    node.ip("route add default via fd85::6");
+    outside.ip("route add 10.244.0.0/24 via 10.85.0.5");
+    outside.ip("route add fd24::/64 via fd85::5");
+    let net = |text: &str| text.parse().unwrap();
+    let mut firewall = node.inside(|| Firewall::open().unwrap());
+    assert!(!firewall.has_table(&net("10.244.0.0/24")).unwrap());
+    let v4 =
+        Masquerade { own: net("10.244.0.0/24"), direct: vec![net("10.244.0.0/24"), net("10.244.1.0/24")] };
+    let v6 = Masquerade { own: net("fd24::/64"), direct: vec![net("fd24:1::/64")] };
+    for masquerade in [&v4, &v6, &v4] {
+        firewall.replace(masquerade).unwrap();
+        assert!(firewall.has_table(&masquerade.own).unwrap());
+    }
+
+    let socket = |namespace: &Namespace, address: &str| {
+        let socket = namespace.inside(|| UdpSocket::bind((address, 7777)).unwrap());
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket
+    };
+    for (pod, other_pod, host, seen_by_host) in [
+        ("10.244.0.2", "10.244.1.2", "10.85.0.6", "10.85.0.5"),
+        ("fd24::2", "fd24:1::2", "fd85::6", "fd85::5"),
+    ] {
+        let from = socket(&node, pod);
+        for (to, expected) in [(other_pod, pod), (host, seen_by_host)] {
+            let to = socket(&outside, to);
+            from.send_to(b"hello", to.local_addr().unwrap()).unwrap();
+            let (_, seen) = to.recv_from(&mut [0; 16]).unwrap();
+            assert_eq!(seen.ip().to_string(), expected, "{pod} to {to:?}");
+        }
+    }
+
+    let shown = node.nft(&format!("list table ip {TABLE}"));
+    assert_eq!(shown.matches("masquerade").count(), 1, "replaced, not added to:\n{shown}");
+    assert!(shown.contains("ip saddr 10.244.0.0/24 ip daddr 10.244.1.0/24 accept"), "{shown}");
+    node.nft("flush ruleset");
+    assert!(!firewall.has_table(&v4.own).unwrap());
 }

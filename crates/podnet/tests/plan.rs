@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use proptest::prelude::*;
 use scute_podnet::{
-    Change, NodeFacts, OffSegment, conflist,
+    Change, NodeFacts, OffSegment, conflist, masquerades,
     netlink::{LocalAddress, Route},
     routes, wanted,
 };
@@ -89,6 +89,21 @@ fn changes_are_the_difference() {
     let moved = route("10.244.2.0/24", "10.85.0.9");
     assert_eq!(routes(&[one, two, three], &[one, moved]), [Change::Remove(three), Change::Set(moved)]);
     assert_eq!(routes(&[one], &[one]), []);
+}
+
+#[test]
+fn only_what_leaves_the_cluster_is_masqueraded() {
+    let nodes = [me(), node("b", "10.85.0.6", "10.244.1.0/24")];
+    let found = masquerades(&me(), &nodes);
+    let texts = |nets: &[IpNet]| nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let found: Vec<_> = found.iter().map(|m| format!("{} not to {}", m.own, texts(&m.direct))).collect();
+    assert_eq!(
+        found,
+        [
+            "10.244.0.0/24 not to 10.244.0.0/24 10.244.1.0/24 224.0.0.0/4",
+            "fd24:0:0:a::/64 not to fd24:0:0:a::/64 ff00::/8"
+        ]
+    );
 }
 
 #[test]

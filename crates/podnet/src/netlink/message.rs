@@ -18,7 +18,9 @@ pub(super) const REQUEST: u16 = 0x1;
 pub(super) const ACK: u16 = 0x4;
 pub(super) const INTERRUPTED: u16 = 0x10;
 pub(super) const DUMP: u16 = 0x300;
+pub(super) const CREATE: u16 = 0x400;
 pub(super) const CREATE_OR_REPLACE: u16 = 0x500;
+pub(super) const APPEND: u16 = 0x800;
 
 const HEADER: usize = 16;
 const INET: u8 = 2;
@@ -96,7 +98,7 @@ pub(super) fn route_body(route: &Route) -> Vec<u8> {
     body
 }
 
-fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
+pub(super) fn attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     body.extend(length.to_ne_bytes());
     body.extend(kind.to_ne_bytes());
@@ -170,7 +172,7 @@ fn address(family: u8, bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
+pub(super) fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),

@@ -1,10 +1,13 @@
-//! The part of rtnetlink that the agent needs: interfaces, addresses and routes of one network namespace.
+//! The part of rtnetlink that the agent needs: interfaces, addresses and routes of one network
+//! namespace; and the part of nftables that masquerading takes.
 
 mod message;
 mod monitor;
+mod nftables;
 mod socket;
 
 pub use monitor::Monitor;
+pub use nftables::{Firewall, Masquerade, TABLE};
 pub use socket::Netlink;
 
 use ipnet::IpNet;

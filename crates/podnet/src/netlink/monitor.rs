@@ -21,7 +21,7 @@ impl Monitor {
 
     /// The socket of a subscription: for a thread in another network namespace, which has no runtime.
     pub fn subscribe() -> Result<OwnedFd, NetlinkError> {
-        socket::open(GROUPS, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+        socket::open(None, GROUPS, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
     }
 
     /// Listens on such a socket.

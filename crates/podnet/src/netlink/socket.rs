@@ -2,8 +2,8 @@
 
 use super::{LocalAddress, NetlinkError, Route, message};
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink, recv,
-    send, socket_with,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink,
+    recv, send, socket_with,
 };
 use std::{
     io,
@@ -11,7 +11,7 @@ use std::{
 };
 
 /// More than the kernel puts into one datagram of a dump (at most 32 KiB since Linux 4.6).
-const DATAGRAM: usize = 64 * 1024;
+pub(super) const DATAGRAM: usize = 64 * 1024;
 /// How often a dump is repeated when the tables change while it is read.
 const ATTEMPTS: usize = 8;
 
@@ -25,7 +25,7 @@ pub struct Netlink {
 impl Netlink {
     /// Opens a connection for the calling thread's network namespace.
     pub fn open() -> Result<Self, NetlinkError> {
-        let socket = open(0, SocketFlags::CLOEXEC)?;
+        let socket = open(None, 0, SocketFlags::CLOEXEC)?;
         Ok(Self { socket, sequence: 0, buffer: vec![0; DATAGRAM] })
     }
 
@@ -134,17 +134,21 @@ impl Netlink {
     }
 }
 
-pub(super) fn open(groups: u32, flags: SocketFlags) -> Result<OwnedFd, NetlinkError> {
+/// A netlink socket of a protocol (`None`: rtnetlink), subscribed to `groups`.
+pub(super) fn open(
+    protocol: Option<Protocol>,
+    groups: u32,
+    flags: SocketFlags,
+) -> Result<OwnedFd, NetlinkError> {
     let failed = |what| move |error: rustix::io::Errno| NetlinkError::Socket(what, error.into());
     let socket =
-        socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None).map_err(failed("opening"))?;
+        socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol).map_err(failed("opening"))?;
     bind(&socket, &SocketAddrNetlink::new(0, groups)).map_err(failed("binding"))?;
     Ok(socket)
 }
 
-fn receive<'a>(socket: impl AsFd, buffer: &'a mut Vec<u8>) -> Result<&'a [u8], NetlinkError> {
-    let (length, _) =
-        rustix::io::retry_on_intr(|| recv(socket.as_fd(), buffer.as_mut_slice(), RecvFlags::empty()))
-            .map_err(|error| NetlinkError::Socket("receiving", error.into()))?;
+pub(super) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<&[u8], NetlinkError> {
+    let (length, _) = rustix::io::retry_on_intr(|| recv(socket.as_fd(), &mut *buffer, RecvFlags::empty()))
+        .map_err(|error| NetlinkError::Socket("receiving", error.into()))?;
     buffer.get(..length).ok_or(NetlinkError::Malformed)
 }

@@ -22,6 +22,11 @@ impl Namespace {
         ip(&format!("-n {} {arguments}", self.0))
     }
 
+    /// Runs `nft ARGUMENTS` inside.
+    pub fn nft(&self, arguments: &str) -> String {
+        ip(&format!("netns exec {} nft {arguments}", self.0))
+    }
+
     /// Calls `work` on a thread that is inside. Sockets that it opens stay there.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
