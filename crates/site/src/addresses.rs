@@ -93,7 +93,9 @@ impl std::str::FromStr for AddressRange {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AddressError {
     /// Not a range, a network or an address.
-    #[error("{0:?} is neither an address, a network such as 10.0.0.0/24 nor a range such as 10.0.0.5-10.0.0.9")]
+    #[error(
+        "{0:?} is neither an address, a network such as 10.0.0.0/24 nor a range such as 10.0.0.5-10.0.0.9"
+    )]
     Unreadable(String),
     /// Two ranges share addresses.
     #[error("{what} {range} overlaps {other} {taken}")]
@@ -118,7 +120,9 @@ pub enum AddressError {
         need: u8,
     },
     /// Every default plan runs into something.
-    #[error("no default address plan is free on this machine; choose ranges with --link, --pods and --services ({0})")]
+    #[error(
+        "no default address plan is free on this machine; choose ranges with --link, --pods and --services ({0})"
+    )]
     NoneFree(Box<AddressError>),
 }
 
@@ -225,7 +229,8 @@ impl Addresses {
     ) -> Result<Self, AddressError> {
         // Pools of a host's network may lie anywhere in it, so they are not part of the search.
         let wishes = AddressWishes { pools: vec![node.into()], ..wishes.clone() };
-        let plan = Self::choose_with(&wishes, taken, used_indexes, |plan| Self { node, pools: Vec::new(), ..plan })?;
+        let plan =
+            Self::choose_with(&wishes, taken, used_indexes, |plan| Self { node, pools: Vec::new(), ..plan })?;
         Ok(plan)
     }
 
@@ -352,12 +357,17 @@ mod tests {
 
     #[test]
     fn ranges_of_one_plan_may_not_meet() {
-        let wishes = AddressWishes { services: Some("10.85.128.0/20".parse().unwrap()), ..Default::default() };
+        let wishes =
+            AddressWishes { services: Some("10.85.128.0/20".parse().unwrap()), ..Default::default() };
         assert!(matches!(Addresses::of(0, &wishes).check_itself(), Err(AddressError::Overlap { .. })));
-        let wishes = AddressWishes { pools: vec!["172.30.0.1-172.30.0.9".parse().unwrap()], ..Default::default() };
+        let wishes =
+            AddressWishes { pools: vec!["172.30.0.1-172.30.0.9".parse().unwrap()], ..Default::default() };
         assert!(Addresses::of(0, &wishes).check_itself().is_err(), "a pool over the Node's own address");
         let wishes = AddressWishes { pods: Some("10.85.0.0/26".parse().unwrap()), ..Default::default() };
-        assert!(matches!(Addresses::of(0, &wishes).check_itself(), Err(AddressError::TooSmall { need: 24, .. })));
+        assert!(matches!(
+            Addresses::of(0, &wishes).check_itself(),
+            Err(AddressError::TooSmall { need: 24, .. })
+        ));
     }
 
     #[test]

@@ -67,7 +67,9 @@ pub struct Part {
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// No index there.
-    #[error("no bundle at {path}: {path}/index.json cannot be read; make one with `cargo xtask bundle`, or name one with --bundle")]
+    #[error(
+        "no bundle at {path}: {path}/index.json cannot be read; make one with `cargo xtask bundle`, or name one with --bundle"
+    )]
     NoIndex {
         /// The folder.
         path: PathBuf,
@@ -181,22 +183,27 @@ impl Bundle {
         self.dir.join(&part.file)
     }
 
-    /// Checks every part against its digest, on as many threads as the machine has.
+    /// Checks parts against their digests, on as many threads as the machine has.
     ///
     /// `seen` remembers files whose bytes were checked before and that have not been touched since, so that a second
-    /// `up` does not read gigabytes again.
-    pub fn verify(&self, seen: &mut Checked) -> Result<(), BundleError> {
+    /// `up` does not read them again.
+    pub fn verify<'a>(
+        &self,
+        parts: impl IntoIterator<Item = &'a Part>,
+        seen: &mut Checked,
+    ) -> Result<(), BundleError> {
+        let parts: Vec<_> = parts.into_iter().collect();
         let next = std::sync::atomic::AtomicUsize::new(0);
         let known = &*seen;
         let work = || {
             let mut done = Vec::new();
             loop {
                 let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                let Some(part) = self.index.parts.get(at) else { return Ok(done) };
+                let Some(part) = parts.get(at) else { return Ok(done) };
                 done.push((part.file.clone(), self.verify_part(part, known)?));
             }
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(parts.len().max(1));
         let results: Vec<Result<Vec<_>, BundleError>> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
             workers.into_iter().filter_map(|worker| worker.join().ok()).collect()
@@ -205,7 +212,7 @@ impl Bundle {
         for result in results {
             checked.extend(result?);
         }
-        seen.files = checked;
+        seen.files.extend(checked);
         Ok(())
     }
 
@@ -298,15 +305,17 @@ mod tests {
     fn one_flipped_byte_is_named_with_its_part() {
         let dir = tempfile::tempdir().unwrap();
         let bundle = bundle(dir.path(), &[("a", b"alpha"), ("b", b"beta")]);
-        bundle.verify(&mut Checked::default()).unwrap();
+        bundle.verify(&bundle.index.parts, &mut Checked::default()).unwrap();
         fs::write(dir.path().join("b"), b"bexa").unwrap();
-        let err = bundle.verify(&mut Checked::default()).unwrap_err();
+        let err = bundle.verify(&bundle.index.parts, &mut Checked::default()).unwrap_err();
         assert!(err.to_string().starts_with("part b of the bundle is damaged"), "{err}");
         fs::write(dir.path().join("b"), b"bet").unwrap();
-        let err = bundle.verify(&mut Checked::default()).unwrap_err();
+        let err = bundle.verify(&bundle.index.parts, &mut Checked::default()).unwrap_err();
         assert!(err.to_string().contains("3 bytes, the index says 4 bytes"), "{err}");
         fs::remove_file(dir.path().join("b")).unwrap();
-        assert!(matches!(bundle.verify(&mut Checked::default()), Err(BundleError::Read { part, .. }) if part == "b"));
+        assert!(
+            matches!(bundle.verify(&bundle.index.parts, &mut Checked::default()), Err(BundleError::Read { part, .. }) if part == "b")
+        );
     }
 
     #[test]
@@ -314,12 +323,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bundle = bundle(dir.path(), &[("a", b"alpha")]);
         let mut seen = Checked::default();
-        bundle.verify(&mut seen).unwrap();
+        bundle.verify(&bundle.index.parts, &mut seen).unwrap();
         let before = seen.clone();
-        bundle.verify(&mut seen).unwrap();
+        bundle.verify(&bundle.index.parts, &mut seen).unwrap();
         assert_eq!(seen, before);
         fs::write(dir.path().join("a"), b"alphb").unwrap();
-        assert!(matches!(bundle.verify(&mut seen), Err(BundleError::Damaged { .. })), "the stamp hid a change");
+        assert!(
+            matches!(bundle.verify(&bundle.index.parts, &mut seen), Err(BundleError::Damaged { .. })),
+            "the stamp hid a change"
+        );
     }
 
     #[test]

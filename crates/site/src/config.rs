@@ -76,6 +76,9 @@ pub struct SiteConfig {
     /// Folders on the machine that we made as mount points; removed by `down` when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub made_folders: Vec<PathBuf>,
+    /// `fs.inotify.max_user_instances` before we raised it; put back by `down` of the last site.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inotify_before: Option<u64>,
 }
 
 /// Form of `site.json` that this version writes.

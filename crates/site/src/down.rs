@@ -65,7 +65,10 @@ pub fn plan_down(options: &DownOptions) -> Vec<String> {
     let layout = config::find(&options.site);
     let mut found = Vec::new();
     if let Some(pid) = supervisor::running(&layout) {
-        found.push(format!("the supervisor (process {pid}) and every process of the site", pid = pid.as_raw_nonzero()));
+        found.push(format!(
+            "the supervisor (process {pid}) and every process of the site",
+            pid = pid.as_raw_nonzero()
+        ));
     }
     if network::netns_path(&layout).exists() {
         found.push(format!("the network namespace {} and its link", layout.netns()));
@@ -145,8 +148,14 @@ fn remove_files(layout: &Layout, config: Option<&SiteConfig>) -> Result<(), Down
         // Empty, or somebody else uses it by now.
         _ = fs::remove_dir(folder);
     }
-    for folder in [SITES, RUN, network::NETNS] {
+    for folder in [SITES, RUN] {
         _ = fs::remove_dir(folder);
+    }
+    network::forget_namespaces_folder();
+    if let Some(before) = config.and_then(|c| c.inotify_before)
+        && config::all_sites().is_empty()
+    {
+        preflight::restore_inotify(before);
     }
     Ok(())
 }

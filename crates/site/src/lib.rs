@@ -10,6 +10,7 @@ mod files;
 mod host;
 pub mod install;
 mod layout;
+pub mod loadbalancer;
 mod node;
 pub mod progress;
 mod status;

@@ -170,7 +170,9 @@ pub async fn status(options: &StatusOptions) -> Result<Status, StatusError> {
         problems.push("the Node is not ready".to_owned());
     }
     let pools = pools(&config.addresses.pools, &cluster.services);
-    problems.extend(pools.iter().filter(|p| p.free == 0).map(|p| format!("the LoadBalancer pool {} is used up", p.range)));
+    problems.extend(
+        pools.iter().filter(|p| p.free == 0).map(|p| format!("the LoadBalancer pool {} is used up", p.range)),
+    );
     Ok(Status {
         healthy: problems.is_empty(),
         site: config.name,
@@ -192,7 +194,9 @@ pub async fn status(options: &StatusOptions) -> Result<Status, StatusError> {
 }
 
 async fn within<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
+    timeout(PATIENCE, work)
+        .await
+        .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
 }
 
 async fn ask_init(layout: &Layout) -> Result<State, String> {
@@ -204,7 +208,8 @@ async fn ask_init(layout: &Layout) -> Result<State, String> {
 async fn read_cluster(layout: &Layout) -> Result<Cluster, String> {
     let text = |e: &dyn std::error::Error| crate::chain(e);
     let kubeconfig = Kubeconfig::read_from(layout.admin_kubeconfig()).map_err(|e| text(&e))?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.map_err(|e| text(&e))?;
+    let config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.map_err(|e| text(&e))?;
     let client = Client::try_from(config).map_err(|e| text(&e))?;
     let all = ListParams::default();
     let (nodes, pods, services) =
@@ -237,14 +242,20 @@ fn processes(state: &Result<State, String>, running: bool, problems: &mut Vec<St
         ready: p.pid.is_some(),
         restarts: p.restarts,
         pid: p.pid,
-        reason: if p.pid.is_none() { Some(format!("ended: {}", p.last_exit.clone().unwrap_or_default())) } else { None },
+        reason: if p.pid.is_none() {
+            Some(format!("ended: {}", p.last_exit.clone().unwrap_or_default()))
+        } else {
+            None
+        },
     };
     state.processes.iter().map(component).collect()
 }
 
 fn is_ready(node: &Node) -> bool {
     let status = node.status.as_ref();
-    status.and_then(|s| s.conditions.as_ref()).is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
+    status
+        .and_then(|s| s.conditions.as_ref())
+        .is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
 
 /// The Pods of the site itself: its control plane, DNS and the manager.
@@ -304,7 +315,9 @@ fn disk(layout: &Layout, problems: &mut Vec<String>) -> Disk {
 fn bundle_problems(config: &SiteConfig, problems: &mut Vec<String>) {
     match Bundle::open(&config.bundle, &config.version, &config.kubernetes) {
         Ok(bundle) if bundle.digest == config.bundle_digest => {}
-        Ok(_) => problems.push("the bundle has changed since `scute up`; run it again to bring it in".to_owned()),
+        Ok(_) => {
+            problems.push("the bundle has changed since `scute up`; run it again to bring it in".to_owned())
+        }
         Err(e) => problems.push(crate::chain(&e)),
     }
 }

@@ -74,10 +74,8 @@ pub fn supervise(name: &SiteName) -> Result<(), SuperviseError> {
     let config = SiteConfig::load(&layout)?.ok_or_else(|| SuperviseError::NoSite(name.clone()))?;
     files::folder(&layout.run, 0o700).map_err(failed("making the folder of sockets"))?;
     let _lock = lock(&layout)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed("the runtime"))?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed("the runtime"))?;
     runtime.block_on(Supervisor { layout, config }.run())
 }
 

@@ -10,6 +10,7 @@ use crate::{
     host::{accelerator, command::CommandError, network, preflight},
     layout::{SITES, SiteName},
     node::{
+        bringup::control_plane_images,
         control::{self, Ask, Event},
         mounts,
     },
@@ -145,8 +146,7 @@ pub async fn up(options: &UpOptions, progress: &dyn Progress) -> Result<UpReport
         let check = async { preflight_report(&layout, &config, progress) };
         step(progress, "machine", check).await?;
     }
-    let unpack = step(progress, "bundle", async { prepare_files(&layout, &bundle) });
-    unpack.await?;
+    step(progress, "bundle", async { prepare_files(&layout, &bundle) }).await?;
     let config = write_config(&layout, config)?;
     let changed = existing.is_none_or(|old| old.bundle_digest != config.bundle_digest);
     let ask = if running && changed { Ask::Converge } else { Ask::Watch };
@@ -234,13 +234,16 @@ async fn new_config(options: &UpOptions, bundle: &Bundle) -> Result<SiteConfig, 
         accelerator,
         accelerator_reason,
         made_folders: Vec::new(),
+        inotify_before: None,
     })
 }
 
 fn choose_addresses(options: &UpOptions, network: NetworkMode) -> Result<Addresses, UpError> {
     let others: Vec<_> = config::all_sites().into_iter().filter(|(l, _)| l.name != options.site).collect();
-    let mut taken: Vec<Taken> =
-        others.iter().flat_map(|(l, c)| c.addresses.taken_by(&format!("site {:?}", l.name.as_str()))).collect();
+    let mut taken: Vec<Taken> = others
+        .iter()
+        .flat_map(|(l, c)| c.addresses.taken_by(&format!("site {:?}", l.name.as_str())))
+        .collect();
     let used: Vec<u8> = others.iter().map(|(_, c)| c.addresses.index).collect();
     let mut wishes = options.addresses.clone();
     let host = match network {
@@ -265,24 +268,38 @@ fn preflight_report(layout: &Layout, config: &SiteConfig, progress: &dyn Progres
     for problem in bearable {
         progress.note(&format!("note: {problem}"));
     }
-    if fatal.is_empty() { Ok(()) } else { Err(UpError::Preflight(fatal.into_iter().map(|p| p.text).collect())) }
+    if fatal.is_empty() {
+        Ok(())
+    } else {
+        Err(UpError::Preflight(fatal.into_iter().map(|p| p.text).collect()))
+    }
 }
 
-/// Checks the bundle and brings its executables into the site.
+/// Checks what the site starts with and brings its executables in. Other images are checked by the site's init before
+/// it imports them: reading gigabytes first would only delay a ready Node.
 fn prepare_files(layout: &Layout, bundle: &Bundle) -> Result<(), UpError> {
     let record = layout.at("bundle-checked.json");
     let mut seen: Checked =
         fs::read(&record).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-    bundle.verify(&mut seen)?;
+    let first = control_plane_images();
+    let needed = bundle
+        .index
+        .parts
+        .iter()
+        .filter(|part| part.kind != PartKind::Image || part.refs.iter().any(|name| first.contains(name)));
+    bundle.verify(needed, &mut seen)?;
     let text = serde_json::to_vec(&seen).unwrap_or_default();
     files::write(&record, &text, 0o644).map_err(file(&record))?;
     let programs = bundle.parts(PartKind::Binary).map(|part| (part, 0o755));
-    let libraries = bundle.parts(PartKind::File).filter(|part| part.file.starts_with("lib")).map(|part| (part, 0o644));
+    let libraries =
+        bundle.parts(PartKind::File).filter(|part| part.file.starts_with("lib")).map(|part| (part, 0o644));
     for (part, mode) in programs.chain(libraries) {
         let to = layout.dir.join(&part.file);
         install_file(&bundle.path(part), &to, part.mode.unwrap_or(mode)).map_err(file(&to))?;
     }
-    for needed in ["kube", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "cni/bridge", "cni/loopback"] {
+    for needed in
+        ["kube", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "cni/bridge", "cni/loopback"]
+    {
         if !layout.bin(needed).exists() {
             return Err(BundleError::Lacks(format!("the program {needed}")).into());
         }
@@ -317,6 +334,7 @@ fn install_file(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
 fn write_config(layout: &Layout, mut config: SiteConfig) -> Result<SiteConfig, UpError> {
     let made = mounts::make_mount_points().map_err(file(Path::new("/var/lib")))?;
     config.made_folders.extend(made);
+    config.inotify_before = config.inotify_before.or_else(preflight::raise_inotify);
     config.save(layout)?;
     Ok(config)
 }

@@ -27,7 +27,18 @@ fn try_kvm() -> Result<(), String> {
     }
     // Firmware runs at once and then waits for a disk that is not there: enough to enter the guest.
     let mut guest = Command::new("qemu-system-x86_64")
-        .args(["-accel", "kvm", "-cpu", "host", "-m", "64", "-nodefaults", "-display", "none", "-no-user-config"])
+        .args([
+            "-accel",
+            "kvm",
+            "-cpu",
+            "host",
+            "-m",
+            "64",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-user-config",
+        ])
         .args(["-machine", "q35", "-no-reboot"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -38,6 +38,15 @@ pub fn remove(layout: &Layout, addresses: &Addresses) -> Result<(), CommandError
     remove_namespace(layout)
 }
 
+/// Removes the folder of namespaces when it is empty: `ip netns` makes it, as a mount of itself.
+pub fn forget_namespaces_folder() {
+    if std::fs::read_dir(NETNS).is_ok_and(|mut entries| entries.next().is_none()) {
+        // In use by somebody, or not a mount: then it stays, which hurts nobody.
+        _ = rustix::mount::unmount(NETNS, rustix::mount::UnmountFlags::DETACH);
+        _ = std::fs::remove_dir(NETNS);
+    }
+}
+
 /// Removes the namespace, and with it the link, whatever its number is.
 pub fn remove_namespace(layout: &Layout) -> Result<(), CommandError> {
     if netns_path(layout).exists() {

@@ -14,8 +14,11 @@ const GIB: u64 = 1 << 30;
 const DISK: u64 = 6 * GIB;
 /// Memory that the control plane and one small tenant need.
 const MEMORY: u64 = 2 * GIB;
-/// inotify instances of a site and a few tenants.
-const INOTIFY_INSTANCES: u64 = 128;
+const INOTIFY: &str = "/proc/sys/fs/inotify/max_user_instances";
+/// Up to this many inotify instances are few: a site and ten tenants use them up.
+const FEW_INOTIFY_INSTANCES: u64 = 128;
+/// What a low limit is raised to.
+const ENOUGH_INOTIFY_INSTANCES: &str = "8192";
 /// What the host network mode listens on, beside what the kubelet opens later.
 const PORTS: [u16; 12] = [6440, 6443, 2379, 2380, 2381, 2479, 2480, 2481, 10250, 10256, 10257, 10259];
 
@@ -82,16 +85,28 @@ fn memory() -> Option<Problem> {
     (free < MEMORY).then(|| fatal(text))
 }
 
-/// Raises the limit where the machine lets us, and says so where it does not.
+/// Says so where the limit is low and the machine does not let us raise it.
 fn inotify() -> Option<Problem> {
-    let path = "/proc/sys/fs/inotify/max_user_instances";
-    let now = facts::number(path)?;
-    if now > INOTIFY_INSTANCES || fs::write(path, "1024").is_ok() {
+    let now = facts::number(INOTIFY)?;
+    if now > FEW_INOTIFY_INSTANCES || rustix::fs::access(INOTIFY, rustix::fs::Access::WRITE_OK).is_ok() {
         return None;
     }
     Some(warning(format!(
         "fs.inotify.max_user_instances is {now} and cannot be raised here: about ten tenants use that up"
     )))
+}
+
+/// Raises a low limit of inotify instances; gives what it was.
+pub fn raise_inotify() -> Option<u64> {
+    let before = facts::number(INOTIFY).filter(|now| *now <= FEW_INOTIFY_INSTANCES)?;
+    fs::write(INOTIFY, ENOUGH_INOTIFY_INSTANCES).ok().map(|()| before)
+}
+
+/// Puts the limit back, unless somebody changed it since.
+pub fn restore_inotify(before: u64) {
+    if fs::read_to_string(INOTIFY).is_ok_and(|now| now.trim() == ENOUGH_INOTIFY_INSTANCES) {
+        _ = fs::write(INOTIFY, before.to_string());
+    }
 }
 
 fn programs(config: &SiteConfig) -> Vec<Problem> {
@@ -106,8 +121,11 @@ fn programs(config: &SiteConfig) -> Vec<Problem> {
 }
 
 fn ports() -> Vec<Problem> {
-    let busy = |port: &u16| TcpListener::bind(("0.0.0.0", *port)).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse);
-    let text = |port| fatal(format!("port {port} is taken; stop what listens on it, or use --network namespace"));
+    let busy = |port: &u16| {
+        TcpListener::bind(("0.0.0.0", *port)).is_err_and(|e| e.kind() == io::ErrorKind::AddrInUse)
+    };
+    let text =
+        |port| fatal(format!("port {port} is taken; stop what listens on it, or use --network namespace"));
     PORTS.into_iter().filter(busy).map(text).collect()
 }
 
@@ -152,7 +170,10 @@ fn try_kernel(scratch: &Path) -> Vec<Problem> {
 
 fn overlay(scratch: &Path) -> io::Result<()> {
     let root = Path::new("/");
-    rustix::mount::mount_change(root, rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC)?;
+    rustix::mount::mount_change(
+        root,
+        rustix::mount::MountPropagationFlags::DOWNSTREAM | rustix::mount::MountPropagationFlags::REC,
+    )?;
     for folder in ["lower", "upper", "work", "merged"] {
         fs::create_dir_all(scratch.join(folder))?;
     }
@@ -168,7 +189,9 @@ fn overlay(scratch: &Path) -> io::Result<()> {
 /// A netlink socket of nf_tables' family; the subsystem itself answers only to its own messages.
 fn netfilter() -> io::Result<()> {
     use rustix::net::{AddressFamily, SocketType, netlink, socket};
-    socket(AddressFamily::NETLINK, SocketType::RAW, Some(netlink::NETFILTER)).map(drop).map_err(io::Error::from)
+    socket(AddressFamily::NETLINK, SocketType::RAW, Some(netlink::NETFILTER))
+        .map(drop)
+        .map_err(io::Error::from)
 }
 
 fn cgroups() -> Option<Problem> {

@@ -1,7 +1,9 @@
 //! The manager's Deployment, its configuration, and the Service and certificate of its webhooks. Pure but for reading
 //! certificates of the site.
 
-use super::{InstallError, LoadBalancerConfig, MANAGER, ManagementNetworks, ManagerConfig, NAMESPACE, scute_image};
+use super::{
+    InstallError, LoadBalancerConfig, MANAGER, ManagementNetworks, ManagerConfig, NAMESPACE, scute_image,
+};
 use crate::{Layout, SiteConfig};
 use serde_json::{Value, json};
 use std::fs;

@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const READ: [&str; 3] = ["get", "list", "watch"];
-const WRITE: [&str; 8] =
-    ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
+const WRITE: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
 /// ServiceAccount, ClusterRole and binding.
 pub fn objects() -> Vec<Value> {
@@ -72,8 +71,13 @@ fn own_kinds() -> Vec<Value> {
     }
     let rule_of = |(group, plurals): (String, Vec<String>)| {
         let below = |sub: &str| plurals.iter().map(|plural| format!("{plural}/{sub}")).collect::<Vec<_>>();
-        let resources: Vec<_> =
-            plurals.iter().cloned().chain(below("status")).chain(below("finalizers")).chain(below("scale")).collect();
+        let resources: Vec<_> = plurals
+            .iter()
+            .cloned()
+            .chain(below("status"))
+            .chain(below("finalizers"))
+            .chain(below("scale"))
+            .collect();
         json!({"apiGroups": [group], "resources": resources, "verbs": WRITE})
     };
     groups.into_iter().map(rule_of).collect()

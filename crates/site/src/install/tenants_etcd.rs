@@ -30,9 +30,7 @@ pub fn secrets(layout: &Layout) -> Result<Vec<Value>, InstallError> {
 
 /// The DataStore `default`.
 pub fn datastore(config: &SiteConfig) -> Value {
-    let reference = |name: &str, key: &str| {
-        json!({"secretReference": {"name": name, "namespace": NAMESPACE, "keyPath": key}})
-    };
+    let reference = |name: &str, key: &str| json!({"secretReference": {"name": name, "namespace": NAMESPACE, "keyPath": key}});
     json!({
         "apiVersion": "kamaji.clastix.io/v1alpha1",
         "kind": "DataStore",

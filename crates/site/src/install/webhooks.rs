@@ -1,6 +1,9 @@
 //! Where the API server calls the manager's admission: one rule per group that we serve, both kinds of webhook.
 
-use super::{InstallError, NAMESPACE, manager::{WEBHOOK_SERVICE, pki_file}};
+use super::{
+    InstallError, NAMESPACE,
+    manager::{WEBHOOK_SERVICE, pki_file},
+};
 use crate::Layout;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -10,11 +13,15 @@ use std::collections::BTreeMap;
 /// is not named, so that the manager's own reports do not call it back.
 pub fn configurations(layout: &Layout) -> Result<Vec<Value>, InstallError> {
     let ca = STANDARD.encode(pki_file(layout, "webhook-ca.crt")?);
-    let mut validating = configuration("ValidatingWebhookConfiguration", "validate.scute.dev", "/validate", &ca, true);
+    let mut validating =
+        configuration("ValidatingWebhookConfiguration", "validate.scute.dev", "/validate", &ca, true);
     if let Some(webhooks) = validating["webhooks"].as_array_mut() {
         webhooks.push(evictions(&ca));
     }
-    Ok(vec![validating, configuration("MutatingWebhookConfiguration", "default.scute.dev", "/mutate", &ca, false)])
+    Ok(vec![
+        validating,
+        configuration("MutatingWebhookConfiguration", "default.scute.dev", "/mutate", &ca, false),
+    ])
 }
 
 /// The eviction of a launcher Pod marks its VMI. When nobody answers, the Pod's PodDisruptionBudget refuses.
@@ -87,8 +94,20 @@ mod tests {
     #[test]
     fn only_our_own_kinds_are_named_and_no_subresource() {
         for rule in rules(&["CREATE"]) {
-            let text = |key: &str| rule[key].as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect::<Vec<_>>();
-            assert!(text("apiGroups").iter().all(|group| group.contains('.') && !group.ends_with("k8s.io") || group.contains("x-k8s.io")));
+            let text = |key: &str| {
+                rule[key]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|v| v.as_str().unwrap().to_owned())
+                    .collect::<Vec<_>>()
+            };
+            assert!(
+                text("apiGroups")
+                    .iter()
+                    .all(|group| group.contains('.') && !group.ends_with("k8s.io")
+                        || group.contains("x-k8s.io"))
+            );
             assert!(text("resources").iter().all(|resource| !resource.contains(['/', '*'])));
         }
     }

@@ -6,7 +6,8 @@
 //! ```
 
 use super::{
-    cni, containerd, images::{ImageError, Importer},
+    cni, containerd,
+    images::{ImageError, Importer},
     init::{InitError, Site, configuration},
     kubelet, pki, processes,
     processes::Keep,
@@ -124,10 +125,17 @@ async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), UpError
     site.gate.send_replace(true);
     write_manifests(site, static_pods::second(&site.layout, &config))?;
     board.step(NODE_READY, node_ready(site, &config, &client)).await?;
-    board.step("custom resources", install::definitions(&client)).await?;
-    board.step("manager and DNS images", importer.import_named(&bundle, &install::images())).await?;
-    board.step("manager", install::manager(&client, &site.layout, &config, &bundle)).await?;
-    board.step("other images", importer.import_all(&bundle)).await?;
+    let images = install::images();
+    tokio::try_join!(
+        async { Ok(board.step("custom resources", install::definitions(&client)).await?) },
+        async { Ok(board.step("manager and DNS images", importer.import_named(&bundle, &images)).await?) },
+    )
+    .map_err(|e: UpError| e)?;
+    tokio::try_join!(
+        async { Ok(board.step("manager", install::manager(&client, &site.layout, &config, &bundle)).await?) },
+        async { Ok(board.step("other images", importer.import_all(&bundle)).await?) },
+    )
+    .map_err(|e: UpError| e)?;
     Ok(())
 }
 
@@ -135,7 +143,8 @@ fn open_bundle(config: &SiteConfig) -> Result<Bundle, BundleError> {
     Bundle::open(&config.bundle, &config.version, &config.kubernetes)
 }
 
-fn control_plane_images() -> Vec<String> {
+/// Images without which no Node gets ready.
+pub fn control_plane_images() -> Vec<String> {
     let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
     let mut names = vec![containerd::PAUSE_IMAGE.to_owned(), static_pods::ETCD_IMAGE.to_owned()];
     names.extend(components.map(static_pods::kubernetes_image));
@@ -159,7 +168,10 @@ async fn lay_out(site: &Arc<Site>, config: &SiteConfig) -> Result<(), UpError> {
         (layout.at("kubernetes/kubelet.json"), json(kubelet::render_config(layout, config))),
         (layout.at("kubernetes/kube-proxy.json"), json(proxy::render_config(layout, config, bridged))),
         (PathBuf::from("/run/scute-node/cni/10-scute.conflist"), json(cni::render(&config.addresses))),
-        (layout.at("containerd.toml"), containerd::render_config(layout, !crate::host::facts::may_raise_limits())),
+        (
+            layout.at("containerd.toml"),
+            containerd::render_config(layout, !crate::host::facts::may_raise_limits()),
+        ),
     ] {
         files::write_if_changed(&path, text.as_bytes(), 0o644).map_err(file(path))?;
     }
@@ -172,21 +184,44 @@ async fn lay_out(site: &Arc<Site>, config: &SiteConfig) -> Result<(), UpError> {
 
 fn keep_containerd(site: &Arc<Site>, kept: &mut JoinSet<()>) {
     let layout = &site.layout;
-    let path = format!("{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", layout.at("bin").display());
+    let path = format!(
+        "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        layout.at("bin").display()
+    );
     let mut env = vec![("PATH".to_owned(), path)];
     if layout.at("lib").exists() {
         // For runc, which is the only dynamically linked one.
         env.push(("LD_LIBRARY_PATH".to_owned(), layout.at("lib").display().to_string()));
     }
     let args = vec!["--config".to_owned(), layout.at("containerd.toml").display().to_string()];
-    keep(site, kept, Keep { name: "containerd", program: layout.bin("containerd"), args, env, log: layout.log("containerd") });
+    keep(
+        site,
+        kept,
+        Keep {
+            name: "containerd",
+            program: layout.bin("containerd"),
+            args,
+            env,
+            log: layout.log("containerd"),
+        },
+    );
 }
 
 fn keep_kubelet(site: &Arc<Site>, config: &SiteConfig, kept: &mut JoinSet<()>) {
     let layout = &site.layout;
     let mut args = vec!["kubelet".to_owned()];
     args.extend(kubelet::arguments(layout, config));
-    keep(site, kept, Keep { name: "kubelet", program: layout.bin("kube"), args, env: Vec::new(), log: layout.log("kubelet") });
+    keep(
+        site,
+        kept,
+        Keep {
+            name: "kubelet",
+            program: layout.bin("kube"),
+            args,
+            env: Vec::new(),
+            log: layout.log("kubelet"),
+        },
+    );
 }
 
 fn keep(site: &Arc<Site>, kept: &mut JoinSet<()>, what: Keep) {

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Layout,
-    bundle::{Bundle, BundleError, Part, PartKind},
+    bundle::{Bundle, BundleError, Checked, Part, PartKind},
     files,
 };
 use std::{
@@ -58,8 +58,10 @@ pub struct Importer {
 impl Importer {
     /// Compares the record of earlier imports with what containerd has.
     pub async fn open(layout: Layout, reaper: Arc<Reaper>) -> Result<Self, ImageError> {
-        let mut imported: BTreeMap<String, String> =
-            fs::read(record(&layout)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let mut imported: BTreeMap<String, String> = fs::read(record(&layout))
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default();
         let mut importer = Self { layout, reaper, imported: Mutex::default() };
         let listed = importer.ctr(&["images", "list", "--quiet"]).await.map_err(ImageError::List)?;
         let there: BTreeSet<_> = listed.lines().map(str::trim).collect();
@@ -92,6 +94,10 @@ impl Importer {
             if part.refs.iter().all(|name| imported.get(name) == Some(&part.digest)) {
                 continue;
             }
+            // Also warms the page cache for the import.
+            let (checked, its) = (bundle.clone(), part.clone());
+            let check = tokio::task::spawn_blocking(move || checked.verify([&its], &mut Checked::default()));
+            check.await.map_err(|_| BundleError::Lacks(format!("a readable image {}", part.name)))??;
             let file = bundle.path(part).display().to_string();
             let args = ["images", "import", "--snapshotter", "overlayfs", &file];
             let failed = |source| ImageError::Import { name: part.name.clone(), source };
@@ -107,7 +113,11 @@ impl Importer {
 
     async fn ctr(&self, args: &[&str]) -> Result<String, OnceError> {
         let mut command = Command::new(self.layout.bin("ctr"));
-        command.arg("--address").arg(self.layout.containerd_socket()).args(["--namespace", "k8s.io"]).args(args);
+        command
+            .arg("--address")
+            .arg(self.layout.containerd_socket())
+            .args(["--namespace", "k8s.io"])
+            .args(args);
         once(&self.reaper, &mut command).await
     }
 }

@@ -65,10 +65,8 @@ pub struct Site {
 pub fn run(layout: Layout) -> Result<(), InitError> {
     mounts::prepare(&layout)?;
     settings()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(io_error("the runtime"))?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(io_error("the runtime"))?;
     runtime.block_on(serve(layout))
 }
 

@@ -86,8 +86,12 @@ fn node_user(config: &SiteConfig) -> String {
 }
 
 fn api_names(config: &SiteConfig) -> Vec<String> {
-    let fixed =
-        ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"];
+    let fixed = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ];
     let mut names = node_names(config);
     names.extend(fixed.map(str::to_owned));
     names.push(config.addresses.api_service().to_string());
@@ -122,8 +126,7 @@ impl Writer<'_> {
         if let (Ok(certificate), Ok(key)) = (fs::read_to_string(&certificate), fs::read_to_string(&key)) {
             return Ca::load(&certificate, &key).map_err(make);
         }
-        let ca =
-            Ca::generate(common_name, CA_VALIDITY, KeyAlgorithm::EcdsaP256, self.now).map_err(make)?;
+        let ca = Ca::generate(common_name, CA_VALIDITY, KeyAlgorithm::EcdsaP256, self.now).map_err(make)?;
         // The key first: a certificate without its key would look complete.
         self.write(key, ca.key_pem(), 0o600)?;
         self.write(certificate, ca.certificate_pem(), 0o644)?;
@@ -143,8 +146,10 @@ impl Writer<'_> {
 
     fn issue(&self, request: &LeafRequest, ca: &Ca) -> Result<KeyPairPem, PkiError> {
         let request = LeafRequest { algorithm: KeyAlgorithm::EcdsaP256, ..request.clone() };
-        issue(&request, ca, self.now)
-            .map_err(|source| PkiError::Make { what: format!("the certificate of {}", request.common_name), source })
+        issue(&request, ca, self.now).map_err(|source| PkiError::Make {
+            what: format!("the certificate of {}", request.common_name),
+            source,
+        })
     }
 
     fn leaf(&self, name: &str, request: LeafRequest, ca: &Ca) -> Result<(), PkiError> {

@@ -37,7 +37,10 @@ pub fn pod(layout: &Layout) -> StaticPod {
     Component {
         name: "kube-proxy",
         image: kubernetes_image("kube-proxy"),
-        flags: vec![("config", config.display().to_string()), ("kubeconfig", kubeconfig.display().to_string())],
+        flags: vec![
+            ("config", config.display().to_string()),
+            ("kubeconfig", kubeconfig.display().to_string()),
+        ],
         millicores: 50,
         probe: None,
         data: None,

@@ -31,7 +31,12 @@ pub fn first(layout: &Layout, config: &SiteConfig) -> Vec<StaticPod> {
 /// Everything that has nothing to do before the API server answers. Started later, it does not take the processor from
 /// the API server, and the controller-manager does not exit for want of the bootstrap roles.
 pub fn second(layout: &Layout, config: &SiteConfig) -> Vec<StaticPod> {
-    vec![controller_manager(layout, config), scheduler(layout), super::proxy::pod(layout), tenants_etcd(layout, config)]
+    vec![
+        controller_manager(layout, config),
+        scheduler(layout),
+        super::proxy::pod(layout),
+        tenants_etcd(layout, config),
+    ]
 }
 
 /// A component of the control plane, before it becomes a Pod.
@@ -53,7 +58,8 @@ impl Component {
         let Self { name, image, flags, millicores, probe, data, privileged } = self;
         let mut volumes = Vec::new();
         let mut mounts = Vec::new();
-        let mut files: Vec<_> = flags.iter().map(|(_, value)| value).filter(|v| Path::new(v).starts_with(&layout.dir)).collect();
+        let mut files: Vec<_> =
+            flags.iter().map(|(_, value)| value).filter(|v| Path::new(v).starts_with(&layout.dir)).collect();
         files.sort();
         files.dedup();
         for file in files.into_iter().filter(|file| data.as_deref() != Some(Path::new(file))) {
@@ -65,8 +71,12 @@ impl Component {
             mounts.push(json!({"name": "data", "mountPath": data}));
             volumes.push(json!({"name": "data", "hostPath": {"path": data, "type": "DirectoryOrCreate"}}));
         }
-        let program = std::iter::once(format!("/usr/local/bin/{}", if name.starts_with("etcd") { "etcd" } else { name }));
-        let command: Vec<_> = program.chain(flags.iter().map(|(flag, value)| format!("--{flag}={value}"))).collect();
+        let program = std::iter::once(format!(
+            "/usr/local/bin/{}",
+            if name.starts_with("etcd") { "etcd" } else { name }
+        ));
+        let command: Vec<_> =
+            program.chain(flags.iter().map(|(flag, value)| format!("--{flag}={value}"))).collect();
         let mut container = json!({
             "name": name,
             "image": image,
@@ -108,7 +118,14 @@ impl Component {
 }
 
 fn etcd(layout: &Layout, config: &SiteConfig) -> StaticPod {
-    let member = Etcd { name: "etcd", authority: "etcd-ca", server: "etcd-server", client: 2379, peer: 2380, metrics: 2381 };
+    let member = Etcd {
+        name: "etcd",
+        authority: "etcd-ca",
+        server: "etcd-server",
+        client: 2379,
+        peer: 2380,
+        metrics: 2381,
+    };
     member.pod(layout, config)
 }
 
