@@ -6,8 +6,8 @@ mod admission;
 mod context;
 mod datastore;
 mod inside;
+mod kamajicontrolplane;
 mod names;
-mod pod_network;
 mod stores;
 mod tenant;
 
@@ -66,5 +66,6 @@ pub fn spawn_on(
     let (context, wires) = Context::new(hub, remotes, config, connect);
     tasks.spawn(datastore::run(Arc::clone(&context)));
     tasks.spawn(tenant::run(Arc::clone(&context), wires.inside_changed));
+    tasks.spawn(kamajicontrolplane::run(Arc::clone(&context)));
     tasks.spawn(inside::run(Arc::clone(&context), wires.inside_wanted));
 }

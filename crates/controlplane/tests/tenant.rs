@@ -5,14 +5,15 @@ mod support;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service, ServiceAccount};
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
 use scute_api::kamaji::{DataStore, TenantControlPlane};
 use scute_etcd::Etcd as RealEtcd;
-use scute_testkit::{Etcd, eventually, eventually_gone, free_port, until};
+use scute_testkit::{Etcd, eventually, eventually_gone, free_port};
 use serde_json::json;
 use support::{World, phase, said};
 
@@ -47,14 +48,14 @@ async fn a_tenant_from_nothing_to_ready_and_back() {
     objects_are_upstreams(&world, &uid).await;
 
     let dir = tempfile::tempdir().expect("a folder");
-    let _process = world.run_api_server("t", dir.path()).await;
+    // The other two start first: they have to wait for the API server, not to end.
+    let mut others = [
+        world.run_container("t", "kube-controller-manager", dir.path()).await,
+        world.run_container("t", "kube-scheduler", dir.path()).await,
+    ];
+    let mut process = world.run_container("t", "kube-apiserver", dir.path()).await;
     let admin = client(&world.data("t-admin-kubeconfig").await["super-admin.conf"]).await;
-    until("the tenant's API server is ready", || {
-        let request = http::Request::get("/readyz").body(Vec::new()).expect("a request");
-        let admin = admin.clone();
-        async move { admin.request_text(request).await.ok() }
-    })
-    .await;
+    support::answers(&mut process, &admin).await;
     world.pods_ready("t", 1).await;
     let tcp = world.condition("t", "TenantObjectsReady", "Applied").await;
     assert_eq!(phase(&tcp), "Ready");
@@ -66,6 +67,10 @@ async fn a_tenant_from_nothing_to_ready_and_back() {
     assert_eq!(resources.deployment.expect("numbers").selector, "kamaji.clastix.io/name=t");
 
     inside_is_kubeadms(&world, &admin).await;
+    both_lead(&admin).await;
+    for other in &mut others {
+        other.still_runs().expect("it waited");
+    }
     deleted_objects_come_back(&world).await;
     another_tenants_certificate_opens_nothing(&world, &etcd).await;
 
@@ -132,6 +137,17 @@ async fn inside_is_kubeadms(world: &World, admin: &Client) {
     assert!(Api::<Secret>::namespaced(anonymous, "kube-system").list(&ListParams::default()).await.is_err());
     let binding = Api::<ClusterRoleBinding>::all(admin.clone()).get("kubeadm:cluster-admins").await;
     assert_eq!(binding.expect("bound").role_ref.name, "cluster-admin");
+}
+
+/// Controller-manager and scheduler hold their leases, and the bootstrapsigner works.
+async fn both_lead(admin: &Client) {
+    let leases = Api::<Lease>::namespaced(admin.clone(), "kube-system");
+    for name in ["kube-controller-manager", "kube-scheduler"] {
+        let held = |lease: &Lease| lease.spec.as_ref().is_some_and(|spec| spec.holder_identity.is_some());
+        eventually(leases.clone(), name, "held", held).await;
+    }
+    let accounts = Api::<ServiceAccount>::namespaced(admin.clone(), "default");
+    eventually(accounts, "default", "made", |_| true).await;
 }
 
 async fn deleted_objects_come_back(world: &World) {

@@ -288,6 +288,8 @@ fn webhook_configuration(
                 "apiVersions": ["*"],
                 "operations": ["CREATE", "UPDATE", "DELETE"],
                 "resources": ["*"],
+                // What has no namespace would match every selector, so every test.
+                "scope": "Namespaced",
             }],
         }],
     })

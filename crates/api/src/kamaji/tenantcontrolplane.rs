@@ -130,7 +130,7 @@ pub struct NetworkProfile {
     #[schemars(range(min = 1, max = 65535))]
     pub port: i32,
     /// Whether the address is put into the Service's externalIPs.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, rename = "allowAddressAsExternalIP", skip_serializing_if = "is_false")]
     pub allow_address_as_external_ip: bool,
     /// Further names and addresses of the API server's certificate.
     #[serde(default, rename = "certSANs", skip_serializing_if = "Vec::is_empty")]

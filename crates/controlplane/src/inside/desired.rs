@@ -11,7 +11,7 @@ use crate::Config;
 /// `scute.dev/pod-network: embedded` on a TenantControlPlane: the embedded Pod network is installed.
 pub const POD_NETWORK_ANNOTATION: &str = "scute.dev/pod-network";
 /// The value that asks for it.
-const EMBEDDED: &str = "embedded";
+pub const EMBEDDED: &str = "embedded";
 
 /// All objects, in an order that can be applied, each with the label by which it is known as ours.
 ///
@@ -35,7 +35,9 @@ pub fn objects(tcp: &TenantControlPlane, facts: &ClusterFacts, config: &Config) 
     let network =
         tcp.metadata.annotations.as_ref().and_then(|annotations| annotations.get(POD_NETWORK_ANNOTATION));
     if network.is_some_and(|network| network == EMBEDDED) {
-        objects.extend(crate::pod_network::objects(facts, config));
+        // At the endpoint rather than at the Service: a Node needs its network before kube-proxy runs there.
+        let api_server = (facts.endpoint_host.as_str(), facts.endpoint_port);
+        objects.extend(scute_podnet::manifests(&config.scute_image, Some(api_server)));
     }
     for object in &mut objects {
         object["metadata"]["labels"][PROJECT_LABEL] = json!("kamaji");

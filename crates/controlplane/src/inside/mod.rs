@@ -28,7 +28,7 @@ use crate::names::Piece;
 use crate::tenant::endpoint::endpoint;
 use crate::tenant::validate::validate;
 
-pub use desired::POD_NETWORK_ANNOTATION;
+pub use desired::{EMBEDDED, POD_NETWORK_ANNOTATION};
 
 /// Key of the administrator's kubeconfig in the Secret `T-admin-kubeconfig`.
 pub const ADMIN: &str = "admin.conf";

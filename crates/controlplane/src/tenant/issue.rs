@@ -66,7 +66,8 @@ pub async fn make(
         match ca {
             Some(ca) => _ = authorities.insert(piece, Arc::new(ca)),
             None => jobs.push(Box::new(move || {
-                Ok(Root::Ca(piece, Ca::generate(name, CA_VALIDITY, KeyAlgorithm::default(), now)?))
+                let ca = Ca::generate(name, CA_VALIDITY, KeyAlgorithm::default(), now)?;
+                Ok(Root::Ca(piece, Arc::new(ca)))
             })),
         }
     }
@@ -77,7 +78,7 @@ pub async fn make(
         match root {
             Root::Ca(piece, ca) => {
                 made.insert(piece, authority_data(piece, &ca));
-                authorities.insert(piece, Arc::new(ca));
+                authorities.insert(piece, ca);
             }
             Root::Keys(keys) => _ = made.insert(Piece::ServiceAccount, service_account_data(keys)),
         }
@@ -97,7 +98,7 @@ pub async fn make(
 }
 
 enum Root {
-    Ca(Piece, Ca),
+    Ca(Piece, Arc<Ca>),
     Keys(ServiceAccountKeys),
 }
 

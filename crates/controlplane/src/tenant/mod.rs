@@ -6,6 +6,8 @@ pub mod deployment;
 mod dns;
 pub mod endpoint;
 mod finalize;
+#[cfg(test)]
+pub mod fixture;
 mod issue;
 mod masks;
 mod objects;
@@ -16,6 +18,8 @@ mod rollout;
 mod secrets;
 pub mod service;
 mod steps;
+#[cfg(test)]
+mod stories;
 pub mod validate;
 
 use std::sync::Arc;

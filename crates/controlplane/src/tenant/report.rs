@@ -231,7 +231,7 @@ fn conditions(
     }
     let (status, reason, message) = inside_condition(before, progress, inside);
     made = made.put(INSIDE, status, &reason, message);
-    let (status, reason, message) = ready_condition(tcp, progress, phase_of(after), inside);
+    let (status, reason, message) = ready_condition(tcp, progress, phase_of(after), rollout, inside);
     made.put(READY, status, &reason, message).finish()
 }
 
@@ -294,6 +294,7 @@ fn ready_condition(
     tcp: &TenantControlPlane,
     progress: &Progress,
     phase: Phase,
+    rollout: Option<&Rollout>,
     inside: Option<&Inside>,
 ) -> Said {
     let stopped = progress.stopped.as_ref();
@@ -312,8 +313,15 @@ fn ready_condition(
         (None, false) if phase == Phase::Sleeping => said(Status::False, "Sleeping", "replicas is 0"),
         (None, false) => match inside.and_then(|inside| inside.why.as_ref()) {
             Some(why) => said(Status::False, &why.reason, why.message.as_str()),
-            None => said(Status::False, "WaitingForAPIServer", "no Pod is ready yet"),
+            None => said(Status::False, "WaitingForAPIServer", waits_for(rollout)),
         },
+    }
+}
+
+fn waits_for(rollout: Option<&Rollout>) -> &'static str {
+    match rollout.is_some_and(|rollout| rollout.ready > 0) {
+        true => "a Pod is ready; a request with admin.conf has to succeed",
+        false => "no Pod is ready yet",
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use scute_api::kamaji::{DataStore, TenantControlPlane};
 use scute_controlplane::Config;
 use scute_etcd::Connect;
@@ -17,6 +17,7 @@ use scute_kit::Hub;
 use scute_kit::remote::Remotes;
 use scute_testkit::{Etcd, Process, eventually, kube_binary, server};
 use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinSet;
 
 /// One test's world; all of it ends when dropped.
@@ -25,12 +26,23 @@ pub struct World {
     pub namespace: String,
     pub datastore: String,
     pub hub: Arc<Hub>,
+    management_pods: Vec<ipnet::IpNet>,
     controllers: JoinSet<()>,
+    _alone: MutexGuard<'static, ()>,
 }
+
+/// The controllers of a test see the whole API server: one test at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
 
 impl World {
     /// Starts controllers on DataStores that `connect` opens.
     pub async fn start(name: &str, connect: Arc<dyn Connect>) -> Self {
+        Self::start_with(name, connect, &[]).await
+    }
+
+    /// As [`World::start`], in a management cluster with these Pod ranges.
+    pub async fn start_with(name: &str, connect: Arc<dyn Connect>, pods: &[&str]) -> Self {
+        let alone = ALONE.lock().await;
         let server = server().await;
         server.install_crds(scute_api::crds()).await;
         let namespace = server.namespace(name).await;
@@ -39,10 +51,21 @@ impl World {
             datastore: namespace.clone(),
             namespace,
             hub: Hub::new(server.client().await),
+            management_pods: pods.iter().map(|range| range.parse().expect("a range")).collect(),
             controllers: JoinSet::new(),
+            _alone: alone,
         };
+        world.sweep().await;
         world.run(connect).await;
         world
+    }
+
+    /// Removes what earlier tests left, finalizers and all.
+    async fn sweep(&self) {
+        sweep::<scute_api::controlplane::KamajiControlPlane>(&self.client).await;
+        sweep::<TenantControlPlane>(&self.client).await;
+        sweep::<scute_api::cluster::Cluster>(&self.client).await;
+        sweep::<DataStore>(&self.client).await;
     }
 
     /// (Re)starts the controllers, as a new process would.
@@ -50,13 +73,38 @@ impl World {
         self.controllers = JoinSet::new();
         self.hub = Hub::new(server().await.client().await);
         let remotes = Remotes::new(&self.hub);
-        let config = Config { default_datastore: self.datastore.clone(), ..Config::default() };
+        let config = Config {
+            default_datastore: self.datastore.clone(),
+            management_pod_cidrs: self.management_pods.clone(),
+            ..Config::default()
+        };
         scute_controlplane::spawn_on(&self.hub, &remotes, config, connect, &mut self.controllers);
     }
 
     /// Ends the controllers, as a kill would.
     pub fn kill(&mut self) {
         self.controllers = JoinSet::new();
+    }
+
+    /// A DataStore whose certificates are good enough for a fake.
+    pub async fn fake_datastore(&self) {
+        let now = jiff::Timestamp::now();
+        let ca = scute_pki::Ca::generate(
+            "etcd-ca",
+            scute_pki::CA_VALIDITY,
+            scute_pki::KeyAlgorithm::EcdsaP256,
+            now,
+        );
+        let ca = ca.expect("a CA");
+        self.secret("etcd-ca", &[("ca.crt", ca.certificate_pem()), ("ca.key", ca.key_pem())]).await;
+        self.secret("etcd-root", &[("tls.crt", ca.certificate_pem()), ("tls.key", ca.key_pem())]).await;
+        self.datastore_at("fake:2379").await;
+    }
+
+    /// Waits until the DataStore is ready.
+    pub async fn datastore_ready(&self) {
+        let ready = |datastore: &DataStore| datastore.status.as_ref().is_some_and(|status| status.ready);
+        eventually(Api::<DataStore>::all(self.client.clone()), &self.datastore, "ready", ready).await;
     }
 
     /// The DataStore of this test, with its Secrets in the test's namespace.
@@ -149,12 +197,12 @@ impl World {
             .expect("patched");
     }
 
-    /// Runs the Deployment's kube-apiserver as a process: its arguments, its files, as a kubelet would mount them.
-    pub async fn run_api_server(&self, name: &str, dir: &Path) -> Process {
-        let deployment = self.api::<Deployment>().get(name).await.expect("the Deployment");
+    /// Runs a container of the Deployment as a process: its arguments, its files, as a kubelet would mount them.
+    pub async fn run_container(&self, tenant: &str, container: &str, dir: &Path) -> Process {
+        let deployment = self.api::<Deployment>().get(tenant).await.expect("the Deployment");
         let pod = deployment.spec.expect("a spec").template.spec.expect("a Pod");
-        let root = dir.join("etc-kubernetes");
-        for volume in pod.volumes.into_iter().flatten().filter(|volume| volume.name == "kube-apiserver") {
+        let root = dir.join(container);
+        for volume in pod.volumes.into_iter().flatten().filter(|volume| volume.name == container) {
             for source in volume.projected.expect("projected").sources.into_iter().flatten() {
                 let secret = source.secret.expect("a Secret");
                 let data = self.data(&secret.name).await;
@@ -165,15 +213,50 @@ impl World {
                 }
             }
         }
-        let container = &pod.containers[0];
-        let arguments = container.command.iter().flatten().chain(container.args.iter().flatten());
+        let found = pod.containers.iter().find(|found| found.name == container).expect("the container");
+        let arguments = found.command.iter().flatten().chain(found.args.iter().flatten());
         let mounted = root.display().to_string();
         let mut arguments: Vec<_> =
             arguments.map(|argument| argument.replace("/etc/kubernetes", &mounted)).collect();
         arguments.push("--bind-address=127.0.0.1".to_owned());
-        Process::start(&kube_binary().expect("built"), &arguments, &dir.join("apiserver.log"))
-            .expect("starts")
+        // In a Pod's network the port is free; on this machine it need not be.
+        if container != "kube-apiserver" {
+            arguments.push(format!("--secure-port={}", scute_testkit::free_port().expect("a port")));
+        }
+        let log = dir.join(format!("{container}.log"));
+        Process::start(&kube_binary().expect("built"), &arguments, &log).expect("starts")
     }
+}
+
+async fn sweep<K>(client: &Client)
+where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let all = Api::<K>::all(client.clone()).list(&ListParams::default()).await.expect("listed");
+    for object in all {
+        let path = K::url_path(&(), object.meta().namespace.as_deref());
+        let name = object.meta().name.clone().unwrap_or_default();
+        let request = kube::core::Request::new(path);
+        let bare = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
+        let patch = request.patch(&name, &PatchParams::default(), &bare).expect("a request");
+        let _: Result<Value, _> = client.request(patch).await;
+        let delete = request.delete(&name, &DeleteParams::default()).expect("a request");
+        // It may be gone with its finalizers already.
+        let _: Result<Value, _> = client.request(delete).await;
+    }
+}
+
+/// Waits until a tenant's API server is ready. A machine that builds and tests much at a time needs minutes.
+pub async fn answers(process: &mut Process, client: &Client) {
+    for _ in 0..1200 {
+        process.still_runs().expect("it runs");
+        let request = http::Request::get("/readyz").body(Vec::new()).expect("a request");
+        if client.request_text(request).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("the API server never got ready");
 }
 
 /// A TenantControlPlane object.

@@ -1,0 +1,133 @@
+//! KamajiControlPlane: Cluster API's hand on a TenantControlPlane of the same name.
+
+mod infra;
+mod mapping;
+mod report;
+mod secrets;
+mod steps;
+#[cfg(test)]
+mod stories;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use scute_api::cluster::Cluster;
+use scute_api::controlplane::{KAMAJI_CONTROL_PLANE_FINALIZER, KamajiControlPlane};
+use scute_api::kamaji::{KAMAJI_PAUSED_ANNOTATION, TenantControlPlane};
+use scute_api::meta::PAUSED_ANNOTATION;
+use scute_kit::{Controller, Key, Next, Why, finalizer};
+
+use crate::context::Context;
+use infra::InfraClusters;
+use report::{Progress, Stage, Stop};
+
+/// Field manager of what this controller applies.
+const MANAGER: &str = "scute-kamajicontrolplane";
+/// Kind that a Cluster refers to.
+const KIND: &str = "KamajiControlPlane";
+
+/// What this controller works with.
+struct Desk {
+    context: Arc<Context>,
+    infra: InfraClusters,
+}
+
+/// Runs the controller; never returns.
+pub async fn run(context: Arc<Context>) {
+    let hub = Arc::clone(&context.hub);
+    let (infra, changed) = InfraClusters::new(&hub);
+    hub.watch::<Cluster>().ready().await;
+    hub.watch::<TenantControlPlane>().ready().await;
+    hub.watch_meta::<Secret>().ready().await;
+    Controller::<KamajiControlPlane>::new("kamajicontrolplane", &hub)
+        .owns::<TenantControlPlane>()
+        .owns_meta::<Secret>()
+        .watches(|cluster: &Cluster| control_plane_of(cluster).into_iter().collect())
+        .on(changed)
+        .run(Arc::new(Desk { context, infra }), reconcile)
+        .await;
+}
+
+/// The KamajiControlPlane that a Cluster refers to.
+fn control_plane_of(cluster: &Cluster) -> Option<Key> {
+    let reference = cluster.spec.control_plane_ref.as_ref().filter(|reference| reference.kind == KIND)?;
+    Some(Key::new(cluster.namespace().unwrap_or_default(), reference.name.clone()))
+}
+
+/// The Cluster of a KamajiControlPlane: the one that refers to it. Its ownerReference comes later.
+fn cluster_of(kcp: &KamajiControlPlane, context: &Context) -> Option<Arc<Cluster>> {
+    let key = Key::of(kcp);
+    let clusters = context.hub.watch::<Cluster>().list_in(&key.namespace);
+    clusters.into_iter().find(|cluster| control_plane_of(cluster).as_ref() == Some(&key))
+}
+
+async fn reconcile(kcp: Arc<KamajiControlPlane>, desk: Arc<Desk>) -> Next {
+    let context = &desk.context;
+    let cluster = cluster_of(&kcp, context);
+    let mut progress = Progress { paused: is_paused(&kcp, cluster.as_deref()), ..Progress::default() };
+    if progress.paused {
+        return report(&kcp, context, progress).await;
+    }
+    if kcp.metadata.deletion_timestamp.is_some() {
+        return delete(kcp, context).await;
+    }
+    progress.stopped = match &cluster {
+        Some(cluster) => steps::advance(&kcp, cluster, &desk, &mut progress).await.err(),
+        None => {
+            let message = "no Cluster of this namespace has a spec.controlPlaneRef to this object";
+            Some(Stop::wait(Stage::Created, Why::new("WaitingForCluster", message)))
+        }
+    };
+    report(&kcp, context, progress).await
+}
+
+fn is_paused(kcp: &KamajiControlPlane, cluster: Option<&Cluster>) -> bool {
+    let annotated = kcp.annotations();
+    annotated.contains_key(PAUSED_ANNOTATION)
+        || annotated.contains_key(KAMAJI_PAUSED_ANNOTATION)
+        || cluster.is_some_and(|cluster| cluster.spec.paused == Some(true))
+}
+
+/// Goes only after its TenantControlPlane, and so after the tenant's data.
+async fn delete(kcp: Arc<KamajiControlPlane>, context: &Context) -> Next {
+    let key = Key::of(kcp.as_ref());
+    let own = |tcp: &Arc<TenantControlPlane>| {
+        tcp.owner_references().iter().any(|owner| Some(&owner.uid) == kcp.uid().as_ref())
+    };
+    let Some(tcp) = context.hub.watch::<TenantControlPlane>().get(&key).filter(own) else {
+        return match finalizer::remove(&context.hub, &kcp, KAMAJI_CONTROL_PLANE_FINALIZER).await {
+            Ok(()) => Next::Settled,
+            Err(error) => Next::Failed(Why::new("FinalizerFailed", error.to_string())),
+        };
+    };
+    if tcp.metadata.deletion_timestamp.is_none()
+        && let Err(error) = context.hub.delete::<TenantControlPlane>(&key).await
+    {
+        return Next::Failed(Why::new("DeleteFailed", error.to_string()));
+    }
+    let ready =
+        tcp.status.iter().flat_map(|status| &status.conditions).find(|condition| condition.type_ == "Ready");
+    let said = ready.filter(|ready| ready.reason == "Deleting").map_or("", |ready| ready.message.as_str());
+    let why = Why::new("Deleting", format!("TenantControlPlane {key} is being deleted: {said}"));
+    let progress = Progress { stopped: Some(Stop::wait(Stage::Created, why)), ..Progress::default() };
+    report(&kcp, context, progress).await
+}
+
+async fn report(kcp: &KamajiControlPlane, context: &Context, progress: Progress) -> Next {
+    let status = report::status(kcp, &progress, scute_kit::now());
+    if let Err(error) = context.hub.patch_status(kcp, status).await {
+        return match error.is_not_found() {
+            true => Next::Settled,
+            false => Next::Failed(Why::new("StatusFailed", error.to_string())),
+        };
+    }
+    match progress.stopped {
+        None => Next::Settled,
+        Some(Stop { why, failed: true, .. }) => {
+            context.hub.event(kcp, scute_kit::EventType::Warning, &why.reason, &why.message).await;
+            Next::Failed(why)
+        }
+        Some(Stop { why, failed: false, .. }) => Next::OnChange(why),
+    }
+}

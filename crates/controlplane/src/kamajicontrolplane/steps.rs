@@ -1,0 +1,108 @@
+//! The steps of a run, each with what it reads and writes.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use scute_api::cluster::Cluster;
+use scute_api::controlplane::{KAMAJI_CONTROL_PLANE_FINALIZER, KamajiControlPlane};
+use scute_api::kamaji::TenantControlPlane;
+use scute_api::meta::ApiEndpoint;
+use scute_kit::{Error, Key, Why, finalizer};
+use serde_json::json;
+
+use super::report::{Progress, Stage, Stop, serves, tenant_says};
+use super::{Desk, MANAGER, mapping, secrets};
+use crate::context::Context;
+use crate::names::foreign_controller;
+
+/// Goes as far as possible.
+///
+/// # Errors
+/// What stopped it.
+pub async fn advance(
+    kcp: &Arc<KamajiControlPlane>,
+    cluster: &Cluster,
+    desk: &Desk,
+    progress: &mut Progress,
+) -> Result<(), Stop> {
+    let context = &desk.context;
+    let stage = Stage::Created;
+    mapping::check_ranges(cluster, &context.config.management_pod_cidrs)
+        .map_err(|why| Stop::wait(stage, why))?;
+    let kcp =
+        finalizer::ensure(&context.hub, kcp, KAMAJI_CONTROL_PLANE_FINALIZER).await.map_err(failed(stage))?;
+    let tcp = create(&kcp, cluster, context).await?;
+    progress.tenant = Some(Arc::clone(&tcp));
+    let endpoint = address(&tcp)?;
+    publish(&kcp, &endpoint, context).await?;
+    desk.infra.tell(cluster, &endpoint, context).await?;
+    if !serves(&tcp) && !was_initialized(&kcp) {
+        let (reason, message) = tenant_says(Some(&tcp));
+        return Err(Stop::wait(Stage::Initialized, Why::new(reason, message)));
+    }
+    secrets::keep(&kcp, cluster, &tcp, context).await
+}
+
+fn was_initialized(kcp: &KamajiControlPlane) -> bool {
+    kcp.status.as_ref().is_some_and(|status| status.initialized)
+}
+
+async fn create(
+    kcp: &KamajiControlPlane,
+    cluster: &Cluster,
+    context: &Context,
+) -> Result<Arc<TenantControlPlane>, Stop> {
+    let existing = context.hub.watch::<TenantControlPlane>().get(&Key::of(kcp));
+    if let Some(tcp) = &existing {
+        let uid = kcp.uid().unwrap_or_default();
+        let foreign = foreign_controller(&tcp.metadata, &uid);
+        if let Some(owner) = foreign {
+            let message = format!(
+                "TenantControlPlane {} belongs to {} {} (uid {}) and has to be deleted first",
+                tcp.name_any(),
+                owner.kind,
+                owner.name,
+                owner.uid
+            );
+            return Err(Stop::failed(Stage::Created, Why::new("NameTaken", message)));
+        }
+    }
+    let want = mapping::tenant(kcp, cluster, existing.as_deref());
+    context.hub.apply(MANAGER, &want).await.map_err(failed(Stage::Created))
+}
+
+/// Where the API server answers, as the TenantControlPlane found out.
+fn address(tcp: &TenantControlPlane) -> Result<ApiEndpoint, Stop> {
+    let text = tcp.status.as_ref().and_then(|status| status.control_plane_endpoint.as_deref());
+    let split = text.and_then(|text| text.rsplit_once(':'));
+    let endpoint = split.and_then(|(host, port)| {
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Some(ApiEndpoint { host, port: port.parse().ok()? })
+    });
+    endpoint.ok_or_else(|| {
+        let (reason, message) = tenant_says(Some(tcp));
+        Stop::wait(Stage::Address, Why::new(reason, message))
+    })
+}
+
+async fn publish(kcp: &KamajiControlPlane, endpoint: &ApiEndpoint, context: &Context) -> Result<(), Stop> {
+    if kcp.spec.control_plane_endpoint.as_ref() == Some(endpoint) {
+        return Ok(());
+    }
+    let patch = json!({ "spec": { "controlPlaneEndpoint": endpoint } });
+    context
+        .hub
+        .patch::<KamajiControlPlane>(&Key::of(kcp), &patch)
+        .await
+        .map(|_| ())
+        .map_err(failed(Stage::Endpoint))
+}
+
+/// A write that failed.
+pub fn failed(stage: Stage) -> impl Fn(Error) -> Stop {
+    move |error| {
+        let refused = matches!(error.code(), Some(400 | 403 | 422));
+        let reason = if refused { "Refused" } else { "WriteFailed" };
+        Stop::failed(stage, Why::new(reason, error.to_string()))
+    }
+}

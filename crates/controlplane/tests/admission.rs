@@ -1,0 +1,287 @@
+//! What the API server refuses: by the schema, by its CEL rules, and by the webhooks of this room.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use scute_api::kamaji::{DataStore, TenantControlPlane};
+use scute_controlplane::Config;
+use scute_etcd::fake::Fake;
+use scute_kit::Admission;
+use scute_testkit::{free_port, server};
+use serde_json::{Value, json};
+use support::{World, tenant};
+use tokio::task::JoinSet;
+
+/// A world with webhooks, and the server that they call.
+async fn world(name: &str) -> (World, JoinSet<()>, tempfile::TempDir) {
+    let world = World::start(name, Arc::new(Fake::new())).await;
+    world.fake_datastore().await;
+    world.datastore_ready().await;
+    let (certificate, key, ca) = server().await.serving_certificate();
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("tls.crt"), certificate).expect("written");
+    std::fs::write(dir.path().join("tls.key"), key).expect("written");
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port().expect("a port")));
+    let config = Config { default_datastore: world.datastore.clone(), ..Config::default() };
+    let admission = scute_controlplane::admission(&world.hub, &config, Admission::new());
+    let (mut tasks, folder) = (JoinSet::new(), dir.path().to_owned());
+    tasks.spawn(async move {
+        admission.serve(address, &folder).await.expect("serves");
+    });
+    let groups = ["kamaji.clastix.io"];
+    server().await.install_webhooks(&world.namespace, &groups, address, &ca, &world.namespace).await;
+    // The API server takes webhooks from a cache: they are there when what they refuse is refused.
+    let bad = tenant(&world.namespace, "probe", json!({ "dataStore": "none" }));
+    scute_testkit::until("the webhooks are called", || {
+        let (api, bad) = (world.api::<TenantControlPlane>(), bad.clone());
+        async move { api.create(&PostParams { dry_run: true, ..PostParams::default() }, &bad).await.err() }
+    })
+    .await;
+    (world, tasks, dir)
+}
+
+async fn refusal(world: &World, name: &str, spec: Value) -> String {
+    let api = world.api::<TenantControlPlane>();
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    match api.create(&params, &tenant(&world.namespace, name, spec.clone())).await {
+        Ok(_) => panic!("{name} {spec} was accepted"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn bad_tenants_are_refused_with_the_field_and_the_reason() {
+    let (world, _tasks, _dir) = world("bad").await;
+    let network = |profile: Value| json!({ "networkProfile": profile });
+    let version = |version: &str| json!({ "kubernetes": { "version": version } });
+    for (name, spec, fragments) in [
+        ("1abc", json!({}), vec!["metadata.name", "DNS-1035"]),
+        ("a.b", json!({}), vec!["metadata.name", "DNS-1035"]),
+        ("t", version("foo"), vec!["spec.kubernetes.version", "not a Kubernetes version"]),
+        (
+            "t",
+            version("v1.99.0"),
+            vec!["spec.kubernetes.version", "greater than the supported one, actually v1.35"],
+        ),
+        ("t", json!({ "dataStore": "nowhere" }), vec!["spec.dataStore", "nowhere DataStore does not exist"]),
+        ("t", network(json!({ "serviceCidrs": ["10.0.0.1"] })), vec!["serviceCidrs[0]", "must be a CIDR"]),
+        ("t", network(json!({ "serviceCidr": "abc" })), vec!["serviceCidrs[0]", "must be a CIDR"]),
+        (
+            "t",
+            network(json!({ "podCidrs": ["10.1.2.3/16"] })),
+            vec!["podCidrs[0]", "the network is 10.1.0.0/16"],
+        ),
+        (
+            "t",
+            network(json!({ "podCidrs": ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"] })),
+            vec!["podCidrs", "at most 2 items"],
+        ),
+        (
+            "t",
+            network(json!({ "podCidrs": ["10.96.0.0/12"] })),
+            vec!["podCidrs", "10.96.0.0/12", "overlaps the Service range 10.96.0.0/16"],
+        ),
+        (
+            "t",
+            network(json!({ "dnsServiceIPs": ["10.97.0.10"] })),
+            vec![
+                "dnsServiceIPs[0]",
+                "DNS service IP 10.97.0.10 is not contained in any configured service CIDR",
+            ],
+        ),
+        (
+            "t",
+            network(json!({ "dnsServiceIPs": ["dns"] })),
+            vec!["dnsServiceIPs[0]", "must be an IP address"],
+        ),
+        ("t", network(json!({ "certSANs": ["host:6443"] })), vec!["certSANs[0]", "without a port"]),
+        ("t", network(json!({ "address": "host" })), vec!["networkProfile.address", "must be an IP address"]),
+        ("t", network(json!({ "port": 0 })), vec!["networkProfile.port", "between 1 and 65535"]),
+        ("t", network(json!({ "clusterDomain": "local" })), vec!["clusterDomain"]),
+        (
+            "t",
+            network(json!({ "loadBalancerClass": "x" })),
+            vec!["loadBalancerClass needs serviceType LoadBalancer"],
+        ),
+        (
+            "t",
+            network(json!({ "loadBalancerSourceRanges": ["10.0.0.0/8"] })),
+            vec!["loadBalancerSourceRanges needs serviceType LoadBalancer"],
+        ),
+        (
+            "t",
+            json!({ "controlPlane": { "service": { "serviceType": "NodePort" } } }),
+            vec!["networkProfile.address", "NodePort Service needs the address"],
+        ),
+        (
+            "t",
+            json!({ "controlPlane": { "service": { "allocateLoadBalancerNodePorts": true } } }),
+            vec!["allocateLoadBalancerNodePorts needs serviceType LoadBalancer"],
+        ),
+        ("t", json!({ "dataStoreSchema": "a/b" }), vec!["dataStoreSchema"]),
+    ] {
+        let said = refusal(&world, name, spec.clone()).await;
+        for fragment in fragments {
+            assert!(said.contains(fragment), "{spec}: {fragment:?} is not in {said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn words_that_are_not_honoured_are_refused() {
+    let world = World::start("unknown", Arc::new(Fake::new())).await;
+    let good = json!(tenant(&world.namespace, "t", json!({})));
+    for (pointer, value, fragment) in [
+        ("/spec/addons/konnectivity", json!({}), "konnectivity"),
+        ("/spec/writePermissions", json!({ "blockCreation": true }), "writePermissions"),
+        ("/spec/controlPlane/ingress", json!({ "hostname": "h" }), "ingress"),
+        ("/spec/controlPlane/deployment/resources", json!({ "kine": {} }), "kine"),
+        ("/spec/kubernetes/admissionControllers", json!(["Nonsense"]), "Nonsense"),
+        ("/spec/kubernetes/kubelet", json!({ "preferredAddressTypes": ["Foo"] }), "Foo"),
+        ("/spec/kubernetes/kubelet", json!({ "preferredAddressTypes": [] }), "preferredAddressTypes"),
+        (
+            "/spec/kubernetes/kubelet",
+            json!({ "preferredAddressTypes": ["Hostname", "Hostname"] }),
+            "Duplicate value",
+        ),
+        (
+            "/spec/kubernetes/kubelet",
+            json!({ "configurationJSONPatches": [{ "op": "rename", "path": "/a" }] }),
+            "rename",
+        ),
+    ] {
+        let mut object = good.clone();
+        let (parent, field) = pointer.rsplit_once('/').expect("a pointer");
+        let parent = object.pointer_mut(parent).expect("the parent");
+        if parent.is_null() {
+            *parent = json!({});
+        }
+        parent[field] = value;
+        let said = strictly_created(&world, &object).await.expect_err(pointer);
+        assert!(said.contains(fragment), "{pointer}: {said}");
+    }
+    strictly_created(&world, &good).await.expect("the rest is fine");
+}
+
+/// Creates as kubectl does: with strict field validation.
+async fn strictly_created(world: &World, object: &Value) -> Result<(), String> {
+    let uri = format!(
+        "/apis/kamaji.clastix.io/v1alpha1/namespaces/{}/tenantcontrolplanes?fieldValidation=Strict&dryRun=All",
+        world.namespace
+    );
+    let request = http::Request::post(uri).header("content-type", "application/json");
+    let request = request.body(object.to_string().into_bytes()).expect("a request");
+    let answer: Result<DynamicObject, _> = world.client.request(request).await;
+    answer.map(|_| ()).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn defaults_are_filled_in_and_what_is_anothers_is_refused() {
+    let (world, _tasks, _dir) = world("taken").await;
+    let minimal = json!({ "controlPlane": { "deployment": null } });
+    let tcp = world.tenant("minimal", minimal).await;
+    let uid = tcp.metadata.uid.clone().expect("a UID");
+    assert_eq!(tcp.spec.control_plane.deployment.replicas, 2);
+    assert_eq!(tcp.spec.data_store.as_deref(), Some(world.datastore.as_str()));
+    assert_eq!(tcp.spec.data_store_schema.as_ref(), Some(&uid));
+    assert_eq!(tcp.spec.data_store_username.as_ref(), Some(&uid));
+    let network = &tcp.spec.network_profile;
+    assert_eq!(
+        (network.service_cidrs.clone(), network.pod_cidrs.clone()),
+        (vec!["10.96.0.0/16".to_owned()], vec!["10.244.0.0/16".to_owned()])
+    );
+    assert_eq!(network.dns_service_ips, ["10.96.0.10"]);
+
+    let first = json!({
+        "dataStoreSchema": "shared", "dataStoreUsername": "user",
+        "networkProfile": { "address": "10.0.0.77" },
+    });
+    world.tenant("first", first).await;
+    for (spec, field) in [
+        (json!({ "dataStoreSchema": "shared" }), "spec.dataStoreSchema"),
+        (json!({ "dataStoreUsername": "user" }), "spec.dataStoreUsername"),
+        (json!({ "dataStoreSchema": uid }), "spec.dataStoreSchema"),
+        (json!({ "networkProfile": { "address": "10.0.0.77" } }), "spec.networkProfile.address"),
+    ] {
+        let said = scute_testkit::until("the first tenant is known", || async {
+            let params = PostParams { dry_run: true, ..PostParams::default() };
+            let second = tenant(&world.namespace, "second", spec.clone());
+            world.api::<TenantControlPlane>().create(&params, &second).await.err()
+        })
+        .await
+        .to_string();
+        assert!(said.contains(field) && said.contains("belongs to TenantControlPlane"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn changes_that_cannot_be_made_are_refused() {
+    let (world, _tasks, _dir) = world("changes").await;
+    let spec = json!({
+        "kubernetes": { "version": "v1.34.2" },
+        "controlPlane": { "service": { "serviceType": "LoadBalancer" } },
+        "networkProfile": { "loadBalancerClass": "a" },
+    });
+    world.tenant("t", spec).await;
+    let api = world.api::<TenantControlPlane>();
+    let params = PatchParams { dry_run: true, ..PatchParams::default() };
+    for (change, fragment) in [
+        (json!({ "kubernetes": { "version": "v1.33.9" } }), "unable to downgrade a TenantControlPlane"),
+        (json!({ "kubernetes": { "version": "v1.36.0" } }), "unable to upgrade to a version greater"),
+        (json!({ "dataStore": null }), "unsetting the dataStore is not supported"),
+        (json!({ "dataStore": "other" }), "changing the dataStore needs a migration"),
+        (json!({ "dataStoreSchema": null }), "unsetting the dataStoreSchema is not supported"),
+        (json!({ "dataStoreSchema": "x" }), "changing the dataStoreSchema is not supported"),
+        (json!({ "dataStoreUsername": "x" }), "changing the dataStoreUsername is not supported"),
+        (
+            json!({ "networkProfile": { "clusterDomain": "a.b" } }),
+            "changing the cluster domain is not supported",
+        ),
+        (json!({ "networkProfile": { "loadBalancerClass": "b" } }), "LoadBalancerClass is immutable"),
+        (json!({ "networkProfile": { "loadBalancerClass": null } }), "LoadBalancerClass is immutable"),
+        (
+            json!({ "networkProfile": { "dnsServiceIPs": ["10.0.0.1"] } }),
+            "is not contained in any configured",
+        ),
+    ] {
+        let patch = Patch::Merge(json!({ "spec": change }));
+        let said = api.patch("t", &params, &patch).await.expect_err(fragment).to_string();
+        assert!(said.contains(fragment), "{change}: {said}");
+    }
+    let fine = Patch::Merge(json!({ "spec": { "kubernetes": { "version": "v1.35.4" } } }));
+    api.patch("t", &params, &fine).await.expect("the next minor version");
+    world.tenant("old", json!({ "kubernetes": { "version": "v1.33.1" } })).await;
+    let said = api.patch("old", &params, &fine).await.expect_err("two minor versions").to_string();
+    assert!(said.contains("unable to upgrade to a minor version in a non-sequential mode"), "{said}");
+}
+
+#[tokio::test]
+async fn bad_datastores_are_refused() {
+    let world = World::start("datastores", Arc::new(Fake::new())).await;
+    world.fake_datastore().await;
+    let api = Api::<DataStore>::all(world.client.clone());
+    let good = json!(api.get(&world.datastore).await.expect("the DataStore"));
+    for (pointer, value, fragment) in [
+        ("/spec/driver", json!("MySQL"), "etcd"),
+        ("/spec/endpoints", json!([]), "at least 1 items"),
+        ("/spec/endpoints", json!(["https://etcd:2379"]), "spec.endpoints[0]"),
+        ("/spec/tlsConfig/clientCertificate/privateKey", json!({}), "either content or secretReference"),
+        ("/spec/tlsConfig/certificateAuthority/privateKey/secretReference/keyPath", json!(""), "keyPath"),
+    ] {
+        let mut object = good.clone();
+        *object.pointer_mut(pointer).expect(pointer) = value;
+        object["metadata"] = json!({ "name": "bad" });
+        let object: Value = object;
+        let request =
+            http::Request::post("/apis/kamaji.clastix.io/v1alpha1/datastores?fieldValidation=Strict")
+                .header("content-type", "application/json")
+                .body(object.to_string().into_bytes())
+                .expect("a request");
+        let answer: Result<DynamicObject, _> = world.client.request(request).await;
+        let said = answer.expect_err(pointer).to_string();
+        assert!(said.contains(fragment), "{pointer}: {said}");
+    }
+}
