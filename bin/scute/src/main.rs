@@ -4,6 +4,7 @@ mod client;
 mod cluster;
 mod manager;
 mod output;
+mod planner;
 mod site;
 
 use std::process::ExitCode;
@@ -35,6 +36,12 @@ enum Command {
     /// List, describe and delete tenant clusters, and get their kubeconfigs
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Plan how servers are cut: which stay whole, which hold VMs of which size, what binds, what it costs
+    Plan(planner::PlanCommand),
+    /// Check manifests or a management cluster: addresses, networks, versions, references, capacity
+    Lint(planner::LintCommand),
+    /// Say why a cluster, machine or host is not ready, and what to change
+    Explain(planner::ExplainCommand),
     /// Run the controllers and the admission server
     Manager(manager::ManagerArgs),
     /// Run a virtual machine as process 1 of its Pod
@@ -78,6 +85,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             site::init(&site)
         }
         Command::Cluster(command) => runtime()?.block_on(command.run()),
+        Command::Plan(command) => runtime()?.block_on(command.run()),
+        Command::Lint(command) => runtime()?.block_on(command.run()),
+        Command::Explain(command) => runtime()?.block_on(command.run()),
         Command::Manager(command) => {
             log_to_stderr();
             runtime()?.block_on(command.run())

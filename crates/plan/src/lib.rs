@@ -7,6 +7,7 @@ pub mod blueprint;
 pub mod explain;
 pub mod input;
 pub mod lint;
+pub mod live;
 pub mod model;
 pub mod pack;
 pub mod planner;

@@ -1,6 +1,7 @@
 //! Blueprints as text: tables for terminals, pictures for people, manifests for clusters.
 
 pub mod html;
+pub mod manifests;
 pub mod svg;
 pub mod table;
 mod treemap;

@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use super::{gib, thousands, threads};
 use crate::blueprint::{Blueprint, HostPlan, HostRole, Material, Placement, Purpose};
+use crate::planner::compare::Row;
+use crate::planner::diff::{Diff, MIGRATION_GBITS};
 
 /// Beyond so many hosts they are shown by pattern, not by name.
 const MOST_ROWS: usize = 48;
@@ -159,6 +161,64 @@ fn hosts(b: &Blueprint) -> String {
         })
         .collect();
     columns(&["NAME", "RACK", "CLASS", "ROLE", "CPU", "MEMORY", "PODS", "CONTENT"], &rows)
+}
+
+/// Variants side by side.
+pub fn comparison(rows: &[Row]) -> String {
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|r| {
+            let t = &r.totals;
+            vec![
+                r.variant.clone(),
+                (t.used + t.spare).to_string(),
+                t.spare.to_string(),
+                t.at_least.to_string(),
+                t.nodes.to_string(),
+                format!("{} %", t.percent.cpu),
+                format!("{} %", t.percent.memory),
+                threads(t.stranded.cpu),
+                gib(t.stranded.memory),
+                thousands(t.price),
+                format!("{:.1}", t.power / 1000.0),
+                if r.unplaced > 0 { format!("no: {} not placed", r.unplaced) } else { "yes".to_owned() },
+            ]
+        })
+        .collect();
+    let header = [
+        "VARIANT", "SERVERS", "SPARE", "AT LEAST", "NODES", "CPU", "MEMORY", "STRANDED", "STRANDED", "PRICE", "KW", "FITS",
+    ];
+    columns(&header, &rows)
+}
+
+/// Changes between two blueprints.
+pub fn diff(d: &Diff) -> String {
+    let mut rows = Vec::new();
+    for (what, changes) in [("move", &d.moves), ("resize", &d.resized), ("add", &d.added), ("remove", &d.removed)] {
+        for c in changes {
+            let size = if c.was == c.becomes || c.becomes.is_empty() { c.was.clone() } else { format!("{} > {}", c.was, c.becomes) };
+            let size = if c.was.is_empty() { c.becomes.clone() } else { size };
+            rows.push(vec![what.to_owned(), c.name.clone(), size, c.from.clone(), c.to.clone()]);
+        }
+    }
+    let mut out = if rows.is_empty() { "Nothing moves.\n".to_owned() } else { columns(&["CHANGE", "NAME", "SIZE", "FROM", "TO"], &rows) };
+    for (host, was, is) in &d.roles {
+        let _ = writeln!(out, "server {host}: {was:?} becomes {is:?}");
+    }
+    let _ = writeln!(
+        out,
+        "{} moves copy {} in {:.0} s or more at {} Gbit/s a server; {} added, {} removed, {} resized, {} servers installed anew.",
+        d.moves.len(),
+        gib(d.copied),
+        d.seconds,
+        MIGRATION_GBITS,
+        d.added.len(),
+        d.removed.len(),
+        d.resized.len(),
+        d.reinstalled
+    );
+    let _ = writeln!(out, "Servers {:+}, price {:+.0} a month.", d.hosts, d.price);
+    out
 }
 
 /// Hosts that hold the same, counted.

@@ -1,0 +1,65 @@
+//! `scute explain`: the one object that blocks, and what to change.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use scute_plan::explain::{Target, explain, render};
+
+use super::live::objects;
+use crate::client::ClientArgs;
+
+/// Say why a cluster, machine or host is not ready, and what to change
+#[derive(Args)]
+pub struct ExplainCommand {
+    /// cluster, machine, host, or any kind
+    kind: String,
+    /// Its name
+    name: String,
+    /// Read recorded objects (YAML or JSON) instead of a cluster
+    #[arg(long, value_name = "FILE")]
+    from: Vec<PathBuf>,
+    #[command(flatten)]
+    client: ClientArgs,
+    /// Output format
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Format,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl ExplainCommand {
+    /// Runs it. The exit code is 1 when something blocks.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let (seen, namespace) = if self.from.is_empty() {
+            let (client, namespace) = self.client.connect().await?;
+            let (seen, notes) = objects(&client).await?;
+            notes.iter().for_each(|n| eprintln!("note: {n}"));
+            (seen, namespace)
+        } else {
+            let mut seen = Vec::new();
+            for path in &self.from {
+                for document in serde_saphyr::from_multiple::<serde_json::Value>(&super::read(path)?)? {
+                    match document.get("items").and_then(serde_json::Value::as_array) {
+                        Some(items) => seen.extend(items.iter().cloned()),
+                        None => seen.push(document),
+                    }
+                }
+            }
+            (seen, self.client.namespace.clone().unwrap_or_else(|| "default".to_owned()))
+        };
+        let target = Target { kind: self.kind, namespace, name: self.name };
+        let Some(explanation) = explain(&seen, &target) else {
+            anyhow::bail!("there is no {} {} in namespace {}", target.kind, target.name, target.namespace);
+        };
+        match self.output {
+            Format::Text => print!("{}", render(&explanation)),
+            Format::Json => println!("{}", serde_json::to_string_pretty(&explanation)?),
+        }
+        Ok(if explanation.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}

@@ -1,0 +1,85 @@
+//! `scute lint`: what is wrong with objects, before they are applied or while they run.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use scute_plan::lint::{Level, Objects, RULES, lint, read, render, sarif};
+
+use super::live::LiveArgs;
+
+/// Check manifests or a management cluster: addresses, networks, versions, references, capacity
+#[derive(Args)]
+pub struct LintCommand {
+    /// Files or folders of YAML; - is standard input
+    #[arg(required_unless_present_any = ["live", "rules"])]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    live: LiveArgs,
+    /// Output format
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Format,
+    /// Fail on warnings, too
+    #[arg(long)]
+    strict: bool,
+    /// The files are all there is: references that do not resolve are errors
+    #[arg(long)]
+    complete: bool,
+    /// List the rules
+    #[arg(long)]
+    rules: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+    Sarif,
+}
+
+impl LintCommand {
+    /// Runs it. The exit code is 1 when errors were found, 2 when input cannot be read.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        if self.rules {
+            RULES.iter().for_each(|(rule, about)| println!("{rule:24}{about}"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let mut objects = Objects { complete: self.complete, ..Objects::default() };
+        let mut unreadable = false;
+        for path in self.files.iter().flat_map(files) {
+            if let Err(error) = read(&path.to_string_lossy(), &super::read(&path)?, &mut objects) {
+                eprintln!("{error}");
+                unreadable = true;
+            }
+        }
+        if self.live.wanted() {
+            let (seen, notes) = self.live.objects().await?;
+            notes.iter().for_each(|n| eprintln!("note: {n}"));
+            seen.iter().for_each(|o| objects.add_json("cluster", o));
+        }
+        let findings = lint(&objects);
+        match self.output {
+            Format::Text => print!("{}", render(&findings)),
+            Format::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
+            Format::Sarif => {
+                println!("{}", serde_json::to_string_pretty(&sarif::sarif(&findings, env!("CARGO_PKG_VERSION")))?);
+            }
+        }
+        let worst = findings.iter().map(|f| f.level).min();
+        Ok(match worst {
+            _ if unreadable => ExitCode::from(2),
+            Some(Level::Error) => ExitCode::FAILURE,
+            Some(Level::Warning) if self.strict => ExitCode::FAILURE,
+            _ => ExitCode::SUCCESS,
+        })
+    }
+}
+
+/// A file, or the YAML files of a folder and those below it, by name.
+fn files(path: &PathBuf) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(path) else { return vec![path.clone()] };
+    let mut below: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
+    below.sort();
+    let yaml = |p: &PathBuf| p.is_dir() || p.extension().is_some_and(|e| e == "yaml" || e == "yml");
+    below.iter().filter(|p| yaml(p)).flat_map(files).collect()
+}

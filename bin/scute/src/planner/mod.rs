@@ -1,0 +1,28 @@
+//! `scute plan`, `scute lint`, `scute explain`: reads files and clusters, lets the planner think, prints.
+
+mod apply;
+mod explain;
+mod lint;
+mod live;
+mod plan;
+
+use std::path::Path;
+
+use anyhow::Context;
+
+pub use explain::ExplainCommand;
+pub use lint::LintCommand;
+pub use plan::PlanCommand;
+
+/// A file as text; `-` is standard input.
+fn read(path: &Path) -> anyhow::Result<String> {
+    if path == Path::new("-") {
+        return std::io::read_to_string(std::io::stdin()).context("reading standard input");
+    }
+    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+/// A value as one YAML document.
+fn yaml(value: &serde_json::Value) -> anyhow::Result<String> {
+    Ok(serde_saphyr::to_string(value)?)
+}

@@ -1,0 +1,202 @@
+//! `scute plan` and what belongs to it: compare, diff, replan, apply.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Subcommand, ValueEnum};
+use scute_plan::blueprint::Blueprint;
+use scute_plan::input::{Demand, Fleet, InputError, parse_demand, parse_fleet};
+use scute_plan::planner::compare::{Row, Variant, compare};
+use scute_plan::planner::{diff, replan};
+use scute_plan::render;
+
+use super::apply::ApplyArgs;
+use super::live::LiveArgs;
+
+/// Plan how servers are cut: which stay whole, which hold VMs of which size, what binds, what it costs
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct PlanCommand {
+    #[command(subcommand)]
+    command: Option<Sub>,
+    #[command(flatten)]
+    plan: PlanArgs,
+}
+
+#[derive(Subcommand)]
+enum Sub {
+    /// Show what changes between two blueprints, and what that costs
+    Diff {
+        /// Blueprint before (YAML or JSON)
+        old: PathBuf,
+        /// Blueprint after
+        new: PathBuf,
+        /// Output format
+        #[arg(short, long, value_enum, default_value = "table")]
+        output: DiffFormat,
+    },
+    /// Write the objects that make a blueprint so
+    Apply(ApplyArgs),
+}
+
+#[derive(Args)]
+struct PlanArgs {
+    #[command(flatten)]
+    input: InputArgs,
+    /// Output format
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
+    /// Plan under other rules side by side: all-metal, all-vm, mixed, shapes=2/4,8/32, overcommit=N, max-pods=N, hosted, own-vms, own-metal, no-reserve
+    #[arg(long, value_name = "VARIANTS", value_parser = |t: &str| Variant::parse_list(t).map(Variants))]
+    compare: Option<Variants>,
+    /// Keep what this blueprint says runs where it is, and move only what frees a host
+    #[arg(long, value_name = "BLUEPRINT")]
+    replan: Option<PathBuf>,
+    /// Most moves that a replan may make
+    #[arg(long, default_value_t = 10, requires = "replan")]
+    max_moves: u32,
+}
+
+/// Fleet, demand and seed.
+#[derive(Args)]
+pub struct InputArgs {
+    /// Servers: YAML or CSV
+    #[arg(long, required_unless_present = "live")]
+    fleet: Option<PathBuf>,
+    /// Tenants and policy: YAML or CSV
+    #[arg(long, required_unless_present = "live")]
+    demand: Option<PathBuf>,
+    #[command(flatten)]
+    live: LiveArgs,
+    /// Turns the order in which like servers are filled
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Clone)]
+struct Variants(Vec<Variant>);
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+    Yaml,
+    Svg,
+    Html,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DiffFormat {
+    Table,
+    Json,
+}
+
+impl PlanCommand {
+    /// Runs it. The exit code is 2 when something finds no place.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Some(Sub::Diff { old, new, output }) => show_diff(&old, &new, output),
+            Some(Sub::Apply(args)) => args.run().await,
+            None => self.plan.run().await,
+        }
+    }
+}
+
+impl PlanArgs {
+    async fn run(self) -> anyhow::Result<ExitCode> {
+        let Some((fleet, demand)) = self.input.read().await? else { return Ok(ExitCode::from(2)) };
+        let seed = self.input.seed;
+        let blueprint = match &self.replan {
+            Some(path) => replan::replan(&fleet, &demand, &load(path)?, self.max_moves),
+            None => scute_plan::planner::plan(&fleet, &demand, seed),
+        };
+        let rows = match &self.compare {
+            Some(Variants(variants)) => compare(&fleet, &demand, variants, seed),
+            None => Vec::new(),
+        };
+        print(self.output, &blueprint, &rows)?;
+        Ok(if blueprint.unplaced.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+    }
+}
+
+impl InputArgs {
+    /// Fleet and demand; `None` when the files are wrong, which was said.
+    pub async fn read(&self) -> anyhow::Result<Option<(Fleet, Demand)>> {
+        let mut errors: Vec<InputError> = Vec::new();
+        let mut keep = |result: Result<(), Vec<InputError>>| errors.extend(result.err().unwrap_or_default());
+        let (mut fleet, mut demand) = (None, None);
+        if let Some(path) = &self.fleet {
+            let text = super::read(path)?;
+            keep(parse_fleet(&path.to_string_lossy(), &text).map(|f| fleet = Some(f)));
+        }
+        if let Some(path) = &self.demand {
+            let text = super::read(path)?;
+            keep(parse_demand(&path.to_string_lossy(), &text).map(|d| demand = Some(d)));
+        }
+        if !errors.is_empty() {
+            errors.iter().for_each(|e| eprintln!("{e}"));
+            return Ok(None);
+        }
+        if fleet.is_none() || demand.is_none() {
+            let (seen, notes) = self.live.objects().await?;
+            notes.iter().for_each(|n| eprintln!("note: {n}"));
+            if fleet.is_none() {
+                let (found, notes) = scute_plan::live::fleet(&seen);
+                notes.iter().for_each(|n| eprintln!("note: {n}"));
+                anyhow::ensure!(!found.hosts.is_empty(), "the cluster has neither Nodes nor inspected BareMetalHosts");
+                fleet = Some(found);
+            }
+            demand = demand.or_else(|| Some(scute_plan::live::demand(&seen, Default::default())));
+        }
+        Ok(fleet.zip(demand))
+    }
+
+    /// For files alone.
+    pub fn files(fleet: Option<PathBuf>, demand: Option<PathBuf>, seed: u64) -> InputArgs {
+        InputArgs { fleet, demand, live: LiveArgs::none(), seed }
+    }
+
+    /// The seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+}
+
+fn print(format: Format, blueprint: &Blueprint, rows: &[Row]) -> anyhow::Result<()> {
+    let whole = || -> anyhow::Result<serde_json::Value> {
+        let mut value = serde_json::to_value(blueprint)?;
+        if !rows.is_empty() {
+            value["compared"] = serde_json::to_value(rows)?;
+        }
+        Ok(value)
+    };
+    match format {
+        Format::Table => {
+            print!("{}", render::table::blueprint(blueprint));
+            if !rows.is_empty() {
+                print!("\nCOMPARED\n{}", render::table::comparison(rows));
+            }
+        }
+        Format::Json => println!("{}", serde_json::to_string_pretty(&whole()?)?),
+        Format::Yaml => print!("{}", super::yaml(&whole()?)?),
+        Format::Svg => println!("{}", render::svg::blueprint(blueprint)),
+        Format::Html => println!("{}", render::html::page(blueprint, rows)),
+    }
+    Ok(())
+}
+
+/// A blueprint that was written as YAML or JSON.
+pub fn load(path: &Path) -> anyhow::Result<Blueprint> {
+    let text = super::read(path)?;
+    serde_saphyr::from_str(&text).with_context(|| format!("{} is no blueprint", path.display()))
+}
+
+fn show_diff(old: &Path, new: &Path, output: DiffFormat) -> anyhow::Result<ExitCode> {
+    let changes = diff::diff(&load(old)?, &load(new)?);
+    match output {
+        DiffFormat::Json => println!("{}", serde_json::to_string_pretty(&changes)?),
+        DiffFormat::Table => print!("{}", render::table::diff(&changes)),
+    }
+    Ok(ExitCode::SUCCESS)
+}

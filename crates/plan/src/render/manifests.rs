@@ -1,0 +1,185 @@
+//! A blueprint as objects to apply: MachineDeployments with their templates, and labels of servers.
+
+use serde_json::{Value, json};
+
+use crate::blueprint::{Blueprint, HostRole, Material, Placement, Pool, Purpose, TenantPlan};
+use crate::model::nodes::NodeSize;
+
+/// Label on a server: `vm`, `metal` or `spare`.
+pub const ROLE_LABEL: &str = "scute.dev/role";
+/// Label on a server that one tenant has alone.
+pub const TENANT_LABEL: &str = "scute.dev/tenant";
+/// Annotation on pools: what the plan says of them.
+pub const PLAN_ANNOTATION: &str = "scute.dev/planned";
+
+/// What objects need beyond the blueprint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Namespace of the clusters.
+    pub namespace: String,
+    /// Kubernetes version, with `v`.
+    pub version: String,
+    /// containerDisk of a VM Node.
+    pub image: String,
+    /// kubelet's `maxPods`; written when it is not the default of 110.
+    pub max_pods: i64,
+}
+
+/// A file to write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct File {
+    /// Its name.
+    pub name: String,
+    /// Its documents.
+    pub documents: Vec<Value>,
+}
+
+/// One file a tenant, one with the labels of servers.
+pub fn files(b: &Blueprint, settings: &Settings) -> Vec<File> {
+    let mut files = vec![File { name: "hosts.yaml".to_owned(), documents: hosts(b) }];
+    for tenant in &b.tenants {
+        let documents: Vec<Value> = tenant.pools.iter().flat_map(|p| pool(b, tenant, p, settings)).collect();
+        if !documents.is_empty() {
+            files.push(File { name: format!("{}.yaml", tenant.name), documents });
+        }
+    }
+    files
+}
+
+/// Labels of Nodes of the management cluster, to be applied server-side: nothing else of them is touched.
+fn hosts(b: &Blueprint) -> Vec<Value> {
+    b.hosts
+        .iter()
+        .filter(|h| h.role != HostRole::Free)
+        .map(|h| {
+            let role = match h.role {
+                HostRole::Vm => "vm",
+                HostRole::Metal => "metal",
+                HostRole::Spare | HostRole::Free => "spare",
+            };
+            let mut labels = json!({ROLE_LABEL: role, "topology.kubernetes.io/zone": h.rack});
+            if let Some(tenant) = alone(b, &h.placements) {
+                labels[TENANT_LABEL] = json!(tenant);
+            }
+            // Metal Nodes are no Nodes of the management cluster: their label goes to the inventory.
+            let (version, kind) = if h.role == HostRole::Metal { ("metal3.io/v1alpha1", "BareMetalHost") } else { ("v1", "Node") };
+            json!({"apiVersion": version, "kind": kind, "metadata": {"name": h.name, "labels": labels}})
+        })
+        .collect()
+}
+
+/// The tenant that has a server alone, when isolation says so.
+fn alone<'a>(b: &'a Blueprint, placements: &'a [Placement]) -> Option<&'a str> {
+    let first = placements.iter().find(|p| p.purpose == Purpose::Worker)?;
+    let tenant = b.tenants.iter().find(|t| t.name == first.tenant)?;
+    (tenant.isolation == "dedicated" || first.material == Material::Metal).then_some(tenant.name.as_str())
+}
+
+fn pool(b: &Blueprint, tenant: &TenantPlan, pool: &Pool, s: &Settings) -> Vec<Value> {
+    let name = &pool.name;
+    let (kind, version, template) = match pool.material {
+        Material::Metal => ("Metal3MachineTemplate", "v1beta1", metal(tenant)),
+        Material::Vm | Material::Pod => ("KubevirtMachineTemplate", "v1alpha1", vm(b, tenant, pool, s)),
+    };
+    let group = "infrastructure.cluster.x-k8s.io";
+    let meta = |extra: Value| {
+        let mut meta = json!({
+            "name": name,
+            "namespace": s.namespace,
+            "labels": {"cluster.x-k8s.io/cluster-name": tenant.name},
+        });
+        if let (Some(meta), Some(extra)) = (meta.as_object_mut(), extra.as_object()) {
+            meta.extend(extra.clone());
+        }
+        meta
+    };
+    let planned = format!("{} x {}", pool.replicas, pool.size);
+    let bootstrap = if s.max_pods == 110 {
+        json!({})
+    } else {
+        let arg = json!([{"name": "max-pods", "value": s.max_pods.to_string()}]);
+        json!({"joinConfiguration": {"nodeRegistration": {"kubeletExtraArgs": arg}}})
+    };
+    let selector = json!({"cluster.x-k8s.io/cluster-name": tenant.name, "cluster.x-k8s.io/deployment-name": name});
+    let surge = if pool.material == Material::Metal { (0, 1) } else { (1, 0) };
+    vec![
+        json!({
+            "apiVersion": format!("{group}/{version}"), "kind": kind, "metadata": meta(json!({})),
+            "spec": {"template": {"spec": template}},
+        }),
+        json!({
+            "apiVersion": "bootstrap.cluster.x-k8s.io/v1beta2", "kind": "KubeadmConfigTemplate", "metadata": meta(json!({})),
+            "spec": {"template": {"spec": bootstrap}},
+        }),
+        json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineDeployment",
+            "metadata": meta(json!({"annotations": {PLAN_ANNOTATION: planned}})),
+            "spec": {
+                "clusterName": tenant.name,
+                "replicas": pool.replicas,
+                "rollout": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge.0, "maxUnavailable": surge.1}}},
+                "selector": {"matchLabels": selector},
+                "template": {
+                    "metadata": {"labels": selector},
+                    "spec": {
+                        "clusterName": tenant.name,
+                        "version": s.version,
+                        "bootstrap": {"configRef": {
+                            "apiGroup": "bootstrap.cluster.x-k8s.io", "kind": "KubeadmConfigTemplate", "name": name,
+                        }},
+                        "infrastructureRef": {"apiGroup": group, "kind": kind, "name": name},
+                    },
+                },
+            },
+        }),
+    ]
+}
+
+fn metal(tenant: &TenantPlan) -> Value {
+    json!({"hostSelector": {"matchLabels": {ROLE_LABEL: "metal", TENANT_LABEL: tenant.name}}})
+}
+
+fn vm(b: &Blueprint, tenant: &TenantPlan, pool: &Pool, s: &Settings) -> Value {
+    let size = NodeSize::parse(&pool.size).ok();
+    let memory = size.map_or(0, |z| z.memory.0);
+    let mut on = b.hosts.iter().flat_map(|h| h.placements.iter().map(move |p| (h, p)));
+    let example = on.find(|(_, p)| p.name.starts_with(&format!("{}-", pool.name)) && p.size == pool.size);
+    let cpu = example.map_or(0, |(_, p)| p.takes.cpu);
+    let mut domain = json!({
+        "cpu": {"cores": size.map_or(1, |z| z.cpus)},
+        "memory": {"guest": format!("{memory}Mi")},
+        "resources": {"requests": {"cpu": format!("{cpu}m")}},
+        "devices": {
+            "networkInterfaceMultiqueue": true,
+            "autoattachGraphicsDevice": false,
+            "disks": [{"name": "root", "disk": {"bus": "virtio"}}],
+        },
+    });
+    if example.is_some_and(|(h, _)| !h.hugepages.is_empty()) {
+        domain["memory"]["hugepages"] = json!({"pageSize": "2Mi"});
+    }
+    if let Some(gpus) = size.map(|z| z.gpus).filter(|g| *g > 0) {
+        // The resource name is the site's: KubeVirt's permittedHostDevices says it.
+        domain["devices"]["gpus"] =
+            (0..gpus).map(|g| json!({"name": format!("gpu{g}"), "deviceName": "nvidia.com/gpu"})).collect();
+    }
+    let mut selector = json!({ROLE_LABEL: "vm"});
+    if tenant.isolation == "dedicated" {
+        selector[TENANT_LABEL] = json!(tenant.name);
+    }
+    json!({
+        "virtualMachineBootstrapCheck": {"checkStrategy": "none"},
+        "virtualMachineTemplate": {
+            "metadata": {"namespace": s.namespace},
+            "spec": {
+                "runStrategy": "Always",
+                "template": {"spec": {
+                    "evictionStrategy": "External",
+                    "nodeSelector": selector,
+                    "domain": domain,
+                    "volumes": [{"name": "root", "containerDisk": {"image": s.image}}],
+                }},
+            },
+        },
+    })
+}
