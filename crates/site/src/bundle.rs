@@ -234,7 +234,6 @@ impl Bundle {
             inode: meta.ino(),
             size: meta.len(),
             modified: (meta.mtime(), meta.mtime_nsec()),
-            changed: (meta.ctime(), meta.ctime_nsec()),
         };
         if seen.files.get(&part.file) == Some(&stamp) {
             return Ok(stamp);
@@ -256,7 +255,6 @@ struct Stamp {
     inode: u64,
     size: u64,
     modified: (i64, i64),
-    changed: (i64, i64),
 }
 
 fn sha256(bytes: &[u8]) -> String {

@@ -123,6 +123,7 @@ impl Supervisor {
                 .kill_on_drop(true)
                 .spawn()
                 .map_err(failed("starting the site's init"))?;
+            own_pid_namespace()?;
             let pid = init.id().unwrap_or_default();
             cgroups::create(&self.layout.cgroup(), pid).map_err(failed("making the site's cgroups"))?;
             tracing::info!(pid, "init started");
@@ -185,11 +186,15 @@ fn enter(net: Option<&File>) -> io::Result<()> {
     Ok(())
 }
 
-/// The next child is process 1 of a new pid namespace. The kernel makes a second one only from the own namespace.
-fn new_pid_namespace() -> Result<(), SuperviseError> {
+/// Further children are ours again: in a namespace whose process 1 is dead no process can be started.
+fn own_pid_namespace() -> Result<(), SuperviseError> {
     let own = File::open("/proc/self/ns/pid").map_err(failed("opening the pid namespace"))?;
     move_into_link_name_space(own.as_fd(), Some(LinkNameSpaceType::ProcessID))
-        .map_err(failed("entering the pid namespace"))?;
+        .map_err(failed("entering the pid namespace"))
+}
+
+/// The next child is process 1 of a new pid namespace.
+fn new_pid_namespace() -> Result<(), SuperviseError> {
     // SAFETY: this process has one thread; only the namespace of future children changes.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWPID) }.map_err(failed("making a pid namespace"))
 }

@@ -307,7 +307,8 @@ fn prepare_files(layout: &Layout, bundle: &Bundle) -> Result<(), UpError> {
     let own = std::env::current_exe().map_err(file(Path::new("/proc/self/exe")))?;
     let to = layout.bin("scute");
     if own != to {
-        install_file(&own, &to, 0o755).map_err(file(&to))?;
+        // A copy: linked, the user's own file would be busy and could not be replaced.
+        copy_file(&own, &to, 0o755).map_err(file(&to))?;
     }
     Ok(())
 }
@@ -325,9 +326,15 @@ fn install_file(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
     let temporary = to.with_extension("new");
     _ = fs::remove_file(&temporary);
     if source.mode() & 0o7777 != mode || fs::hard_link(from, &temporary).is_err() {
-        fs::copy(from, &temporary)?;
-        fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))?;
+        return copy_file(from, to, mode);
     }
+    fs::rename(&temporary, to)
+}
+
+fn copy_file(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
+    let temporary = to.with_extension("new");
+    fs::copy(from, &temporary)?;
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))?;
     fs::rename(&temporary, to)
 }
 
@@ -372,7 +379,9 @@ impl Follow<'_> {
         loop {
             match control::ask(&socket, self.ask).await {
                 Ok(answers) => return Ok(answers),
-                Err(_) if Instant::now() < until => sleep(Duration::from_millis(20)).await,
+                Err(_) if Instant::now() < until && self.supervisor_lives(until) => {
+                    sleep(Duration::from_millis(20)).await;
+                }
                 Err(_) => {
                     let log = self.layout.log("site");
                     let tail = crate::node::logs::tail(&log, 5);
@@ -380,6 +389,12 @@ impl Follow<'_> {
                 }
             }
         }
+    }
+
+    /// A supervisor needs a moment to take its lock; one that has none after that has ended.
+    fn supervisor_lives(&self, until: Instant) -> bool {
+        let waited = FIRST_SIGN.saturating_sub(until - Instant::now());
+        waited < Duration::from_secs(3) || supervisor::running(self.layout).is_some()
     }
 
     fn tell(&mut self, event: Event) -> Result<(), UpError> {
