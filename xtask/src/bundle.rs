@@ -25,6 +25,9 @@ pub struct Args {
     /// How Scute itself is compiled
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
+    /// Take this static binary of Scute instead of compiling one
+    #[arg(long, value_name = "FILE", conflicts_with = "profile")]
+    scute: Option<PathBuf>,
     /// Leave this image out; repeat for more
     #[arg(long, value_name = "IMAGE")]
     without: Vec<String>,
@@ -79,13 +82,16 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// The default bundle, in the cache.
 pub fn default() -> Result<PathBuf> {
-    make(&Args { to: None, profile: Profile::Release, without: vec![] })
+    make(&Args { to: None, profile: Profile::Release, scute: None, without: vec![] })
 }
 
 fn make(args: &Args) -> Result<PathBuf> {
     setup::root("building the node image")?;
     let cache = Cache::open()?;
-    let inputs = Inputs::new(cache.clone(), args.profile)?;
+    let mut inputs = Inputs::new(cache.clone(), args.profile)?;
+    if let Some(binary) = &args.scute {
+        inputs = inputs.with_scute(binary)?;
+    }
     let images = images::all(&inputs, &args.without)?;
     let folder = args.to.clone().unwrap_or_else(|| cache.root().join("bundle"));
     say::step("bundle", || {

@@ -16,19 +16,20 @@ const PACKAGES: &[Package] = &[
     Package("e2fsprogs", "the node image's file system"),
     Package("git", "version of the build"),
     Package("grub-pc-bin", "boot loader of the node image"),
+    Package("ipxe-qemu", "option ROM of a VM's network card"),
     Package("iproute2", "network namespaces"),
     Package("iptables", "CNI plugins masquerade with it"),
     Package("mmdebstrap", "root file system of the node image"),
     Package("nftables", "kube-proxy"),
     Package("openssh-client", "keys for the ssh check"),
+    Package("openssl", "the other side in tests of certificates"),
     Package("ovmf", "UEFI firmware for VMs"),
-    Package("procps", "inspection of processes"),
     Package("protobuf-compiler", "etcd client"),
     Package("qemu-system-x86", "VMs"),
     Package("qemu-utils", "disk images"),
     Package("runc", "containers"),
     Package("seabios", "BIOS firmware for VMs"),
-    Package("zstd", "initial ramdisk of the node image"),
+    Package("xorriso", "the other side in tests of seed images"),
 ];
 
 /// Installs what is missing; `cargo xtask setup`.

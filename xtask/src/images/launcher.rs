@@ -7,17 +7,13 @@ use crate::oci::{Config, Image};
 use crate::workspace::SCUTE;
 
 /// QEMU loads its translator as a plug-in.
-const PROGRAMS: &[&str] = &[
-    "/usr/bin/qemu-system-x86_64",
-    "/usr/bin/qemu-img",
-    "/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so",
-];
+const PROGRAMS: &[&str] =
+    &["/usr/bin/qemu-system-x86_64", "/usr/lib/x86_64-linux-gnu/qemu/accel-tcg-x86_64.so"];
 
 /// BIOS and UEFI, option ROMs of the devices that a VM may have, and the loaders of a direct boot.
 const FIRMWARE: &[&str] = &[
     "/usr/share/OVMF/OVMF_CODE_4M.fd",
     "/usr/share/OVMF/OVMF_VARS_4M.fd",
-    "/usr/lib/ipxe/qemu/efi-e1000.rom",
     "/usr/lib/ipxe/qemu/efi-virtio.rom",
     "/usr/share/qemu/kvmvapic.bin",
     "/usr/share/qemu/linuxboot.bin",

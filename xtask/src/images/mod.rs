@@ -60,6 +60,12 @@ impl Inputs {
         Ok(Inputs { built: components::build(&cache)?, cache, profile, scute: OnceCell::new() })
     }
 
+    /// Takes a static binary that was compiled elsewhere.
+    pub fn with_scute(self, binary: &Path) -> Result<Self> {
+        let binary = binary.canonicalize().with_context(|| format!("{} is missing", binary.display()))?;
+        Ok(Inputs { scute: OnceCell::from(binary), ..self })
+    }
+
     /// Scute's static binary.
     pub fn scute(&self) -> Result<&Path> {
         if self.scute.get().is_none() {

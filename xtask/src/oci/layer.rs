@@ -131,6 +131,7 @@ impl Layer {
 impl Entry {
     fn append<W: Write>(&self, tar: &mut tar::Builder<W>, path: &str) -> Result<()> {
         use tar::EntryType::{Directory, Regular, Symlink};
+        plain(path)?;
         let Entry { content, mode, owner } = self;
         match content {
             Content::Folder => append(tar, &format!("{path}/"), Directory, *mode, *owner, 0, io::empty()),
@@ -159,10 +160,15 @@ fn append<W: Write>(
     size: u64,
     content: impl Read,
 ) -> Result<()> {
-    if Path::new(path).components().any(|c| !matches!(c, std::path::Component::Normal(_))) {
-        bail!("a layer's path must be plain: {path}");
-    }
     Ok(tar.append_data(&mut header(kind, mode, owner, size), path, content)?)
+}
+
+/// A path that climbs would be refused, or worse, when the layer is unpacked.
+fn plain(path: &str) -> Result<()> {
+    if !Path::new(path).components().all(|part| matches!(part, std::path::Component::Normal(_))) {
+        bail!("a layer's path must be plain");
+    }
+    Ok(())
 }
 
 /// A header that says nothing about the machine or the hour of the build.
