@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use scute_qemu::{Machine, MachineConfig, Qemu, Vmm};
+use scute_qemu::{Machine, MachineConfig, Qemu, QemuMachine, Vmm};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -20,23 +20,44 @@ use super::{dhcp, disks, machine, network, reaper, serial, supervise};
 const READY: &str = "ready";
 
 /// The last lines of the console must reach the log, but a log that nobody reads must not hold up the end.
-const DRAIN_WITHIN: Duration = Duration::from_secs(2);
+const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// A guest that runs, and what it needs beside the VMM.
+struct Running {
+    machine: QemuMachine,
+    /// Ends with the guest's serial port.
+    console: JoinHandle<()>,
+    signals: Signals,
+    grace: Duration,
+}
 
 /// Runs the guest. Exit status 0 means that it shut itself down.
 pub fn run(options: &Options) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ending = match runtime {
-        Ok(runtime) => {
-            let ending = runtime.block_on(guest(options)).unwrap_or_else(|ending| ending);
-            // A write to a stuck log may still be under way.
-            runtime.shutdown_background();
-            ending
-        }
-        Err(error) => Ending::error("LauncherFailed", &error),
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return conclude(&Ending::error("LauncherFailed", &error), &options.places),
     };
-    let _ = std::fs::remove_file(options.places.run_dir.join(READY));
+    let code = runtime.block_on(async {
+        match boot(options).await {
+            Err(ending) => conclude(&ending, &options.places),
+            Ok(Running { mut machine, console, mut signals, grace }) => {
+                let ending = supervise::supervise(&mut machine, signals.stop(), grace, oom_killed).await;
+                let code = conclude(&ending, &options.places);
+                let _ = tokio::time::timeout(DRAIN_WITHIN, console).await;
+                code
+            }
+        }
+    });
+    // A write to a stuck log may still be under way.
+    runtime.shutdown_background();
+    code
+}
+
+/// Says how it ended, to the kubelet and in the log.
+fn conclude(ending: &Ending, places: &Places) -> ExitCode {
+    let _ = std::fs::remove_file(places.run_dir.join(READY));
     tracing::info!(reason = ending.reason, message = ending.message, phase = ?ending.phase, "the end");
-    if let Err(error) = std::fs::write(&options.places.termination_log, ending.to_json()) {
+    if let Err(error) = std::fs::write(&places.termination_log, ending.to_json()) {
         tracing::warn!(%error, "no termination message");
     }
     match ending.phase {
@@ -50,33 +71,30 @@ pub fn ready(places: &Places) -> ExitCode {
     if places.run_dir.join(READY).exists() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Prepares, starts and watches. Either way the result is how it ended.
-async fn guest(options: &Options) -> Result<Ending, Ending> {
+/// Prepares and starts the guest; an ending if that did not work.
+async fn boot(options: &Options) -> Result<Running, Ending> {
     let places = &options.places;
     // First of all: PID 1 has no default signal handlers.
     let mut signals = Signals::new().map_err(|error| Ending::error("LauncherFailed", &error))?;
     let children = reaper::listen().map_err(|error| Ending::error("LauncherFailed", &error))?;
     let _ = std::fs::remove_file(places.run_dir.join(READY));
     let spec = options.read_spec().map_err(|error| Ending::error("InvalidSpec", &error))?;
-    let link = serve_network(&spec, places).await?;
+    let link = serve_network(&spec, places)?;
     let config = prepare(&spec, places, link.as_ref())?;
-    let start = Qemu::new(&places.qemu);
+    let qemu = Qemu::new(&places.qemu);
     let mut machine = tokio::select! {
-        machine = start.start(&config) => machine.map_err(|error| Ending::error("StartFailed", &error))?,
+        machine = qemu.start(&config) => machine.map_err(|error| Ending::error("StartFailed", &error))?,
         () = signals.stop() => return Err(Ending::failed("Stopped", "asked to stop before the guest ran")),
     };
     tokio::spawn(reaper::reap_orphans(children, machine.pid()));
     let console = console(&mut machine, spec.serial_console)?;
     File::create(places.run_dir.join(READY)).map_err(|error| Ending::error("LauncherFailed", &error))?;
     tracing::info!(vm = config.name, "the guest runs");
-    let grace = Duration::from_secs(spec.grace_period_seconds);
-    let ending = supervise::supervise(&mut machine, signals.stop(), grace, oom_killed).await;
-    let _ = tokio::time::timeout(DRAIN_WITHIN, console).await;
-    Ok(ending)
+    Ok(Running { machine, console, signals, grace: Duration::from_secs(spec.grace_period_seconds) })
 }
 
 /// Answers the guest's DHCP questions from now on.
-async fn serve_network(spec: &LauncherSpec, places: &Places) -> Result<Option<Link>, Ending> {
+fn serve_network(spec: &LauncherSpec, places: &Places) -> Result<Option<Link>, Ending> {
     let Some(interface) = spec.interfaces.first() else { return Ok(None) };
     let learned =
         network::read_learned(&places.run_dir).map_err(|error| Ending::error("NetworkFailed", &error))?;

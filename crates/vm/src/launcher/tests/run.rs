@@ -42,7 +42,9 @@ impl Running {
         while !self.heard.contains(message) {
             let read = stdout.read(&mut chunk).unwrap();
             assert!(read > 0, "the launcher ended: {}", self.heard);
-            self.heard.push_str(&String::from_utf8_lossy(&chunk[..read]));
+            // SeaBIOS buffers what it says itself: the dots of "Booting from Hard Disk..." may come between.
+            let text = String::from_utf8_lossy(&chunk[..read]);
+            self.heard.extend(text.chars().filter(|letter| *letter != '.'));
         }
     }
 
@@ -87,9 +89,11 @@ fn a_guest_that_powers_off_has_succeeded() {
     pod.put_disk(&bootsector::disk(Guest::PowersOff, "line one\r\nline two\r\n"));
     let (console, success) =
         Running { child: pod.launcher("run", &offline(&pod)), heard: String::new() }.end();
-    assert!(console.contains("line one\nline two\n"), "{console:?}");
+    assert_eq!(result(&pod), ("Succeeded".into(), "GuestShutdown".into()), "{}", pod.ending());
     assert!(success);
-    assert_eq!(result(&pod), ("Succeeded".into(), "GuestShutdown".into()));
+    // SeaBIOS buffers what it says itself: its last dots may come between.
+    let console: String = console.chars().filter(|letter| *letter != '.').collect();
+    assert!(console.contains("line one\nline two\n"), "{console:?}");
     assert!(!pod.at("run/ready").exists());
 }
 
