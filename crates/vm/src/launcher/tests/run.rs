@@ -55,7 +55,7 @@ impl Running {
     /// Waits for the end; all that was on the console, and whether the exit status was 0.
     fn end(mut self) -> (String, bool) {
         self.child.stdout.take().unwrap().read_to_string(&mut self.heard).unwrap();
-        (self.heard, self.child.wait().unwrap().success())
+        (std::mem::take(&mut self.heard), self.child.wait().unwrap().success())
     }
 
     /// QEMU's process: the launcher's only child.
@@ -64,6 +64,14 @@ impl Running {
         let tasks = std::fs::read_dir(tasks).unwrap().flatten();
         let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
         children.collect::<String>().split_whitespace().next().expect("QEMU runs").parse().unwrap()
+    }
+}
+
+/// A test that fails leaves no launcher, and so no QEMU, behind.
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
