@@ -23,10 +23,11 @@ const ORIGIN: u16 = 0x7c00;
 /// Code and message must end before the partition table's place.
 const LIMIT: usize = 440;
 
-/// `xor ax,ax; mov ds,ax; mov es,ax; cld; mov si,MESSAGE`
-const PROLOGUE: [u8; 10] = [0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0xfc, 0xbe, 0, 0];
+/// `cli; xor ax,ax; mov ds,ax; mov es,ax; cld; mov si,MESSAGE`: with interrupts on, SeaBIOS would write the rest of its
+/// own words into the middle of ours.
+const PROLOGUE: [u8; 11] = [0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0xfc, 0xbe, 0, 0];
 /// Where `MESSAGE` is in the prologue.
-const MESSAGE_AT: usize = 8;
+const MESSAGE_AT: usize = 9;
 /// `next: lodsb; test al,al; jz done; mov bl,al; mov dx,3fd; full: in al,dx; test al,20; jz full; mov dx,3f8; mov al,bl;
 /// out dx,al; jmp next; done:`
 const PRINT: [u8; 23] = [
@@ -41,8 +42,9 @@ const ARM_BUTTON: [u8; 7] = [0xba, 0x02, 0x06, 0xb8, 0x00, 0x01, 0xef];
 const AWAIT_BUTTON: [u8; 11] = [0xfb, 0xf4, 0xba, 0x00, 0x06, 0xed, 0xf6, 0xc4, 0x01, 0x74, 0xf6];
 /// `mov dx,cf9; mov al,6; out dx,al`
 const RESET: [u8; 6] = [0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee];
-/// `mov ax,301; mov bx,7c00; mov cx,2; mov dx,80; int 13`: one sector from memory to the first disk's second sector.
-const WRITE: [u8; 14] = [0xb8, 0x01, 0x03, 0xbb, 0x00, 0x7c, 0xb9, 0x02, 0x00, 0xba, 0x80, 0x00, 0xcd, 0x13];
+/// `sti; mov ax,301; mov bx,7c00; mov cx,2; mov dx,80; int 13`: one sector from memory to the first disk's second sector.
+const WRITE: [u8; 15] =
+    [0xfb, 0xb8, 0x01, 0x03, 0xbb, 0x00, 0x7c, 0xb9, 0x02, 0x00, 0xba, 0x80, 0x00, 0xcd, 0x13];
 /// `cli; halt: hlt; jmp halt`
 const HALT: [u8; 4] = [0xfa, 0xf4, 0xeb, 0xfd];
 
