@@ -1,6 +1,6 @@
 //! What a site was made with, kept in `site.json`. In: the file. Out: [`SiteConfig`]. Never: decides anything.
 
-use crate::{Layout, SiteName, addresses::Addresses, files};
+use crate::{Layout, SiteName, addresses::Addresses, files, host::settings::Setting};
 use serde::{Deserialize, Serialize};
 use std::{
     io,
@@ -76,9 +76,9 @@ pub struct SiteConfig {
     /// Folders on the machine that we made as mount points; removed by `down` when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub made_folders: Vec<PathBuf>,
-    /// `fs.inotify.max_user_instances` before we raised it; put back by `down` of the last site.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inotify_before: Option<u64>,
+    /// Kernel settings of the machine that we changed; put back by `down`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed_settings: Vec<Setting>,
 }
 
 /// Form of `site.json` that this version writes.

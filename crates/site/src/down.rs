@@ -5,7 +5,13 @@ use crate::{
     Layout, NetworkMode, Progress, SiteConfig,
     config::{self, ConfigError},
     files,
-    host::{cgroups, command::CommandError, facts, network, preflight, systemd},
+    host::{
+        cgroups,
+        command::CommandError,
+        facts, network, preflight,
+        settings::{self, Setting},
+        systemd,
+    },
     layout::{RUN, SITES, SiteName},
     progress::step,
     supervisor,
@@ -121,7 +127,10 @@ fn remove_network(layout: &Layout, config: Option<&SiteConfig>) -> Result<(), Do
         Some(config) if config.network == NetworkMode::Namespace => {
             Ok(network::remove(layout, &config.addresses)?)
         }
-        Some(_) => Ok(()),
+        Some(_) => {
+            network::remove_from_host();
+            Ok(())
+        }
         // Without a configuration the link's number is unknown; it goes with its other end.
         None => Ok(network::remove_namespace(layout)?),
     }
@@ -152,12 +161,20 @@ fn remove_files(layout: &Layout, config: Option<&SiteConfig>) -> Result<(), Down
         _ = fs::remove_dir(folder);
     }
     network::forget_namespaces_folder();
-    if let Some(before) = config.and_then(|c| c.inotify_before)
-        && config::all_sites().is_empty()
-    {
-        preflight::restore_inotify(before);
-    }
+    restore_settings(config.map(|c| c.changed_settings.as_slice()).unwrap_or_default());
     Ok(())
+}
+
+/// Puts the machine's settings back, or leaves that to another site that still needs them.
+fn restore_settings(changed: &[Setting]) {
+    match config::all_sites().into_iter().next() {
+        None => settings::restore(changed),
+        Some((layout, mut other)) => {
+            other.changed_settings.extend_from_slice(changed);
+            // Then they stay as they are, which hurts nobody.
+            _ = other.save(&layout);
+        }
+    }
 }
 
 /// Mount points below a folder, deepest first.

@@ -148,8 +148,9 @@ impl Supervisor {
     /// Removes what an earlier life left in the kernel. Its processes are dead or die here.
     fn clean(&self) -> Result<(), SuperviseError> {
         cgroups::remove(&self.layout.cgroup(), DEATH).map_err(failed("removing the site's cgroups"))?;
-        if self.config.network == NetworkMode::Namespace {
-            network::remove(&self.layout, &self.config.addresses)?;
+        match self.config.network {
+            NetworkMode::Namespace => network::remove(&self.layout, &self.config.addresses)?,
+            NetworkMode::Host => network::remove_from_host(),
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::{
     bundle::{Bundle, BundleError, Checked, PartKind},
     config::{self, ConfigError, SCHEMA},
     files,
-    host::{accelerator, command::CommandError, network, preflight},
+    host::{accelerator, command::CommandError, network, preflight, settings},
     layout::{SITES, SiteName},
     node::{
         bringup::control_plane_images,
@@ -234,7 +234,7 @@ async fn new_config(options: &UpOptions, bundle: &Bundle) -> Result<SiteConfig, 
         accelerator,
         accelerator_reason,
         made_folders: Vec::new(),
-        inotify_before: None,
+        changed_settings: Vec::new(),
     })
 }
 
@@ -290,7 +290,9 @@ fn prepare_files(layout: &Layout, bundle: &Bundle) -> Result<(), UpError> {
     bundle.verify(needed, &mut seen)?;
     let text = serde_json::to_vec(&seen).unwrap_or_default();
     files::write(&record, &text, 0o644).map_err(file(&record))?;
-    let programs = bundle.parts(PartKind::Binary).map(|part| (part, 0o755));
+    // The site runs the very binary that made it, not the bundle's copy for others.
+    let programs =
+        bundle.parts(PartKind::Binary).filter(|part| part.name != "scute").map(|part| (part, 0o755));
     let libraries =
         bundle.parts(PartKind::File).filter(|part| part.file.starts_with("lib")).map(|part| (part, 0o644));
     for (part, mode) in programs.chain(libraries) {
@@ -341,7 +343,7 @@ fn copy_file(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
 fn write_config(layout: &Layout, mut config: SiteConfig) -> Result<SiteConfig, UpError> {
     let made = mounts::make_mount_points().map_err(file(Path::new("/var/lib")))?;
     config.made_folders.extend(made);
-    config.inotify_before = config.inotify_before.or_else(preflight::raise_inotify);
+    config.changed_settings.extend(settings::change(config.network));
     config.save(layout)?;
     Ok(config)
 }

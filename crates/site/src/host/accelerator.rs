@@ -2,18 +2,19 @@
 
 use crate::Accelerator;
 use std::{
+    io::Read,
     path::Path,
-    process::{Command, Stdio},
-    time::{Duration, Instant},
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::Duration,
 };
 
-/// How long a probe guest must live to count. A guest that KVM cannot run dies at its first instructions.
-const LIFE: Duration = Duration::from_millis(700);
+/// How long the firmware of a probe guest may take to its first word; a busy machine is no reason to emulate.
+const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Starts an empty guest with KVM and sees whether it lives.
+/// Starts an empty guest with KVM and waits for the first word of its firmware: only code that ran can write it.
 ///
-/// The probe needs QEMU on the machine. Where only the launcher image has one, the device alone decides nothing, and
-/// the answer is the slow one that always works.
+/// The probe needs QEMU on the machine. Where there is none the answer is the slow accelerator that always works.
 pub fn probe() -> (Accelerator, Option<String>) {
     match try_kvm() {
         Ok(()) => (Accelerator::Kvm, None),
@@ -25,7 +26,6 @@ fn try_kvm() -> Result<(), String> {
     if !Path::new("/dev/kvm").exists() {
         return Err("there is no /dev/kvm".to_owned());
     }
-    // Firmware runs at once and then waits for a disk that is not there: enough to enter the guest.
     let mut guest = Command::new("qemu-system-x86_64")
         .args([
             "-accel",
@@ -39,26 +39,38 @@ fn try_kvm() -> Result<(), String> {
             "none",
             "-no-user-config",
         ])
-        .args(["-machine", "q35", "-no-reboot"])
+        // The debug port of the firmware, as QEMU's default one (SeaBIOS) writes to it.
+        .args(["-machine", "q35", "-debugcon", "stdio", "-global", "isa-debugcon.iobase=0x402"])
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| format!("no probe guest could be started: qemu-system-x86_64: {e}"))?;
-    let began = Instant::now();
-    while began.elapsed() < LIFE {
-        match guest.try_wait() {
-            Ok(None) => std::thread::sleep(Duration::from_millis(20)),
-            Ok(Some(status)) => {
-                let said = guest.wait_with_output().map(|o| o.stderr).unwrap_or_default();
-                let said = String::from_utf8_lossy(&said);
-                let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-                return Err(format!("the probe guest died ({status}): {}", last.trim()));
-            }
-            Err(e) => return Err(format!("the probe guest was lost: {e}")),
-        }
-    }
+    let spoke = first_word(&mut guest);
     _ = guest.kill();
-    _ = guest.wait();
-    Ok(())
+    match guest.wait_with_output() {
+        _ if spoke => Ok(()),
+        Ok(output) => Err(why_silent(&output)),
+        Err(e) => Err(format!("the probe guest was lost: {e}")),
+    }
+}
+
+/// Whether the guest wrote anything before it died or time was up.
+fn first_word(guest: &mut Child) -> bool {
+    let Some(mut console) = guest.stdout.take() else { return false };
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let spoke = console.read(&mut [0; 1]).is_ok_and(|n| n > 0);
+        // Nobody listens when time is up.
+        _ = tell.send(spoke);
+    });
+    told.recv_timeout(PATIENCE).unwrap_or(false)
+}
+
+fn why_silent(output: &std::process::Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    match said.lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(last) => format!("the probe guest died: {}", last.trim()),
+        None => format!("the probe guest ran no code ({})", output.status),
+    }
 }

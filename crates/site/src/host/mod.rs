@@ -6,4 +6,5 @@ pub mod command;
 pub mod facts;
 pub mod network;
 pub mod preflight;
+pub mod settings;
 pub mod systemd;

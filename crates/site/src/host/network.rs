@@ -38,6 +38,15 @@ pub fn remove(layout: &Layout, addresses: &Addresses) -> Result<(), CommandError
     remove_namespace(layout)
 }
 
+/// Removes what CNI and kube-proxy left in the machine's own network: the bridge of Pods and the tables of Services.
+pub fn remove_from_host() {
+    // Each may not be there, and without `nft` there can be no table of kube-proxy's.
+    _ = run("ip", &["link", "del", "cni0"], None);
+    for family in ["ip", "ip6"] {
+        _ = run("nft", &["delete", "table", family, "kube-proxy"], None);
+    }
+}
+
 /// Removes the folder of namespaces when it is empty: `ip netns` makes it, as a mount of itself.
 pub fn forget_namespaces_folder() {
     if std::fs::read_dir(NETNS).is_ok_and(|mut entries| entries.next().is_none()) {

@@ -1,7 +1,7 @@
 //! Whether a site fits this machine, tried rather than guessed. In: a layout and a configuration to be.
 //! Out: everything that is in the way, in words that say what to do. Never: leaves something behind.
 
-use super::{command::run, facts};
+use super::{command::run, facts, settings};
 use crate::{Layout, NetworkMode, SiteConfig};
 use rustix::{
     mount::{MountFlags, UnmountFlags, mount, unmount},
@@ -14,11 +14,6 @@ const GIB: u64 = 1 << 30;
 const DISK: u64 = 6 * GIB;
 /// Memory that the control plane and one small tenant need.
 const MEMORY: u64 = 2 * GIB;
-const INOTIFY: &str = "/proc/sys/fs/inotify/max_user_instances";
-/// Up to this many inotify instances are few: a site and ten tenants use them up.
-const FEW_INOTIFY_INSTANCES: u64 = 128;
-/// What a low limit is raised to.
-const ENOUGH_INOTIFY_INSTANCES: &str = "8192";
 /// What the host network mode listens on, beside what the kubelet opens later.
 const PORTS: [u16; 12] = [6440, 6443, 2379, 2380, 2381, 2479, 2480, 2481, 10250, 10256, 10257, 10259];
 
@@ -87,26 +82,10 @@ fn memory() -> Option<Problem> {
 
 /// Says so where the limit is low and the machine does not let us raise it.
 fn inotify() -> Option<Problem> {
-    let now = facts::number(INOTIFY)?;
-    if now > FEW_INOTIFY_INSTANCES || rustix::fs::access(INOTIFY, rustix::fs::Access::WRITE_OK).is_ok() {
-        return None;
-    }
+    let now = settings::few_inotify_instances()?;
     Some(warning(format!(
         "fs.inotify.max_user_instances is {now} and cannot be raised here: about ten tenants use that up"
     )))
-}
-
-/// Raises a low limit of inotify instances; gives what it was.
-pub fn raise_inotify() -> Option<u64> {
-    let before = facts::number(INOTIFY).filter(|now| *now <= FEW_INOTIFY_INSTANCES)?;
-    fs::write(INOTIFY, ENOUGH_INOTIFY_INSTANCES).ok().map(|()| before)
-}
-
-/// Puts the limit back, unless somebody changed it since.
-pub fn restore_inotify(before: u64) {
-    if fs::read_to_string(INOTIFY).is_ok_and(|now| now.trim() == ENOUGH_INOTIFY_INSTANCES) {
-        _ = fs::write(INOTIFY, before.to_string());
-    }
 }
 
 fn programs(config: &SiteConfig) -> Vec<Problem> {

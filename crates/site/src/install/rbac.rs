@@ -7,9 +7,25 @@ use std::collections::BTreeMap;
 const READ: [&str; 3] = ["get", "list", "watch"];
 const WRITE: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
-/// ServiceAccount, ClusterRole and binding.
+/// ServiceAccount, ClusterRole and bindings.
 pub fn objects() -> Vec<Value> {
     vec![
+        // Logs and exec: the API server calls the kubelet as this user.
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": "scute:apiserver-kubelet"},
+            "roleRef": {
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "ClusterRole",
+                "name": "system:kubelet-api-admin",
+            },
+            "subjects": [{
+                "apiGroup": "rbac.authorization.k8s.io",
+                "kind": "User",
+                "name": scute_kubeadm::APISERVER_KUBELET_CLIENT,
+            }],
+        }),
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": MANAGER, "namespace": NAMESPACE}}),
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",

@@ -7,7 +7,7 @@ use super::{
     processes::Table,
     reaper::Reaper,
 };
-use crate::{Layout, SiteConfig, config::ConfigError, node::gate};
+use crate::{Layout, SiteConfig, config::ConfigError, host::settings::NETWORK, node::gate};
 use std::{fs, io, path::Path, sync::Arc};
 use tokio::sync::{mpsc, watch};
 
@@ -72,10 +72,8 @@ pub fn run(layout: Layout) -> Result<(), InitError> {
 
 /// Settings of the site's network namespace. The bridge hooks exist only where the kernel has them.
 fn settings() -> Result<(), InitError> {
-    for (path, needed) in
-        [("/proc/sys/net/ipv4/ip_forward", true), ("/proc/sys/net/bridge/bridge-nf-call-iptables", false)]
-    {
-        if needed || Path::new(path).exists() {
+    for path in NETWORK {
+        if Path::new(path).exists() {
             fs::write(path, "1").map_err(|source| InitError::Setting { path: path.to_owned(), source })?;
         }
     }
