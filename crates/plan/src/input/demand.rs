@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::InputError;
 use super::reader::{Complaints, Fields};
 use super::tree::Node;
-use crate::model::kubevirt::Sharing;
+use crate::model::kubevirt::{Launcher, Sharing};
 use crate::model::nodes::{Keep, NodeSize, PodKind};
 use crate::model::reserve::Profile;
 use crate::units::{Cpu, Mem};
@@ -183,6 +183,7 @@ impl Default for Policy {
                 memory_overcommit: 100.0,
                 dedicated_cpus: false,
                 hugepages: false,
+                launcher: Launcher::default(),
             },
             hugepages: None,
             numa: false,
@@ -313,6 +314,14 @@ fn read_policy(node: &Node, c: &mut Complaints) -> (Policy, ControlPlane, u32) {
     p.sharing.hugepages = p.hugepages.is_some();
     set!(p.numa, f.flag("numa", c));
     p.numa |= p.sharing.dedicated_cpus;
+    set!(
+        p.sharing.launcher,
+        f.read("launcher", c, |t| match t {
+            "kubevirt" => Ok(Launcher::Kubevirt),
+            "scute" => Ok(Launcher::Scute),
+            _ => Err(format!("{t:?} is neither kubevirt nor scute")),
+        })
+    );
     set!(p.max_pods, f.int("maxPods", 1, 2500, c));
     set!(p.host_max_pods, f.int("hostMaxPods", 1, 2500, c));
     set!(p.pod_cidr_mask, f.int("podCIDRMask", 16, 30, c).map(|m| m as u8));

@@ -76,6 +76,8 @@ pub struct Sharing {
     pub dedicated_cpus: bool,
     /// Guests live in huge pages.
     pub hugepages: bool,
+    /// Whose launcher.
+    pub launcher: Launcher,
 }
 
 /// The launcher's memory beside the guest's.
@@ -97,6 +99,26 @@ pub fn overhead(vm: &Vm) -> Mem {
     Mem(tables + LAUNCHER.iter().sum::<i64>() + IO_THREAD + PER_VCPU * vm.vcpus + optional)
 }
 
+/// Whose launcher runs the VMs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Launcher {
+    /// KubeVirt's.
+    #[default]
+    Kubevirt,
+    /// Scute's.
+    Scute,
+}
+
+/// Scute's own launcher and QEMU without the guest, in MiB: one process each, no libvirt.
+const SCUTE_BASE: i64 = 12 + 60;
+
+/// The same for Scute's launcher (see the vm crate's `overhead`, with KVM); what devices and SEV need is alike.
+pub fn overhead_of_scute(vm: &Vm) -> Mem {
+    let same = overhead(&Vm { headless: true, dedicated: false, exec_probes: 0, ..*vm });
+    same - Mem(LAUNCHER.iter().sum::<i64>() + IO_THREAD) + Mem(SCUTE_BASE)
+}
+
 /// What the scheduler sees of a VM's Pod: CPU and memory (huge pages counted as memory: they come out of the same RAM).
 pub fn request(vm: &Vm, sharing: &Sharing) -> (Cpu, Mem) {
     let pinned = sharing.dedicated_cpus || vm.dedicated;
@@ -111,7 +133,11 @@ pub fn request(vm: &Vm, sharing: &Sharing) -> (Cpu, Mem) {
     } else {
         Mem((vm.memory.0 as f64 * 100.0 / sharing.memory_overcommit).ceil() as i64)
     };
-    (cpu, guest + overhead(&vm))
+    let around = match sharing.launcher {
+        Launcher::Kubevirt => overhead(&vm),
+        Launcher::Scute => overhead_of_scute(&vm),
+    };
+    (cpu, guest + around)
 }
 
 #[cfg(test)]
@@ -128,6 +154,12 @@ mod tests {
         for (vcpus, gib, mib) in want {
             assert_eq!(overhead(&vm(vcpus, gib)), Mem(mib), "{vcpus}/{gib}");
         }
+    }
+
+    #[test]
+    fn our_launcher_is_lighter() {
+        assert_eq!(overhead_of_scute(&vm(2, 4)), Mem(12 + 60 + 16 + 8));
+        assert_eq!(overhead(&Vm { headless: true, ..vm(8, 32) }) - overhead_of_scute(&vm(8, 32)), Mem(156));
     }
 
     #[test]
@@ -152,7 +184,7 @@ mod tests {
 
     #[test]
     fn requests_follow_the_sharing() {
-        let shared = Sharing { cpu_overcommit: 10.0, memory_overcommit: 100.0, dedicated_cpus: false, hugepages: false };
+        let shared = Sharing { cpu_overcommit: 10.0, memory_overcommit: 100.0, dedicated_cpus: false, hugepages: false, launcher: Launcher::Kubevirt };
         assert_eq!(request(&vm(8, 32), &shared), (Cpu(800), Mem(32768 + 388)));
         let tight = Sharing { memory_overcommit: 150.0, ..shared };
         assert_eq!(request(&vm(8, 32), &tight).1, Mem(21846 + 388));
