@@ -5,6 +5,7 @@ mod cluster;
 mod manager;
 mod output;
 mod planner;
+mod podnet;
 mod site;
 
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+    /// Run the embedded Pod network's agent on a Node
+    Podnet(podnet::PodnetArgs),
     /// Print the CustomResourceDefinitions that Scute serves
     Crds,
     /// Print a shell completion script
@@ -93,6 +96,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             runtime()?.block_on(command.run())
         }
         Command::Launcher { arguments } => Ok(scute_vm::launcher::main(arguments)),
+        Command::Podnet(command) => {
+            log_to_stderr();
+            // One thread: the agent waits, and answers a Node's change in microseconds.
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command.run())
+        }
         Command::Crds => {
             for crd in scute_api::crds() {
                 println!("---\n{}", output::yaml(&crd)?);

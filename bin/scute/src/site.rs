@@ -110,7 +110,8 @@ impl Up {
 fn default_bundle() -> PathBuf {
     let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || var("HOME").unwrap_or_else(|| "/root".into()).join(".cache");
-    let cache = var("SCUTE_CACHE").unwrap_or_else(|| var("XDG_CACHE_HOME").unwrap_or_else(home).join("scute"));
+    let cache =
+        var("SCUTE_CACHE").unwrap_or_else(|| var("XDG_CACHE_HOME").unwrap_or_else(home).join("scute"));
     cache.join("bundle")
 }
 
@@ -180,7 +181,8 @@ fn table(status: &Status) -> String {
     text.push('\n');
     let component = |c: &scute_site::Component| {
         let pid = c.pid.map(|pid| pid.to_string()).unwrap_or_default();
-        let state = if c.ready { "ready".to_owned() } else { c.reason.clone().unwrap_or("not running".to_owned()) };
+        let state =
+            if c.ready { "ready".to_owned() } else { c.reason.clone().unwrap_or("not running".to_owned()) };
         vec![c.name.clone(), c.version.clone().unwrap_or_default(), state, c.restarts.to_string(), pid]
     };
     text.push_str(&output::table(
