@@ -16,6 +16,13 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 /// Every CustomResourceDefinition that Scute serves, in a stable order.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [cluster::crds(), bootstrap::crds(), controlplane::crds(), infrastructure::crds(), kamaji::crds(), kubevirt::crds()]
-        .concat()
+    [
+        cluster::crds(),
+        bootstrap::crds(),
+        controlplane::crds(),
+        infrastructure::crds(),
+        kamaji::crds(),
+        kubevirt::crds(),
+    ]
+    .concat()
 }

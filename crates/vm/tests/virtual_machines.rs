@@ -20,7 +20,9 @@ fn word(vm: &VirtualMachine) -> Option<PrintableStatus> {
 
 /// Waits for the VMI of a VirtualMachine that is not `than`.
 async fn another(bench: &Bench, name: &str, than: &str) -> VirtualMachineInstance {
-    bench.eventually::<VirtualMachineInstance>(name, "another", |vmi| vmi.uid().as_deref() != Some(than)).await
+    bench
+        .eventually::<VirtualMachineInstance>(name, "another", |vmi| vmi.uid().as_deref() != Some(than))
+        .await
 }
 
 #[tokio::test]
@@ -54,6 +56,40 @@ async fn a_vm_runs_restarts_and_goes_without_a_trace() {
     bench.gone::<Pod>(&pod.name_any()).await;
 }
 
+/// Counts how often an object is written from now on.
+async fn writes<K>(api: kube::Api<K>, name: &str) -> tokio::sync::watch::Receiver<usize>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    use futures::StreamExt;
+    use kube::runtime::{WatchStreamExt, watcher};
+    let (send, receive) = tokio::sync::watch::channel(0);
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    tokio::spawn(async move {
+        let mut events = std::pin::pin!(watcher(api, config).default_backoff().applied_objects());
+        while let Some(Ok(_)) = events.next().await {
+            send.send_modify(|count| *count += 1);
+        }
+    });
+    receive
+}
+
+#[tokio::test]
+async fn a_start_costs_few_writes() {
+    let bench = Bench::new("writes").await;
+    let of_vm = writes(bench.api::<VirtualMachine>(), "a").await;
+    let of_vmi = writes(bench.api::<VirtualMachineInstance>(), "a").await;
+    bench.create::<VirtualMachine>(vm("a", "Always")).await;
+    let vmi = another(&bench, "a", "").await;
+    let pod = bench.pod_of("a", &vmi.uid().unwrap()).await;
+    bench.boot(&pod, "10.85.0.14").await;
+    bench.eventually::<VirtualMachine>("a", "running", |vm| word(vm) == Some(PrintableStatus::Running)).await;
+    // Created, then told: there is a Pod, it has a Node, the guest runs.
+    assert!(*of_vmi.borrow() <= 4, "the VMI was written {} times", *of_vmi.borrow());
+    // Created, finalizer (without the webhook), then told: starting, running.
+    assert!(*of_vm.borrow() <= 4, "the VirtualMachine was written {} times", *of_vm.borrow());
+}
+
 #[tokio::test]
 async fn halted_starts_and_stops_by_the_strategy() {
     let bench = Bench::new("halted").await;
@@ -72,9 +108,10 @@ async fn a_missing_image_is_told_and_heals() {
     bench.create::<VirtualMachine>(vm("a", "Always")).await;
     let vmi = another(&bench, "a", "").await;
     let pod = bench.pod_of("a", &vmi.uid().unwrap()).await;
-    for (reason, expected) in
-        [("ErrImagePull", PrintableStatus::ErrImagePull), ("ImagePullBackOff", PrintableStatus::ImagePullBackOff)]
-    {
+    for (reason, expected) in [
+        ("ErrImagePull", PrintableStatus::ErrImagePull),
+        ("ImagePullBackOff", PrintableStatus::ImagePullBackOff),
+    ] {
         bench.waiting(&pod, reason).await;
         bench.eventually::<VirtualMachine>("a", reason, |vm| word(vm) == Some(expected)).await;
     }
@@ -88,10 +125,13 @@ async fn an_unschedulable_pod_is_told_with_the_schedulers_words() {
     bench.create::<VirtualMachine>(vm("a", "Always")).await;
     let vmi = another(&bench, "a", "").await;
     let pod = bench.pod_of("a", &vmi.uid().unwrap()).await;
-    let condition = json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"});
+    let condition =
+        json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"});
     bench.patch_status::<Pod>(&pod.name_any(), json!({"conditions": [condition]})).await;
     let seen = bench
-        .eventually::<VirtualMachine>("a", "unschedulable", |vm| word(vm) == Some(PrintableStatus::ErrorUnschedulable))
+        .eventually::<VirtualMachine>("a", "unschedulable", |vm| {
+            word(vm) == Some(PrintableStatus::ErrorUnschedulable)
+        })
         .await;
     let conditions = seen.status.unwrap().conditions;
     assert_eq!(find(&conditions, "PodScheduled").unwrap().message, "0/1 nodes");
@@ -104,9 +144,13 @@ async fn a_start_that_fails_says_why_and_waits() {
     let vmi = another(&bench, "a", "").await;
     let pod = bench.pod_of("a", &vmi.uid().unwrap()).await;
     bench.bind(&pod.name_any(), "node-1").await;
-    bench.end(&pod, 1, r#"{"reason":"BackingFile","message":"disk root names the backing file /etc/shadow"}"#).await;
+    bench
+        .end(&pod, 1, r#"{"reason":"BackingFile","message":"disk root names the backing file /etc/shadow"}"#)
+        .await;
     let seen = bench
-        .eventually::<VirtualMachine>("a", "in back-off", |vm| word(vm) == Some(PrintableStatus::CrashLoopBackOff))
+        .eventually::<VirtualMachine>("a", "in back-off", |vm| {
+            word(vm) == Some(PrintableStatus::CrashLoopBackOff)
+        })
         .await;
     let status = seen.status.unwrap();
     let failure = find(&status.conditions, "Failure").unwrap();
@@ -170,7 +214,8 @@ async fn an_orphaning_deletion_leaves_the_vmi() {
     let pod = bench.pod_of("a", &vmi.uid().unwrap()).await;
     bench.boot(&pod, "10.85.0.13").await;
     bench.eventually::<VirtualMachine>("a", "running", |vm| word(vm) == Some(PrintableStatus::Running)).await;
-    let orphan = DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
+    let orphan =
+        DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
     bench.api::<VirtualMachine>().delete("a", &orphan).await.unwrap();
     // What is left is the garbage collector's part, which this server does not have.
     let waits = |vm: &VirtualMachine| vm.finalizers() == ["orphan"];

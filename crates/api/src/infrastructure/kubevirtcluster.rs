@@ -31,7 +31,12 @@ use crate::meta::{ApiEndpoint, TemplateMeta};
         json_path = ".status.ready",
         description = "Is the infrastructure of the Cluster ready"
     ),
-    printcolumn(name = "Endpoint", type_ = "string", json_path = ".spec.controlPlaneEndpoint.host", priority = "1")
+    printcolumn(
+        name = "Endpoint",
+        type_ = "string",
+        json_path = ".spec.controlPlaneEndpoint.host",
+        priority = "1"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 // Upstream's documents leave the spec out of a KubevirtCluster that is managed by somebody else.
@@ -148,4 +153,3 @@ pub struct KubevirtClusterTemplateResource {
     #[serde(default)]
     pub spec: KubevirtClusterSpec,
 }
-

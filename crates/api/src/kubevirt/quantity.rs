@@ -33,7 +33,8 @@ impl Quantity {
         }
         let mantissa: u128 = format!("{whole}{fraction}").parse().map_err(|_| wrong())?;
         let factor = thousandths_per(suffix).ok_or_else(wrong)?;
-        let value = mantissa.checked_mul(factor).ok_or_else(wrong)?.div_ceil(10_u128.pow(fraction.len() as u32));
+        let value =
+            mantissa.checked_mul(factor).ok_or_else(wrong)?.div_ceil(10_u128.pow(fraction.len() as u32));
         if value / 1000 > u128::from(i64::MAX.unsigned_abs()) { Err(wrong()) } else { Ok(value) }
     }
 }

@@ -82,7 +82,11 @@ async fn reconcile(infra: Arc<KubevirtCluster>, hub: Arc<Hub>) -> Next {
 }
 
 /// Makes what the guests need; gives what is still missing.
-async fn provide(hub: &Arc<Hub>, infra: &Arc<KubevirtCluster>, cluster: &Cluster) -> Result<Option<Why>, ApplyError> {
+async fn provide(
+    hub: &Arc<Hub>,
+    infra: &Arc<KubevirtCluster>,
+    cluster: &Cluster,
+) -> Result<Option<Why>, ApplyError> {
     let name = cluster.name_any();
     let service = hub.apply(MANAGER, &service(infra, &name)).await?;
     ssh_keys(hub, infra, &name).await?;
@@ -156,7 +160,9 @@ async fn ssh_keys(hub: &Arc<Hub>, infra: &KubevirtCluster, cluster: &str) -> Res
 async fn delete(hub: &Arc<Hub>, infra: &Arc<KubevirtCluster>) -> Next {
     let namespace = infra.namespace().unwrap_or_default();
     let mut gone = Vec::new();
-    for service in hub.watch::<Service>().list_in(&namespace).iter().filter(|service| is_child(infra, service.as_ref())) {
+    for service in
+        hub.watch::<Service>().list_in(&namespace).iter().filter(|service| is_child(infra, service.as_ref()))
+    {
         gone.push(hub.delete::<Service>(&Key::of(service.as_ref())).await);
     }
     let secret = Key::new(namespace, ssh_keys_name(infra));

@@ -68,7 +68,8 @@ pub fn service(infra: &KubevirtCluster, cluster: &str) -> Service {
 /// Where the Service answers: the address of its load balancer, or its ClusterIP.
 #[must_use]
 pub fn service_endpoint(infra: &KubevirtCluster, service: &Service) -> Option<ApiEndpoint> {
-    let type_ = infra.spec.control_plane_service_template.as_ref().and_then(|template| template.spec.as_ref()?.type_);
+    let type_ =
+        infra.spec.control_plane_service_template.as_ref().and_then(|template| template.spec.as_ref()?.type_);
     let host = match type_.unwrap_or_default() {
         ControlPlaneServiceType::LoadBalancer => {
             let ingress = service.status.as_ref()?.load_balancer.as_ref()?.ingress.as_ref()?.first()?;
@@ -123,7 +124,8 @@ fn is_hosted(kind: &str) -> bool {
 #[must_use]
 pub fn status(infra: &KubevirtCluster, waiting: Option<&Why>, now: Timestamp) -> KubevirtClusterStatus {
     let before = infra.status.clone().unwrap_or_default();
-    let was_ready = before.ready || before.initialization.as_ref().and_then(|is| is.provisioned) == Some(true);
+    let was_ready =
+        before.ready || before.initialization.as_ref().and_then(|is| is.provisioned) == Some(true);
     let ready = was_ready || waiting.is_none();
     KubevirtClusterStatus {
         ready,
@@ -160,7 +162,10 @@ fn conditions(
 /// The Cluster of a KubevirtCluster: its owner, else the one that its label names, else the one that names
 /// it, else the one whose infrastructure has the same name (the second infrastructure of a mixed Cluster).
 #[must_use]
-pub fn cluster_of<'a>(infra: &KubevirtCluster, clusters: &'a [std::sync::Arc<Cluster>]) -> Option<&'a Cluster> {
+pub fn cluster_of<'a>(
+    infra: &KubevirtCluster,
+    clusters: &'a [std::sync::Arc<Cluster>],
+) -> Option<&'a Cluster> {
     let named = |name: &str| clusters.iter().find(|cluster| cluster.name_any() == name);
     let owner = infra
         .owner_references()

@@ -1,10 +1,12 @@
 //! Admission of KubevirtMachines and their templates.
 
-use scute_api::infrastructure::{KubevirtMachine, KubevirtMachineSpec, KubevirtMachineTemplate};
+use scute_api::infrastructure::{
+    KUBEVIRT_MACHINE_FINALIZER, KubevirtMachine, KubevirtMachineSpec, KubevirtMachineTemplate,
+};
 use scute_kit::{AdmissionRequest, FieldError, Operation, Verdict};
 
-use super::render::SEED_VOLUME;
-use crate::virtualmachineinstance::{validate::validate, verdict};
+use super::render::{SEED_VOLUME, provider_id};
+use crate::virtualmachineinstance::{decode, validate::validate, verdict, verdict_with};
 
 /// Annotation with which ClusterClass marks the dry runs of its templates.
 const DRY_RUN_ANNOTATION: &str = "topology.cluster.x-k8s.io/dry-run";
@@ -17,9 +19,9 @@ pub fn judge(request: &AdmissionRequest) -> Verdict {
     if !is_write(request) || unchanged(request) {
         return Verdict::Allow;
     }
-    let machine: KubevirtMachine = match serde_json::from_value(request.object.clone()) {
+    let machine: KubevirtMachine = match decode(&request.object) {
         Ok(machine) => machine,
-        Err(error) => return Verdict::Deny(vec![FieldError::new("", "", error.to_string())]),
+        Err(error) => return Verdict::Deny(vec![error]),
     };
     let mut errors = Vec::new();
     if request.name.len() > LONGEST_NAME || request.name.contains('.') {
@@ -30,7 +32,14 @@ pub fn judge(request: &AdmissionRequest) -> Verdict {
         ));
     }
     errors.extend(problems(&machine.spec, &request.namespace, "spec"));
-    verdict(errors)
+    match verdict_with(request, KUBEVIRT_MACHINE_FINALIZER, errors) {
+        // The id follows from the name, if there is one yet.
+        Verdict::Replace(mut object) if machine.spec.provider_id.is_none() && !request.name.is_empty() => {
+            object["spec"]["providerID"] = provider_id(&machine).into();
+            Verdict::Replace(object)
+        }
+        verdict => verdict,
+    }
 }
 
 /// Judges a KubevirtMachineTemplate: its spec must be sound, and does not change but in a dry run.
@@ -39,7 +48,8 @@ pub fn judge_template(request: &AdmissionRequest) -> Verdict {
     if !is_write(request) || unchanged(request) {
         return Verdict::Allow;
     }
-    let annotated = request.object.pointer("/metadata/annotations").and_then(|all| all.get(DRY_RUN_ANNOTATION));
+    let annotated =
+        request.object.pointer("/metadata/annotations").and_then(|all| all.get(DRY_RUN_ANNOTATION));
     if request.old.is_some() && !(request.dry_run && annotated.is_some()) {
         return Verdict::Deny(vec![FieldError::new(
             "spec",
@@ -47,9 +57,11 @@ pub fn judge_template(request: &AdmissionRequest) -> Verdict {
             "a KubevirtMachineTemplate does not change; make another and name it in the MachineDeployment",
         )]);
     }
-    match serde_json::from_value::<KubevirtMachineTemplate>(request.object.clone()) {
-        Ok(template) => verdict(problems(&template.spec.template.spec, &request.namespace, "spec.template.spec")),
-        Err(error) => Verdict::Deny(vec![FieldError::new("", "", error.to_string())]),
+    match decode::<KubevirtMachineTemplate>(&request.object) {
+        Ok(template) => {
+            verdict(problems(&template.spec.template.spec, &request.namespace, "spec.template.spec"))
+        }
+        Err(error) => Verdict::Deny(vec![error]),
     }
 }
 

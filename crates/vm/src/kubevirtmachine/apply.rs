@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Secret};
-use kube::api::{Api, Patch, PatchParams};
 use kube::ResourceExt;
+use kube::api::{Api, Patch, PatchParams};
 use scute_api::cluster::Machine;
 use scute_api::infrastructure::{KUBEVIRT_MACHINE_FINALIZER, KubevirtMachine};
 use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
@@ -181,7 +181,12 @@ async fn read(hub: &Arc<Hub>, namespace: &str, name: &str, key: &'static str) ->
         .ok_or_else(|| ApplyError::NoSecret { secret: name.to_owned(), key })
 }
 
-async fn read_text(hub: &Arc<Hub>, namespace: &str, name: &str, key: &'static str) -> Result<String, ApplyError> {
+async fn read_text(
+    hub: &Arc<Hub>,
+    namespace: &str,
+    name: &str,
+    key: &'static str,
+) -> Result<String, ApplyError> {
     let bytes = read(hub, namespace, name, key).await?;
     String::from_utf8(bytes).map_err(|_| ApplyError::NoSecret { secret: name.to_owned(), key })
 }

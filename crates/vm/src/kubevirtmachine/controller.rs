@@ -23,6 +23,8 @@ use crate::paused::is_paused;
 
 /// How long until a guest that has not joined is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// The same, when its Node is there already: then it is a matter of moments.
+const ASK_SOON: Duration = Duration::from_secs(2);
 
 /// What every reconcile needs.
 struct Context {
@@ -114,16 +116,17 @@ async fn reconcile(object: Arc<KubevirtMachine>, context: Arc<Context>) -> Next 
             return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
         }
     }
-    next(failed, &plan.stage, done.bootstrap)
+    next(failed, &plan.stage, done.bootstrap, seen.node.is_some())
 }
 
-fn next(failed: Option<Why>, stage: &Stage, asked: Option<Result<bool, String>>) -> Next {
+fn next(failed: Option<Why>, stage: &Stage, asked: Option<Result<bool, String>>, is_node: bool) -> Next {
     match (failed, stage, asked) {
         (Some(why), _, _) => Next::Failed(why),
         // Nobody tells when a file appears inside of a guest. Its Node wakes us earlier.
-        (_, _, Some(answer)) if answer != Ok(true) => {
-            Next::After(ASK_AGAIN, Why::new("BootstrapFailed", "the guest has not joined yet"))
-        }
+        (_, _, Some(answer)) if answer != Ok(true) => Next::After(
+            if is_node { ASK_SOON } else { ASK_AGAIN },
+            Why::new("BootstrapFailed", "the guest has not joined yet"),
+        ),
         (_, Stage::NotProvisioned(why) | Stage::Deleting(why), _) => Next::OnChange(why.clone()),
         (_, Stage::Running(_), _) => Next::Settled,
     }

@@ -46,10 +46,12 @@ pub async fn observe(
         // A watch may lag; nothing may be left behind on its word.
         vm = hub.get::<VirtualMachine>(&key).await?.map(Arc::new);
     }
-    let node = cluster.as_ref().filter(|cluster| cluster.metadata.deletion_timestamp.is_none()).and_then(|cluster| {
-        let remote = RemoteKey::capi(&namespace, &cluster.name_any());
-        tenants.nodes(&remote).get(&Key::new("", object.name_any()))
-    });
+    let node = cluster.as_ref().filter(|cluster| cluster.metadata.deletion_timestamp.is_none()).and_then(
+        |cluster| {
+            let remote = RemoteKey::capi(&namespace, &cluster.name_any());
+            tenants.nodes(&remote).get(&Key::new("", object.name_any()))
+        },
+    );
     Ok(Observed {
         ssh_keys: ssh_keys(hub, &namespace, cluster.as_deref()),
         vmi: hub.watch::<VirtualMachineInstance>().get(&key),
@@ -111,7 +113,8 @@ fn has_ssh_user(hub: &Arc<Hub>, vm: &VirtualMachine) -> bool {
 
 fn pod_ranges(hub: &Arc<Hub>, config: &Config) -> Vec<ipnet::IpNet> {
     let nodes = hub.watch::<Node>().list();
-    let of_nodes = nodes.iter().filter_map(|node| node.spec.as_ref()).flat_map(|spec| spec.pod_cidrs.iter().flatten());
+    let of_nodes =
+        nodes.iter().filter_map(|node| node.spec.as_ref()).flat_map(|spec| spec.pod_cidrs.iter().flatten());
     let parsed = of_nodes.filter_map(|range| range.parse().ok());
     config.pod_ranges.iter().copied().chain(parsed).collect()
 }

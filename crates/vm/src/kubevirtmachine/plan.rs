@@ -15,9 +15,7 @@ use scute_api::cluster::{Cluster, Machine};
 use scute_api::infrastructure::{
     CAPK_TERMINAL_LABEL, CheckStrategy, KUBEVIRT_MACHINE_FINALIZER, KubevirtMachine,
 };
-use scute_api::kubevirt::{
-    PrintableStatus, RunStrategy, VirtualMachine, VirtualMachineInstance, VmiPhase,
-};
+use scute_api::kubevirt::{PrintableStatus, RunStrategy, VirtualMachine, VirtualMachineInstance, VmiPhase};
 use scute_kit::conditions::{find, is_true};
 use scute_kit::{Why, finalizer};
 
@@ -168,11 +166,15 @@ fn ready_to_create<'a>(
     machine: &KubevirtMachine,
     seen: &'a Observed,
 ) -> Result<(&'a Machine, Wanted<'a>), Why> {
-    let owner = seen.machine.as_deref().ok_or_else(|| {
-        Why::new("WaitingForMachine", "no Machine owns this object yet")
-    })?;
+    let owner = seen
+        .machine
+        .as_deref()
+        .ok_or_else(|| Why::new("WaitingForMachine", "no Machine owns this object yet"))?;
     let cluster = seen.cluster.as_deref().ok_or_else(|| {
-        Why::new("WaitingForClusterInfrastructure", format!("Cluster {} does not exist", owner.spec.cluster_name))
+        Why::new(
+            "WaitingForClusterInfrastructure",
+            format!("Cluster {} does not exist", owner.spec.cluster_name),
+        )
     })?;
     if let Some(vm) = &seen.vm {
         return if belongs_to(machine, vm.labels()) {
@@ -189,7 +191,10 @@ fn ready_to_create<'a>(
     }
     let Some(bootstrap) = owner.spec.bootstrap.data_secret_name.clone() else {
         return Err(if status.control_plane_initialized == Some(true) {
-            Why::new("WaitingForBootstrapData", format!("Machine {} has no bootstrap data yet", owner.name_any()))
+            Why::new(
+                "WaitingForBootstrapData",
+                format!("Machine {} has no bootstrap data yet", owner.name_any()),
+            )
         } else {
             let message = format!("the control plane of Cluster {} does not answer yet", cluster.name_any());
             Why::new("WaitingForControlPlaneAvailable", message)
@@ -217,7 +222,9 @@ fn overlap(cluster: &Cluster, management: &[IpNet]) -> Option<Why> {
     for (field, ranges) in named {
         for text in ranges.iter().flat_map(|ranges| &ranges.cidr_blocks) {
             let Ok(range) = text.parse::<IpNet>() else { continue };
-            if let Some(taken) = management.iter().find(|taken| taken.contains(&range) || range.contains(*taken)) {
+            if let Some(taken) =
+                management.iter().find(|taken| taken.contains(&range) || range.contains(*taken))
+            {
                 let message = format!(
                     "Cluster {}: spec.clusterNetwork.{field} {range} overlaps {taken}, the Pod range of the management cluster, from which VM Nodes have their addresses",
                     cluster.name_any()
@@ -244,7 +251,13 @@ fn bootstrap(machine: &KubevirtMachine, seen: &Observed) -> Bootstrap {
     }
 }
 
-fn with_vm(machine: &KubevirtMachine, seen: &Observed, owner: &Machine, vm: &VirtualMachine, plan: &mut Plan) {
+fn with_vm(
+    machine: &KubevirtMachine,
+    seen: &Observed,
+    owner: &Machine,
+    vm: &VirtualMachine,
+    plan: &mut Plan,
+) {
     let vmi = seen.vmi.as_deref();
     plan.stage = stage(vm, vmi);
     plan.failure = failure(machine, vm, vmi);
@@ -265,7 +278,8 @@ fn with_vm(machine: &KubevirtMachine, seen: &Observed, owner: &Machine, vm: &Vir
         if id.is_empty() {
             plan.actions.push(Action::MarkNode);
         } else if id != provider_id(machine) {
-            let message = format!("Node {} has the providerID {id} and not {}", node.name_any(), provider_id(machine));
+            let message =
+                format!("Node {} has the providerID {id} and not {}", node.name_any(), provider_id(machine));
             plan.failure = Some(Why::new("NodeTaken", message));
         }
     }
@@ -273,7 +287,8 @@ fn with_vm(machine: &KubevirtMachine, seen: &Observed, owner: &Machine, vm: &Vir
 
 fn stage(vm: &VirtualMachine, vmi: Option<&VirtualMachineInstance>) -> Stage {
     let status = vm.status.clone().unwrap_or_default();
-    let running = vmi.and_then(|vmi| vmi.status.as_ref()).filter(|status| status.phase == Some(VmiPhase::Running));
+    let running =
+        vmi.and_then(|vmi| vmi.status.as_ref()).filter(|status| status.phase == Some(VmiPhase::Running));
     if let Some(running) = running {
         let addresses: Vec<IpAddr> = running
             .interfaces
@@ -295,14 +310,19 @@ fn stage(vm: &VirtualMachine, vmi: Option<&VirtualMachineInstance>) -> Stage {
             let failed = find(&status.conditions, "Failure").or_else(|| {
                 find(&status.conditions, "Synchronized").filter(|condition| condition.status == "False")
             });
-            let detail = failed.map(|failed| format!(": {} {}", failed.reason, failed.message)).unwrap_or_default();
+            let detail =
+                failed.map(|failed| format!(": {} {}", failed.reason, failed.message)).unwrap_or_default();
             Why::new("VMNotReady", format!("VirtualMachine {} is {word}{detail}", vm.name_any()))
         }
     })
 }
 
 /// States that the VM does not leave by itself.
-fn failure(machine: &KubevirtMachine, vm: &VirtualMachine, vmi: Option<&VirtualMachineInstance>) -> Option<Why> {
+fn failure(
+    machine: &KubevirtMachine,
+    vm: &VirtualMachine,
+    vmi: Option<&VirtualMachineInstance>,
+) -> Option<Why> {
     let labelled = vm.labels().get(CAPK_TERMINAL_LABEL).or_else(|| vmi?.labels().get(CAPK_TERMINAL_LABEL));
     if let Some(reason) = labelled {
         return Some(Why::new("UpdateError", format!("the VM is marked as beyond repair: {reason}")));
@@ -315,14 +335,20 @@ fn failure(machine: &KubevirtMachine, vm: &VirtualMachine, vmi: Option<&VirtualM
     };
     stays.then(|| {
         let name = machine.name_any();
-        Why::new("UpdateError", format!("VirtualMachineInstance {name} ended as {phase:?} and is not restarted"))
+        Why::new(
+            "UpdateError",
+            format!("VirtualMachineInstance {name} ended as {phase:?} and is not restarted"),
+        )
     })
 }
 
 /// A guest that joined keeps its identity on a disk that goes with its VMI.
 fn lost(machine: &KubevirtMachine, vm: &VirtualMachine, vmi: Option<&VirtualMachineInstance>) -> bool {
-    let joined = machine.status.as_ref().and_then(|status| status.node_instance_uid.as_deref());
-    let (Some(joined), Some(vmi)) = (joined, vmi) else { return false };
+    let Some(joined) = machine.status.as_ref().and_then(|status| status.node_instance_uid.as_deref()) else {
+        return false;
+    };
+    // Of the other strategies, one makes another VMI, and the rest are somebody's decision.
+    let Some(vmi) = vmi else { return vm.spec.strategy() == RunStrategy::Once };
     let ended = vmi.status.as_ref().and_then(|status| status.phase).is_some_and(VmiPhase::is_final);
     // Somebody who halts a VM wants it halted, not replaced.
     let halted = vm.spec.strategy() == RunStrategy::Halted;
@@ -388,7 +414,9 @@ fn deletion(machine: &KubevirtMachine, seen: &Observed) -> Plan {
             (Vec::new(), format!("waiting for VirtualMachine {} and its Pod to go", vm.name_any()))
         }
         Some(vm) => (vec![Action::DeleteVm], format!("VirtualMachine {} is being deleted", vm.name_any())),
-        None => (vec![Action::DeleteSecrets, Action::RemoveFinalizer], "the VirtualMachine is gone".to_owned()),
+        None => {
+            (vec![Action::DeleteSecrets, Action::RemoveFinalizer], "the VirtualMachine is gone".to_owned())
+        }
     };
     Plan {
         actions,
@@ -397,3 +425,6 @@ fn deletion(machine: &KubevirtMachine, seen: &Observed) -> Plan {
         failure: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,7 +83,11 @@ pub fn virtual_machine(
     let spec = &mut vm.spec.template.spec;
     spec.termination_grace_period_seconds.get_or_insert(GRACE_SECONDS);
     let target = DiskTarget { bus: Some(DiskBus::Virtio), readonly: None };
-    spec.domain.devices.disks.push(Disk { name: SEED_VOLUME.to_owned(), disk: Some(target), ..Disk::default() });
+    spec.domain.devices.disks.push(Disk {
+        name: SEED_VOLUME.to_owned(),
+        disk: Some(target),
+        ..Disk::default()
+    });
     spec.volumes.push(Volume {
         name: SEED_VOLUME.to_owned(),
         cloud_init_config_drive: Some(CloudInit {

@@ -74,3 +74,103 @@ async fn ask(address: (IpAddr, u16), private_key: &str) -> Result<bool, SshError
     let answer: Cow<'_, str> = String::from_utf8_lossy(&answer);
     Ok(answer.trim() == "success")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use russh::server::{self, Auth, ChannelOpenHandle, Msg, Session, VerifiedPublicKey};
+    use russh::{Channel, ChannelId};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::kubevirtcluster::ssh_keys::SshKeyPair;
+
+    /// A guest's sshd: knows one user and one key, and runs one command.
+    #[derive(Clone)]
+    struct Guest {
+        authorized: String,
+        sentinel: &'static [u8],
+    }
+
+    impl server::Handler for Guest {
+        type Error = russh::Error;
+
+        async fn auth_publickey(
+            &mut self,
+            user: &str,
+            key: VerifiedPublicKey<'_>,
+        ) -> Result<Auth, russh::Error> {
+            let known = key.public_key.to_openssh().is_ok_and(|key| key == self.authorized);
+            Ok(if user == "capk" && known { Auth::Accept } else { Auth::reject() })
+        }
+
+        async fn channel_open_session(
+            &mut self,
+            _: Channel<Msg>,
+            reply: ChannelOpenHandle,
+            _: &mut Session,
+        ) -> Result<(), russh::Error> {
+            reply.accept().await;
+            Ok(())
+        }
+
+        async fn exec_request(
+            &mut self,
+            id: ChannelId,
+            command: &[u8],
+            session: &mut Session,
+        ) -> Result<(), russh::Error> {
+            assert_eq!(command, COMMAND.as_bytes());
+            session.channel_success(id)?;
+            session.data(id, self.sentinel.to_vec())?;
+            session.exit_status_request(id, u32::from(self.sentinel.is_empty()))?;
+            session.eof(id)?;
+            session.close(id)
+        }
+    }
+
+    /// Starts a guest that lets the owner of this key in.
+    async fn guest(authorized: &str, sentinel: &'static [u8]) -> (IpAddr, u16) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let host = SshKeyPair::generate().unwrap();
+        let config = Arc::new(server::Config {
+            keys: vec![decode_secret_key(&host.private, None).unwrap()],
+            auth_rejection_time: Duration::ZERO,
+            ..server::Config::default()
+        });
+        let guest = Guest { authorized: authorized.trim().to_owned(), sentinel };
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let session = server::run_stream(config.clone(), stream, guest.clone()).await;
+                tokio::spawn(async move { drop(session.map(|session| tokio::spawn(session))) });
+            }
+        });
+        (address.ip(), address.port())
+    }
+
+    #[tokio::test]
+    async fn the_sentinel_decides() {
+        let keys = SshKeyPair::generate().unwrap();
+        let joined = guest(&keys.public, b"success\n").await;
+        assert!(has_joined_at(joined, &keys.private).await.unwrap());
+        let young = guest(&keys.public, b"").await;
+        assert!(!has_joined_at(young, &keys.private).await.unwrap());
+        let chatty = guest(&keys.public, &[b'x'; 4096]).await;
+        assert!(!has_joined_at(chatty, &keys.private).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_stranger_is_refused_and_a_closed_port_is_told() {
+        let (keys, other) = (SshKeyPair::generate().unwrap(), SshKeyPair::generate().unwrap());
+        let guest = guest(&keys.public, b"success\n").await;
+        assert!(matches!(has_joined_at(guest, &other.private).await, Err(SshError::Refused)));
+        assert!(matches!(has_joined_at(guest, "no key").await, Err(SshError::Key)));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let closed = listener.local_addr().unwrap();
+        drop(listener);
+        let refused = has_joined_at((closed.ip(), closed.port()), &keys.private).await;
+        assert!(matches!(refused, Err(SshError::Connection(_))), "{refused:?}");
+    }
+}

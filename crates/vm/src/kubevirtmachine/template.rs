@@ -42,7 +42,8 @@ mod tests {
 
     #[test]
     fn capacity_prefers_the_guest() {
-        let capacity = |domain| serde_json::to_value(capacity(&serde_json::from_value(domain).unwrap())).unwrap();
+        let capacity =
+            |domain| serde_json::to_value(capacity(&serde_json::from_value(domain).unwrap())).unwrap();
         assert_eq!(
             capacity(json!({"cpu": {"cores": 2, "sockets": 2}, "memory": {"guest": "4Gi"},
                 "resources": {"requests": {"cpu": "1", "memory": "1Gi"}}})),

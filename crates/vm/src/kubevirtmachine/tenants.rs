@@ -46,7 +46,9 @@ impl Tenants {
         let nodes = self.remotes.nodes(key);
         if self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
             let (wake, namespace) = (self.wake.clone(), key.namespace.clone());
-            nodes.listen(move |node: &Arc<Node>| wake.send(Key::new(namespace.clone(), node.name_any())).is_ok());
+            nodes.listen(move |node: &Arc<Node>| {
+                wake.send(Key::new(namespace.clone(), node.name_any())).is_ok()
+            });
         }
         nodes
     }

@@ -82,7 +82,9 @@ fn with_item(text: &str, user: &str) -> Option<String> {
             "" => {
                 out.push_str(line);
                 let mut blank = String::new();
-                while let Some(skipped) = lines.next_if(|line| line.trim().is_empty() || line.trim().starts_with('#')) {
+                while let Some(skipped) =
+                    lines.next_if(|line| line.trim().is_empty() || line.trim().starts_with('#'))
+                {
                     blank.push_str(skipped);
                 }
                 let first = lines.peek()?;
@@ -145,7 +147,9 @@ mod tests {
 
     #[test]
     fn other_formats_pass_byte_by_byte() {
-        for other in [&b"{\"ignition\":{}}"[..], b"version: v1alpha1\n", b"#!/bin/sh\nusers: no\n", b"\xff\x00"] {
+        for other in
+            [&b"{\"ignition\":{}}"[..], b"version: v1alpha1\n", b"#!/bin/sh\nusers: no\n", b"\xff\x00"]
+        {
             let passed = user_data(other, Some(KEY)).unwrap();
             assert_eq!((passed.bytes.as_slice(), passed.has_user), (other, false));
         }

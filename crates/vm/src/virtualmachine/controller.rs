@@ -9,7 +9,7 @@ use scute_api::kubevirt::{
 use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Why, finalizer};
 use serde_json::json;
 
-use super::plan::{Action, plan};
+use super::plan::{Action, Plan, plan};
 use super::report;
 
 /// Runs the controller.
@@ -26,39 +26,62 @@ async fn reconcile(vm: Arc<VirtualMachine>, hub: Arc<Hub>) -> Next {
         Ok(vmi) => vmi,
         Err(error) => return Next::Failed(Why::new("ObserveFailed", error.to_string())),
     };
-    if let Some(other) = vmi.as_ref().filter(|vmi| !is_owned(vmi, &vm) && vm.metadata.deletion_timestamp.is_none()) {
+    if let Some(other) =
+        vmi.as_ref().filter(|vmi| !is_owned(vmi, &vm) && vm.metadata.deletion_timestamp.is_none())
+    {
         return taken(&hub, &vm, other).await;
     }
-    let vmi = vmi.filter(|vmi| is_owned(vmi, &vm));
+    let mut vmi = vmi.filter(|vmi| is_owned(vmi, &vm));
     let now = scute_kit::now();
     let plan = plan(&vm, vmi.as_deref(), now);
-    let letting_go = plan.actions.contains(&Action::RemoveFinalizer);
-    if !letting_go {
-        // Written first: failed starts must be counted before the VMI that tells of them is deleted.
-        let status = report::status(&vm, vmi.as_deref(), &plan, None, now);
-        match hub.patch_status(vm.as_ref(), json!(status)).await {
-            Err(error) if !error.is_not_found() => {
-                return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
-            }
-            _ => {}
+    if plan.actions.contains(&Action::DeleteVmi) {
+        // Failed starts must be counted before the VMI that tells of them is deleted.
+        if let Err(error) = report(&hub, &vm, vmi.as_deref(), &plan, None).await {
+            return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
         }
     }
+    let mut failure = None;
     for action in &plan.actions {
-        if let Err(error) = apply(&hub, &vm, action).await {
-            let why = Why::new("FailedCreate", error.to_string());
-            hub.event(vm.as_ref(), EventType::Warning, &why.reason, &why.message).await;
-            let status = report::status(&vm, vmi.as_deref(), &plan, Some(&why), now);
-            // The write below is for people; the error itself is what decides the next run.
-            if let Err(error) = hub.patch_status(vm.as_ref(), json!(status)).await {
-                tracing::warn!(vm = %Key::of(vm.as_ref()), %error, "status not written");
+        match apply(&hub, &vm, action).await {
+            Ok(made) => vmi = made.or(vmi),
+            Err(error) => {
+                failure = Some(Why::new("FailedCreate", error.to_string()));
+                break;
             }
-            return Next::Failed(why);
         }
     }
-    match plan.wait {
+    if let Some(why) = &failure {
+        hub.event(vm.as_ref(), EventType::Warning, &why.reason, &why.message).await;
+    } else if plan.actions.contains(&Action::RemoveFinalizer) {
+        return Next::Settled;
+    }
+    // A VMI without a status says nothing yet, and says something in a moment.
+    let silent = failure.is_none() && vmi.as_ref().is_some_and(|vmi| vmi.status.is_none());
+    if !silent {
+        if let Err(error) = report(&hub, &vm, vmi.as_deref(), &plan, failure.as_ref()).await {
+            return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
+        }
+    }
+    match (failure, plan.wait) {
+        (Some(why), _) => Next::Failed(why),
         // Time passes without an event.
-        Some(wait) => Next::After(wait, Why::new("CrashLoopBackOff", "the next start waits")),
-        None => Next::Settled,
+        (None, Some(wait)) => Next::After(wait, Why::new("CrashLoopBackOff", "the next start waits")),
+        (None, None) => Next::Settled,
+    }
+}
+
+/// Writes the status; a VirtualMachine that is gone needs none.
+async fn report(
+    hub: &Arc<Hub>,
+    vm: &VirtualMachine,
+    vmi: Option<&VirtualMachineInstance>,
+    plan: &Plan,
+    failure: Option<&Why>,
+) -> Result<(), Error> {
+    let status = report::status(vm, vmi, plan, failure, scute_kit::now());
+    match hub.patch_status(vm, json!(status)).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -81,26 +104,36 @@ fn is_owned(vmi: &VirtualMachineInstance, vm: &VirtualMachine) -> bool {
 async fn taken(hub: &Arc<Hub>, vm: &VirtualMachine, other: &VirtualMachineInstance) -> Next {
     let why = Why::new(
         "VMINameTaken",
-        format!("VirtualMachineInstance {} belongs to somebody else; delete it or rename this", other.name_any()),
+        format!(
+            "VirtualMachineInstance {} belongs to somebody else; delete it or rename this",
+            other.name_any()
+        ),
     );
-    let status = report::status(vm, None, &super::plan::Plan::default(), Some(&why), scute_kit::now());
-    match hub.patch_status(vm, json!(status)).await {
+    match report(hub, vm, None, &Plan::default(), Some(&why)).await {
         Ok(()) => Next::OnChange(why),
         Err(error) => Next::Failed(Why::new("StatusNotWritten", error.to_string())),
     }
 }
 
-async fn apply(hub: &Arc<Hub>, vm: &Arc<VirtualMachine>, action: &Action) -> Result<(), Error> {
+/// The only place that writes, but for the status. Gives the VMI if it made one.
+async fn apply(
+    hub: &Arc<Hub>,
+    vm: &Arc<VirtualMachine>,
+    action: &Action,
+) -> Result<Option<Arc<VirtualMachineInstance>>, Error> {
     match action {
-        Action::AddFinalizer => finalizer::ensure(hub, vm, VM_FINALIZER).await.map(|_| ()),
+        Action::AddFinalizer => {
+            finalizer::ensure(hub, vm, VM_FINALIZER).await?;
+        }
         Action::CreateVmi => match hub.create(&instance(vm)).await {
             // The watch lags behind an own write: its event starts the next run.
-            Err(error) if error.is_conflict() => Ok(()),
-            made => made.map(|_| ()),
+            Err(error) if error.is_conflict() => {}
+            made => return made.map(Some),
         },
-        Action::DeleteVmi => hub.delete::<VirtualMachineInstance>(&Key::of(vm.as_ref())).await,
-        Action::RemoveFinalizer => finalizer::remove(hub, vm, VM_FINALIZER).await,
+        Action::DeleteVmi => hub.delete::<VirtualMachineInstance>(&Key::of(vm.as_ref())).await?,
+        Action::RemoveFinalizer => finalizer::remove(hub, vm, VM_FINALIZER).await?,
     }
+    Ok(None)
 }
 
 /// The VMI that a VirtualMachine starts.

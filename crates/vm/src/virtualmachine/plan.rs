@@ -110,7 +110,11 @@ pub fn ran(vmi: &VirtualMachineInstance) -> bool {
 }
 
 /// Counts each VMI that failed before it ran once, and forgets them when one runs.
-fn failures(vm: &VirtualMachine, vmi: Option<&VirtualMachineInstance>, now: Timestamp) -> Option<StartFailure> {
+fn failures(
+    vm: &VirtualMachine,
+    vmi: Option<&VirtualMachineInstance>,
+    now: Timestamp,
+) -> Option<StartFailure> {
     let known = vm.status.as_ref().and_then(|status| status.start_failure.clone());
     let Some(vmi) = vmi else { return known };
     if ran(vmi) {
@@ -121,7 +125,8 @@ fn failures(vm: &VirtualMachine, vmi: Option<&VirtualMachineInstance>, now: Time
         return known;
     }
     let count = known.map_or(0, |known| known.consecutive_fail_count).saturating_add(1);
-    let seconds = FIRST_BACKOFF.saturating_mul(i64::from(count)).saturating_mul(i64::from(count)).min(LONGEST_BACKOFF);
+    let seconds =
+        FIRST_BACKOFF.saturating_mul(i64::from(count)).saturating_mul(i64::from(count)).min(LONGEST_BACKOFF);
     Some(StartFailure {
         consecutive_fail_count: count,
         last_failed_vmi_uid: vmi.uid(),
@@ -188,7 +193,8 @@ mod tests {
     #[test]
     fn the_strategy_decides_about_start_and_restart() {
         use Action::{CreateVmi, DeleteVmi};
-        let (running, succeeded, failed) = (vmi("Running", true), vmi("Succeeded", true), vmi("Failed", true));
+        let (running, succeeded, failed) =
+            (vmi("Running", true), vmi("Succeeded", true), vmi("Failed", true));
         for (strategy, none, run, good, bad) in [
             ("Always", vec![CreateVmi], vec![], vec![DeleteVmi], vec![DeleteVmi]),
             ("RerunOnFailure", vec![CreateVmi], vec![], vec![], vec![DeleteVmi]),
@@ -217,8 +223,11 @@ mod tests {
             failure.last_failed_vmi_uid = Some("another".into());
             status = json!({"startFailure": failure});
         }
-        let again = vm("Always", json!({"startFailure": {"consecutiveFailCount": 1, "lastFailedVMIUID": "u1",
-            "retryAfterTimestamp": "1970-01-12T13:46:30Z"}}));
+        let again = vm(
+            "Always",
+            json!({"startFailure": {"consecutiveFailCount": 1, "lastFailedVMIUID": "u1",
+            "retryAfterTimestamp": "1970-01-12T13:46:30Z"}}),
+        );
         let waiting = plan(&again, Some(&failed), now());
         assert_eq!(waiting.start_failure.as_ref().unwrap().consecutive_fail_count, 1, "counted once");
         let later = Timestamp::from_second(1_000_100).unwrap();
@@ -235,7 +244,10 @@ mod tests {
         assert_eq!((asked.actions, asked.requests.len()), (vec![Action::CreateVmi], 1));
         assert_eq!(plan(&vm("Manual", start), Some(&vmi("Running", true)), now()).requests, []);
         let stop = json!({"stateChangeRequests": [{"action": "Stop", "uid": "u1"}]});
-        assert_eq!(plan(&vm("Manual", stop.clone()), Some(&vmi("Running", true)), now()).actions, [Action::DeleteVmi]);
+        assert_eq!(
+            plan(&vm("Manual", stop.clone()), Some(&vmi("Running", true)), now()).actions,
+            [Action::DeleteVmi]
+        );
         assert_eq!(plan(&vm("Manual", stop), None, now()).requests, []);
     }
 

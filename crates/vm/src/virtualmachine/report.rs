@@ -63,7 +63,9 @@ fn printable(vm: &VirtualMachine, vmi: Option<&VirtualMachineInstance>, plan: &P
     }
     let conditions = conditions_of(vmi);
     let reason = |type_: &str| {
-        find(conditions, type_).filter(|condition| condition.status == "False").map(|found| found.reason.as_str())
+        find(conditions, type_)
+            .filter(|condition| condition.status == "False")
+            .map(|found| found.reason.as_str())
     };
     match vmi.status.as_ref().and_then(|status| status.phase) {
         _ if reason("PodScheduled") == Some("Unschedulable") => PrintableStatus::ErrorUnschedulable,
@@ -94,10 +96,13 @@ fn conditions(
         Some(ready) => list.put("Ready", status(&ready.status), &ready.reason, ready.message.clone()),
         None => list.put("Ready", Status::False, "VMINotExists", "there is no VirtualMachineInstance"),
     };
-    for copied in COPIED.into_iter().filter_map(|type_| find(vmi.map(conditions_of).unwrap_or_default(), type_)) {
+    for copied in
+        COPIED.into_iter().filter_map(|type_| find(vmi.map(conditions_of).unwrap_or_default(), type_))
+    {
         list = list.put(&copied.type_, status(&copied.status), &copied.reason, copied.message.clone());
     }
-    let failed = vmi.and_then(|vmi| vmi.status.as_ref()).filter(|status| status.phase == Some(VmiPhase::Failed));
+    let failed =
+        vmi.and_then(|vmi| vmi.status.as_ref()).filter(|status| status.phase == Some(VmiPhase::Failed));
     if let Some(why) = failure {
         list = list.put("Failure", Status::True, &why.reason, why.message.clone());
     } else if let Some(vmi) = failed {
@@ -110,7 +115,10 @@ fn conditions(
             "RestartRequired",
             Status::True,
             "RestartRequired",
-            format!("the template changed; delete VirtualMachineInstance {} to start the new one", vm.name_any()),
+            format!(
+                "the template changed; delete VirtualMachineInstance {} to start the new one",
+                vm.name_any()
+            ),
         );
     }
     list.finish()
@@ -152,8 +160,13 @@ mod tests {
         use PrintableStatus as Word;
         assert_eq!(printable_of(json!([]), "Scheduling"), Word::Starting);
         assert_eq!(printable_of(json!([]), "Running"), Word::Running);
-        assert_eq!(printable_of(json!([condition("PodScheduled", "False", "Unschedulable")]), "Scheduling"), Word::ErrorUnschedulable);
-        for (reason, word) in [("ErrImagePull", Word::ErrImagePull), ("ImagePullBackOff", Word::ImagePullBackOff)] {
+        assert_eq!(
+            printable_of(json!([condition("PodScheduled", "False", "Unschedulable")]), "Scheduling"),
+            Word::ErrorUnschedulable
+        );
+        for (reason, word) in
+            [("ErrImagePull", Word::ErrImagePull), ("ImagePullBackOff", Word::ImagePullBackOff)]
+        {
             assert_eq!(printable_of(json!([condition("Synchronized", "False", reason)]), "Scheduling"), word);
         }
         let (vm, _) = seen(json!([]), "Failed");

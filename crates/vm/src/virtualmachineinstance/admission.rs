@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use scute_api::kubevirt::{APP_LABEL, EvictionStrategy, LAUNCHER, VirtualMachineInstance, VmiPhase};
+use scute_api::kubevirt::{
+    APP_LABEL, EvictionStrategy, LAUNCHER, VMI_FINALIZER, VirtualMachineInstance, VmiPhase,
+};
 use scute_kit::{AdmissionRequest, FieldError, Hub, Key, Operation, Verdict};
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
 use super::validate::validate;
 
 /// Judges a VMI: its spec must be sound, and does not change.
 #[must_use]
 pub fn judge(request: &AdmissionRequest) -> Verdict {
-    if !matches!(request.operation, Operation::Create | Operation::Update) || !request.subresource.is_empty() {
+    if !matches!(request.operation, Operation::Create | Operation::Update) || !request.subresource.is_empty()
+    {
         return Verdict::Allow;
     }
     if let Some(old) = &request.old {
@@ -28,16 +32,38 @@ pub fn judge(request: &AdmissionRequest) -> Verdict {
             )])
         };
     }
-    match serde_json::from_value::<VirtualMachineInstance>(request.object.clone()) {
-        Ok(vmi) => verdict(validate(&vmi.spec, "spec")),
-        Err(error) => Verdict::Deny(vec![FieldError::new("", "", error.to_string())]),
+    match decode::<VirtualMachineInstance>(&request.object) {
+        Ok(vmi) => verdict_with(request, VMI_FINALIZER, validate(&vmi.spec, "spec")),
+        Err(error) => Verdict::Deny(vec![error]),
     }
+}
+
+/// Reads an object, or names the field that it cannot be read for. The schema refuses such an object too, but
+/// defaulting webhooks are asked before it; and what slipped through both would stop every watch on its kind.
+pub fn decode<K: DeserializeOwned>(object: &Value) -> Result<K, FieldError> {
+    serde_path_to_error::deserialize(object)
+        .map_err(|error| FieldError::new(error.path().to_string(), "", error.inner().to_string()))
 }
 
 /// Nothing wrong is an admission.
 #[must_use]
 pub fn verdict(errors: Vec<FieldError>) -> Verdict {
     if errors.is_empty() { Verdict::Allow } else { Verdict::Deny(errors) }
+}
+
+/// As [`verdict`]; what is created gets its finalizer on the way in, which saves the controller a write.
+#[must_use]
+pub fn verdict_with(request: &AdmissionRequest, finalizer: &str, errors: Vec<FieldError>) -> Verdict {
+    if !errors.is_empty() || request.operation != Operation::Create {
+        return verdict(errors);
+    }
+    let mut object = request.object.clone();
+    let list = object.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
+    if list.iter().any(|known| known == finalizer) {
+        return Verdict::Allow;
+    }
+    object["metadata"]["finalizers"] = [list, vec![json!(finalizer)]].concat().into();
+    Verdict::Replace(object)
 }
 
 /// Judges an eviction: that of a launcher Pod is refused where its VMI asks for it, and with the strategy
@@ -62,7 +88,10 @@ pub async fn evict(hub: &Arc<Hub>, request: &AdmissionRequest) -> Verdict {
                 let mut marked = status;
                 marked.evacuation_node_name = Some(node);
                 if let Err(error) = hub.patch_status(vmi.as_ref(), json!(marked)).await {
-                    return Verdict::Refuse(429, format!("marking VMI {name} for evacuation failed: {error}"));
+                    return Verdict::Refuse(
+                        429,
+                        format!("marking VMI {name} for evacuation failed: {error}"),
+                    );
                 }
             }
             Verdict::Refuse(429, format!("Eviction triggered evacuation of VMI {name}"))
@@ -77,8 +106,9 @@ fn guest_of(hub: &Arc<Hub>, request: &AdmissionRequest) -> Option<(Arc<VirtualMa
         return None;
     }
     let owner = pod.owner_references().iter().find(|owner| owner.kind == "VirtualMachineInstance")?;
-    let vmi =
-        hub.watch::<VirtualMachineInstance>().get(&Key::new(request.namespace.clone(), owner.name.clone()))?;
+    let vmi = hub
+        .watch::<VirtualMachineInstance>()
+        .get(&Key::new(request.namespace.clone(), owner.name.clone()))?;
     let node = pod.spec.as_ref()?.node_name.clone()?;
     (vmi.uid().as_ref() == Some(&owner.uid)).then_some((vmi, node))
 }

@@ -20,7 +20,10 @@ pub const CLOUD_INIT_DIR: &str = "/var/lib/scute/cloud-init";
 pub const DEFAULT_NETWORK: &str = "default";
 
 /// The document for the launcher.
-pub fn launcher_spec(vmi: &VirtualMachineInstance, accelerator: Accelerator) -> Result<LauncherSpec, QuantityError> {
+pub fn launcher_spec(
+    vmi: &VirtualMachineInstance,
+    accelerator: Accelerator,
+) -> Result<LauncherSpec, QuantityError> {
     let (name, namespace) = (vmi.name_any(), vmi.namespace().unwrap_or_default());
     let domain = &vmi.spec.domain;
     let cpu = domain.cpu.clone().unwrap_or_default();
@@ -128,7 +131,10 @@ fn seed(volume: &str, data: &CloudInit, format: spec::CloudInitFormat) -> spec::
     let (user, network) = (["userdata", "userData"], ["networkdata", "networkData"]);
     let has_user = data.secret_ref.is_some() || data.user_data.is_some() || data.user_data_base64.is_some();
     let mut network_files = Vec::new();
-    if data.network_data_secret_ref.is_some() || data.network_data.is_some() || data.network_data_base64.is_some() {
+    if data.network_data_secret_ref.is_some()
+        || data.network_data.is_some()
+        || data.network_data_base64.is_some()
+    {
         network_files.extend(files("network", network));
     } else if data.secret_ref.is_some() {
         // One Secret may hold both.
@@ -159,5 +165,9 @@ fn interfaces(spec: &VirtualMachineInstanceSpec) -> Vec<spec::Interface> {
     if devices.interfaces.is_empty() && devices.autoattach_pod_interface.unwrap_or(true) {
         return vec![interface(DEFAULT_NETWORK, InterfaceModel::Virtio)];
     }
-    devices.interfaces.iter().map(|listed| interface(&listed.name, listed.model.unwrap_or_default())).collect()
+    devices
+        .interfaces
+        .iter()
+        .map(|listed| interface(&listed.name, listed.model.unwrap_or_default()))
+        .collect()
 }

@@ -13,6 +13,6 @@ pub mod seen;
 pub mod validate;
 mod volumes;
 
-pub use admission::{evict, judge, verdict};
+pub use admission::{decode, evict, judge, verdict, verdict_with};
 pub use controller::run;
 pub use volumes::inline_secret;

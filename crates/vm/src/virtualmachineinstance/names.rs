@@ -12,8 +12,12 @@ const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 #[must_use]
 pub fn pod_name(vmi: &VirtualMachineInstance) -> String {
     let hash = digest(&SHA256, vmi.uid().unwrap_or_default().as_bytes());
-    let suffix: String =
-        hash.as_ref().iter().take(5).map(|byte| char::from(SUFFIX[usize::from(*byte) % SUFFIX.len()])).collect();
+    let suffix: String = hash
+        .as_ref()
+        .iter()
+        .take(5)
+        .map(|byte| char::from(SUFFIX[usize::from(*byte) % SUFFIX.len()]))
+        .collect();
     format!("virt-launcher-{}-{suffix}", vmi.name_any())
 }
 
@@ -29,7 +33,11 @@ pub fn hostname(name: &str, spec: &VirtualMachineInstanceSpec) -> String {
 /// A name as a label value: cut to 63 characters that end in a letter or digit.
 #[must_use]
 pub fn label_value(name: &str) -> String {
-    name.chars().take(63).collect::<String>().trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
+    name.chars()
+        .take(63)
+        .collect::<String>()
+        .trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
+        .to_owned()
 }
 
 /// UUID of the machine unless the user sets one: the same for each VMI of this name, so that a guest

@@ -61,7 +61,9 @@ pub fn plan(vmi: &VirtualMachineInstance, seen: &Observed) -> Plan {
         None if began => {
             plan.failure = Some(Why::new("PodDeleted", "the Pod of the guest was deleted"));
         }
-        None => plan.actions.push(Action::CreatePod { with_budget: refuses_eviction(vmi) && !seen.has_budget }),
+        None => {
+            plan.actions.push(Action::CreatePod { with_budget: refuses_eviction(vmi) && !seen.has_budget })
+        }
     }
     plan
 }
@@ -136,7 +138,8 @@ mod tests {
     #[test]
     fn the_finalizer_goes_after_the_pod() {
         let going = vmi(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
-        let pod = |value: Value| Observed { pod: Some(serde_json::from_value(value).unwrap()), has_budget: true };
+        let pod =
+            |value: Value| Observed { pod: Some(serde_json::from_value(value).unwrap()), has_budget: true };
         assert_eq!(plan(&going, &pod(json!({"metadata": {}}))).actions, [Action::DeletePod]);
         let leaving = pod(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
         assert_eq!(plan(&going, &leaving).actions, []);

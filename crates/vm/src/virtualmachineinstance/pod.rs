@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, EnvVar, ExecAction, Pod, PodSecurityContext, PodSpec, Probe, ResourceRequirements,
-    SeccompProfile, SecurityContext, Sysctl, VolumeMount,
+    Capabilities, Container, EnvVar, ExecAction, Pod, PodSecurityContext, PodSpec, Probe,
+    ResourceRequirements, SeccompProfile, SecurityContext, Sysctl, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -89,7 +89,11 @@ fn annotations(vmi: &VirtualMachineInstance) -> BTreeMap<String, String> {
     annotations
 }
 
-fn pod_spec(vmi: &VirtualMachineInstance, guest: &LauncherSpec, config: &Config) -> Result<PodSpec, RenderError> {
+fn pod_spec(
+    vmi: &VirtualMachineInstance,
+    guest: &LauncherSpec,
+    config: &Config,
+) -> Result<PodSpec, RenderError> {
     let spec = &vmi.spec;
     let document = serde_json::to_string(guest).map_err(RenderError::Encode)?;
     let (volumes, mounts) = volumes(vmi, mounts_kvm(config));

@@ -31,18 +31,25 @@ pub fn status(
     let phase = phase(before.phase, seen.as_ref(), failure);
     let why = failure.cloned().or_else(|| seen.as_ref().and_then(|seen| seen.why.clone()));
     let reason = match phase {
-        VmiPhase::Failed if before.phase == Some(VmiPhase::Failed) && before.reason.is_some() => before.reason.clone(),
-        VmiPhase::Failed => Some(why.as_ref().map_or_else(|| "Failed".to_owned(), |why| why.reason.to_string())),
+        VmiPhase::Failed if before.phase == Some(VmiPhase::Failed) && before.reason.is_some() => {
+            before.reason.clone()
+        }
+        VmiPhase::Failed => {
+            Some(why.as_ref().map_or_else(|| "Failed".to_owned(), |why| why.reason.to_string()))
+        }
         _ => None,
     };
     let guest = launcher_spec(vmi, config.accelerator).ok();
+    // While the Pod waits for its images the Node is not worth a write of its own.
+    let node =
+        pod.filter(|_| phase != VmiPhase::Scheduling).and_then(node_of).or_else(|| before.node_name.clone());
     VirtualMachineInstanceStatus {
         phase: Some(phase),
         phase_transition_timestamps: transitions(&before, phase, now),
-        node_name: pod.and_then(node_of).or_else(|| before.node_name.clone()),
+        node_name: node.clone(),
         reason,
         active_pods: pod
-            .and_then(|pod| Some([(pod.uid()?, node_of(pod).unwrap_or_default())].into()))
+            .and_then(|pod| Some([(pod.uid()?, node.unwrap_or_default())].into()))
             .unwrap_or_else(|| before.active_pods.clone()),
         interfaces: interfaces(&before, pod, seen.as_ref(), guest.as_ref()),
         conditions: conditions(vmi, &before, phase, seen.as_ref(), why.as_ref(), config, now),
@@ -72,7 +79,11 @@ fn node_of(pod: &Pod) -> Option<String> {
     pod.spec.as_ref()?.node_name.clone()
 }
 
-fn transitions(before: &VirtualMachineInstanceStatus, phase: VmiPhase, now: Timestamp) -> Vec<PhaseTransition> {
+fn transitions(
+    before: &VirtualMachineInstanceStatus,
+    phase: VmiPhase,
+    now: Timestamp,
+) -> Vec<PhaseTransition> {
     let mut list = before.phase_transition_timestamps.clone();
     if !list.iter().any(|transition| transition.phase == phase) {
         // The API server keeps seconds: a finer time would differ from what is read back.
@@ -139,8 +150,12 @@ fn conditions(
     let said = why.map(|why| (why.reason.to_string(), why.message.clone()));
     let deleting = vmi.metadata.deletion_timestamp.is_some();
     list = match (phase, said.clone()) {
-        (VmiPhase::Running, _) if !deleting => list.put("Ready", Status::True, "GuestRunning", "the guest runs"),
-        (VmiPhase::Succeeded, _) => list.put("Ready", Status::False, "GuestNotRunning", "the guest shut down"),
+        (VmiPhase::Running, _) if !deleting => {
+            list.put("Ready", Status::True, "GuestRunning", "the guest runs")
+        }
+        (VmiPhase::Succeeded, _) => {
+            list.put("Ready", Status::False, "GuestNotRunning", "the guest shut down")
+        }
         (_, Some((reason, message))) => list.put("Ready", Status::False, &reason, message),
         _ => list.put("Ready", Status::False, "GuestNotRunning", "the guest does not run"),
     };
@@ -148,7 +163,9 @@ fn conditions(
         Some((reason, message)) if phase != VmiPhase::Succeeded => {
             list.put("Synchronized", Status::False, &reason, message)
         }
-        _ if phase == VmiPhase::Pending => list.put("Synchronized", Status::False, "PodNotCreated", "there is no Pod yet"),
+        _ if phase == VmiPhase::Pending => {
+            list.put("Synchronized", Status::False, "PodNotCreated", "there is no Pod yet")
+        }
         _ => list.put("Synchronized", Status::True, "PodFollowsSpec", ""),
     };
     if let Some(message) = seen.and_then(|seen| seen.unschedulable.clone()) {
@@ -161,10 +178,20 @@ fn conditions(
         "a guest that is bridged to the Pod's interface cannot move",
     );
     if config.accelerator == Accelerator::Tcg {
-        list = list.put("SoftwareEmulation", Status::True, "NoHardwareVirtualization", "the guest runs without KVM, about ten times slower");
+        list = list.put(
+            "SoftwareEmulation",
+            Status::True,
+            "NoHardwareVirtualization",
+            "the guest runs without KVM, about ten times slower",
+        );
     }
     if let Some(node) = &before.evacuation_node_name {
-        list = list.put("EvictionRequested", Status::True, "EvictionRequested", format!("the guest has to leave Node {node}"));
+        list = list.put(
+            "EvictionRequested",
+            Status::True,
+            "EvictionRequested",
+            format!("the guest has to leave Node {node}"),
+        );
     }
     list.finish()
 }

@@ -48,7 +48,10 @@ pub fn overhead(guest: u64, vcpus: u32, accelerator: Accelerator) -> u64 {
 }
 
 /// Requests and limits of the container that runs the VM. There are limits only where the user set some.
-pub fn requirements(domain: &Domain, accelerator: Accelerator) -> Result<ResourceRequirements, QuantityError> {
+pub fn requirements(
+    domain: &Domain,
+    accelerator: Accelerator,
+) -> Result<ResourceRequirements, QuantityError> {
     let guest = guest_memory(domain)?;
     let vcpus = domain.vcpus();
     let around = overhead(guest, vcpus, accelerator);
@@ -106,7 +109,9 @@ mod tests {
 
     #[test]
     fn requests_follow_the_guest_and_limits_follow_the_user() {
-        let plain = requirements(&domain(json!({"cpu": {"cores": 2}, "memory": {"guest": "4Gi"}})), Accelerator::Kvm).unwrap();
+        let plain =
+            requirements(&domain(json!({"cpu": {"cores": 2}, "memory": {"guest": "4Gi"}})), Accelerator::Kvm)
+                .unwrap();
         assert_eq!(
             serde_json::to_value(plain).unwrap(),
             json!({"requests": {"cpu": "200m", "memory": (4192 * MIB).to_string()}})

@@ -38,7 +38,11 @@ pub fn see(pod: &Pod) -> Seen {
     let (phase, why) = match status.phase.as_deref() {
         Some("Succeeded") => (VmiPhase::Succeeded, compute.and_then(terminated).and_then(ending)),
         Some("Failed") => {
-            let broken = [compute, network].into_iter().flatten().filter_map(terminated).find(|end| end.exit_code != 0);
+            let broken = [compute, network]
+                .into_iter()
+                .flatten()
+                .filter_map(terminated)
+                .find(|end| end.exit_code != 0);
             let pod_says = || {
                 let reason = status.reason.clone().unwrap_or_else(|| "PodFailed".to_owned());
                 Why::new(reason, status.message.clone().unwrap_or_else(|| "the Pod failed".to_owned()))
@@ -131,7 +135,9 @@ mod tests {
             VmiPhase::Running
         );
         assert_eq!(
-            phase(json!({"phase": "Succeeded", "containerStatuses": compute(ended(0, "Completed", ""), false)})),
+            phase(
+                json!({"phase": "Succeeded", "containerStatuses": compute(ended(0, "Completed", ""), false)})
+            ),
             VmiPhase::Succeeded
         );
         assert_eq!(phase(json!({"phase": "Running", "reason": "NodeLost"})), VmiPhase::Unknown);

@@ -25,11 +25,7 @@ pub fn validate(spec: &VirtualMachineInstanceSpec, path: &str) -> Vec<FieldError
         check_volume(volume, &format!("{path}.volumes[{index}]"), &mut errors);
     }
     if spec.dns_policy == Some(DnsPolicy::None) && spec.dns_config.is_none() {
-        errors.push(FieldError::new(
-            format!("{path}.dnsConfig"),
-            "",
-            "must be set when dnsPolicy is None",
-        ));
+        errors.push(FieldError::new(format!("{path}.dnsConfig"), "", "must be set when dnsPolicy is None"));
     }
     errors
 }
@@ -50,17 +46,17 @@ fn check_resources(domain: &Domain, path: &str, errors: &mut Vec<FieldError>) {
             "memory.guest, resources.requests.memory or resources.limits.memory must be set",
         ));
     }
-    let read: Vec<Option<u64>> = named
-        .iter()
-        .map(|(path, amount)| amount.and_then(|amount| units(amount, path, errors)))
-        .collect();
+    let read: Vec<Option<u64>> =
+        named.iter().map(|(path, amount)| amount.and_then(|amount| units(amount, path, errors))).collect();
     for ((path, amount), bytes) in named.iter().zip(&read) {
         if bytes.is_some_and(|bytes| bytes < 1_000_000) {
             errors.push(FieldError::new(path, text(*amount), "must be at least 1M"));
         }
     }
     if let [guest, request, Some(limit)] = read.as_slice() {
-        if guest.or(*request).is_some_and(|wanted| wanted > *limit) || request.is_some_and(|request| request > *limit) {
+        if guest.or(*request).is_some_and(|wanted| wanted > *limit)
+            || request.is_some_and(|request| request > *limit)
+        {
             errors.push(FieldError::new(
                 &named[2].0,
                 text(named[2].1),
@@ -73,8 +69,7 @@ fn check_resources(domain: &Domain, path: &str, errors: &mut Vec<FieldError>) {
 
 fn check_cpu(domain: &Domain, path: &str, errors: &mut Vec<FieldError>) {
     let cpu = domain.cpu.clone().unwrap_or_default();
-    let vcpus: u64 =
-        [cpu.cores, cpu.sockets, cpu.threads].into_iter().flatten().map(u64::from).product();
+    let vcpus: u64 = [cpu.cores, cpu.sockets, cpu.threads].into_iter().flatten().map(u64::from).product();
     if vcpus > VCPUS_MAX {
         errors.push(FieldError::new(
             format!("{path}.cpu"),
@@ -109,7 +104,11 @@ fn check_disks(spec: &VirtualMachineInstanceSpec, path: &str, errors: &mut Vec<F
     for (index, disk) in spec.domain.devices.disks.iter().enumerate() {
         let path = format!("{path}.domain.devices.disks[{index}]");
         if !names.insert(disk.name.as_str()) {
-            errors.push(FieldError::new(format!("{path}.name"), &disk.name, "is the name of another disk too"));
+            errors.push(FieldError::new(
+                format!("{path}.name"),
+                &disk.name,
+                "is the name of another disk too",
+            ));
         }
         if !volumes.contains(disk.name.as_str()) {
             errors.push(FieldError::new(
@@ -120,7 +119,11 @@ fn check_disks(spec: &VirtualMachineInstanceSpec, path: &str, errors: &mut Vec<F
         }
         if disk.boot_order.is_some_and(|place| !places.insert(place)) {
             let place = disk.boot_order.unwrap_or_default().to_string();
-            errors.push(FieldError::new(format!("{path}.bootOrder"), place, "is the place of another disk too"));
+            errors.push(FieldError::new(
+                format!("{path}.bootOrder"),
+                place,
+                "is the place of another disk too",
+            ));
         }
     }
 }
@@ -177,8 +180,9 @@ fn check_volume(volume: &Volume, path: &str, errors: &mut Vec<FieldError>) {
 
 fn check_cloud_init(data: &CloudInit, path: &str, errors: &mut Vec<FieldError>) {
     let user = data.user_data.is_some() || data.user_data_base64.is_some() || data.secret_ref.is_some();
-    let network =
-        data.network_data.is_some() || data.network_data_base64.is_some() || data.network_data_secret_ref.is_some();
+    let network = data.network_data.is_some()
+        || data.network_data_base64.is_some()
+        || data.network_data_secret_ref.is_some();
     if !user && !network {
         errors.push(FieldError::new(
             path,
@@ -279,21 +283,28 @@ mod tests {
         let none = errors_of(json!({"domain": {"memory": null}}));
         assert_eq!(
             none,
-            [r#"spec.domain.memory.guest: Invalid value: "": memory.guest, resources.requests.memory or resources.limits.memory must be set"#]
+            [
+                r#"spec.domain.memory.guest: Invalid value: "": memory.guest, resources.requests.memory or resources.limits.memory must be set"#
+            ]
         );
         let small = errors_of(json!({"domain": {"memory": {"guest": "64Ki"}}}));
         assert_eq!(small, [r#"spec.domain.memory.guest: Invalid value: "64Ki": must be at least 1M"#]);
         let limited = errors_of(json!({"domain": {"resources": {"limits": {"memory": "512Mi"}}}}));
         assert_eq!(
             limited,
-            [r#"spec.domain.resources.limits.memory: Invalid value: "512Mi": must not be below the memory of the guest or the request"#]
+            [
+                r#"spec.domain.resources.limits.memory: Invalid value: "512Mi": must not be below the memory of the guest or the request"#
+            ]
         );
     }
 
     #[test]
     fn vcpus_are_a_product() {
         let many = errors_of(json!({"domain": {"cpu": {"cores": 64, "sockets": 4, "threads": 2}}}));
-        assert_eq!(many, [r#"spec.domain.cpu: Invalid value: "512": cores x sockets x threads must be at most 255"#]);
+        assert_eq!(
+            many,
+            [r#"spec.domain.cpu: Invalid value: "512": cores x sockets x threads must be at most 255"#]
+        );
     }
 
     #[test]
@@ -316,14 +327,18 @@ mod tests {
         let long = errors_of(seed(json!({"userData": "secret".repeat(400)})));
         assert_eq!(
             long,
-            [r#"spec.volumes[1].cloudInitNoCloud.userData: Invalid value: "<2400 bytes>": inline data is limited to 2048 bytes; put it into a Secret and name it in secretRef"#]
+            [
+                r#"spec.volumes[1].cloudInitNoCloud.userData: Invalid value: "<2400 bytes>": inline data is limited to 2048 bytes; put it into a Secret and name it in secretRef"#
+            ]
         );
         let encoded = errors_of(seed(json!({"userDataBase64": STANDARD.encode([0; 2049])})));
         assert!(encoded[0].contains("<2049 bytes>"), "{encoded:?}");
         let broken = errors_of(seed(json!({"networkDataBase64": "not base64!", "userData": "x"})));
         assert_eq!(
             broken,
-            [r#"spec.volumes[1].cloudInitNoCloud.networkDataBase64: Invalid value: "<not shown>": is not base64"#]
+            [
+                r#"spec.volumes[1].cloudInitNoCloud.networkDataBase64: Invalid value: "<not shown>": is not base64"#
+            ]
         );
     }
 

@@ -35,7 +35,11 @@ pub(super) fn volumes(vmi: &VirtualMachineInstance, with_kvm: bool) -> (Vec<PodV
         }
         for data in [&volume.cloud_init_no_cloud, &volume.cloud_init_config_drive].into_iter().flatten() {
             for (folder, source) in seeds(vmi, &volume.name, data) {
-                let name = if folder == "user" { volume.name.clone() } else { format!("scute-network-{}", mounts.len()) };
+                let name = if folder == "user" {
+                    volume.name.clone()
+                } else {
+                    format!("scute-network-{}", mounts.len())
+                };
                 mounts.push(mount(&name, &format!("{CLOUD_INIT_DIR}/{}/{folder}", volume.name), true));
                 volumes.push(PodVolume { name, secret: Some(source), ..PodVolume::default() });
             }
@@ -60,10 +64,12 @@ pub(super) fn mount(name: &str, path: &str, read_only: bool) -> VolumeMount {
 
 /// Secrets with the credentials of every image, each once.
 pub(super) fn pull_secrets(spec: &VirtualMachineInstanceSpec) -> Option<Vec<LocalObjectReference>> {
-    let disks = spec.volumes.iter().filter_map(|volume| volume.container_disk.as_ref()?.image_pull_secret.clone());
-    let kernel = spec.domain.firmware.as_ref().and_then(|firmware| {
-        firmware.kernel_boot.as_ref()?.container.as_ref()?.image_pull_secret.clone()
-    });
+    let disks =
+        spec.volumes.iter().filter_map(|volume| volume.container_disk.as_ref()?.image_pull_secret.clone());
+    let kernel =
+        spec.domain.firmware.as_ref().and_then(|firmware| {
+            firmware.kernel_boot.as_ref()?.container.as_ref()?.image_pull_secret.clone()
+        });
     let names: std::collections::BTreeSet<String> = disks.chain(kernel).collect();
     (!names.is_empty()).then(|| names.into_iter().map(|name| LocalObjectReference { name }).collect())
 }
@@ -106,7 +112,11 @@ fn default_policy(reference: &str) -> PullPolicy {
 const KEY_SPELLINGS: [(&str, &str); 2] = [("user", "userdata"), ("network", "networkdata")];
 
 /// The Secrets of a seed by the folder that they are mounted at.
-fn seeds(vmi: &VirtualMachineInstance, volume: &str, data: &CloudInit) -> Vec<(&'static str, SecretVolumeSource)> {
+fn seeds(
+    vmi: &VirtualMachineInstance,
+    volume: &str,
+    data: &CloudInit,
+) -> Vec<(&'static str, SecretVolumeSource)> {
     let named = [&data.secret_ref, &data.network_data_secret_ref];
     let inline = inline_data(data);
     let mut seeds = Vec::new();

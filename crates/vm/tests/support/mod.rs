@@ -73,7 +73,11 @@ impl Bench {
     /// Creates an object from its JSON.
     pub async fn create<K>(&self, object: Value) -> K
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Serialize,
     {
         let object: K = serde_json::from_value(object).unwrap();
         self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
@@ -186,7 +190,13 @@ impl Bench {
 }
 
 fn ended(code: i32, message: &str) -> Value {
-    let reason = if code == 137 { "OOMKilled" } else if code == 0 { "Completed" } else { "Error" };
+    let reason = if code == 137 {
+        "OOMKilled"
+    } else if code == 0 {
+        "Completed"
+    } else {
+        "Error"
+    };
     json!({"terminated": {"exitCode": code, "reason": reason, "message": message}})
 }
 
