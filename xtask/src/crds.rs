@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions as files. In: what `scute crds` prints from the types. Out:
+//! The CustomResourceDefinitions as files. In: what the example `crds` of scute-api prints from the types. Out:
 //! `deploy/crds/NAME.yaml`, one per kind, and no file of a kind that is gone.
 
 use std::collections::BTreeMap;
@@ -56,7 +56,7 @@ fn folder() -> std::path::PathBuf {
 }
 
 fn generated() -> Result<BTreeMap<String, String>> {
-    split(&run::output(run::cargo().args(["run", "--quiet", "--package", "scute", "--", "crds"]))?)
+    split(&run::output(run::cargo().args(["run", "--quiet", "--package", "scute-api", "--example", "crds"]))?)
 }
 
 fn committed(folder: &Path) -> Result<BTreeMap<String, String>> {
