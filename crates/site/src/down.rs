@@ -165,13 +165,15 @@ fn remove_files(layout: &Layout, config: Option<&SiteConfig>) -> Result<(), Down
     Ok(())
 }
 
-/// Puts the machine's settings back, or leaves that to another site that still needs them.
+/// Puts the machine's settings back; those that other sites live on too are left to one of them.
 fn restore_settings(changed: &[Setting]) {
+    let (shared, own): (Vec<_>, Vec<_>) = changed.iter().cloned().partition(settings::is_shared);
+    settings::restore(&own);
     match config::all_sites().into_iter().next() {
-        None => settings::restore(changed),
+        None => settings::restore(&shared),
         Some((layout, mut other)) => {
-            other.changed_settings.extend_from_slice(changed);
-            // Then they stay as they are, which hurts nobody.
+            other.changed_settings.extend(shared);
+            // When that fails they stay as they are, which hurts nobody.
             _ = other.save(&layout);
         }
     }

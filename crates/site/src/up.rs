@@ -10,7 +10,6 @@ use crate::{
     host::{accelerator, command::CommandError, network, preflight, settings},
     layout::{SITES, SiteName},
     node::{
-        bringup::control_plane_images,
         control::{self, Ask, Event},
         mounts,
     },
@@ -90,6 +89,9 @@ pub enum UpError {
     /// No address to be reached by.
     #[error("--network host needs a default route: its interface's address becomes the Node's")]
     NoHostAddress,
+    /// The host's network has a site already.
+    #[error("site {0} lives in the host's network already; use --network namespace for another one")]
+    HostTaken(SiteName),
     /// A file or folder.
     #[error("{path} cannot be made")]
     File {
@@ -142,11 +144,17 @@ pub async fn up(options: &UpOptions, progress: &dyn Progress) -> Result<UpReport
         Some(existing) => refreshed(existing.clone(), &bundle),
         None => new_config(options, &bundle).await?,
     };
-    if !running {
-        let check = async { preflight_report(&layout, &config, progress) };
-        step(progress, "machine", check).await?;
-    }
-    step(progress, "bundle", async { prepare_files(&layout, &bundle) }).await?;
+    let machine = async {
+        match running {
+            true => Ok(()),
+            false => step(progress, "machine", async { preflight_report(&layout, &config, progress) }).await,
+        }
+    };
+    let checked = step(progress, "bundle", verify(&layout, &bundle));
+    // Reading the bundle takes as long as looking at the machine; a machine that does not fit is told first.
+    let (machine, checked) = tokio::join!(machine, checked);
+    machine?;
+    prepare_files(&layout, &bundle, &checked?)?;
     let config = write_config(&layout, config)?;
     let changed = existing.is_none_or(|old| old.bundle_digest != config.bundle_digest);
     let ask = if running && changed { Ask::Converge } else { Ask::Watch };
@@ -250,6 +258,11 @@ fn choose_addresses(options: &UpOptions, network: NetworkMode) -> Result<Address
         NetworkMode::Namespace => None,
         NetworkMode::Host => Some(network::host_address()?.ok_or(UpError::NoHostAddress)?),
     };
+    if let Some((layout, _)) =
+        others.iter().find(|(_, c)| c.network == network && network == NetworkMode::Host)
+    {
+        return Err(UpError::HostTaken(layout.name.clone()));
+    }
     taken.extend(network::taken()?);
     if let Some((node, link)) = host {
         wishes.link = Some(link);
@@ -275,20 +288,29 @@ fn preflight_report(layout: &Layout, config: &SiteConfig, progress: &dyn Progres
     }
 }
 
-/// Checks what the site starts with and brings its executables in. Other images are checked by the site's init before
-/// it imports them: reading gigabytes first would only delay a ready Node.
-fn prepare_files(layout: &Layout, bundle: &Bundle) -> Result<(), UpError> {
-    let record = layout.at("bundle-checked.json");
-    let mut seen: Checked =
-        fs::read(&record).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-    let first = control_plane_images();
-    let needed = bundle
-        .index
-        .parts
-        .iter()
-        .filter(|part| part.kind != PartKind::Image || part.refs.iter().any(|name| first.contains(name)));
-    bundle.verify(needed, &mut seen)?;
-    let text = serde_json::to_vec(&seen).unwrap_or_default();
+/// Checks executables and files. Images are checked by the site's init while it imports them: reading gigabytes first
+/// would only delay a ready Node.
+async fn verify(layout: &Layout, bundle: &Bundle) -> Result<Checked, UpError> {
+    let record = record(layout);
+    let bundle = bundle.clone();
+    let work = tokio::task::spawn_blocking(move || {
+        let mut seen: Checked =
+            fs::read(record).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let needed = bundle.index.parts.iter().filter(|part| part.kind != PartKind::Image);
+        bundle.verify(needed, &mut seen).map(|()| seen)
+    });
+    Ok(work.await.map_err(|_| BundleError::Lacks("readable parts".to_owned()))??)
+}
+
+/// What was checked in earlier calls.
+fn record(layout: &Layout) -> PathBuf {
+    layout.at("bundle-checked.json")
+}
+
+/// Brings executables into the site and keeps what was checked.
+fn prepare_files(layout: &Layout, bundle: &Bundle, checked: &Checked) -> Result<(), UpError> {
+    let record = record(layout);
+    let text = serde_json::to_vec(checked).unwrap_or_default();
     files::write(&record, &text, 0o644).map_err(file(&record))?;
     // The site runs the very binary that made it, not the bundle's copy for others.
     let programs =

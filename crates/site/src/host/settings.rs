@@ -54,6 +54,11 @@ pub fn few_inotify_instances() -> Option<u64> {
     (now <= FEW_INOTIFY_INSTANCES && !may).then_some(now)
 }
 
+/// Whether other sites of the machine live on this setting too.
+pub fn is_shared(setting: &Setting) -> bool {
+    setting.path == INOTIFY
+}
+
 /// Puts settings back, but for those that somebody else changed since.
 pub fn restore(settings: &[Setting]) {
     for setting in settings {

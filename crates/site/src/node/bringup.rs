@@ -113,10 +113,11 @@ async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), UpError
     if kept.is_empty() {
         keep_containerd(site, kept);
     }
-    let importer = board.step("containerd", containerd_ready(site)).await?;
+    board.step("containerd", containerd_ready(site)).await?;
     if kept.len() < 2 {
         keep_kubelet(site, &config, kept);
     }
+    let importer = Importer::open(site.layout.clone(), site.reaper.clone()).await?;
     let kubernetes = control_plane_images();
     board.step("control plane images", importer.import_named(&bundle, &kubernetes)).await?;
     write_manifests(site, static_pods::first(&site.layout, &config))?;
@@ -144,7 +145,7 @@ fn open_bundle(config: &SiteConfig) -> Result<Bundle, BundleError> {
 }
 
 /// Images without which no Node gets ready.
-pub fn control_plane_images() -> Vec<String> {
+fn control_plane_images() -> Vec<String> {
     let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
     let mut names = vec![containerd::PAUSE_IMAGE.to_owned(), static_pods::ETCD_IMAGE.to_owned()];
     names.extend(components.map(static_pods::kubernetes_image));
@@ -163,15 +164,16 @@ async fn lay_out(site: &Arc<Site>, config: &SiteConfig) -> Result<(), UpError> {
         pki::lay_out(layout, config, jiff::Timestamp::now())?;
     }
     let bridged = Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists();
+    let may_raise = crate::host::facts::may_raise_limits();
     let json = |value: serde_json::Value| value.to_string();
     for (path, text) in [
         (layout.at("kubernetes/kubelet.json"), json(kubelet::render_config(layout, config))),
-        (layout.at("kubernetes/kube-proxy.json"), json(proxy::render_config(layout, config, bridged))),
-        (PathBuf::from("/run/scute-node/cni/10-scute.conflist"), json(cni::render(&config.addresses))),
         (
-            layout.at("containerd.toml"),
-            containerd::render_config(layout, !crate::host::facts::may_raise_limits()),
+            layout.at("kubernetes/kube-proxy.json"),
+            json(proxy::render_config(layout, config, bridged, may_raise)),
         ),
+        (PathBuf::from("/run/scute-node/cni/10-scute.conflist"), json(cni::render(&config.addresses))),
+        (layout.at("containerd.toml"), containerd::render_config(layout, !may_raise)),
     ] {
         files::write_if_changed(&path, text.as_bytes(), 0o644).map_err(file(path))?;
     }
@@ -232,7 +234,7 @@ fn keep(site: &Arc<Site>, kept: &mut JoinSet<()>, what: Keep) {
     });
 }
 
-async fn containerd_ready(site: &Arc<Site>) -> Result<Importer, UpError> {
+async fn containerd_ready(site: &Site) -> Result<(), UpError> {
     let socket = site.layout.containerd_socket();
     // containerd tells nobody when it listens.
     let listening = async {
@@ -240,8 +242,7 @@ async fn containerd_ready(site: &Arc<Site>) -> Result<Importer, UpError> {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    in_time(site, "containerd does not listen", "containerd", listening).await?;
-    Ok(Importer::open(site.layout.clone(), site.reaper.clone()).await?)
+    in_time(site, "containerd does not listen", "containerd", listening).await
 }
 
 fn write_manifests(site: &Site, pods: Vec<StaticPod>) -> Result<(), UpError> {

@@ -94,14 +94,8 @@ impl Importer {
             if part.refs.iter().all(|name| imported.get(name) == Some(&part.digest)) {
                 continue;
             }
-            // Also warms the page cache for the import.
-            let (checked, its) = (bundle.clone(), part.clone());
-            let check = tokio::task::spawn_blocking(move || checked.verify([&its], &mut Checked::default()));
-            check.await.map_err(|_| BundleError::Lacks(format!("a readable image {}", part.name)))??;
-            let file = bundle.path(part).display().to_string();
-            let args = ["images", "import", "--snapshotter", "overlayfs", &file];
-            let failed = |source| ImageError::Import { name: part.name.clone(), source };
-            self.ctr(&args).await.map_err(failed)?;
+            // Nothing uses an image before both are done, and a damaged one is not recorded.
+            tokio::try_join!(check(bundle, part), self.bring_in(bundle, part))?;
             new += 1;
             imported.extend(part.refs.iter().map(|name| (name.clone(), part.digest.clone())));
             let text = serde_json::to_vec_pretty(&*imported).unwrap_or_default();
@@ -109,6 +103,13 @@ impl Importer {
             files::write(&path, &text, 0o644).map_err(|source| ImageError::Record { path, source })?;
         }
         Ok(new)
+    }
+
+    async fn bring_in(&self, bundle: &Bundle, part: &Part) -> Result<(), ImageError> {
+        let file = bundle.path(part).display().to_string();
+        let args = ["images", "import", "--snapshotter", "overlayfs", &file];
+        let failed = |source| ImageError::Import { name: part.name.clone(), source };
+        self.ctr(&args).await.map(drop).map_err(failed)
     }
 
     async fn ctr(&self, args: &[&str]) -> Result<String, OnceError> {
@@ -120,6 +121,13 @@ impl Importer {
             .args(args);
         once(&self.reaper, &mut command).await
     }
+}
+
+/// Compares a part with its digest, off the threads that wait for events.
+async fn check(bundle: &Bundle, part: &Part) -> Result<(), ImageError> {
+    let (bundle, its) = (bundle.clone(), part.clone());
+    let check = tokio::task::spawn_blocking(move || bundle.verify([&its], &mut Checked::default()));
+    Ok(check.await.map_err(|_| BundleError::Lacks(format!("a readable image {}", part.name)))??)
 }
 
 fn record(layout: &Layout) -> PathBuf {

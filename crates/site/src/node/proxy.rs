@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 /// Renders the KubeProxyConfiguration.
 ///
-/// In a network namespace the connection tracking limits are those of the machine and cannot be written. Without the
+/// In a network namespace the connection tracking limits are those of the machine and cannot be written, and neither
+/// where limits may not be raised. Without the
 /// bridge hooks of netfilter (`bridged` false) the answer of a Pod to its neighbour on the bridge would go past the
 /// address translation, so then every Service connection is masqueraded.
-pub fn render_config(layout: &Layout, config: &SiteConfig, bridged: bool) -> Value {
+pub fn render_config(layout: &Layout, config: &SiteConfig, bridged: bool, may_raise: bool) -> Value {
     let mut out = json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -23,7 +24,7 @@ pub fn render_config(layout: &Layout, config: &SiteConfig, bridged: bool) -> Val
         "metricsBindAddress": "127.0.0.1:10249",
         "nftables": {"masqueradeAll": !bridged, "minSyncPeriod": "100ms", "syncPeriod": "30s"},
     });
-    if config.network == NetworkMode::Namespace {
+    if config.network == NetworkMode::Namespace || !may_raise {
         out["conntrack"] =
             json!({"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"});
     }

@@ -171,7 +171,6 @@ impl Etcd {
             ("peer-trusted-ca-file", pki(format!("{authority}.crt"))),
             ("peer-client-cert-auth", "true".to_owned()),
             ("quota-backend-bytes", (8u64 << 30).to_string()),
-            ("snapshot-count", "10000".to_owned()),
         ];
         Component {
             name,
