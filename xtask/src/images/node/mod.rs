@@ -77,7 +77,7 @@ fn assemble(inputs: &Inputs, debian: &Path, preloaded: &[Made], folder: &Path) -
     let kernel = initrd::kernel(&root)?;
     initrd::make(&root, &kernel, &folder.join("initrd.img"))?;
     fs::copy(root.join("boot").join(format!("vmlinuz-{kernel}")), folder.join("vmlinuz"))?;
-    root::install_boot(&root, folder)?;
+    root::install_boot(&root, &kernel, folder)?;
     containers::preload(&root, inputs, preloaded, &folder.join("containerd"))?;
     disk::make(&root, &folder.join("node.raw"))?;
     let mut convert = std::process::Command::new("qemu-img");

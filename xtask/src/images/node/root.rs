@@ -133,11 +133,15 @@ fn units(root: &Path) -> Result<()> {
     run::quiet(systemctl().args(["set-default", "multi-user.target"]))
 }
 
-/// The kernel and ramdisk under the names that the boot loader reads.
-pub fn install_boot(root: &Path, folder: &Path) -> Result<()> {
+/// The kernel and ramdisk under the names that the boot loader reads, and the kernel's configuration, which
+/// kubeadm's preflight looks into.
+pub fn install_boot(root: &Path, kernel: &str, folder: &Path) -> Result<()> {
     let boot = root.join("boot");
-    cache::remove(&boot)?;
-    fs::create_dir(&boot)?;
+    for file in files_below(&boot)? {
+        if !file.ends_with(format!("config-{kernel}")) {
+            fs::remove_file(&file)?;
+        }
+    }
     for name in ["vmlinuz", "initrd.img"] {
         fs::copy(folder.join(name), boot.join(name)).with_context(|| format!("install {name}"))?;
         cache::remove(&root.join(name))?;
