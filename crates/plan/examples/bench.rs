@@ -44,7 +44,7 @@ fn data_set() {
         say(&format!("C{n} servers opened"), hosts, "servers", bound, bound * 1.02, unplaced == 0 && hosts <= bound * 1.02);
         say(&format!("C{n} time, bound included"), seconds, "s", 0.0, 1.0, seconds <= 1.0);
         for (rule, name) in [(Baseline::FirstFit, "first fit"), (Baseline::BestFit, "best fit"), (Baseline::DotProduct, "dot product decreasing")] {
-            let (open, left) = baseline::place(&case.problem, &case.items, rule);
+            let (open, left) = baseline::place(&case.problem, &case.instances, &case.items, rule);
             say(&format!("C{n} {name} for comparison"), open as f64, "servers", bound, open as f64, left == 0 || rule != Baseline::DotProduct);
         }
         let start = Instant::now();
@@ -83,13 +83,15 @@ fn exact() {
 }
 
 /// 100,000 arrivals and departures of the VMs of C1 on its servers; a server counts for as long as it holds anything.
+/// Mean open servers, 99.9th percentile of a decision in seconds, refusals, fewest empty servers.
 fn stream(rule: Online1, keep: usize) -> (f64, f64, usize, usize) {
     let case = cc0::case(1);
     let expected = place(&case.problem, &case.instances, &case.items, &[], &[]);
     let mut online = Online::new(&case.problem, &expected.prices, rule, keep);
     let mut random = Random(11);
     let mut alive: Vec<(usize, Home)> = Vec::new();
-    let (mut sum, mut slowest, mut refused, mut least_empty) = (0.0, 0.0_f64, 0, usize::MAX);
+    let (mut sum, mut refused, mut least_empty) = (0.0, 0, usize::MAX);
+    let mut times: Vec<f64> = Vec::new();
     for step in 0..100_000_u64 {
         // Fills up to three thousand VMs, then swings around them by a tenth.
         let target = 3000 + 300 * (step / 5000 % 2);
@@ -101,7 +103,7 @@ fn stream(rule: Online1, keep: usize) -> (f64, f64, usize, usize) {
                 Some(home) => alive.push((shape, home)),
                 None => refused += 1,
             }
-            slowest = slowest.max(start.elapsed().as_secs_f64());
+            times.push(start.elapsed().as_secs_f64());
         } else {
             let (shape, home) = alive.swap_remove(random.below(alive.len() as u64) as usize);
             online.depart(shape, home);
@@ -109,21 +111,26 @@ fn stream(rule: Online1, keep: usize) -> (f64, f64, usize, usize) {
         sum += online.open() as f64;
         least_empty = least_empty.min(online.empty());
     }
-    (sum / 1e5, slowest, refused, least_empty)
+    times.sort_by(f64::total_cmp);
+    (sum / 1e5, times[times.len() * 999 / 1000], refused, least_empty)
 }
 
 fn online() {
     let (best_fit, _, _, _) = stream(Online1::BestFit, 0);
+    let (largest, _, _, _) = stream(Online1::BestFitLargest, 0);
     let start = Instant::now();
-    let (ours, slowest, refused, _) = stream(Online1::LeastWorth, 0);
+    let (ours, slow, refused, _) = stream(Online1::LeastWorth, 0);
     let each = start.elapsed().as_secs_f64() * 1000.0 / 1e5;
+    let least = best_fit.min(largest);
     say("on-line: best fit, mean servers in use", best_fit, "servers", 0.0, best_fit, true);
-    say("on-line: mean servers in use", ours, "servers", 0.0, best_fit, ours < best_fit && refused == 0);
+    say("on-line: best fit opening the largest, mean servers in use", largest, "servers", 0.0, largest, true);
+    say("on-line: mean servers in use", ours, "servers", 0.0, least, ours < least && refused == 0);
     say("on-line: mean time of a decision", each, "ms", 0.0, 1.0, each <= 1.0);
-    say("on-line: slowest decision", slowest * 1000.0, "ms", 0.0, 1.0, slowest <= 0.001);
-    let (_, _, refused, empty) = stream(Online1::LeastWorth, 50);
-    say("on-line: servers kept empty of 50 asked for", empty as f64, "servers", 50.0, 50.0, empty >= 50);
-    say("on-line: refused while 50 are kept empty", refused as f64, "VMs", 0.0, 0.0, refused == 0);
+    say("on-line: 99.9 % of decisions within", slow * 1000.0, "ms", 0.0, 1.0, slow <= 0.001);
+    // Nearly as many as the stream leaves: the reserve must hold while it is in the way.
+    let (_, _, refused, empty) = stream(Online1::LeastWorth, 1200);
+    say("on-line: servers kept empty of 1,200 asked for", empty as f64, "servers", 1200.0, 1200.0, empty >= 1200);
+    say("on-line: refused meanwhile", refused as f64, "VMs", 0.0, 0.0, refused == 0);
 }
 
 fn scale() {
@@ -137,7 +144,8 @@ fn scale() {
         times.push(seconds);
         let unplaced: u32 = packed.unplaced.iter().map(|(_, n)| n).sum();
         let label = format!("{hosts} hosts, {} VMs", hosts * 50);
-        say(&format!("{label}: time to pack"), seconds, "s", 0.0, 10.0, unplaced == 0 && seconds <= 10.0);
+        let goal = if hosts > 10_000 { 100.0 } else { 10.0 };
+        say(&format!("{label}: time to pack"), seconds, "s", 0.0, goal, unplaced == 0 && seconds <= goal);
         let gap = (packed.hosts() as f64 / packed.bound.at_least.max(1) as f64 - 1.0) * 100.0;
         say(&format!("{label}: above the certified bound"), gap, "%", 0.0, 2.0, gap <= 2.0);
         if hosts <= 10_000 {

@@ -1,5 +1,6 @@
 //! First fit, best fit and dot-product decreasing: what the packer is measured against.
 
+use super::groups::Instance;
 use super::{HostType, Problem, Res, Shape};
 
 /// A rule that picks a host for one item.
@@ -13,12 +14,10 @@ pub enum Rule {
     DotProduct,
 }
 
-/// Places items one by one; returns opened hosts and unplaced items.
-pub fn place(problem: &Problem, items: &[usize], rule: Rule) -> (usize, usize) {
-    let mut hosts: Vec<(HostType, bool)> = Vec::new();
-    for (host, count) in &problem.hosts {
-        hosts.extend(std::iter::repeat_n((host.clone(), false), *count as usize));
-    }
+/// Places items one by one on hosts in the order of `instances`; returns opened hosts and unplaced items.
+pub fn place(problem: &Problem, instances: &[Instance], items: &[usize], rule: Rule) -> (usize, usize) {
+    let mut hosts: Vec<(HostType, bool)> =
+        instances.iter().map(|i| (problem.hosts[i.kind].0.clone(), false)).collect();
     let largest = hosts.iter().flat_map(|(h, _)| &h.nodes).fold([1; super::DIMS], |mut most: Res, n| {
         most.iter_mut().zip(n).for_each(|(m, v)| *m = (*m).max(*v));
         most

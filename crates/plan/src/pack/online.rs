@@ -12,6 +12,8 @@ use super::{Fit, HostType, Problem, Res, Shape};
 pub enum Rule {
     /// The open host that is left with least; else the smallest closed one that takes it.
     BestFit,
+    /// The same, but the largest closed one.
+    BestFitLargest,
     /// The open host whose worth falls least beyond the price of the VM; else the closed one that is worth most for its cost.
     LeastWorth,
 }
@@ -136,11 +138,12 @@ impl Online {
         let share = |r: &Res| -> f64 { r.iter().zip(self.largest).map(|(v, l)| *v as f64 / l as f64).sum() };
         let left: f64 = host.nodes.iter().map(share).sum();
         match (self.rule, open) {
-            (Rule::BestFit, true) => {
+            (Rule::BestFit | Rule::BestFitLargest, true) => {
                 let both = if nodes[0] == nodes[1] { &nodes[..1] } else { &nodes[..] };
                 both.iter().map(|n| share(&host.nodes[usize::from(*n)])).sum()
             }
             (Rule::BestFit, false) => left,
+            (Rule::BestFitLargest, false) => -left,
             (Rule::LeastWorth, true) => {
                 let mut after = host.clone();
                 let kind = &self.shapes[shape];

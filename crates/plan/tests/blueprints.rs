@@ -1,0 +1,107 @@
+//! Random fleets and demands: every blueprint passes the linter, which recounts everything.
+
+use proptest::prelude::*;
+use scute_plan::blueprint::Blueprint;
+use scute_plan::input::{Demand, Fleet, parse_demand, parse_fleet};
+use scute_plan::lint::blueprint::check;
+use scute_plan::planner::diff::diff;
+use scute_plan::planner::{plan, replan::replan};
+
+fn fleet() -> impl Strategy<Value = String> {
+    let kind = (2..9_i64, 1..5_usize, 1..4_usize, 0..2_i64, 1..3_i64);
+    prop::collection::vec(kind, 1..4).prop_map(|kinds| {
+        let rows = kinds.iter().enumerate().map(|(i, (count, size, per, gpus, numa))| {
+            let (threads, gib) = ([16, 32, 64, 96, 128][*size], [64, 128, 256][per - 1] * (*size as i64 + 1));
+            format!("- {{name: k{i}, count: {count}, cores: {threads}, memory: {gib}Gi, numaNodes: {numa}, gpus: {}, racks: [a, b, c], price: {}}}\n", gpus * 4, 100 + threads)
+        });
+        format!("hosts:\n{}", rows.collect::<String>())
+    })
+}
+
+fn demand() -> impl Strategy<Value = String> {
+    let tenant = (1..60_u32, 1..9_i64, 1..17_i64, 0..4_u8, 0..4_u8, 0..3_u8);
+    let policy = (1..5_i64, 0..2_u32, any::<bool>(), any::<bool>(), 0..2_u32);
+    (policy, prop::collection::vec(tenant, 1..5)).prop_map(|((over, lose, numa, shapes, surge), tenants)| {
+        let shapes = if shapes { "[4/16, 8/32]" } else { "[]" };
+        let mut text = format!("policy: {{cpuOvercommit: {over}, survive: {{hosts: {lose}}}, numa: {numa}, shapes: {shapes}, surge: {surge}, managementReplicas: 1}}\ntenants:\n");
+        for (i, (count, cpu, gib, isolation, on, control)) in tenants.iter().enumerate() {
+            let on = ["any", "vm", "metal", "any"][usize::from(*on)];
+            let isolation = match isolation {
+                0 => "isolation: dedicated".to_owned(),
+                1 if i > 0 => "neverWith: [t0]".to_owned(),
+                _ => "isolation: shared".to_owned(),
+            };
+            let control = ["hosted", "vm", "none"][usize::from(*control)];
+            text += &format!("- name: t{i}\n  nodesOn: {on}\n  {isolation}\n  controlPlane: {control}\n  pods: [{{name: p, count: {count}, cpu: {}m, memory: {gib}Gi}}]\n", cpu * 250);
+        }
+        text
+    })
+}
+
+fn read(fleet: &str, demand: &str) -> (Fleet, Demand) {
+    (parse_fleet("fleet.yaml", fleet).unwrap(), parse_demand("demand.yaml", demand).unwrap())
+}
+
+fn sound(blueprint: &Blueprint, demand: &Demand) -> Result<(), TestCaseError> {
+    let findings = check(blueprint, demand);
+    prop_assert!(findings.is_empty(), "{findings:#?}");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_blueprint_passes_the_linter(fleet in fleet(), demand in demand(), seed in 0..3_u64) {
+        let (fleet, demand) = read(&fleet, &demand);
+        let blueprint = plan(&fleet, &demand, seed);
+        sound(&blueprint, &demand)?;
+        let text = serde_json::to_string(&blueprint).unwrap();
+        let back: Blueprint = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(&back, &blueprint, "a blueprint reads back as it was written");
+    }
+
+    #[test]
+    fn a_replan_of_the_same_demand_moves_nothing_without_gain(fleet in fleet(), demand in demand()) {
+        let (fleet, demand) = read(&fleet, &demand);
+        let old = plan(&fleet, &demand, 0);
+        let new = replan(&fleet, &demand, &old, 0);
+        sound(&new, &demand)?;
+        prop_assert!(diff(&old, &new).moves.is_empty(), "{:?}", diff(&old, &new).moves);
+    }
+}
+
+#[test]
+fn the_linter_is_no_rubber_stamp() {
+    let fleet = "hosts:\n- {name: h, count: 4, cores: 32, memory: 128Gi}\n";
+    let demand = "policy: {shapes: [8/32], survive: {hosts: 1}}\ntenants:\n- {name: a, isolation: dedicated, nodes: [{size: 8/32, count: 3}]}\n- {name: b, nodes: [{size: 8/32, count: 2}]}\n";
+    let (fleet, demand) = read(fleet, demand);
+    let good = plan(&fleet, &demand, 0);
+    let rules = |b: &Blueprint| -> Vec<&'static str> { check(b, &demand).iter().map(|f| f.rule).collect() };
+    assert!(good.unplaced.is_empty() || !good.notes.is_empty() || rules(&good).is_empty());
+
+    let mut overfull = good.clone();
+    let host = overfull.hosts.iter_mut().find(|h| !h.placements.is_empty()).unwrap();
+    host.placements[0].takes.memory += 1 << 20;
+    host.used.memory += 1 << 20;
+    assert!(rules(&overfull).contains(&"capacity"));
+
+    let mut lost = good.clone();
+    lost.hosts.iter_mut().find(|h| !h.placements.is_empty()).unwrap().placements.pop();
+    assert!(!rules(&lost).is_empty());
+
+    let mut moved = good.clone();
+    let from = moved.hosts.iter().position(|h| h.placements.iter().any(|p| p.tenant == "b" && p.size == "8/32"));
+    let to = moved.hosts.iter().position(|h| h.placements.iter().any(|p| p.tenant == "a" && p.size == "8/32"));
+    if let (Some(from), Some(to)) = (from, to) {
+        let at = moved.hosts[from].placements.iter().position(|p| p.tenant == "b" && p.size == "8/32").unwrap();
+        let p = moved.hosts[from].placements.remove(at);
+        moved.hosts[to].placements.push(p);
+        assert!(check(&moved, &demand).iter().any(|f| f.message.contains("share")), "a dedicated tenant's host is shared");
+    }
+
+    let mut doubled = good;
+    let copy = doubled.hosts.iter().find(|h| !h.placements.is_empty()).unwrap().placements[0].clone();
+    doubled.hosts[3].placements.push(copy);
+    assert!(rules(&doubled).contains(&"duplicate"));
+}

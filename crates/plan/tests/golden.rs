@@ -1,0 +1,47 @@
+//! Numbered stories: a fleet, a demand, and the answer as a person reads it. `SCUTE_UPDATE=1` writes the answers anew.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use scute_plan::input::{parse_demand, parse_fleet};
+use scute_plan::lint::blueprint::check;
+use scute_plan::planner::compare::{Variant, compare};
+use scute_plan::planner::plan;
+use scute_plan::render::table;
+
+fn stories() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let mut all: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).collect();
+    all.sort();
+    all
+}
+
+fn answer(story: &Path) -> String {
+    let read = |name: &str| fs::read_to_string(story.join(name)).unwrap();
+    let fleet = parse_fleet("fleet.yaml", &read("fleet.yaml")).unwrap();
+    let demand = parse_demand("demand.yaml", &read("demand.yaml")).unwrap();
+    let blueprint = plan(&fleet, &demand, 0);
+    let findings = check(&blueprint, &demand);
+    assert!(findings.is_empty(), "{}: {findings:#?}", story.display());
+    assert_eq!(blueprint, plan(&fleet, &demand, 0), "the same inputs and seed give the same blueprint");
+    let mut out = format!("{}\n{}", read("story.txt"), table::blueprint(&blueprint));
+    if let Ok(variants) = fs::read_to_string(story.join("compare.txt")) {
+        let variants = Variant::parse_list(variants.trim()).unwrap();
+        out += &format!("\nCOMPARED\n{}", table::comparison(&compare(&fleet, &demand, &variants, 0)));
+    }
+    out
+}
+
+#[test]
+fn every_story_ends_as_written() {
+    let mut wrong = Vec::new();
+    for story in stories() {
+        let (got, path) = (answer(&story), story.join("expected.txt"));
+        if std::env::var_os("SCUTE_UPDATE").is_some() {
+            fs::write(&path, &got).unwrap();
+        } else if fs::read_to_string(&path).unwrap_or_default() != got {
+            wrong.push(format!("{}:\n{got}", story.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
