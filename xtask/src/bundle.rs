@@ -178,6 +178,9 @@ fn debian_version(package: &str) -> Result<String> {
 
 /// Fills a new folder and puts it in the old one's place.
 fn assemble(cache: &Cache, folder: &Path, sources: &[Source]) -> Result<()> {
+    // One at a time: two would fill the same new folder.
+    let lock = fs::File::create(folder.with_extension("lock"))?;
+    lock.lock().with_context(|| format!("lock {}", folder.display()))?;
     let partial = folder.with_extension("partial");
     cache::remove(&partial)?;
     let mut digests = Digests::open(cache)?;
