@@ -198,6 +198,8 @@ fn assemble(cache: &Cache, folder: &Path, sources: &[Source]) -> Result<()> {
 
 /// Files of the cache never change, so a link will do; those of the system and of Cargo are copied.
 fn link(from: &Path, to: &Path, cache: &Path) -> Result<()> {
+    // A copy onto a link to the same file would empty both.
+    cache::remove(to)?;
     if from.starts_with(cache) && fs::hard_link(from, to).is_ok() {
         return Ok(());
     }
