@@ -194,7 +194,8 @@ fn pin(version: &str) -> Result<()> {
     let modfile = folder.join(format!("{version}.mod"));
     say::step(&format!("pin Kubernetes {version}"), || {
         let default = std::fs::read_to_string(folder.join("go.mod"))?;
-        std::fs::write(&modfile, moved(&default, workspace::kubernetes(), version))?;
+        let upstream = std::fs::read_to_string(upstream_module(&folder, version)?)?;
+        std::fs::write(&modfile, moved(&default, &upstream, workspace::kubernetes(), version))?;
         run::quiet(
             Command::new("go")
                 .args(["mod", "tidy", &format!("-modfile={}", modfile.display())])
@@ -205,22 +206,44 @@ fn pin(version: &str) -> Result<()> {
     Ok(())
 }
 
-/// The module file with Kubernetes moved; indirect requirements are left to `go mod tidy`.
-fn moved(module: &str, from: &str, to: &str) -> String {
+/// The module file of that release of Kubernetes, downloaded.
+fn upstream_module(folder: &Path, version: &str) -> Result<PathBuf> {
+    #[derive(serde::Deserialize)]
+    struct Download {
+        #[serde(rename = "GoMod")]
+        file: PathBuf,
+    }
+    let module = format!("k8s.io/kubernetes@{version}");
+    let said =
+        run::output(Command::new("go").args(["mod", "download", "-json", &module]).current_dir(folder))?;
+    let download: Download = serde_json::from_str(&said).with_context(|| format!("download {module}"))?;
+    Ok(download.file)
+}
+
+/// Our module file with Kubernetes moved. Indirect requirements are left to `go mod tidy`; what
+/// Kubernetes keeps in its own tree (`=> ./staging/…`) is taken as the modules that it is published as.
+fn moved(default: &str, upstream: &str, from: &str, to: &str) -> String {
     let staging = |version: &str| version.replacen("v1.", "v0.", 1);
-    module
-        .lines()
-        .filter(|line| !line.contains("// indirect"))
-        .map(|line| {
-            let kubernetes = line.trim_start().starts_with("k8s.io/");
-            let line = if kubernetes {
-                line.replace(from, to).replace(&staging(from), &staging(to))
-            } else {
-                line.to_string()
-            };
-            line + "\n"
-        })
-        .collect()
+    let direct = |line: &&str| !line.contains("// indirect") && !line.contains("=>");
+    let requirements =
+        default.lines().take_while(|line| !line.starts_with("replace")).filter(direct).map(|line| match line
+            .trim_start()
+            .starts_with("k8s.io/")
+        {
+            true => line.replace(from, to).replace(&staging(from), &staging(to)),
+            false => line.to_string(),
+        });
+    let staged = upstream.lines().filter_map(|line| {
+        let (module, place) = line.split_once("=>")?;
+        let module = module.trim().trim_start_matches("replace ");
+        let version = staging(to);
+        place.trim().starts_with("./staging/").then(|| format!("\t{module} => {module} {version}"))
+    });
+    let mut lines: Vec<String> = requirements.collect();
+    lines.push("replace (".into());
+    lines.extend(staged);
+    lines.push(")\n".into());
+    lines.join("\n")
 }
 
 fn major_minor(version: &str) -> Result<(u32, u32)> {
@@ -246,14 +269,18 @@ mod tests {
     }
 
     #[test]
-    fn pinning_moves_kubernetes_and_its_staging_modules_only() {
-        let text = "require (\n\tk8s.io/kubernetes v1.35.4\n\tgithub.com/x v0.35.4\n\tk8s.io/klog/v2 v2.1.0 // indirect\n)\n\
-                    replace k8s.io/api => k8s.io/api v0.35.4\n";
-        let moved = moved(&text.replace("replace ", "\t"), "v1.35.4", "v1.36.3");
-        assert!(moved.contains("k8s.io/kubernetes v1.36.3"));
-        assert!(moved.contains("k8s.io/api => k8s.io/api v0.36.3"));
-        assert!(moved.contains("github.com/x v0.35.4"));
-        assert!(!moved.contains("klog"));
+    fn pinning_moves_kubernetes_and_takes_the_list_of_its_staging_modules() {
+        let default = "require (\n\tk8s.io/kubernetes v1.35.4\n\tk8s.io/kubectl v0.35.4\n\tgithub.com/x v0.35.4\n\
+                       \tk8s.io/klog/v2 v2.1.0 // indirect\n)\nreplace (\n\tk8s.io/old => k8s.io/old v0.35.4\n)\n";
+        let upstream = "replace (\n\tk8s.io/new => ./staging/src/k8s.io/new\n\tother => ../other\n)\n";
+        let moved = moved(default, upstream, "v1.35.4", "v1.36.3");
+        for wanted in ["k8s.io/kubernetes v1.36.3", "k8s.io/kubectl v0.36.3", "github.com/x v0.35.4"] {
+            assert!(moved.contains(wanted), "{wanted} in {moved}");
+        }
+        assert!(moved.contains("k8s.io/new => k8s.io/new v0.36.3"));
+        for unwanted in ["klog", "old", "other"] {
+            assert!(!moved.contains(unwanted), "{unwanted} in {moved}");
+        }
     }
 
     #[test]
