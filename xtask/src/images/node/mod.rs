@@ -24,6 +24,16 @@ const QEMU: Owner = Owner(107, 107);
 /// Images that a Node starts without a registry.
 const PRELOADED: [&str; 4] = ["pause", "kubernetes", "coredns", "scute"];
 
+/// This recipe as it was compiled: what it does is an input like any other.
+const CODE: [&str; 6] = [
+    include_str!("containers.rs"),
+    include_str!("debian.rs"),
+    include_str!("disk.rs"),
+    include_str!("initrd.rs"),
+    include_str!("mod.rs"),
+    include_str!("root.rs"),
+];
+
 /// Where the recipe's files lie.
 fn source() -> PathBuf {
     workspace::root().join("images/node")
@@ -49,8 +59,7 @@ pub fn make(inputs: &Inputs) -> Result<Made> {
 fn disk(inputs: &Inputs) -> Result<PathBuf> {
     let debian = debian::packages(&inputs.cache)?;
     let preloaded = PRELOADED.map(|name| recipe(name, inputs)).into_iter().collect::<Result<Vec<_>>>()?;
-    let recipe_code = workspace::root().join("xtask/src/images/node");
-    let mut key = Key::new("node").tree(&recipe_code)?.tree(&source())?;
+    let mut key = Key::new("node").text("code", &CODE.concat()).tree(&source())?;
     key = key.text("debian", &debian.display().to_string());
     key = key.file(&inputs.built.kube)?.file(&inputs.built.containerd.join("containerd"))?;
     for image in &preloaded {
