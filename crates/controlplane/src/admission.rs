@@ -62,8 +62,8 @@ async fn tenant(hub: &Hub, config: &Config, request: AdmissionRequest) -> Verdic
     }
 }
 
-/// What upstream's webhook fills in on creation. The UID is known only once the object exists: schema and user
-/// default to it without being written.
+/// What upstream's webhook fills in on creation, but for schema and user: they default to the UID, which is known only
+/// once the object exists. The controller writes them with the finalizer.
 fn with_defaults(mut object: Value, config: &Config) -> Value {
     let spec = &mut object["spec"];
     if !spec.is_object() {
@@ -71,15 +71,6 @@ fn with_defaults(mut object: Value, config: &Config) -> Value {
     }
     if spec["dataStore"].is_null() {
         spec["dataStore"] = json!(config.default_datastore);
-    }
-    let uid = object["metadata"]["uid"].clone();
-    let spec = &mut object["spec"];
-    if uid.is_string() {
-        for field in ["dataStoreSchema", "dataStoreUsername"] {
-            if spec[field].is_null() {
-                spec[field] = uid.clone();
-            }
-        }
     }
     let Ok(tcp) = serde_json::from_value::<TenantControlPlane>(object.clone()) else { return object };
     let network = &tcp.spec.network_profile;

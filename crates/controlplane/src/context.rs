@@ -24,7 +24,7 @@ pub struct Context {
     /// The DataStores.
     pub stores: Stores,
     /// Where keys are made.
-    pub workshop: Workshop,
+    pub workshop: Arc<Workshop>,
     /// What was last found about the Secrets of a tenant.
     pub known: Memory<Known>,
     /// The UID, and the user and prefix that exist in the DataStore.
@@ -58,7 +58,7 @@ impl Context {
             remotes: Arc::clone(remotes),
             config,
             stores: Stores::new(hub, connect),
-            workshop: Workshop::default(),
+            workshop: Arc::default(),
             known: Memory::default(),
             tenants: Memory::default(),
             inside: Memory::default(),

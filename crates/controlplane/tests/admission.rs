@@ -181,19 +181,31 @@ async fn strictly_created(world: &World, object: &Value) -> Result<(), String> {
 #[tokio::test]
 async fn defaults_are_filled_in_and_what_is_anothers_is_refused() {
     let (world, _tasks, _dir) = world("taken").await;
-    let minimal = json!({ "controlPlane": { "deployment": null } });
-    let tcp = world.tenant("minimal", minimal).await;
+    let minimal = json!({
+        "apiVersion": "kamaji.clastix.io/v1alpha1",
+        "kind": "TenantControlPlane",
+        "metadata": { "name": "minimal" },
+        "spec": {
+            "controlPlane": { "service": { "serviceType": "ClusterIP" }, "deployment": null },
+            "kubernetes": { "version": "v1.35.4", "kubelet": {} },
+        },
+    });
+    let uri = format!("/apis/kamaji.clastix.io/v1alpha1/namespaces/{}/tenantcontrolplanes", world.namespace);
+    let request = http::Request::post(uri).header("content-type", "application/json");
+    let request = request.body(minimal.to_string().into_bytes()).expect("a request");
+    let tcp: TenantControlPlane = world.client.request(request).await.expect("created");
     let uid = tcp.metadata.uid.clone().expect("a UID");
     assert_eq!(tcp.spec.control_plane.deployment.replicas, 2);
     assert_eq!(tcp.spec.data_store.as_deref(), Some(world.datastore.as_str()));
-    assert_eq!(tcp.spec.data_store_schema.as_ref(), Some(&uid));
-    assert_eq!(tcp.spec.data_store_username.as_ref(), Some(&uid));
     let network = &tcp.spec.network_profile;
     assert_eq!(
         (network.service_cidrs.clone(), network.pod_cidrs.clone()),
         (vec!["10.96.0.0/16".to_owned()], vec!["10.244.0.0/16".to_owned()])
     );
     assert_eq!(network.dns_service_ips, ["10.96.0.10"]);
+    let filled = |tcp: &TenantControlPlane| tcp.spec.data_store_schema.as_ref() == Some(&uid);
+    let tcp = scute_testkit::eventually(world.api(), "minimal", "given its UID", filled).await;
+    assert_eq!(tcp.spec.data_store_username.as_ref(), Some(&uid));
 
     let first = json!({
         "dataStoreSchema": "shared", "dataStoreUsername": "user",
@@ -227,12 +239,14 @@ async fn changes_that_cannot_be_made_are_refused() {
     });
     world.tenant("t", spec).await;
     let api = world.api::<TenantControlPlane>();
+    let filled = |tcp: &TenantControlPlane| tcp.spec.data_store_schema.is_some();
+    scute_testkit::eventually(api.clone(), "t", "given its defaults", filled).await;
     let params = PatchParams { dry_run: true, ..PatchParams::default() };
     for (change, fragment) in [
         (json!({ "kubernetes": { "version": "v1.33.9" } }), "unable to downgrade a TenantControlPlane"),
         (json!({ "kubernetes": { "version": "v1.36.0" } }), "unable to upgrade to a version greater"),
         (json!({ "dataStore": null }), "unsetting the dataStore is not supported"),
-        (json!({ "dataStore": "other" }), "changing the dataStore needs a migration"),
+        (json!({ "dataStore": "other" }), "other DataStore does not exist"),
         (json!({ "dataStoreSchema": null }), "unsetting the dataStoreSchema is not supported"),
         (json!({ "dataStoreSchema": "x" }), "changing the dataStoreSchema is not supported"),
         (json!({ "dataStoreUsername": "x" }), "changing the dataStoreUsername is not supported"),

@@ -12,7 +12,7 @@ use scute_api::cluster::Cluster;
 use scute_api::controlplane::KamajiControlPlane;
 use scute_api::infrastructure::KubevirtCluster;
 use scute_api::kamaji::TenantControlPlane;
-use scute_etcd::fake::{Fake, Fault};
+use scute_etcd::fake::{Fake, Fault, Operation};
 use scute_testkit::{eventually, eventually_gone};
 use serde_json::{Value, json};
 use support::World;
@@ -222,7 +222,7 @@ async fn deletion_waits_for_the_tenants_data_and_says_so() {
     load_balancer_gives(&world, "t", "10.77.0.173").await;
     eventually(world.api::<Deployment>(), "t", "there", |_| true).await;
     assert_eq!(fake.users().len(), 2, "root and the tenant");
-    fake.fail([Fault::Unavailable, Fault::LostAfter(1), Fault::Unavailable]);
+    fake.fail(Operation::Remove, [Fault::Unavailable, Fault::LostAfter(1), Fault::Unavailable]);
     let api = world.api::<KamajiControlPlane>();
     api.delete("t", &DeleteParams::default()).await.expect("deleted");
     let deleting = |kcp: &KamajiControlPlane| condition(kcp, "Available").2.contains("no member answers");

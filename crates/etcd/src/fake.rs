@@ -5,7 +5,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{Access, Answer, Connect, Error, Health, Range, Store, Tenant, Traces};
 
-/// How the next operations fail. One is taken from the front per operation.
+/// What a fault strikes: a method of [`Store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// [`Store::health`].
+    Health,
+    /// [`Store::secure`].
+    Secure,
+    /// [`Store::ensure`].
+    Ensure,
+    /// [`Store::remove`].
+    Remove,
+    /// [`Store::traces`].
+    Traces,
+}
+
+/// How an operation fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The operation does not reach the store.
@@ -16,13 +31,25 @@ pub enum Fault {
     Denied,
 }
 
+impl Operation {
+    fn doing(self) -> &'static str {
+        match self {
+            Self::Health => "asking for the status",
+            Self::Secure => "turning authentication on",
+            Self::Ensure => "adding the tenant",
+            Self::Remove => "removing the tenant",
+            Self::Traces => "looking for the tenant",
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     auth: bool,
     users: BTreeMap<String, BTreeSet<String>>,
     roles: BTreeMap<String, BTreeSet<Range>>,
     keys: BTreeMap<Vec<u8>, Vec<u8>>,
-    faults: VecDeque<Fault>,
+    faults: BTreeMap<Operation, VecDeque<Fault>>,
     writes: u64,
     opened: u64,
 }
@@ -47,9 +74,9 @@ impl Fake {
         Self::default()
     }
 
-    /// Makes the next operations fail.
-    pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
-        self.state().faults.extend(faults);
+    /// Makes the next operations of a kind fail, one fault each.
+    pub fn fail(&self, operation: Operation, faults: impl IntoIterator<Item = Fault>) {
+        self.state().faults.entry(operation).or_default().extend(faults);
     }
 
     /// Ends all faults that were not met.
@@ -108,10 +135,11 @@ impl Fake {
     }
 
     /// Runs the steps of an operation up to where a fault ends it.
-    fn run(&self, doing: &'static str, steps: &[&dyn Fn(&mut State)]) -> Result<(), Error> {
+    fn run(&self, operation: Operation, steps: &[&dyn Fn(&mut State)]) -> Result<(), Error> {
+        let doing = operation.doing();
         let mut state = self.state();
         let lost = || Error::Unavailable { doing, cause: "connection lost".to_owned() };
-        let last = match state.faults.pop_front() {
+        let last = match state.faults.get_mut(&operation).and_then(VecDeque::pop_front) {
             None => steps.len(),
             Some(Fault::Unavailable) => return Err(lost()),
             Some(Fault::Denied) => {
@@ -168,7 +196,7 @@ impl Connect for Fake {
 impl Store for Fake {
     fn health(&self) -> Answer<'_, Health> {
         Box::pin(async move {
-            self.run("asking for the status", &[])?;
+            self.run(Operation::Health, &[])?;
             Ok(Health { version: "3.6.5".to_owned(), auth: self.state().auth, alarms: Vec::new() })
         })
     }
@@ -176,7 +204,7 @@ impl Store for Fake {
     fn secure(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             self.run(
-                "turning authentication on",
+                Operation::Secure,
                 &[
                     &|state| state.add_role("root", BTreeSet::new()),
                     &|state| state.add_user("root", "root"),
@@ -189,7 +217,7 @@ impl Store for Fake {
     fn ensure<'a>(&'a self, tenant: &'a Tenant) -> Answer<'a, ()> {
         Box::pin(async move {
             self.run(
-                "adding the tenant",
+                Operation::Ensure,
                 &[&|state| state.add_role(&tenant.schema, BTreeSet::from([tenant.range()])), &|state| {
                     state.add_user(&tenant.user, &tenant.schema)
                 }],
@@ -200,7 +228,7 @@ impl Store for Fake {
     fn remove<'a>(&'a self, tenant: &'a Tenant) -> Answer<'a, ()> {
         Box::pin(async move {
             self.run(
-                "removing the tenant",
+                Operation::Remove,
                 &[
                     &|state| _ = state.users.remove(&tenant.user),
                     &|state| state.keys.retain(|key, _| !tenant.range().contains(key)),
@@ -217,7 +245,7 @@ impl Store for Fake {
 
     fn traces<'a>(&'a self, tenant: &'a Tenant) -> Answer<'a, Traces> {
         Box::pin(async move {
-            self.run("looking for the tenant", &[])?;
+            self.run(Operation::Traces, &[])?;
             let state = self.state();
             Ok(Traces {
                 keys: state.keys.keys().filter(|key| tenant.range().contains(key)).count() as u64,

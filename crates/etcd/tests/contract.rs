@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use scute_etcd::fake::{Fake, Fault};
+use scute_etcd::fake::{Fake, Fault, Operation};
 use scute_etcd::{Access, Connect, Etcd, Range, Store, Tenant, Traces};
 
 /// What a tenant can do with its own certificate.
@@ -241,11 +241,11 @@ async fn half_done_work_is_finished_by_the_next_try() {
     for steps in 0..2 {
         let fake = Fake::new();
         fake.secure().await.expect("root is made");
-        fake.fail([Fault::LostAfter(steps)]);
+        fake.fail(Operation::Ensure, [Fault::LostAfter(steps)]);
         assert!(fake.ensure(&tenant("t")).await.expect_err("lost").is_transient());
         fake.ensure(&tenant("t")).await.expect("finished");
         assert!(fake.put("t-user", "/t/x", "value"));
-        fake.fail([Fault::LostAfter(steps)]);
+        fake.fail(Operation::Remove, [Fault::LostAfter(steps)]);
         assert!(fake.remove(&tenant("t")).await.is_err());
         fake.remove(&tenant("t")).await.expect("finished");
         assert!(fake.traces(&tenant("t")).await.expect("counted").is_none());

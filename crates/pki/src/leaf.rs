@@ -114,7 +114,8 @@ pub fn issue(request: &LeafRequest, ca: &Ca, now: Timestamp) -> Result<KeyPairPe
     issue_with_key(request, PrivateKey::generate(request.algorithm)?, ca, now)
 }
 
-fn issue_with_key(
+/// Like [`issue`] with a key that exists already (a stock of keys, a key kept over a renewal).
+pub fn issue_with_key(
     request: &LeafRequest,
     key: PrivateKey,
     ca: &Ca,

@@ -177,18 +177,11 @@ async fn bring(
     let root = context.remotes.client(&admin(&key, operator)).await.map_err(unusable)?;
     let was_usable = context.inside.get(&key).is_some_and(|inside| inside.usable);
     if !was_usable {
-        let binding =
-            desired.objects.iter().filter(|object| object["metadata"]["name"] == "kubeadm:cluster-admins");
-        put::apply(&root, binding).await.map_err(|error| error.why())?;
         let administrator = context.remotes.client(&admin(&key, ADMIN)).await.map_err(unusable)?;
-        let tried = prove(administrator).await;
-        if let Err(error) = tried {
-            let message = format!(
-                "a request with {ADMIN} of Secret {} failed: {error}",
-                Piece::Admin.secret(&key.name)
-            );
-            return Err(Why::new(UNREACHABLE, message));
-        }
+        first(&root, &administrator, desired).await.map_err(|error| {
+            let secret = Piece::Admin.secret(&key.name);
+            Why::new(UNREACHABLE, format!("a request with {ADMIN} of Secret {secret} failed: {error}"))
+        })?;
         context.found_inside(&key, found(desired, wanted, false));
     }
     put::keep(&root, &desired.objects).await.map_err(|error| error.why())?;
@@ -208,22 +201,30 @@ fn found(desired: &Desired, wanted: u64, complete: bool) -> Inside {
     }
 }
 
-/// How often a fresh binding is given time to reach the authorizer's cache, which cannot be watched.
-const TRIES: u32 = 40;
+/// How long after the first ready Pod the proxies of the Service and the authorizer's cache may take. Neither can be
+/// watched.
+const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// A request that only an administrator may make.
-async fn prove(client: kube::Client) -> Result<(), kube::Error> {
-    let namespaces = Api::<Namespace>::all(client);
-    let mut tries = 0;
-    loop {
-        match namespaces.list_metadata(&ListParams::default().limit(1)).await {
-            Ok(_) => return Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 403 && tries < TRIES => {
-                tries += 1;
-                tokio::time::sleep(PAUSE).await;
-            }
-            Err(error) => return Err(error),
+/// The binding of administrators, and a request that only an administrator may make.
+async fn first(root: &kube::Client, administrator: &kube::Client, desired: &Desired) -> Result<(), String> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut last = "no answer".to_owned();
+    while let Ok(tried) = tokio::time::timeout_at(deadline, bind(root, administrator, desired)).await {
+        match tried {
+            Ok(()) => return Ok(()),
+            Err(error) => last = error,
         }
+        tokio::time::sleep(PAUSE).await;
     }
+    Err(last)
+}
+
+async fn bind(root: &kube::Client, administrator: &kube::Client, desired: &Desired) -> Result<(), String> {
+    let is_binding = |object: &&Value| object["metadata"]["name"] == "kubeadm:cluster-admins";
+    let binding = desired.objects.iter().filter(is_binding);
+    put::apply(root, binding).await.map_err(|error| error.to_string())?;
+    let namespaces = Api::<Namespace>::all(administrator.clone());
+    let one = ListParams::default().limit(1);
+    namespaces.list_metadata(&one).await.map(|_| ()).map_err(|error| error.to_string())
 }

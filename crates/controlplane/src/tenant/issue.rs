@@ -1,49 +1,81 @@
 //! Making what an assessment asks for: keys in parallel, off the async threads.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures::future::try_join_all;
 use jiff::Timestamp;
 use scute_pki::{
-    CA_VALIDITY, Ca, ClientIdentity, Error, KeyAlgorithm, KeyPairPem, Kubeconfig, ServiceAccountKeys, issue,
+    CA_VALIDITY, Ca, ClientIdentity, Error, KeyAlgorithm, KeyPairPem, Kubeconfig, PrivateKey,
+    ServiceAccountKeys, issue_with_key,
 };
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::sync::{Notify, Semaphore};
 
 use super::certificates::{Assessment, Data, Issuer, Needs, leaves, store_config, users};
 use crate::names::Piece;
 
-/// Where keys are made: as many at a time as there are processors, however many tenants ask.
+/// Where keys are made: as many at a time as there are processors, however many tenants ask, and a stock for the next
+/// tenant, made while nobody asks.
 pub struct Workshop {
     places: Arc<Semaphore>,
+    stock: Mutex<Vec<PrivateKey>>,
+    taken: Notify,
 }
+
+/// Keys of one tenant: two authorities, service accounts, four certificates, four users.
+const STOCK: usize = 11;
+/// The stock is filled after nobody has asked for this long: those who wait come first.
+const QUIET: Duration = Duration::from_secs(2);
 
 impl Default for Workshop {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Self { places: Arc::new(Semaphore::new(processors)) }
+        Self { places: Arc::new(Semaphore::new(processors)), stock: Mutex::default(), taken: Notify::new() }
     }
 }
 
-type Job<T> = Box<dyn FnOnce() -> Result<T, Error> + Send>;
+/// A piece of work that needs one key.
+type Job<T> = Box<dyn FnOnce(PrivateKey) -> Result<T, Error> + Send>;
 
 impl Workshop {
-    /// Does the jobs and gives their results in any order.
+    /// Keeps the stock; never returns.
+    pub async fn keep_stock(self: Arc<Self>) {
+        loop {
+            while tokio::time::timeout(QUIET, self.taken.notified()).await.is_ok() {}
+            while self.shelf().len() < STOCK {
+                match self.work(None, Box::new(Ok)).await {
+                    Ok(key) => self.shelf().push(key),
+                    Err(error) => {
+                        tracing::warn!(%error, "no key for the stock");
+                        break;
+                    }
+                }
+            }
+            self.taken.notified().await;
+        }
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Vec<PrivateKey>> {
+        self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does one job with a key from the stock, or with one made for it.
+    async fn work<T: Send + 'static>(&self, key: Option<PrivateKey>, job: Job<T>) -> Result<T, Error> {
+        // The semaphore is never closed; without a place the job would only be less patient.
+        let _place = self.places.acquire().await;
+        let work = move || job(key.map_or_else(|| PrivateKey::generate(KeyAlgorithm::default()), Ok)?);
+        tokio::task::spawn_blocking(work).await.map_err(|_| Error::Generate)?
+    }
+
+    /// Does the jobs and gives their results in their order.
     async fn all<T: Send + 'static>(&self, jobs: Vec<Job<T>>) -> Result<Vec<T>, Error> {
-        let mut running = JoinSet::new();
-        for job in jobs {
-            let places = Arc::clone(&self.places);
-            running.spawn(async move {
-                // The semaphore is never closed; without a place the job would only be less patient.
-                let _place = places.acquire_owned().await;
-                tokio::task::spawn_blocking(job).await.map_err(|_| Error::Generate)?
-            });
-        }
-        let mut results = Vec::new();
-        while let Some(result) = running.join_next().await {
-            results.push(result.map_err(|_| Error::Generate)??);
-        }
-        Ok(results)
+        let work = jobs.into_iter().map(|job| {
+            let key = self.shelf().pop();
+            self.taken.notify_one();
+            self.work(key, job)
+        });
+        try_join_all(work).await
     }
 }
 
@@ -65,14 +97,14 @@ pub async fn make(
     for (ca, piece, name) in kept {
         match ca {
             Some(ca) => _ = authorities.insert(piece, Arc::new(ca)),
-            None => jobs.push(Box::new(move || {
-                let ca = Ca::generate(name, CA_VALIDITY, KeyAlgorithm::default(), now)?;
+            None => jobs.push(Box::new(move |key| {
+                let ca = Ca::with_key(name, CA_VALIDITY, key, now)?;
                 Ok(Root::Ca(piece, Arc::new(ca)))
             })),
         }
     }
     if make.contains_key(&Piece::ServiceAccount) {
-        jobs.push(Box::new(|| Ok(Root::Keys(ServiceAccountKeys::generate(KeyAlgorithm::default())?))));
+        jobs.push(Box::new(|key| Ok(Root::Keys(ServiceAccountKeys::load(key.pem())?))));
     }
     for root in workshop.all(jobs).await? {
         match root {
@@ -116,8 +148,8 @@ fn leaf_jobs(
             Issuer::FrontProxy => front_proxy,
             Issuer::DataStore => &needs.store_ca,
         });
-        jobs.push(Box::new(move || {
-            let pair = issue(&leaf.request, &signer, now)?;
+        jobs.push(Box::new(move |key| {
+            let pair = issue_with_key(&leaf.request, key, &signer, now)?;
             let mut data = pair_data(leaf.file, pair);
             if leaf.issuer == Issuer::DataStore {
                 data.insert("ca.crt".to_owned(), signer.certificate_pem().to_owned());
@@ -127,8 +159,8 @@ fn leaf_jobs(
     }
     for user in users(needs).into_iter().filter(|user| make.contains_key(&user.piece)) {
         let (signer, cluster) = (Arc::clone(ca), needs.name.clone());
-        jobs.push(Box::new(move || {
-            let pair = issue(&user.request, &signer, now)?;
+        jobs.push(Box::new(move |key| {
+            let pair = issue_with_key(&user.request, key, &signer, now)?;
             let mut data = Data::new();
             for (file, server) in user.files {
                 let kubeconfig = Kubeconfig {

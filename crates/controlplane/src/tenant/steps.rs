@@ -8,6 +8,7 @@ use kube::{Resource, ResourceExt};
 use scute_api::kamaji::{DataStore, TENANT_FINALIZER, TenantControlPlane};
 use scute_kit::{Error, Key, Why, finalizer};
 use scute_kubeadm::ClusterFacts;
+use serde_json::{Value, json};
 
 use super::certificates::Needs;
 use super::deployment::deployment;
@@ -33,8 +34,7 @@ pub async fn advance(
     progress.wanted = Some(wanted.clone());
     let opened = store(&wanted, context).await?;
     // From here on something may exist in the DataStore that has to be removed again.
-    let tcp =
-        finalizer::ensure(&context.hub, tcp, TENANT_FINALIZER).await.map_err(failed(Stage::DataStore))?;
+    let tcp = settle(tcp, &wanted, context).await?;
     let (made, found) = tokio::join!(tenant(&tcp, &wanted, &opened, context), reach(&tcp, &wanted, context));
     made?;
     progress.data_store = Some(wanted.data_store.clone());
@@ -143,6 +143,47 @@ async fn store(wanted: &Wanted, context: &Context) -> Result<Arc<Opened>, Stop> 
         return Err(Stop::wait(Stage::DataStore, why));
     }
     context.stores.open(&datastore).await.map_err(|why| Stop::failed(Stage::DataStore, why))
+}
+
+/// Writes what was decided by default where everybody can read it, and the finalizer, in one patch.
+async fn settle(
+    tcp: &Arc<TenantControlPlane>,
+    wanted: &Wanted,
+    context: &Context,
+) -> Result<Arc<TenantControlPlane>, Stop> {
+    let Some(mut patch) = defaults(tcp, wanted) else { return Ok(Arc::clone(tcp)) };
+    patch["metadata"]["uid"] = json!(tcp.uid());
+    patch["metadata"]["resourceVersion"] = json!(tcp.resource_version());
+    context.hub.patch(&Key::of(tcp.as_ref()), &patch).await.map_err(failed(Stage::DataStore))
+}
+
+/// The finalizer and the fields that the user left to us, as far as they are missing.
+pub fn defaults(tcp: &TenantControlPlane, wanted: &Wanted) -> Option<Value> {
+    let (spec, network) = (&tcp.spec, &tcp.spec.network_profile);
+    let mut patch = json!({});
+    if !finalizer::has(tcp, TENANT_FINALIZER) {
+        let finalizers = tcp.finalizers().iter().map(String::as_str).chain([TENANT_FINALIZER]);
+        patch["metadata"]["finalizers"] = json!(finalizers.collect::<Vec<_>>());
+    }
+    for (field, given, value) in [
+        ("dataStore", &spec.data_store, &wanted.data_store),
+        ("dataStoreSchema", &spec.data_store_schema, &wanted.tenant.schema),
+        ("dataStoreUsername", &spec.data_store_username, &wanted.tenant.user),
+    ] {
+        if given.is_none() {
+            patch["spec"][field] = json!(value);
+        }
+    }
+    for (field, given, value) in [
+        ("serviceCidrs", &network.service_cidrs, json!(wanted.service_cidrs)),
+        ("podCidrs", &network.pod_cidrs, json!(wanted.pod_cidrs)),
+        ("dnsServiceIPs", &network.dns_service_ips, json!(wanted.dns_ips)),
+    ] {
+        if given.is_empty() {
+            patch["spec"]["networkProfile"][field] = value;
+        }
+    }
+    (patch != json!({})).then_some(patch)
 }
 
 /// User, role and prefix; looked at once per process and tenant, and after every failure.

@@ -1,0 +1,265 @@
+//! What goes wrong around a tenant, and that it converges afterwards with nothing made twice and nothing left.
+
+mod support;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Event, Secret, Service};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use scute_api::kamaji::{DataStore, TenantControlPlane};
+use scute_etcd::fake::{Fake, Fault, Operation};
+use scute_testkit::{eventually, eventually_gone, until};
+use serde_json::json;
+use support::{World, said};
+
+/// Name and version of every object that belongs to the tenant.
+async fn versions(world: &World) -> Vec<(String, String)> {
+    let ours = ListParams::default().labels("kamaji.clastix.io/name=t");
+    let of = |object: &dyn Fn() -> (String, Option<String>)| {
+        let (name, version) = object();
+        (name, version.unwrap_or_default())
+    };
+    let mut all = Vec::new();
+    for secret in world.api::<Secret>().list(&ours).await.expect("listed") {
+        all.push(of(&|| (format!("secret {}", secret.name_any()), secret.resource_version())));
+    }
+    for service in world.api::<Service>().list(&ours).await.expect("listed") {
+        all.push(of(&|| (format!("service {}", service.name_any()), service.resource_version())));
+    }
+    for deployment in world.api::<Deployment>().list(&ours).await.expect("listed") {
+        all.push(of(&|| (format!("deployment {}", deployment.name_any()), deployment.resource_version())));
+    }
+    let tcp = world.api::<TenantControlPlane>().get("t").await.expect("the TenantControlPlane");
+    all.push(("tenant".to_owned(), tcp.resource_version().unwrap_or_default()));
+    all
+}
+
+async fn tenant_with_pods(world: &World) {
+    world.fake_datastore().await;
+    world.tenant("t", json!({})).await;
+    world.condition("t", "DeploymentAvailable", "RollingOut").await;
+}
+
+#[tokio::test]
+async fn a_manager_that_is_killed_again_and_again_makes_nothing_twice() {
+    let fake = Fake::new();
+    let mut world = World::start("killed", Arc::new(fake.clone())).await;
+    world.fake_datastore().await;
+    world.tenant("t", json!({})).await;
+    // Each life ends at another moment of the creation.
+    for life in 0..12 {
+        tokio::time::sleep(std::time::Duration::from_millis(15 * life)).await;
+        world.kill();
+        world.run(Arc::new(fake.clone())).await;
+    }
+    world.condition("t", "DeploymentAvailable", "RollingOut").await;
+    let before = versions(&world).await;
+    assert_eq!(before.len(), 11 + 1 + 1 + 1, "{before:?}");
+    let uid = world.api::<TenantControlPlane>().get("t").await.expect("there").uid().expect("a UID");
+    assert_eq!(
+        (fake.users(), fake.roles()),
+        (vec!["root".to_owned(), uid.clone()], vec!["root".to_owned(), uid])
+    );
+
+    // One more life finds everything as it is and writes nothing.
+    let writes = fake.counts().writes;
+    world.run(Arc::new(fake.clone())).await;
+    world.datastore_ready().await;
+    let marker = json!({ "metadata": { "annotations": { "seen": "" } } });
+    let api = world.api::<TenantControlPlane>();
+    api.patch("t", &PatchParams::default(), &Patch::Merge(&marker)).await.expect("patched");
+    let fresh = json!({ "spec": { "networkProfile": { "certSANs": ["late.example"] } } });
+    let sum = label(&world, "api-server-certificate").await;
+    let ca = label(&world, "ca").await;
+    api.patch("t", &PatchParams::default(), &Patch::Merge(&fresh)).await.expect("patched");
+    rolled(&world, "api-server-certificate", &sum).await;
+    assert_eq!(label(&world, "ca").await, ca, "the authority outlives every manager");
+    let changed: Vec<_> = versions(&world).await.into_iter().filter(|now| !before.contains(now)).collect();
+    let names: Vec<_> = changed.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["secret t-api-server-certificate", "deployment t", "tenant"]);
+    assert_eq!(fake.counts().writes, writes);
+
+    // And its deletion is interrupted just as well.
+    fake.fail(Operation::Remove, [Fault::LostAfter(1), Fault::LostAfter(2)]);
+    api.delete("t", &DeleteParams::default()).await.expect("deleted");
+    for life in 0..6 {
+        tokio::time::sleep(std::time::Duration::from_millis(20 * life)).await;
+        world.kill();
+        world.run(Arc::new(fake.clone())).await;
+    }
+    eventually_gone(api, "t").await;
+    assert_eq!((fake.users(), fake.roles()), (vec!["root".to_owned()], vec!["root".to_owned()]));
+}
+
+/// Checksum label of the Pod template.
+async fn label(world: &World, component: &str) -> String {
+    let deployment = world.api::<Deployment>().get("t").await.expect("the Deployment");
+    template_label(&deployment, component)
+}
+
+fn template_label(deployment: &Deployment, component: &str) -> String {
+    let template = deployment.spec.as_ref().map(|spec| spec.template.clone());
+    let labels = template.and_then(|template| template.metadata?.labels).unwrap_or_default();
+    labels[&format!("component.kamaji.clastix.io/{component}")].clone()
+}
+
+async fn rolled(world: &World, component: &str, before: &str) {
+    let is = |deployment: &Deployment| template_label(deployment, component) != before;
+    eventually(world.api::<Deployment>(), "t", "rolled", is).await;
+}
+
+#[tokio::test]
+async fn rotation_on_request_replaces_the_pods_and_answers_with_the_time() {
+    let world = World::start("rotate", Arc::new(Fake::new())).await;
+    tenant_with_pods(&world).await;
+    let (leaf, ca) = (label(&world, "api-server-certificate").await, label(&world, "ca").await);
+    let ask = json!({ "metadata": { "annotations": { "certs.kamaji.clastix.io/rotate": "" } } });
+    let (secrets, params) = (world.api::<Secret>(), PatchParams::default());
+    secrets.patch("t-api-server-certificate", &params, &Patch::Merge(&ask)).await.expect("asked");
+    rolled(&world, "api-server-certificate", &leaf).await;
+    let answer = |secret: &Secret| {
+        let when = secret.annotations().get("certs.kamaji.clastix.io/rotate").cloned().unwrap_or_default();
+        when.parse::<jiff::Timestamp>().is_ok()
+    };
+    eventually(secrets.clone(), "t-api-server-certificate", "answered", answer).await;
+    assert_eq!(label(&world, "ca").await, ca);
+
+    let admin = world.data("t-admin-kubeconfig").await["admin.conf"].clone();
+    secrets.patch("t-ca", &params, &Patch::Merge(&ask)).await.expect("asked");
+    rolled(&world, "ca", &ca).await;
+    eventually(secrets, "t-ca", "answered", answer).await;
+    assert_ne!(world.data("t-admin-kubeconfig").await["admin.conf"], admin, "signed by the new authority");
+    let told = |event: &Event| event.reason.as_deref() == Some("CertificatesRenewed");
+    until("the renewal is told", || async {
+        let events = world.api::<Event>().list(&ListParams::default()).await.expect("listed");
+        events.into_iter().find(|event| told(event))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_authority_that_is_there_first_is_adopted() {
+    let world = World::start("adopt", Arc::new(Fake::new())).await;
+    let own = scute_pki::Ca::generate(
+        "mine",
+        scute_pki::CA_VALIDITY,
+        scute_pki::KeyAlgorithm::EcdsaP256,
+        jiff::Timestamp::now(),
+    )
+    .expect("a CA");
+    world.secret("t-ca", &[("ca.crt", own.certificate_pem()), ("ca.key", own.key_pem())]).await;
+    tenant_with_pods(&world).await;
+    let data = world.data("t-ca").await;
+    assert_eq!(
+        (data["ca.crt"].as_str(), data["tls.crt"].as_str()),
+        (own.certificate_pem(), own.certificate_pem())
+    );
+    let secret = world.api::<Secret>().get("t-ca").await.expect("the Secret");
+    assert_eq!(secret.labels()["kamaji.clastix.io/name"], "t");
+    assert_eq!(secret.owner_references().len(), 1);
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_named_and_waited_for() {
+    let fake = Fake::new();
+    let world = World::start("down", Arc::new(fake.clone())).await;
+    fake.fail(Operation::Health, [Fault::Unavailable, Fault::Denied]);
+    fake.fail(Operation::Ensure, [Fault::Unavailable, Fault::LostAfter(1)]);
+    world.fake_datastore().await;
+    world.tenant("t", json!({})).await;
+    let named = |tcp: &TenantControlPlane| {
+        said(tcp, "DataStoreReady").is_some_and(|(_, reason, message)| {
+            reason == "DataStoreSetupFailed" && message.contains("no member answers")
+        })
+    };
+    eventually(world.api(), "t", "told why", named).await;
+    world.condition("t", "DeploymentAvailable", "RollingOut").await;
+    let datastore = Api::<DataStore>::all(world.client.clone()).get(&world.datastore).await.expect("there");
+    assert!(datastore.status.is_some_and(|status| status.ready));
+    assert_eq!(fake.users().len(), 2);
+}
+
+#[tokio::test]
+async fn a_store_in_use_stays_and_a_lost_one_is_named() {
+    let fake = Fake::new();
+    let world = World::start("inuse", Arc::new(fake.clone())).await;
+    tenant_with_pods(&world).await;
+    let stores = Api::<DataStore>::all(world.client.clone());
+    stores.delete(&world.datastore, &DeleteParams::default()).await.expect("asked");
+    let user = format!("{}/t", world.namespace);
+    let used = |datastore: &DataStore| {
+        let status = datastore.status.clone().unwrap_or_default();
+        status.used_by == [user.clone()]
+            && status.conditions.iter().any(|condition| condition.reason == "DataStoreStillUsed")
+    };
+    eventually(stores.clone(), &world.datastore, "kept", used).await;
+
+    // Somebody takes it away by force.
+    let bare = json!({ "metadata": { "finalizers": null } });
+    stores.patch(&world.datastore, &PatchParams::default(), &Patch::Merge(&bare)).await.expect("patched");
+    eventually_gone(stores, &world.datastore).await;
+    let api = world.api::<TenantControlPlane>();
+    api.delete("t", &DeleteParams::default()).await.expect("asked");
+    let named = |tcp: &TenantControlPlane| {
+        said(tcp, "Ready").is_some_and(|(_, reason, message)| {
+            reason == "Deleting"
+                && message.contains("DataStore does not exist")
+                && message.contains("finalizer")
+        })
+    };
+    eventually(api.clone(), "t", "told why", named).await;
+    assert_eq!(fake.users().len(), 2, "nothing was forgotten");
+    // It comes back, and so the end.
+    world.datastore_at("fake:2379").await;
+    eventually_gone(api, "t").await;
+    assert_eq!(fake.users(), ["root"]);
+}
+
+#[tokio::test]
+async fn an_unknown_store_is_named_and_such_a_tenant_can_be_deleted() {
+    let world = World::start("unknown", Arc::new(Fake::new())).await;
+    world.tenant("t", json!({ "dataStore": "nowhere" })).await;
+    let tcp = world.condition("t", "DataStoreReady", "DataStoreNotFound").await;
+    assert_eq!(said(&tcp, "Ready").map(|(status, ..)| status).as_deref(), Some("False"));
+    let api = world.api::<TenantControlPlane>();
+    api.delete("t", &DeleteParams::default()).await.expect("asked");
+    eventually_gone(api, "t").await;
+}
+
+#[tokio::test]
+async fn without_a_webhook_the_second_tenant_of_a_prefix_is_stopped_too() {
+    let fake = Fake::new();
+    let world = World::start("shared", Arc::new(fake.clone())).await;
+    tenant_with_pods(&world).await;
+    let schema = world.api::<TenantControlPlane>().get("t").await.expect("there").uid().expect("a UID");
+    world.tenant("second", json!({ "dataStoreSchema": schema })).await;
+    let tcp = world.condition("second", "SpecValid", "DataStoreConflict").await;
+    let message = said(&tcp, "SpecValid").map(|(_, _, message)| message).unwrap_or_default();
+    assert!(message.contains(&format!("{}/t", world.namespace)), "{message}");
+    assert_eq!(fake.users().len(), 2, "it got no user");
+}
+
+#[tokio::test]
+async fn a_paused_tenant_is_left_alone() {
+    let world = World::start("paused", Arc::new(Fake::new())).await;
+    tenant_with_pods(&world).await;
+    let (api, params) = (world.api::<TenantControlPlane>(), PatchParams::default());
+    let pause = json!({ "metadata": { "annotations": { "kamaji.clastix.io/paused": "" } } });
+    api.patch("t", &params, &Patch::Merge(&pause)).await.expect("patched");
+    world.condition("t", "Paused", "Paused").await;
+    let generation = world.api::<Deployment>().get("t").await.expect("there").metadata.generation;
+    let scale = json!({ "spec": { "controlPlane": { "deployment": { "replicas": 5 } } } });
+    api.patch("t", &params, &Patch::Merge(&scale)).await.expect("patched");
+    let noticed = |tcp: &TenantControlPlane| {
+        let conditions = tcp.status.as_ref().map(|status| status.conditions.clone()).unwrap_or_default();
+        conditions.iter().any(|condition| condition.observed_generation == tcp.metadata.generation)
+    };
+    eventually(api.clone(), "t", "noticed", noticed).await;
+    assert_eq!(world.api::<Deployment>().get("t").await.expect("there").metadata.generation, generation);
+    let resume = json!({ "metadata": { "annotations": { "kamaji.clastix.io/paused": null } } });
+    api.patch("t", &params, &Patch::Merge(&resume)).await.expect("patched");
+    let five = |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| spec.replicas) == Some(5);
+    eventually(world.api::<Deployment>(), "t", "scaled", five).await;
+}
