@@ -25,3 +25,27 @@ pub fn root() -> PathBuf {
 pub fn kubernetes() -> &'static str {
     KUBERNETES[0]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is built must be what Scute asks for: a tag that differs is an image that nobody has.
+    #[test]
+    fn the_versions_are_those_that_the_crates_name() {
+        let wanted = [
+            ("crates/kubeadm/src/lib.rs", format!("KUBERNETES_VERSION: &str = \"{}\"", kubernetes())),
+            ("crates/kubeadm/src/lib.rs", format!("COREDNS_VERSION: &str = \"{COREDNS}\"")),
+            ("crates/site/src/node/static_pods.rs", format!("registry.k8s.io/etcd:{ETCD}\"")),
+            ("crates/site/src/node/containerd.rs", format!("registry.k8s.io/pause:{PAUSE}\"")),
+            ("images/node/root/etc/containerd/config.toml", format!("registry.k8s.io/pause:{PAUSE}'")),
+            ("components/kube/go.mod", format!("k8s.io/kubernetes {}\n", kubernetes())),
+            ("components/coredns/go.mod", format!("github.com/coredns/coredns {COREDNS}\n")),
+            ("components/containerd/go.mod", format!("containerd/v2 {CONTAINERD} ")),
+        ];
+        for (file, text) in wanted {
+            let found = std::fs::read_to_string(root().join(file)).unwrap();
+            assert!(found.contains(&text), "{file} does not say {text:?}");
+        }
+    }
+}
