@@ -22,7 +22,7 @@ fn answer(story: &Path) -> String {
     let demand = parse_demand("demand.yaml", &read("demand.yaml")).unwrap();
     let blueprint = plan(&fleet, &demand, 0);
     let findings = check(&blueprint, &demand);
-    assert!(findings.is_empty(), "{}: {findings:#?}", story.display());
+    assert!(findings.is_empty(), "{}: {findings:#?}\n{}", story.display(), table::blueprint(&blueprint));
     assert_eq!(blueprint, plan(&fleet, &demand, 0), "the same inputs and seed give the same blueprint");
     let mut out = format!("{}\n{}", read("story.txt"), table::blueprint(&blueprint));
     if let Ok(variants) = fs::read_to_string(story.join("compare.txt")) {

@@ -187,7 +187,7 @@ impl Check<'_> {
         if survive.rack {
             let racks: BTreeSet<&str> = self.b.hosts.iter().map(|h| h.rack.as_str()).collect();
             losses.extend(racks.into_iter().map(|r| {
-                used.iter().copied().filter(|h| self.b.hosts[*h].rack == r).collect::<Vec<_>>()
+                (0..self.b.hosts.len()).filter(|h| self.b.hosts[*h].rack == r).collect::<Vec<_>>()
             }));
         }
         for lost in losses.into_iter().filter(|l| !l.is_empty()) {

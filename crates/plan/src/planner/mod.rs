@@ -18,7 +18,6 @@ use crate::input::{Demand, Fleet, Isolation, Policy};
 use crate::pack::groups::{At, Group, Placed};
 use crate::pack::{self, Problem};
 
-pub use spare::failures;
 use wishes::{Choice, Pools, Wishes, Writer};
 
 /// Plans. The same inputs and seed give the same blueprint; the seed turns the order in which like hosts are filled.

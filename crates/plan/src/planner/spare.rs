@@ -6,7 +6,7 @@ use super::Item;
 use super::classes::Hosts;
 use super::wishes::Wishes;
 use crate::input::{Demand, Fleet, Policy};
-use crate::pack::groups::{Group, Placed};
+use crate::pack::groups::{Group, Instance, Placed};
 use crate::pack::{HostType, Shape};
 
 /// Losses of several hosts at once are all played through up to this many; beyond it the fullest are.
@@ -38,18 +38,17 @@ pub fn at_least(bound: u64, policy: &Policy, hosts: &Hosts) -> u64 {
     n
 }
 
-/// Sets of hosts (by index) whose loss must be survived.
-pub fn failures(used: &[(usize, String, i64)], hosts: u32, rack: bool) -> Vec<Vec<usize>> {
+/// Sets of hosts (by index) whose loss must be survived: racks whole, spares in them included.
+fn failures(used: &[(usize, u32, i64)], instances: &[Instance], hosts: u32, rack: bool) -> Vec<Vec<usize>> {
     let mut sets: Vec<Vec<usize>> = Vec::new();
     if rack {
-        let racks: BTreeSet<&str> = used.iter().map(|(_, r, _)| r.as_str()).collect();
-        sets.extend(
-            racks.into_iter().map(|r| used.iter().filter(|(_, o, _)| o == r).map(|(h, _, _)| *h).collect()),
-        );
+        let racks: BTreeSet<u32> = used.iter().map(|(_, r, _)| *r).collect();
+        let of = |rack: u32| (0..instances.len()).filter(|h| instances[*h].rack == rack).collect();
+        sets.extend(racks.into_iter().map(of));
     }
     let k = (hosts as usize).min(used.len());
     if k > 0 {
-        let mut fullest: Vec<&(usize, String, i64)> = used.iter().collect();
+        let mut fullest: Vec<&(usize, u32, i64)> = used.iter().collect();
         fullest.sort_by_key(|(h, _, load)| (std::cmp::Reverse(*load), *h));
         let mut pool = fullest.len();
         while pool > k && combinations(pool, k) > MOST_LOSSES {
@@ -104,12 +103,12 @@ pub fn keep(
         return outcome;
     }
     let play = Play::new(hosts, wishes, items, groups, placed);
-    let used: Vec<(usize, String, i64)> = (0..hosts.instances.len())
+    let used: Vec<(usize, u32, i64)> = (0..hosts.instances.len())
         .filter(|h| !play.on[*h].is_empty())
-        .map(|h| (h, fleet.hosts[h].rack.clone(), play.load(h)))
+        .map(|h| (h, hosts.instances[h].rack, play.load(h)))
         .collect();
     let mut free: Vec<usize> = (0..hosts.instances.len()).filter(|h| play.on[*h].is_empty()).collect();
-    for lost in failures(&used, survive.hosts, survive.rack) {
+    for lost in failures(&used, &hosts.instances, survive.hosts, survive.rack) {
         loop {
             let Some(item) = play.homeless(&lost, &outcome.spare) else { break };
             // A spare in a rack that holds least is the last to be lost with what it must replace.
@@ -127,7 +126,8 @@ pub fn keep(
                 (hosts.types[hosts.instances[**h].kind].0.cost, same + kept, **h)
             };
             let Some(spare) = free.iter().filter(able).min_by_key(rank).copied() else {
-                let names: Vec<&str> = lost.iter().map(|h| fleet.hosts[*h].name.as_str()).collect();
+                let held = lost.iter().filter(|h| !play.on[**h].is_empty());
+                let names: Vec<&str> = held.map(|h| fleet.hosts[*h].name.as_str()).collect();
                 let wish = &wishes.wishes[items[item].wish];
                 let whose = wish.tenant.map_or("the site", |t| demand.tenants[t].name.as_str());
                 outcome.notes.push(format!(

@@ -1,0 +1,202 @@
+//! The labs of the talk, rebuilt with their faults: each must be named, and a clean lab must be silent.
+
+use scute_plan::lint::{Finding, Level, Objects, lint, read, sarif};
+
+fn findings(text: &str) -> Vec<Finding> {
+    let mut objects = Objects::default();
+    read("lab.yaml", text, &mut objects).unwrap();
+    lint(&objects)
+}
+
+fn errors(text: &str) -> Vec<String> {
+    findings(text).into_iter().filter(|f| f.level == Level::Error).map(|f| format!("{}: {}", f.rule, f.message)).collect()
+}
+
+/// Real servers: management endpoint .151 by kube-vip, machines .152-.159, MetalLB .150-.159, tenant endpoint .150.
+const BML: &str = r#"
+apiVersion: cluster.x-k8s.io/v1beta2
+kind: Cluster
+metadata: {name: mgmt}
+spec:
+  clusterNetwork: {pods: {cidrBlocks: [192.168.64.0/18]}, services: {cidrBlocks: [10.96.0.0/12]}}
+  controlPlaneRef: {apiGroup: controlplane.cluster.x-k8s.io, kind: KubeadmControlPlane, name: mgmt}
+  infrastructureRef: {apiGroup: infrastructure.cluster.x-k8s.io, kind: Metal3Cluster, name: mgmt}
+---
+apiVersion: controlplane.cluster.x-k8s.io/v1beta2
+kind: KubeadmControlPlane
+metadata: {name: mgmt}
+spec: {replicas: 1, version: v1.33.1}
+---
+apiVersion: infrastructure.cluster.x-k8s.io/v1beta1
+kind: Metal3Cluster
+metadata: {name: mgmt}
+spec: {controlPlaneEndpoint: {host: 192.168.0.151, port: 6443}}
+---
+apiVersion: ipam.metal3.io/v1alpha1
+kind: IPPool
+metadata: {name: internal}
+spec: {clusterName: mgmt, pools: [{start: 192.168.0.152, end: 192.168.0.159, prefix: 24}]}
+---
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata: {name: lb, namespace: metallb-system}
+spec: {addresses: [192.168.0.150-192.168.0.159]}
+---
+apiVersion: ironic.metal3.io/v1alpha1
+kind: Ironic
+metadata: {name: ironic}
+spec: {networking: {ipAddress: 192.168.0.100, dhcp: {rangeBegin: 192.168.0.200, rangeEnd: 192.168.0.220}}}
+"#;
+
+/// Development: DHCP .5-.199 covers the endpoint .100 and the pool .150-.200.
+const DEV: &str = r#"
+apiVersion: cluster.x-k8s.io/v1beta2
+kind: Cluster
+metadata: {name: mgmt}
+spec:
+  infrastructureRef: {apiGroup: infrastructure.cluster.x-k8s.io, kind: Metal3Cluster, name: mgmt}
+---
+apiVersion: infrastructure.cluster.x-k8s.io/v1beta1
+kind: Metal3Cluster
+metadata: {name: mgmt}
+spec: {controlPlaneEndpoint: {host: 192.168.222.100, port: 6443}}
+---
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata: {name: lb, namespace: metallb-system}
+spec: {addresses: [192.168.222.150-192.168.222.200]}
+---
+apiVersion: ironic.metal3.io/v1alpha1
+kind: Ironic
+metadata: {name: ironic}
+spec: {networking: {ipAddress: 192.168.222.2, dhcp: {rangeBegin: 192.168.222.5, rangeEnd: 192.168.222.199}}}
+"#;
+
+/// A hosted tenant on VMs.
+const TENANT: &str = r#"
+apiVersion: cluster.x-k8s.io/v1beta2
+kind: Cluster
+metadata: {name: kv}
+spec:
+  clusterNetwork: {pods: {cidrBlocks: [10.243.0.0/16]}, services: {cidrBlocks: [10.95.0.0/16]}}
+  controlPlaneRef: {apiGroup: controlplane.cluster.x-k8s.io, kind: KamajiControlPlane, name: kv}
+  infrastructureRef: {apiGroup: infrastructure.cluster.x-k8s.io, kind: KubevirtCluster, name: kv}
+---
+apiVersion: infrastructure.cluster.x-k8s.io/v1alpha1
+kind: KubevirtCluster
+metadata: {name: kv}
+spec: {controlPlaneEndpoint: {host: 192.168.0.171, port: 6443}}
+---
+apiVersion: controlplane.cluster.x-k8s.io/v1alpha1
+kind: KamajiControlPlane
+metadata: {name: kv}
+spec:
+  dataStoreName: default
+  network: {serviceType: LoadBalancer, serviceAnnotations: {metallb.io/loadBalancerIPs: "192.168.0.171"}}
+  deployment:
+  version: 1.33.4
+---
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata: {name: lb, namespace: metallb-system}
+spec: {addresses: [192.168.0.170-192.168.0.179]}
+---
+apiVersion: bootstrap.cluster.x-k8s.io/v1beta2
+kind: KubeadmConfigTemplate
+metadata: {name: kv}
+---
+apiVersion: infrastructure.cluster.x-k8s.io/v1alpha1
+kind: KubevirtMachineTemplate
+metadata: {name: kv}
+spec: {template: {spec: {virtualMachineTemplate: {spec: {template: {spec: {domain: {cpu: {cores: 2}, memory: {guest: 4Gi}}}}}}}}}
+---
+apiVersion: cluster.x-k8s.io/v1beta2
+kind: MachineDeployment
+metadata: {name: kv}
+spec:
+  clusterName: kv
+  replicas: 1
+  selector: {matchLabels: null}
+  template:
+    spec:
+      clusterName: kv
+      version: v1.33.4
+      bootstrap: {configRef: {apiGroup: bootstrap.cluster.x-k8s.io, kind: KubeadmConfigTemplate, name: kv}}
+      infrastructureRef: {apiGroup: infrastructure.cluster.x-k8s.io, kind: KubevirtMachineTemplate, name: kv}
+"#;
+
+#[test]
+fn the_lab_of_real_servers_is_caught() {
+    let found = errors(BML);
+    let wants = |text: &str| assert!(found.iter().any(|f| f.contains(text)), "{text}: {found:#?}");
+    wants("LoadBalancer pool 192.168.0.150-192.168.0.159 and machine address pool 192.168.0.152-192.168.0.159 share 192.168.0.152-192.168.0.159");
+    wants("LoadBalancer pool 192.168.0.150-192.168.0.159 and endpoint 192.168.0.151 share 192.168.0.151");
+    assert_eq!(found.len(), 2, "{found:#?}");
+}
+
+#[test]
+fn the_development_lab_is_caught() {
+    let found = errors(DEV);
+    let wants = |text: &str| assert!(found.iter().any(|f| f.contains(text)), "{text}: {found:#?}");
+    wants("DHCP range 192.168.222.5-192.168.222.199 and endpoint 192.168.222.100 share 192.168.222.100");
+    wants("share 192.168.222.150-192.168.222.199: a booting server may be leased the address of a Service");
+}
+
+#[test]
+fn a_clean_tenant_is_silent() {
+    assert_eq!(errors(TENANT), Vec::<String>::new());
+}
+
+#[test]
+fn nested_networks_meet() {
+    let both = format!("{BML}---{}", TENANT.replace("10.243.0.0/16", "192.168.64.0/18").replace("name: lb", "name: lb2"));
+    let found = errors(&both);
+    assert!(found.iter().any(|f| f.contains("the pods network of kv overlaps the pods network of mgmt")), "{found:#?}");
+    let metal = BML.replace("name: mgmt", "name: other").replace("192.168.0.15", "192.168.9.15").replace("192.168.0.1", "192.168.9.1");
+    let found = errors(&format!("{BML}---{metal}"));
+    assert!(!found.iter().any(|f| f.starts_with("network-overlap")), "two metal clusters may share a Pod CIDR: {found:#?}");
+}
+
+#[test]
+fn each_fault_has_its_rule() {
+    let cases = [
+        ("version: v1.33.4", "version: v1.34.0", "version-skew"),
+        ("version: v1.33.4", "version: v1.29.9", "version-skew"),
+        ("version: v1.33.4", "version: v1.33", "version-format"),
+        ("host: 192.168.0.171", "host: 192.168.0.172", "endpoint-mismatch"),
+        ("IPs: \"192.168.0.171\"", "IPs: \"192.168.0.180\"", "address-outside-pool"),
+        ("kind: KubeadmConfigTemplate, name: kv}", "kind: KubeadmConfigTemplate, name: vk}", "reference"),
+        ("services: {cidrBlocks: [10.95.0.0/16]}", "services: {cidrBlocks: [10.243.7.0/24]}", "network-overlap"),
+        ("cidrBlocks: [10.243.0.0/16]", "cidrBlocks: [10.243.0.0/33]", "address-range"),
+        ("guest: 4Gi", "guest: 512Mi", "vm-size"),
+        ("replicas: 1", "replicas: 300", "network-size"),
+        ("192.168.0.170-192.168.0.179", "192.168.0.179-192.168.0.170", "address-range"),
+    ];
+    for (old, new, rule) in cases {
+        assert!(TENANT.contains(old), "{old}");
+        let found = findings(&TENANT.replace(old, new));
+        assert!(found.iter().any(|f| f.rule == rule && f.level == Level::Error), "{new} is {rule}: {found:#?}");
+    }
+    let twice = format!("{TENANT}---\napiVersion: cluster.x-k8s.io/v1beta2\nkind: Cluster\nmetadata: {{name: kv}}\n");
+    assert!(findings(&twice).iter().any(|f| f.rule == "duplicate"));
+}
+
+#[test]
+fn hosts_bound_vms() {
+    let node = "\n---\napiVersion: v1\nkind: Node\nmetadata: {name: n}\nstatus: {allocatable: {cpu: \"8\", memory: 16Gi}}\n";
+    let rules = |text: String| -> Vec<&str> { findings(&text).iter().map(|f| f.rule).collect() };
+    assert!(rules(format!("{}{node}", TENANT.replace("guest: 4Gi", "guest: 16Gi"))).contains(&"vm-size"));
+    assert!(rules(format!("{}{node}", TENANT.replace("replicas: 1", "replicas: 5"))).contains(&"capacity"));
+    assert!(rules(format!("{TENANT}{node}")).contains(&"survival"));
+}
+
+#[test]
+fn findings_know_their_lines_and_become_sarif() {
+    let found = findings(BML);
+    let first = found.iter().find(|f| f.rule == "address-overlap").unwrap();
+    assert!(first.places.iter().all(|p| p.line > 0 && p.file == "lab.yaml"));
+    let log = sarif::sarif(&found, "0.1.0");
+    assert_eq!(log["version"], "2.1.0");
+    assert_eq!(log["runs"][0]["results"].as_array().unwrap().len(), found.len());
+    assert_eq!(log["runs"][0]["results"][0]["level"], "error");
+}
