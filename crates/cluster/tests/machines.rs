@@ -76,7 +76,8 @@ fn phases_follow_what_providers_write() {
         };
         case.when("Machine", "m", "told what is missing", named).await;
         provisioned(&case).await;
-        let seen = case.when("Machine", "m", "Provisioned", phase("Provisioned")).await;
+        let placed = |machine: &Value| phase("Provisioned")(machine) && !machine["status"]["failureDomain"].is_null();
+        let seen = case.when("Machine", "m", "Provisioned", placed).await;
         assert_eq!(seen["spec"]["providerID"], provider_id(&case));
         assert_eq!(seen["status"]["failureDomain"], "row-1");
         assert_eq!(seen["status"]["addresses"][0]["address"], "10.1.0.1");

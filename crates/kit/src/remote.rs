@@ -163,6 +163,8 @@ async fn client_of(text: &[u8], secret: &Key) -> Result<Client, RemoteError> {
         .await
         .map_err(|_| unusable())?;
     config.connect_timeout = Some(REQUEST_TIMEOUT);
+    // A refused eviction is an answer (429), not something to try again for a quarter of an hour.
+    config.default_retry = false;
     Client::try_from(config).map_err(|source| RemoteError::Client(secret.clone(), Box::new(source)))
 }
 

@@ -5,8 +5,6 @@ mod observe;
 mod plan;
 mod probe;
 mod report;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 

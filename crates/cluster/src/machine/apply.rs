@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
 use scute_api::cluster::{MACHINE_FINALIZER, Machine};
 use scute_kit::{EventType, Key, Next, Why, finalizer};
 use serde_json::json;
@@ -69,12 +67,8 @@ async fn patch_node(
     patch: &serde_json::Value,
 ) -> Result<(), Why> {
     let client = client(seen, context).await?;
-    match Api::<Node>::all(client).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
-        Ok(_) => Ok(()),
-        // A newer copy of the Node is on its way, and with it the next run; one that is gone needs nothing.
-        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(()),
-        Err(error) => Err(Why::new("NodeNotPatched", format!("patching Node {name}: {error}"))),
-    }
+    let done = tenant::patch_node(&client, name, patch).await;
+    done.map_err(|error| Why::new("NodeNotPatched", format!("patching Node {name}: {error}")))
 }
 
 async fn client(seen: &Observed, context: &Context) -> Result<kube::Client, Why> {

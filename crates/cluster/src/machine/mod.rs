@@ -8,8 +8,6 @@ mod observe;
 mod plan;
 mod report;
 mod tenant;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

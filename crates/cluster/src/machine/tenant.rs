@@ -1,11 +1,15 @@
 //! Talking to the tenant about a Node that goes away: cordon, evictions, volumes, deletion.
 
+use std::future::Future;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Client;
-use kube::api::{Api, DeleteParams, EvictParams, ListParams, Patch, PatchParams};
-use serde_json::json;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::drain::{self, DrainPlan, PodId};
 use super::node::is_unreachable;
@@ -23,8 +27,33 @@ pub enum Drained {
     },
 }
 
+/// How long a step at the tenant may take: one that does not answer must not hold a controller.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why a step at the tenant was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum TenantError {
+    /// It refused.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// It did not answer.
+    #[error("the tenant cluster did not answer within {} s", PATIENCE.as_secs())]
+    Silent,
+}
+
+async fn within<T>(step: impl Future<Output = Result<T, kube::Error>>) -> Result<T, TenantError> {
+    match timeout(PATIENCE, step).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(TenantError::Silent),
+    }
+}
+
 /// Cordons the Node and evicts its Pods. A Node that is gone is drained.
-pub async fn drain(client: &Client, name: &str, now: Timestamp) -> Result<Drained, kube::Error> {
+pub async fn drain(client: &Client, name: &str, now: Timestamp) -> Result<Drained, TenantError> {
+    within(cordon_and_evict(client, name, now)).await
+}
+
+async fn cordon_and_evict(client: &Client, name: &str, now: Timestamp) -> Result<Drained, kube::Error> {
     let nodes = Api::<Node>::all(client.clone());
     let Some(node) = nodes.get_opt(name).await? else { return Ok(Drained::Done) };
     if node.spec.as_ref().and_then(|spec| spec.unschedulable) != Some(true) {
@@ -52,15 +81,11 @@ async fn evict(
     plan: &DrainPlan,
     unreachable: bool,
 ) -> Result<Vec<(PodId, String)>, kube::Error> {
-    let mut params = EvictParams::default();
-    if unreachable {
-        // No kubelet is there to keep to a longer one.
-        params.delete_options = Some(DeleteParams { grace_period_seconds: Some(1), ..Default::default() });
-    }
+    // No kubelet of an unreachable Node is there to keep to a longer one.
+    let grace = unreachable.then_some(1);
     let mut refused = Vec::new();
     for pod in &plan.evict {
-        let pods = Api::<Pod>::namespaced(client.clone(), &pod.namespace);
-        match pods.evict(&pod.name, &params).await {
+        match evict_one(client, pod, grace).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
             Err(kube::Error::Api(status)) if status.code == 429 => {
@@ -80,8 +105,25 @@ async fn evict(
     Ok(refused)
 }
 
+/// By hand, as kube's own call misspells `deleteOptions` and so loses the grace period.
+async fn evict_one(client: &Client, pod: &PodId, grace: Option<i64>) -> Result<(), kube::Error> {
+    let eviction = json!({
+        "apiVersion": "policy/v1",
+        "kind": "Eviction",
+        "metadata": { "name": pod.name, "namespace": pod.namespace },
+        "deleteOptions": { "gracePeriodSeconds": grace },
+    });
+    let pods = Api::<Pod>::namespaced(client.clone(), &pod.namespace);
+    let params = PostParams::default();
+    pods.create_subresource::<Value, Value>("eviction", &pod.name, &params, &eviction).await.map(|_| ())
+}
+
 /// Volumes that are still attached to the Node, but for those of Pods that the drain left alone.
-pub async fn attached_volumes(client: &Client, name: &str) -> Result<Vec<String>, kube::Error> {
+pub async fn attached_volumes(client: &Client, name: &str) -> Result<Vec<String>, TenantError> {
+    within(volumes_of(client, name)).await
+}
+
+async fn volumes_of(client: &Client, name: &str) -> Result<Vec<String>, kube::Error> {
     let Some(node) = Api::<Node>::all(client.clone()).get_opt(name).await? else { return Ok(Vec::new()) };
     let attachments = Api::<VolumeAttachment>::all(client.clone()).list(&ListParams::default()).await?;
     let mut volumes: Vec<(String, Option<String>)> = attachments
@@ -126,9 +168,21 @@ async fn volumes_left_alone(client: &Client, node: &str) -> Result<Vec<String>, 
 }
 
 /// Deletes the Node; one that is gone is no error.
-pub async fn delete_node(client: &Client, name: &str) -> Result<(), kube::Error> {
-    match Api::<Node>::all(client.clone()).delete(name, &DeleteParams::default()).await {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+pub async fn delete_node(client: &Client, name: &str) -> Result<(), TenantError> {
+    let (nodes, params) = (Api::<Node>::all(client.clone()), DeleteParams::default());
+    match within(nodes.delete(name, &params)).await {
+        Err(TenantError::Api(kube::Error::Api(status))) if status.code == 404 => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
+/// Merge patch of the Node. One that is gone needs nothing, and of one that somebody else wrote in
+/// between a newer copy is on its way.
+pub async fn patch_node(client: &Client, name: &str, patch: &Value) -> Result<(), TenantError> {
+    let nodes = Api::<Node>::all(client.clone());
+    let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+    match within(nodes.patch(name, &params, &patch)).await {
+        Err(TenantError::Api(kube::Error::Api(status))) if status.code == 404 || status.code == 409 => Ok(()),
         other => other.map(|_| ()),
     }
 }

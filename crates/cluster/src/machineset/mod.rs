@@ -7,8 +7,6 @@ mod order;
 mod plan;
 pub mod preflight;
 mod report;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 
