@@ -52,8 +52,9 @@ impl ManagerArgs {
             });
         }
         let health = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.health_port));
-        let listener =
-            tokio::net::TcpListener::bind(health).await.with_context(|| format!("listening for probes on {health}"))?;
+        let listener = tokio::net::TcpListener::bind(health)
+            .await
+            .with_context(|| format!("listening for probes on {health}"))?;
         tasks.spawn(async move {
             if let Err(error) = axum::serve(listener, probes(hub)).await {
                 tracing::error!(%error, "the probe server ended");
@@ -71,7 +72,12 @@ impl ManagerArgs {
 }
 
 /// Starts every stage with its part of the configuration, and collects their admission handlers.
-fn stages(hub: &Arc<Hub>, remotes: &Arc<Remotes>, config: &ManagerConfig, tasks: &mut JoinSet<()>) -> Admission {
+fn stages(
+    hub: &Arc<Hub>,
+    remotes: &Arc<Remotes>,
+    config: &ManagerConfig,
+    tasks: &mut JoinSet<()>,
+) -> Admission {
     let defaults = scute_vm::Config::default();
     let vm = scute_vm::Config {
         launcher_image: config.launcher_image.clone().unwrap_or(defaults.launcher_image),
@@ -106,7 +112,11 @@ fn probes(hub: Arc<Hub>) -> Router {
     let ready = move || {
         let clusters = hub.watch::<scute_api::cluster::Cluster>();
         async move {
-            if clusters.is_ready() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "listing") }
+            if clusters.is_ready() {
+                (StatusCode::OK, "ok")
+            } else {
+                (StatusCode::SERVICE_UNAVAILABLE, "listing")
+            }
         }
     };
     Router::new()

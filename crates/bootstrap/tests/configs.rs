@@ -52,27 +52,38 @@ impl Case {
             client: server.client().await,
             kubeconfig: server.kubeconfig(),
         };
-        let reference = |kind: &str| json!({"apiGroup": "infrastructure.cluster.x-k8s.io", "kind": kind, "name": "c"});
-        case.create("Cluster", "c", json!({"spec": {"infrastructureRef": reference("X"),
-            "controlPlaneEndpoint": {"host": "10.0.0.1", "port": 6443}}})).await;
+        let reference =
+            |kind: &str| json!({"apiGroup": "infrastructure.cluster.x-k8s.io", "kind": kind, "name": "c"});
+        case.create(
+            "Cluster",
+            "c",
+            json!({"spec": {"infrastructureRef": reference("X"),
+            "controlPlaneEndpoint": {"host": "10.0.0.1", "port": 6443}}}),
+        )
+        .await;
         case.create("Machine", "m", json!({"spec": {"clusterName": "c", "version": "v1.35.4",
             "infrastructureRef": reference("Y"),
             "bootstrap": {"configRef": {"apiGroup": "bootstrap.cluster.x-k8s.io", "kind": "KubeadmConfig", "name": "m"}}}})).await;
         case
     }
 
-    fn api(&self, kind: &str) -> Api<DynamicObject> {
+    fn resource(kind: &str) -> ApiResource {
         let (group, version) = match kind {
             "Secret" => ("", "v1"),
             "KubeadmConfig" => ("bootstrap.cluster.x-k8s.io", "v1beta2"),
             _ => ("cluster.x-k8s.io", "v1beta2"),
         };
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+        ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+    }
+
+    fn api(&self, kind: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &Self::resource(kind))
     }
 
     async fn create(&self, kind: &str, name: &str, mut object: Value) -> DynamicObject {
         object["metadata"]["name"] = json!(name);
+        object["apiVersion"] = json!(Self::resource(kind).api_version);
+        object["kind"] = json!(kind);
         let object = serde_json::from_value(object).expect("an object");
         let made = self.api(kind).create(&PostParams::default(), &object).await;
         made.unwrap_or_else(|error| panic!("{kind} {name}: {error}"))
@@ -94,15 +105,30 @@ impl Case {
     }
 
     async fn secrets(&self) {
-        let ca = scute_pki::Ca::generate("kubernetes", scute_pki::CA_VALIDITY, scute_pki::KeyAlgorithm::EcdsaP256, scute_kit::now());
+        let ca = scute_pki::Ca::generate(
+            "kubernetes",
+            scute_pki::CA_VALIDITY,
+            scute_pki::KeyAlgorithm::EcdsaP256,
+            scute_kit::now(),
+        );
         let ca = ca.expect("a CA");
-        self.create("Secret", "c-ca", json!({"type": "cluster.x-k8s.io/secret",
-            "stringData": {"tls.crt": ca.certificate_pem(), "tls.key": "unused"}})).await;
+        self.create(
+            "Secret",
+            "c-ca",
+            json!({"type": "cluster.x-k8s.io/secret",
+            "stringData": {"tls.crt": ca.certificate_pem(), "tls.key": "unused"}}),
+        )
+        .await;
         self.create("Secret", "c-kubeconfig", json!({"stringData": {"value": self.kubeconfig}})).await;
     }
 
     async fn initialized(&self) {
-        self.status("Cluster", "c", json!({"initialization": {"infrastructureProvisioned": true, "controlPlaneInitialized": true}})).await;
+        self.status(
+            "Cluster",
+            "c",
+            json!({"initialization": {"infrastructureProvisioned": true, "controlPlaneInitialized": true}}),
+        )
+        .await;
     }
 
     async fn waits(&self, reason: &str) -> String {
@@ -112,13 +138,17 @@ impl Case {
     }
 
     async fn made(&self) -> DynamicObject {
-        let is = |config: &DynamicObject| config.data["status"]["initialization"]["dataSecretCreated"] == true;
+        let is =
+            |config: &DynamicObject| config.data["status"]["initialization"]["dataSecretCreated"] == true;
         scute_testkit::eventually(self.api("KubeadmConfig"), "m", "made", is).await
     }
 
     /// The text for cloud-init.
     async fn text(&self) -> String {
-        let secret = Api::<Secret>::namespaced(self.client.clone(), &self.namespace).get("m").await.expect("the Secret");
+        let secret = Api::<Secret>::namespaced(self.client.clone(), &self.namespace)
+            .get("m")
+            .await
+            .expect("the Secret");
         let value = secret.data.and_then(|mut data| data.remove("value")).expect("a value");
         String::from_utf8(value.0).expect("text")
     }
@@ -135,7 +165,8 @@ fn condition<'a>(object: &'a DynamicObject, type_: &str) -> &'a Value {
 }
 
 fn data(secret: &Secret, key: &str) -> String {
-    let bytes = secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.clone()).unwrap_or_default();
+    let bytes =
+        secret.data.as_ref().and_then(|data| data.get(key)).map(|bytes| bytes.0.clone()).unwrap_or_default();
     String::from_utf8(bytes).expect("text")
 }
 
@@ -150,17 +181,25 @@ fn a_worker_waits_for_everything_it_needs_and_then_gets_its_data() {
         case.initialized().await;
         let message = case.waits("WaitingForCertificates").await;
         assert_eq!(message, "Secret c-ca does not exist");
-        assert!(case.api("Secret").get_opt("m").await.expect("an answer").is_none(), "nothing is made too early");
+        assert!(
+            case.api("Secret").get_opt("m").await.expect("an answer").is_none(),
+            "nothing is made too early"
+        );
         case.secrets().await;
 
         let config = case.made().await;
         assert_eq!(config.data["status"]["dataSecretName"], "m");
         let discovery = &config.data["spec"]["joinConfiguration"]["discovery"]["bootstrapToken"];
         assert_eq!(discovery["apiServerEndpoint"], "10.0.0.1:6443");
-        assert!(discovery["caCertHashes"][0].as_str().is_some_and(|hash| hash.starts_with("sha256:") && hash.len() == 71));
+        assert!(
+            discovery["caCertHashes"][0]
+                .as_str()
+                .is_some_and(|hash| hash.starts_with("sha256:") && hash.len() == 71)
+        );
         let token = discovery["token"].as_str().expect("a token").to_owned();
 
-        let secret = Api::<Secret>::namespaced(case.client.clone(), &case.namespace).get("m").await.expect("there");
+        let secret =
+            Api::<Secret>::namespaced(case.client.clone(), &case.namespace).get("m").await.expect("there");
         assert_eq!(secret.type_.as_deref(), Some("cluster.x-k8s.io/secret"));
         assert_eq!(data(&secret, "format"), "cloud-config");
         assert_eq!(secret.labels()["cluster.x-k8s.io/cluster-name"], "c");
@@ -171,11 +210,17 @@ fn a_worker_waits_for_everything_it_needs_and_then_gets_its_data() {
         assert!(text.contains(&token) && text.contains("echo hello"));
 
         let (id, _) = token.split_once('.').expect("two parts");
-        let known = case.tokens().get(&format!("bootstrap-token-{id}")).await.expect("the tenant knows the token");
+        let known =
+            case.tokens().get(&format!("bootstrap-token-{id}")).await.expect("the tenant knows the token");
         assert_eq!(known.type_.as_deref(), Some("bootstrap.kubernetes.io/token"));
         assert_eq!(data(&known, "auth-extra-groups"), "system:bootstrappers:kubeadm:default-node-token");
-        assert_eq!((data(&known, "usage-bootstrap-signing"), data(&known, "usage-bootstrap-authentication")), ("true".into(), "true".into()));
-        for (type_, config) in ["Ready", "DataSecretAvailable", "CertificatesAvailable"].map(|type_| (type_, &config)) {
+        assert_eq!(
+            (data(&known, "usage-bootstrap-signing"), data(&known, "usage-bootstrap-authentication")),
+            ("true".into(), "true".into())
+        );
+        for (type_, config) in
+            ["Ready", "DataSecretAvailable", "CertificatesAvailable"].map(|type_| (type_, &config))
+        {
             assert_eq!(condition(config, type_)["status"], "True", "{type_}");
         }
         let conditions = config.data["status"]["conditions"].to_string();
@@ -192,9 +237,15 @@ fn a_token_is_extended_until_the_node_is_there_and_comes_back_when_it_is_lost() 
         case.config(json!({})).await;
         let config = case.made().await;
         let token = config.data["spec"]["joinConfiguration"]["discovery"]["bootstrapToken"]["token"].clone();
-        let name = format!("bootstrap-token-{}", token.as_str().and_then(|token| token.split('.').next()).expect("an id"));
+        let name = format!(
+            "bootstrap-token-{}",
+            token.as_str().and_then(|token| token.split('.').next()).expect("an id")
+        );
         let first = data(&case.tokens().get(&name).await.expect("the token"), "expiration");
-        scute_testkit::eventually(case.tokens(), &name, "extended", |secret| data(secret, "expiration") > first).await;
+        scute_testkit::eventually(case.tokens(), &name, "extended", |secret| {
+            data(secret, "expiration") > first
+        })
+        .await;
         case.tokens().delete(&name, &Default::default()).await.expect("deleted");
         scute_testkit::eventually(case.tokens(), &name, "made again", |_| true).await;
         let again = case.api("KubeadmConfig").get("m").await.expect("there");
@@ -215,14 +266,13 @@ fn what_the_user_gives_is_kept() {
         let case = Case::new().await;
         case.initialized().await;
         case.secrets().await;
-        let token = format!("{}.0123456789abcdef", &case.namespace.replace('-', "")[..6.min(case.namespace.len() - 1)]);
-        let token = if token.len() == 23 { token } else { "abc123.0123456789abcdef".to_owned() };
+        let token = "abc123.0123456789abcdef";
         case.config(json!({"joinConfiguration": {
             "nodeRegistration": {"name": "{{ ds.meta_data.hostname }}", "kubeletExtraArgs": [{"name": "v", "value": "2"}]},
             "discovery": {"bootstrapToken": {"token": token, "apiServerEndpoint": "mine:443", "unsafeSkipCAVerification": true}}}})).await;
         case.made().await;
         let text = case.text().await;
-        for part in [token.as_str(), "mine:443", "{{ ds.meta_data.hostname }}", "unsafeSkipCAVerification: true"] {
+        for part in [token, "mine:443", "{{ ds.meta_data.hostname }}", "unsafeSkipCAVerification: true"] {
             assert!(text.contains(part), "{part} is missing in\n{text}");
         }
         assert!(!text.contains("caCertHashes"));
@@ -235,7 +285,10 @@ fn a_file_waits_for_its_secret() {
         let case = Case::new().await;
         case.initialized().await;
         case.secrets().await;
-        case.config(json!({"files": [{"path": "/etc/x", "contentFrom": {"secret": {"name": "later", "key": "k"}}}]})).await;
+        case.config(
+            json!({"files": [{"path": "/etc/x", "contentFrom": {"secret": {"name": "later", "key": "k"}}}]}),
+        )
+        .await;
         assert_eq!(case.waits("WaitingForSecret").await, "Secret later with key \"k\" does not exist");
         case.create("Secret", "later", json!({"stringData": {"k": "from a Secret"}})).await;
         case.made().await;
@@ -254,7 +307,10 @@ fn a_lost_status_is_restored_without_new_data() {
         case.config(json!({})).await;
         let config = case.made().await;
         assert_eq!(config.data["status"]["dataSecretName"], "m");
-        assert!(config.data["spec"]["joinConfiguration"].is_null(), "no token is made for a Machine that has booted");
+        assert!(
+            config.data["spec"]["joinConfiguration"].is_null(),
+            "no token is made for a Machine that has booted"
+        );
         assert!(case.api("Secret").get_opt("m").await.expect("an answer").is_none());
     });
 }
@@ -268,7 +324,8 @@ fn a_name_that_is_taken_is_told() {
         case.create("Secret", "m", json!({"stringData": {"mine": "1"}})).await;
         case.config(json!({})).await;
         case.waits("SecretNameTaken").await;
-        let kept = Api::<Secret>::namespaced(case.client.clone(), &case.namespace).get("m").await.expect("there");
+        let kept =
+            Api::<Secret>::namespaced(case.client.clone(), &case.namespace).get("m").await.expect("there");
         assert_eq!(data(&kept, "mine"), "1");
     });
 }
@@ -286,7 +343,8 @@ fn bad_configurations_are_refused_at_the_door() {
             (json!({"files": [{"path": "/x", "content": "x".repeat(10241)}]}), "spec.files[0].content"),
         ];
         for (spec, want) in cases {
-            let object = json!({"metadata": {"name": "bad"}, "spec": spec});
+            let object = json!({"apiVersion": "bootstrap.cluster.x-k8s.io/v1beta2", "kind": "KubeadmConfig",
+                "metadata": {"name": "bad"}, "spec": spec});
             let object: DynamicObject = serde_json::from_value(object).expect("an object");
             let error = case.api("KubeadmConfig").create(&PostParams::default(), &object).await;
             let error = error.expect_err(want).to_string();

@@ -22,7 +22,9 @@ async fn case(prefix: &str, replicas: i32) -> Case {
 }
 
 fn available(count: usize) -> impl Fn(&[Value]) -> bool {
-    move |all| all.len() == count && all.iter().all(|machine| condition(machine, "Available")["status"] == "True")
+    move |all| {
+        all.len() == count && all.iter().all(|machine| condition(machine, "Available")["status"] == "True")
+    }
 }
 
 fn infrastructure(name: &str) -> Value {
@@ -51,7 +53,11 @@ async fn rolled_out(case: &Case, replicas: usize) -> Value {
 }
 
 /// Watches that there are never more Machines than `most`, and never fewer Available than `least`.
-fn guard(case: &Case, most: usize, least: usize) -> (Arc<AtomicBool>, tokio::task::JoinHandle<Option<String>>) {
+fn guard(
+    case: &Case,
+    most: usize,
+    least: usize,
+) -> (Arc<AtomicBool>, tokio::task::JoinHandle<Option<String>>) {
     let (stop, stopped) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let api = case.api("Machine");
     let watched = Arc::clone(&stop);
@@ -86,12 +92,19 @@ fn a_deployment_makes_one_set() {
         assert_eq!(set["metadata"]["ownerReferences"][0]["kind"], "MachineDeployment");
         assert_eq!(set["metadata"]["ownerReferences"][0]["controller"], true);
         let deployment = case
-            .when("MachineDeployment", "md", "Running", |deployment| deployment["status"]["phase"] == "Running")
+            .when("MachineDeployment", "md", "Running", |deployment| {
+                deployment["status"]["phase"] == "Running"
+            })
             .await;
         assert_eq!(deployment["metadata"]["ownerReferences"][0]["kind"], "Cluster");
-        assert_eq!(deployment["metadata"]["annotations"]["machinedeployment.clusters.x-k8s.io/revision"], "1");
+        assert_eq!(
+            deployment["metadata"]["annotations"]["machinedeployment.clusters.x-k8s.io/revision"],
+            "1"
+        );
         assert_eq!(deployment["metadata"]["finalizers"], json!(["cluster.x-k8s.io/machinedeployment"]));
-        assert!(deployment["status"]["selector"].as_str().is_some_and(|text| text.contains("deployment-name=md")));
+        assert!(
+            deployment["status"]["selector"].as_str().is_some_and(|text| text.contains("deployment-name=md"))
+        );
         let cluster = case
             .when("Cluster", "c", "counted", |cluster| cluster["status"]["workers"]["availableReplicas"] == 1)
             .await;
@@ -114,7 +127,11 @@ fn a_new_template_rolls_within_its_limits() {
         let after = names(&case.list("Machine").await);
         assert!(before.iter().all(|name| !after.contains(name)), "{before:?} {after:?}");
         let templates: Vec<_> = case.list("TestMachine").await;
-        assert!(templates.iter().all(|object| object["metadata"]["annotations"]["cluster.x-k8s.io/cloned-from-name"] == "t2"));
+        assert!(
+            templates
+                .iter()
+                .all(|object| object["metadata"]["annotations"]["cluster.x-k8s.io/cloned-from-name"] == "t2")
+        );
     });
 }
 
@@ -142,7 +159,8 @@ fn what_can_be_changed_in_place_rolls_nothing() {
         case.patch("MachineDeployment", "md", change).await;
         let machine = case
             .when("Machine", &name(&before), "changed", |machine| {
-                machine["metadata"]["labels"]["row"] == "1" && machine["spec"]["deletion"]["nodeDrainTimeoutSeconds"] == 7
+                machine["metadata"]["labels"]["row"] == "1"
+                    && machine["spec"]["deletion"]["nodeDrainTimeoutSeconds"] == 7
             })
             .await;
         assert_eq!(machine["metadata"]["uid"], before["metadata"]["uid"]);
@@ -161,7 +179,9 @@ fn rollout_after_rolls_exactly_once() {
         let soon = jiff_seconds_from_now(2);
         case.patch("MachineDeployment", "md", json!({"spec": {"rollout": {"after": soon}}})).await;
         case.until("MachineSet", "a second one", |sets| {
-            sets.iter().any(|set| set["metadata"]["annotations"]["machinedeployment.clusters.x-k8s.io/revision"] == "2")
+            sets.iter().any(|set| {
+                set["metadata"]["annotations"]["machinedeployment.clusters.x-k8s.io/revision"] == "2"
+            })
         })
         .await;
         let set = rolled_out(&case, 1).await;
@@ -230,8 +250,13 @@ fn on_delete_waits_for_the_user() {
 fn a_paused_deployment_scales_and_does_not_roll() {
     run(async {
         let case = case("halted", 1).await;
-        case.patch("MachineDeployment", "md", json!({"spec": {"paused": true, "replicas": 2,
-            "template": {"spec": {"infrastructureRef": {"name": "t2"}}}}})).await;
+        case.patch(
+            "MachineDeployment",
+            "md",
+            json!({"spec": {"paused": true, "replicas": 2,
+            "template": {"spec": {"infrastructureRef": {"name": "t2"}}}}}),
+        )
+        .await;
         let machines = case.until("Machine", "two are Available", available(2)).await;
         assert_eq!(machines.len(), 2);
         assert_eq!(case.list("MachineSet").await.len(), 1);
@@ -249,7 +274,12 @@ fn the_scale_subresource_scales() {
         api.patch_scale("md", &PatchParams::default(), &Patch::Merge(&scale)).await.expect("scaled");
         case.until("Machine", "two are Available", available(2)).await;
         let scale = api.get_scale("md").await.expect("a scale");
-        assert!(scale.status.and_then(|status| status.selector).is_some_and(|text| text.contains("deployment-name=md")));
+        assert!(
+            scale
+                .status
+                .and_then(|status| status.selector)
+                .is_some_and(|text| text.contains("deployment-name=md"))
+        );
         case.patch("MachineDeployment", "md", json!({"spec": {"replicas": 0}})).await;
         case.until("Machine", "none is left", <[Value]>::is_empty).await;
         case.delete("MachineDeployment", "md").await;
@@ -266,9 +296,19 @@ fn a_steady_deployment_writes_nothing() {
         case.condition("Cluster", "c", "Available", "True", "Available").await;
         let versions = async || {
             let mut versions = Vec::new();
-            for kind in ["Cluster", "MachineDeployment", "MachineSet", "Machine", "TestMachine", "TestConfig", "TestCluster"] {
+            for kind in [
+                "Cluster",
+                "MachineDeployment",
+                "MachineSet",
+                "Machine",
+                "TestMachine",
+                "TestConfig",
+                "TestCluster",
+            ] {
                 let all = case.list(kind).await;
-                versions.extend(all.iter().map(|object| (name(object), object["metadata"]["resourceVersion"].clone())));
+                versions.extend(
+                    all.iter().map(|object| (name(object), object["metadata"]["resourceVersion"].clone())),
+                );
             }
             versions
         };

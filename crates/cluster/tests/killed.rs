@@ -3,27 +3,61 @@
 
 mod world;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use scute_testkit::ApiServer;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 use world::{Case, condition, names, run};
 
+/// A manager with a runtime of its own: dropping it stops everything that it ever started, watches
+/// included, wherever it stands, as a killed process would.
+struct Manager(Option<Runtime>);
+
+impl Manager {
+    fn start(server: &'static ApiServer) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        runtime.spawn(async move {
+            let _tasks = world::controllers(server.client().await);
+            std::future::pending::<()>().await;
+        });
+        Self(Some(runtime))
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// Runs managers that each live for so long, until `done`.
-async fn with_short_lived_managers(lives: &[u64], done: impl AsyncFn() -> bool) {
-    for life in lives {
-        let manager = world::controllers(world::bare().await.client().await);
-        tokio::time::sleep(Duration::from_millis(*life)).await;
+async fn with_short_lived_managers(what: &str, done: impl AsyncFn() -> bool) {
+    let server = world::bare().await;
+    for life in LIVES {
+        let manager = Manager::start(server);
+        tokio::time::sleep(Duration::from_millis(life)).await;
         drop(manager);
         if done().await {
             return;
         }
     }
-    let _last = world::controllers(world::bare().await.client().await);
-    scute_testkit::until("the last manager ends what the others began", || async { done().await.then_some(()) }).await;
+    let _last = Manager::start(server);
+    let deadline = Instant::now() + LAST;
+    while !done().await {
+        assert!(Instant::now() < deadline, "the last manager does not end what the others began: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
+/// How long the last manager may take: it may find nearly everything undone.
+const LAST: Duration = Duration::from_secs(120);
+
 /// Times after which managers die: from before their first listing to after several writes.
-const LIVES: [u64; 14] = [5, 40, 80, 110, 140, 170, 200, 230, 260, 300, 350, 400, 500, 600];
+const LIVES: [u64; 14] = [5, 40, 80, 120, 160, 200, 250, 300, 400, 500, 600, 800, 1000, 1500];
 
 #[test]
 fn a_creation_and_a_deletion_survive_managers_that_die() {
@@ -41,7 +75,7 @@ fn a_creation_and_a_deletion_survive_managers_that_die() {
         case.create(world::build::config_template("t")).await;
         case.create(world::build::deployment("md", "c", "t", 3)).await;
 
-        with_short_lived_managers(&LIVES, async || all_available(&case, 3).await).await;
+        with_short_lived_managers("creation", async || all_available(&case, 3).await).await;
         let machines = case.list("Machine").await;
         assert_eq!(names(&machines), names(&case.list("TestMachine").await), "no half is left over");
         assert_eq!(names(&machines), names(&case.list("TestConfig").await));
@@ -51,15 +85,25 @@ fn a_creation_and_a_deletion_survive_managers_that_die() {
         case.create(world::build::infra_template("t2")).await;
         let roll = json!({"spec": {"template": {"spec": {"infrastructureRef": {"name": "t2"}}}}});
         case.patch("MachineDeployment", "md", roll).await;
-        with_short_lived_managers(&LIVES, async || {
-            all_available(&case, 3).await && case.list("MachineSet").await.len() == 1 && all_from(&case, "t2").await
+        with_short_lived_managers("rollout", async || {
+            all_available(&case, 3).await
+                && case.list("MachineSet").await.len() == 1
+                && all_from(&case, "t2").await
         })
         .await;
         assert_eq!(names(&case.list("Machine").await), names(&case.list("TestMachine").await));
 
         case.delete("Cluster", "c").await;
-        with_short_lived_managers(&LIVES, async || case.get("Cluster", "c").await.is_none()).await;
-        for kind in ["MachineDeployment", "MachineSet", "Machine", "TestMachine", "TestConfig", "TestCluster", "TestControlPlane"] {
+        with_short_lived_managers("deletion", async || case.get("Cluster", "c").await.is_none()).await;
+        for kind in [
+            "MachineDeployment",
+            "MachineSet",
+            "Machine",
+            "TestMachine",
+            "TestConfig",
+            "TestCluster",
+            "TestControlPlane",
+        ] {
             assert_eq!(names(&case.list(kind).await), Vec::<String>::new(), "{kind}");
         }
     });
@@ -72,6 +116,7 @@ async fn all_available(case: &Case, count: usize) -> bool {
 }
 
 async fn all_from(case: &Case, template: &str) -> bool {
-    let from = |object: &Value| object["metadata"]["annotations"]["cluster.x-k8s.io/cloned-from-name"] == template;
+    let from =
+        |object: &Value| object["metadata"]["annotations"]["cluster.x-k8s.io/cloned-from-name"] == template;
     case.list("TestMachine").await.iter().all(from)
 }

@@ -23,13 +23,23 @@ fn provider_id(case: &Case) -> String {
 }
 
 async fn bootstrapped(case: &Case) {
-    case.status("TestConfig", "m", json!({"dataSecretName": "m", "initialization": {"dataSecretCreated": true}})).await;
+    case.status(
+        "TestConfig",
+        "m",
+        json!({"dataSecretName": "m", "initialization": {"dataSecretCreated": true}}),
+    )
+    .await;
 }
 
 async fn provisioned(case: &Case) {
     case.patch("TestMachine", "m", json!({"spec": {"providerID": provider_id(case)}})).await;
-    case.status("TestMachine", "m", json!({"initialization": {"provisioned": true}, "failureDomain": "row-1",
-        "addresses": [{"type": "InternalIP", "address": "10.1.0.1"}]})).await;
+    case.status(
+        "TestMachine",
+        "m",
+        json!({"initialization": {"provisioned": true}, "failureDomain": "row-1",
+        "addresses": [{"type": "InternalIP", "address": "10.1.0.1"}]}),
+    )
+    .await;
 }
 
 async fn joined(case: &Case) {
@@ -72,11 +82,14 @@ fn phases_follow_what_providers_write() {
         // Provisioned is not enough without a providerID.
         case.status("TestMachine", "m", json!({"initialization": {"provisioned": true}})).await;
         let named = |machine: &Value| {
-            condition(machine, "InfrastructureReady")["message"].as_str().is_some_and(|text| text.contains("has no spec.providerID"))
+            condition(machine, "InfrastructureReady")["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("has no spec.providerID"))
         };
         case.when("Machine", "m", "told what is missing", named).await;
         provisioned(&case).await;
-        let placed = |machine: &Value| phase("Provisioned")(machine) && !machine["status"]["failureDomain"].is_null();
+        let placed =
+            |machine: &Value| phase("Provisioned")(machine) && !machine["status"]["failureDomain"].is_null();
         let seen = case.when("Machine", "m", "Provisioned", placed).await;
         assert_eq!(seen["spec"]["providerID"], provider_id(&case));
         assert_eq!(seen["status"]["failureDomain"], "row-1");
@@ -134,11 +147,18 @@ fn the_node_gets_what_is_its_machines() {
         let seen = case.when("Node", &node(&case), "labelled", labelled).await;
         assert_eq!(seen["metadata"]["annotations"]["cluster.x-k8s.io/machine"], "m");
         assert_eq!(seen["metadata"]["annotations"]["cluster.x-k8s.io/cluster-name"], "c");
-        assert_eq!(seen["metadata"]["annotations"]["cluster.x-k8s.io/cluster-namespace"], json!(case.namespace));
+        assert_eq!(
+            seen["metadata"]["annotations"]["cluster.x-k8s.io/cluster-namespace"],
+            json!(case.namespace)
+        );
         assert!(seen["metadata"]["labels"]["team"].is_null());
         let taints = seen["spec"]["taints"].as_array().cloned().unwrap_or_default();
-        assert!(taints.iter().all(|taint| taint["key"] != "node.cluster.x-k8s.io/uninitialized"), "{taints:?}");
-        case.patch("Machine", "m", json!({"metadata": {"labels": {"node-role.kubernetes.io/worker": null}}})).await;
+        assert!(
+            taints.iter().all(|taint| taint["key"] != "node.cluster.x-k8s.io/uninitialized"),
+            "{taints:?}"
+        );
+        case.patch("Machine", "m", json!({"metadata": {"labels": {"node-role.kubernetes.io/worker": null}}}))
+            .await;
         let seen = case.when("Node", &node(&case), "unlabelled", |node| !labelled(node)).await;
         assert_eq!(seen["metadata"]["labels"]["theirs"], "1");
     });
@@ -149,12 +169,25 @@ fn a_machine_is_available_when_it_has_been_ready_for_long_enough_and_its_gates_a
     run(async {
         let case = Case::new("manual-ready").await;
         running(&case).await;
-        case.patch("Machine", "m", json!({"spec": {"readinessGates": [{"conditionType": "Sick", "polarity": "Negative"}]}})).await;
+        case.patch(
+            "Machine",
+            "m",
+            json!({"spec": {"readinessGates": [{"conditionType": "Sick", "polarity": "Negative"}]}}),
+        )
+        .await;
         case.condition("Machine", "m", "Ready", "True", "Ready").await;
-        case.patch("Machine", "m", json!({"spec": {"readinessGates": [{"conditionType": "Fit"}], "minReadySeconds": 2}})).await;
+        case.patch(
+            "Machine",
+            "m",
+            json!({"spec": {"readinessGates": [{"conditionType": "Fit"}], "minReadySeconds": 2}}),
+        )
+        .await;
         case.condition("Machine", "m", "Ready", "Unknown", "ReadyUnknown").await;
         let mut conditions = case.get("Machine", "m").await.expect("there")["status"]["conditions"].clone();
-        conditions.as_array_mut().expect("a list").push(json!({"type": "Fit", "status": "True", "reason": "Fit",
+        conditions
+            .as_array_mut()
+            .expect("a list")
+            .push(json!({"type": "Fit", "status": "True", "reason": "Fit",
             "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}));
         case.status("Machine", "m", json!({ "conditions": conditions })).await;
         case.condition("Machine", "m", "Available", "False", "WaitingForMinReadySeconds").await;
@@ -171,10 +204,15 @@ fn a_machine_goes_step_by_step() {
         let release = json!({"metadata": {"finalizers": null}});
         case.patch("TestMachine", "m", held.clone()).await;
         case.patch("TestConfig", "m", held).await;
-        let hooks = ["pre-drain.delete.hook.machine.cluster.x-k8s.io/a", "pre-terminate.delete.hook.machine.cluster.x-k8s.io/b"];
+        let hooks = [
+            "pre-drain.delete.hook.machine.cluster.x-k8s.io/a",
+            "pre-terminate.delete.hook.machine.cluster.x-k8s.io/b",
+        ];
         case.patch("Machine", "m", json!({"metadata": {"annotations": {hooks[0]: "", hooks[1]: ""}}})).await;
         case.create(world::build::pod("p", &node(&case), json!({}))).await;
-        let going = async |kind: &str| !case.get(kind, "m").await.expect("there")["metadata"]["deletionTimestamp"].is_null();
+        let going = async |kind: &str| {
+            !case.get(kind, "m").await.expect("there")["metadata"]["deletionTimestamp"].is_null()
+        };
 
         case.delete("Machine", "m").await;
         let waiting = case.condition("Machine", "m", "Deleting", "True", "WaitingForPreDrainHook").await;
@@ -184,7 +222,10 @@ fn a_machine_goes_step_by_step() {
 
         case.patch("Machine", "m", json!({"metadata": {"annotations": {hooks[0]: null}}})).await;
         let draining = case.condition("Machine", "m", "Deleting", "True", "DrainingNode").await;
-        assert!(draining["message"].as_str().is_some_and(|text| text.contains(&format!("{}/p", case.namespace))), "{draining}");
+        assert!(
+            draining["message"].as_str().is_some_and(|text| text.contains(&format!("{}/p", case.namespace))),
+            "{draining}"
+        );
         case.when("Node", &node(&case), "cordoned", unschedulable).await;
         case.when("Pod", "p", "evicted", |pod| !pod["metadata"]["deletionTimestamp"].is_null()).await;
         assert!(!going("TestMachine").await);
@@ -212,12 +253,25 @@ async fn kill(case: &Case, pod: &str) {
 
 /// A budget that allows no disruption, as its controller would write it.
 async fn budget(case: &Case) {
-    case.create(json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
-        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}})).await;
-    case.status("PodDisruptionBudget", "web", json!({"observedGeneration": 1, "disruptionsAllowed": 0,
-        "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1})).await;
+    case.create(
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "web"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}}),
+    )
+    .await;
+    case.status(
+        "PodDisruptionBudget",
+        "web",
+        json!({"observedGeneration": 1, "disruptionsAllowed": 0,
+        "currentHealthy": 1, "desiredHealthy": 1, "expectedPods": 1}),
+    )
+    .await;
     case.create(world::build::pod("web", &node(case), json!({"labels": {"app": "web"}}))).await;
-    case.status("Pod", "web", json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]})).await;
+    case.status(
+        "Pod",
+        "web",
+        json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}),
+    )
+    .await;
 }
 
 #[test]
@@ -235,7 +289,10 @@ fn a_disruption_budget_is_honoured_until_the_time_limit() {
         assert!(case.get("Pod", "web").await.expect("there")["metadata"]["deletionTimestamp"].is_null());
         case.patch("Machine", "m", json!({"spec": {"deletion": {"nodeDrainTimeoutSeconds": 1}}})).await;
         case.gone("Machine", "m").await;
-        assert!(case.get("Pod", "web").await.expect("there")["metadata"]["deletionTimestamp"].is_null(), "given up, not forced");
+        assert!(
+            case.get("Pod", "web").await.expect("there")["metadata"]["deletionTimestamp"].is_null(),
+            "given up, not forced"
+        );
         assert!(case.get("Node", &node(&case)).await.is_none());
         kill(&case, "web").await;
     });
@@ -247,7 +304,12 @@ fn a_machine_can_be_excluded_from_draining() {
         let case = Case::new("manual-exclude").await;
         running(&case).await;
         budget(&case).await;
-        case.patch("Machine", "m", json!({"metadata": {"annotations": {"machine.cluster.x-k8s.io/exclude-node-draining": ""}}})).await;
+        case.patch(
+            "Machine",
+            "m",
+            json!({"metadata": {"annotations": {"machine.cluster.x-k8s.io/exclude-node-draining": ""}}}),
+        )
+        .await;
         case.delete("Machine", "m").await;
         case.gone("Machine", "m").await;
         assert!(case.get("Pod", "web").await.expect("there")["metadata"]["deletionTimestamp"].is_null());
@@ -262,17 +324,32 @@ fn some_pods_are_left_alone_and_some_are_waited_for() {
         running(&case).await;
         let daemon = json!({"ownerReferences": [{"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "d", "uid": "1"}]});
         case.create(world::build::pod("daemon", &node(&case), daemon)).await;
-        case.create(world::build::pod("skipped", &node(&case), json!({"labels": {"cluster.x-k8s.io/drain": "skip"}}))).await;
-        case.create(world::build::pod("job", &node(&case), json!({"labels": {"cluster.x-k8s.io/drain": "wait-completed"}}))).await;
+        case.create(world::build::pod(
+            "skipped",
+            &node(&case),
+            json!({"labels": {"cluster.x-k8s.io/drain": "skip"}}),
+        ))
+        .await;
+        case.create(world::build::pod(
+            "job",
+            &node(&case),
+            json!({"labels": {"cluster.x-k8s.io/drain": "wait-completed"}}),
+        ))
+        .await;
         case.delete("Machine", "m").await;
         let waits = |machine: &Value| {
-            condition(machine, "Deleting")["message"].as_str().is_some_and(|text| text.contains("job: waiting for completion"))
+            condition(machine, "Deleting")["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("job: waiting for completion"))
         };
         case.when("Machine", "m", "waiting for the job", waits).await;
         case.status("Pod", "job", json!({"phase": "Succeeded"})).await;
         case.gone("Machine", "m").await;
         for pod in ["daemon", "skipped", "job"] {
-            assert!(case.get("Pod", pod).await.expect("there")["metadata"]["deletionTimestamp"].is_null(), "{pod}");
+            assert!(
+                case.get("Pod", pod).await.expect("there")["metadata"]["deletionTimestamp"].is_null(),
+                "{pod}"
+            );
             kill(&case, pod).await;
         }
     });
@@ -346,12 +423,14 @@ fn a_paused_machine_stands_still_alone() {
         let case = Case::new("manual-frozen").await;
         machine(&case).await;
         case.when("Machine", "m", "Pending", phase("Pending")).await;
-        case.patch("Machine", "m", json!({"metadata": {"annotations": {"cluster.x-k8s.io/paused": ""}}})).await;
+        case.patch("Machine", "m", json!({"metadata": {"annotations": {"cluster.x-k8s.io/paused": ""}}}))
+            .await;
         case.condition("Machine", "m", "Paused", "True", "Paused").await;
         bootstrapped(&case).await;
         case.condition("Cluster", "c", "Paused", "False", "NotPaused").await;
         assert_eq!(case.get("Machine", "m").await.expect("there")["status"]["phase"], "Pending");
-        case.patch("Machine", "m", json!({"metadata": {"annotations": {"cluster.x-k8s.io/paused": null}}})).await;
+        case.patch("Machine", "m", json!({"metadata": {"annotations": {"cluster.x-k8s.io/paused": null}}}))
+            .await;
         case.when("Machine", "m", "Provisioning", phase("Provisioning")).await;
     });
 }

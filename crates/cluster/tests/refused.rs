@@ -21,23 +21,57 @@ fn bad_objects_are_refused_at_the_door() {
         let mut nothing = cluster();
         nothing["spec"] = json!({"clusterNetwork": {"serviceDomain": "x"}});
         let cases = [
-            (with(cluster(), "/spec/topology", json!({"classRef": {"name": "x"}})), "unknown field \"spec.topology\""),
-            (with(cluster(), "/spec/clusterNetwork/pods/cidrBlocks", json!(["10.0.0.0/33"])), "spec.clusterNetwork.pods.cidrBlocks: Invalid value"),
-            (with(cluster(), "/spec/clusterNetwork/pods", json!({"cidrBlocks": []})), "spec.clusterNetwork.pods.cidrBlocks"),
+            (
+                with(cluster(), "/spec/topology", json!({"classRef": {"name": "x"}})),
+                "unknown field \"spec.topology\"",
+            ),
+            (
+                with(cluster(), "/spec/clusterNetwork/pods/cidrBlocks", json!(["10.0.0.0/33"])),
+                "spec.clusterNetwork.pods.cidrBlocks: Invalid value",
+            ),
+            (
+                with(cluster(), "/spec/clusterNetwork/pods", json!({"cidrBlocks": []})),
+                "spec.clusterNetwork.pods.cidrBlocks",
+            ),
             (with(cluster(), "/metadata/name", json!("x".repeat(64))), "at most 63 characters"),
             (nothing, "one of controlPlaneRef and infrastructureRef must be set"),
             (with(cluster(), "/spec/clusterNetwork", json!({})), "spec.clusterNetwork"),
-            (with(deployment(), "/spec/template/spec/clusterName", json!("other")), "must be the same as spec.clusterName"),
-            (with(deployment(), "/spec/template/spec/bootstrap", json!({})), "one of configRef and dataSecretName must be set"),
-            (with(deployment(), "/spec/template/spec/version", json!("latest")), "spec.template.spec.version"),
-            (with(deployment(), "/spec/rollout", json!({"strategy": {"type": "Recreate"}})), "spec.rollout.strategy.type"),
             (
-                with(deployment(), "/spec/rollout", json!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "1/3"}}})),
+                with(deployment(), "/spec/template/spec/clusterName", json!("other")),
+                "must be the same as spec.clusterName",
+            ),
+            (
+                with(deployment(), "/spec/template/spec/bootstrap", json!({})),
+                "one of configRef and dataSecretName must be set",
+            ),
+            (
+                with(deployment(), "/spec/template/spec/version", json!("latest")),
+                "spec.template.spec.version",
+            ),
+            (
+                with(deployment(), "/spec/rollout", json!({"strategy": {"type": "Recreate"}})),
+                "spec.rollout.strategy.type",
+            ),
+            (
+                with(
+                    deployment(),
+                    "/spec/rollout",
+                    json!({"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "1/3"}}}),
+                ),
                 "must be a number of at least 0, or a percentage such as 20%",
             ),
-            (with(deployment(), "/spec/machineNaming", json!({"template": "x"})), "unknown field \"spec.machineNaming\""),
-            (with(deployment(), "/spec/template/spec/taints", json!([])), "unknown field \"spec.template.spec.taints\""),
-            (with(build::machine("m", "c"), "/spec/deletion", json!({"nodeDrainTimeoutSeconds": -1})), "nodeDrainTimeoutSeconds"),
+            (
+                with(deployment(), "/spec/machineNaming", json!({"template": "x"})),
+                "unknown field \"spec.machineNaming\"",
+            ),
+            (
+                with(deployment(), "/spec/template/spec/taints", json!([])),
+                "unknown field \"spec.template.spec.taints\"",
+            ),
+            (
+                with(build::machine("m", "c"), "/spec/deletion", json!({"nodeDrainTimeoutSeconds": -1})),
+                "nodeDrainTimeoutSeconds",
+            ),
         ];
         for (object, want) in cases {
             let error = case.strict(object).await.expect_err(want);
@@ -57,9 +91,24 @@ fn what_cannot_be_changed_is_refused() {
         case.create(build::machine("m", "c")).await;
         let changes = [
             ("Cluster", "c", json!({"spec": {"controlPlaneRef": null}}), "controlPlaneRef cannot be removed"),
-            ("Cluster", "c", json!({"spec": {"infrastructureRef": null}}), "infrastructureRef cannot be removed"),
-            ("MachineDeployment", "md", json!({"spec": {"clusterName": "d", "template": {"spec": {"clusterName": "d"}}}}), "clusterName cannot be changed"),
-            ("MachineSet", "ms", json!({"spec": {"selector": {"matchLabels": {"set": "x"}}}}), "selector cannot be changed"),
+            (
+                "Cluster",
+                "c",
+                json!({"spec": {"infrastructureRef": null}}),
+                "infrastructureRef cannot be removed",
+            ),
+            (
+                "MachineDeployment",
+                "md",
+                json!({"spec": {"clusterName": "d", "template": {"spec": {"clusterName": "d"}}}}),
+                "clusterName cannot be changed",
+            ),
+            (
+                "MachineSet",
+                "ms",
+                json!({"spec": {"selector": {"matchLabels": {"set": "x"}}}}),
+                "selector cannot be changed",
+            ),
             ("Machine", "m", json!({"spec": {"clusterName": "d"}}), "clusterName cannot be changed"),
         ];
         for (kind, name, patch, want) in changes {

@@ -14,7 +14,9 @@ async fn case(prefix: &str) -> Case {
 }
 
 fn running(count: usize) -> impl Fn(&[Value]) -> bool {
-    move |all| all.len() == count && all.iter().all(|machine| condition(machine, "Available")["status"] == "True")
+    move |all| {
+        all.len() == count && all.iter().all(|machine| condition(machine, "Available")["status"] == "True")
+    }
 }
 
 #[test]
@@ -26,12 +28,19 @@ fn a_set_makes_triples_of_equal_names() {
         assert_eq!(names(&machines), names(&case.list("TestMachine").await));
         assert_eq!(names(&machines), names(&case.list("TestConfig").await));
         for machine in &machines {
-            assert!(name(machine).starts_with("ms-") && name(machine).len() == "ms-".len() + 5, "{}", name(machine));
+            assert!(
+                name(machine).starts_with("ms-") && name(machine).len() == "ms-".len() + 5,
+                "{}",
+                name(machine)
+            );
             let labels = &machine["metadata"]["labels"];
             assert_eq!(labels["cluster.x-k8s.io/set-name"], "ms");
             assert_eq!(labels["cluster.x-k8s.io/cluster-name"], "c");
             let owner = &machine["metadata"]["ownerReferences"][0];
-            assert_eq!((owner["kind"].as_str(), owner["controller"].as_bool()), (Some("MachineSet"), Some(true)));
+            assert_eq!(
+                (owner["kind"].as_str(), owner["controller"].as_bool()),
+                (Some("MachineSet"), Some(true))
+            );
         }
         for object in case.list("TestMachine").await {
             let annotations = &object["metadata"]["annotations"];
@@ -42,16 +51,20 @@ fn a_set_makes_triples_of_equal_names() {
             );
             let owners = object["metadata"]["ownerReferences"].as_array().expect("owners");
             assert_eq!(owners.len(), 1, "the Machine takes over from the set");
-            assert_eq!((owners[0]["kind"].as_str(), owners[0]["name"].as_str()), (Some("Machine"), object["metadata"]["name"].as_str()));
+            assert_eq!(
+                (owners[0]["kind"].as_str(), owners[0]["name"].as_str()),
+                (Some("Machine"), object["metadata"]["name"].as_str())
+            );
             assert_eq!(object["spec"]["cores"], 2);
         }
         let template = case
-            .when("TestMachineTemplate", "t", "owned", |template| !template["metadata"]["ownerReferences"].is_null())
+            .when("TestMachineTemplate", "t", "owned", |template| {
+                !template["metadata"]["ownerReferences"].is_null()
+            })
             .await;
         assert_eq!(template["metadata"]["ownerReferences"][0]["kind"], "Cluster");
-        let set = case
-            .when("MachineSet", "ms", "counted", |set| set["status"]["availableReplicas"] == 3)
-            .await;
+        let set =
+            case.when("MachineSet", "ms", "counted", |set| set["status"]["availableReplicas"] == 3).await;
         assert_eq!(set["status"]["selector"], "cluster.x-k8s.io/cluster-name=c,set=ms");
         assert_eq!(set["status"]["versions"], json!([{"version": "v1.35.4", "replicas": 3}]));
 
@@ -74,7 +87,9 @@ fn a_provider_that_refuses_is_named_and_nothing_piles_up() {
         set["spec"]["template"]["spec"]["bootstrap"]["configRef"]["name"] = json!("t");
         case.create(set).await;
         let said = |set: &Value| {
-            condition(set, "ScalingUp")["message"].as_str().is_some_and(|text| text.contains("refused by the provider"))
+            condition(set, "ScalingUp")["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("refused by the provider"))
         };
         case.when("MachineSet", "ms", "told why", said).await;
         // Another try, with another event, uses what the first one made.
@@ -96,7 +111,12 @@ fn the_marked_machine_goes_first() {
         case.create(world::build::set("ms", "c", "t", 3)).await;
         let machines = case.until("Machine", "three are Available", running(3)).await;
         let marked = name(&machines[2]);
-        case.patch("Machine", &marked, json!({"metadata": {"annotations": {"cluster.x-k8s.io/delete-machine": ""}}})).await;
+        case.patch(
+            "Machine",
+            &marked,
+            json!({"metadata": {"annotations": {"cluster.x-k8s.io/delete-machine": ""}}}),
+        )
+        .await;
         case.patch("MachineSet", "ms", json!({"spec": {"replicas": 2}})).await;
         let left = case.until("Machine", "two are left", |all| all.len() == 2).await;
         assert!(!names(&left).contains(&marked));
@@ -108,7 +128,8 @@ fn orphans_are_adopted_and_strangers_are_not() {
     run(async {
         let case = case("adopt").await;
         let mut orphan = world::build::machine("orphan", "c");
-        orphan["metadata"]["labels"] = json!({"set": "ms", "cluster.x-k8s.io/cluster-name": "c", "cluster.x-k8s.io/set-name": "ms"});
+        orphan["metadata"]["labels"] =
+            json!({"set": "ms", "cluster.x-k8s.io/cluster-name": "c", "cluster.x-k8s.io/set-name": "ms"});
         case.create(orphan).await;
         let mut stranger = world::build::machine("stranger", "c");
         stranger["metadata"]["labels"] = json!({"set": "ms", "cluster.x-k8s.io/cluster-name": "c"});
@@ -140,18 +161,24 @@ fn labels_and_timeouts_change_in_place() {
             "spec": {"deletion": {"nodeDrainTimeoutSeconds": 5}, "minReadySeconds": 0}}}});
         case.patch("MachineSet", "ms", change).await;
         for kind in ["Machine", "TestMachine", "TestConfig"] {
-            let object = case
-                .when(kind, &name, "labelled", |object| object["metadata"]["labels"]["row"] == "1")
-                .await;
+            let object =
+                case.when(kind, &name, "labelled", |object| object["metadata"]["labels"]["row"] == "1").await;
             assert_eq!(object["metadata"]["annotations"]["note"], "x", "{kind}");
         }
         let machine = case
-            .when("Machine", &name, "limited", |machine| machine["spec"]["deletion"]["nodeDrainTimeoutSeconds"] == 5)
+            .when("Machine", &name, "limited", |machine| {
+                machine["spec"]["deletion"]["nodeDrainTimeoutSeconds"] == 5
+            })
             .await;
         assert_eq!(machine["metadata"]["uid"], before["metadata"]["uid"]);
         assert_eq!(machine["spec"]["providerID"], before["spec"]["providerID"]);
         assert_eq!(machine["spec"]["bootstrap"], before["spec"]["bootstrap"]);
-        case.patch("MachineSet", "ms", json!({"spec": {"template": {"metadata": {"labels": {"row": null}}}}})).await;
+        case.patch(
+            "MachineSet",
+            "ms",
+            json!({"spec": {"template": {"metadata": {"labels": {"row": null}}}}}),
+        )
+        .await;
         for kind in ["Machine", "TestMachine", "TestConfig"] {
             let object = case
                 .when(kind, &name, "unlabelled", |object| object["metadata"]["labels"]["row"].is_null())
@@ -174,9 +201,9 @@ fn no_machine_is_made_while_the_control_plane_is_upgraded() {
         case.patch("TestControlPlane", "c", json!({"spec": {"version": "v1.36.0"}})).await;
         case.create(world::build::set("ms", "c", "t", 1)).await;
         let said = |set: &Value| {
-            condition(set, "ScalingUp")["message"]
-                .as_str()
-                .is_some_and(|text| text.contains("the control plane is being upgraded from v1.35.4 to v1.36.0"))
+            condition(set, "ScalingUp")["message"].as_str().is_some_and(|text| {
+                text.contains("the control plane is being upgraded from v1.35.4 to v1.36.0")
+            })
         };
         case.when("MachineSet", "ms", "told why", said).await;
         assert!(case.list("Machine").await.is_empty() && case.list("TestConfig").await.is_empty());
@@ -187,7 +214,9 @@ fn no_machine_is_made_while_the_control_plane_is_upgraded() {
         newer["spec"]["template"]["spec"]["version"] = json!("v1.37.0");
         case.create(newer).await;
         let said = |set: &Value| {
-            condition(set, "ScalingUp")["message"].as_str().is_some_and(|text| text.contains("KubernetesVersionSkew"))
+            condition(set, "ScalingUp")["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("KubernetesVersionSkew"))
         };
         case.when("MachineSet", "newer", "told why", said).await;
         let skip = json!({"metadata": {"annotations": {"machineset.cluster.x-k8s.io/skip-preflight-checks": "All"}}});
@@ -204,7 +233,8 @@ fn a_set_waits_for_a_template_that_is_not_there_yet() {
         case.create(world::build::set("ms", "c", "t", 1)).await;
         let said = |set: &Value| {
             let text = condition(set, "ScalingUp")["message"].as_str().unwrap_or_default();
-            text.contains("TestConfigTemplate t does not exist") && text.contains("TestMachineTemplate t does not exist")
+            text.contains("TestConfigTemplate t does not exist")
+                && text.contains("TestMachineTemplate t does not exist")
         };
         case.when("MachineSet", "ms", "told why", said).await;
         case.create(world::build::infra_template("t")).await;

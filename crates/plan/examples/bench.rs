@@ -18,12 +18,16 @@ const PLAIN: [u64; 3] = [714, 681, 781];
 
 fn say(figure: &str, value: f64, unit: &str, floor: f64, goal: f64, ok: bool) {
     let value = (value * 1000.0).round() / 1000.0;
-    println!("{}", json!({"figure": figure, "value": value, "unit": unit, "floor": floor, "goal": goal, "ok": ok}));
+    println!(
+        "{}",
+        json!({"figure": figure, "value": value, "unit": unit, "floor": floor, "goal": goal, "ok": ok})
+    );
 }
 
 fn main() {
     let only: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let parts: [(&str, fn()); 4] = [("cc0", data_set), ("exact", exact), ("online", online), ("scale", scale)];
+    let parts: [(&str, fn()); 4] =
+        [("cc0", data_set), ("exact", exact), ("online", online), ("scale", scale)];
     for (name, run) in parts {
         if only.is_empty() || only.iter().any(|o| o == name) {
             run();
@@ -41,20 +45,52 @@ fn data_set() {
         let (hosts, bound) = (plain.hosts() as f64, plain.bound.at_least as f64);
         let known = PLAIN[n as usize - 1] as f64;
         say(&format!("C{n} certified lower bound"), bound, "servers", known, known, bound >= known);
-        say(&format!("C{n} servers opened"), hosts, "servers", bound, bound * 1.02, unplaced == 0 && hosts <= bound * 1.02);
+        say(
+            &format!("C{n} servers opened"),
+            hosts,
+            "servers",
+            bound,
+            bound * 1.02,
+            unplaced == 0 && hosts <= bound * 1.02,
+        );
         say(&format!("C{n} time, bound included"), seconds, "s", 0.0, 1.0, seconds <= 1.0);
-        for (rule, name) in [(Baseline::FirstFit, "first fit"), (Baseline::BestFit, "best fit"), (Baseline::DotProduct, "dot product decreasing")] {
+        for (rule, name) in [
+            (Baseline::FirstFit, "first fit"),
+            (Baseline::BestFit, "best fit"),
+            (Baseline::DotProduct, "dot product decreasing"),
+        ] {
             let (open, left) = baseline::place(&case.problem, &case.instances, &case.items, rule);
-            say(&format!("C{n} {name} for comparison"), open as f64, "servers", bound, open as f64, left == 0 || rule != Baseline::DotProduct);
+            say(
+                &format!("C{n} {name} for comparison"),
+                open as f64,
+                "servers",
+                bound,
+                open as f64,
+                left == 0 || rule != Baseline::DotProduct,
+            );
         }
         let start = Instant::now();
         let ruled = place(&case.problem, &case.instances, &case.items, &case.groups, &[]);
         let seconds = start.elapsed().as_secs_f64();
         let broken = violations(&case.problem, &case.instances, &case.items, &case.groups, &ruled).len();
         let unplaced = ruled.at.iter().filter(|a| a.is_none()).count();
-        say(&format!("C{n} with groups: violations and unplaced"), (broken + unplaced) as f64, "", 0.0, 0.0, broken + unplaced == 0);
+        say(
+            &format!("C{n} with groups: violations and unplaced"),
+            (broken + unplaced) as f64,
+            "",
+            0.0,
+            0.0,
+            broken + unplaced == 0,
+        );
         let together = case.groups.iter().filter(|g| g.rule == Rule::Together).count();
-        say(&format!("C{n} affinity groups that no server can hold"), ruled.split.len() as f64, "groups", 0.0, together as f64, true);
+        say(
+            &format!("C{n} affinity groups that no server can hold"),
+            ruled.split.len() as f64,
+            "groups",
+            0.0,
+            together as f64,
+            true,
+        );
         let more = (ruled.hosts() as f64 / hosts - 1.0) * 100.0;
         say(&format!("C{n} with groups: more servers"), more, "%", 0.0, 10.0, more <= 10.0);
         say(&format!("C{n} with groups: time"), seconds, "s", 0.0, 2.0, seconds <= 2.0);
@@ -129,7 +165,14 @@ fn online() {
     say("on-line: 99.9 % of decisions within", slow * 1000.0, "ms", 0.0, 1.0, slow <= 0.001);
     // Nearly as many as the stream leaves: the reserve must hold while it is in the way.
     let (_, _, refused, empty) = stream(Online1::LeastWorth, 1200);
-    say("on-line: servers kept empty of 1,200 asked for", empty as f64, "servers", 1200.0, 1200.0, empty >= 1200);
+    say(
+        "on-line: servers kept empty of 1,200 asked for",
+        empty as f64,
+        "servers",
+        1200.0,
+        1200.0,
+        empty >= 1200,
+    );
     say("on-line: refused meanwhile", refused as f64, "VMs", 0.0, 0.0, refused == 0);
 }
 
@@ -152,7 +195,14 @@ fn scale() {
             let start = Instant::now();
             let placed = named(&problem);
             let seconds = start.elapsed().as_secs_f64();
-            say(&format!("{label}: time with every VM on a named host"), seconds, "s", 0.0, 10.0, placed && seconds <= 10.0);
+            say(
+                &format!("{label}: time with every VM on a named host"),
+                seconds,
+                "s",
+                0.0,
+                10.0,
+                placed && seconds <= 10.0,
+            );
         }
         if hosts == 10_000 {
             say(&format!("{label}: peak memory"), peak_mib(), "MiB", 0.0, 1024.0, peak_mib() <= 1024.0);
@@ -167,7 +217,9 @@ fn named(problem: &scute_plan::pack::Problem) -> bool {
         .hosts
         .iter()
         .enumerate()
-        .flat_map(|(kind, (_, n))| (0..*n).map(move |i| scute_plan::pack::groups::Instance { kind, rack: i % 100 }))
+        .flat_map(|(kind, (_, n))| {
+            (0..*n).map(move |i| scute_plan::pack::groups::Instance { kind, rack: i % 100 })
+        })
         .collect();
     let items: Vec<usize> = problem
         .demands

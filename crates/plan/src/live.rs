@@ -28,7 +28,8 @@ pub fn fleet(objects: &[Value]) -> (Fleet, Vec<String>) {
             notes.push(format!("BareMetalHost {name} was not inspected: it is left out"));
             continue;
         };
-        let list = |path: &str| hardware(path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let list =
+            |path: &str| hardware(path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let disk: i64 = list("storage").iter().filter_map(|d| d.get("sizeBytes")?.as_i64()).sum();
         let speed: f64 = list("nics").iter().filter_map(|n| n.get("speedGbps")?.as_f64()).sum();
         let host = Host {
@@ -50,14 +51,16 @@ pub fn fleet(objects: &[Value]) -> (Fleet, Vec<String>) {
     }
     for o in objects.iter().filter(|o| text(o, "/kind") == "Node") {
         let name = text(o, "/metadata/name").to_owned();
-        let quantity = |key: &str| o.pointer("/status/capacity").and_then(|c| c.get(key)).and_then(Value::as_str);
+        let quantity =
+            |key: &str| o.pointer("/status/capacity").and_then(|c| c.get(key)).and_then(Value::as_str);
         let cpu = quantity("cpu").and_then(|t| Cpu::parse(t).ok());
         let memory = quantity("memory").and_then(|t| Mem::parse(t).ok());
         let (Some(cpu), Some(memory)) = (cpu, memory) else {
             notes.push(format!("Node {name} says nothing of its capacity: it is left out"));
             continue;
         };
-        let gpus = ["nvidia.com/gpu", "amd.com/gpu"].iter().filter_map(|k| quantity(k)?.parse::<i64>().ok()).sum();
+        let gpus =
+            ["nvidia.com/gpu", "amd.com/gpu"].iter().filter_map(|k| quantity(k)?.parse::<i64>().ok()).sum();
         let known = hosts.get(&name);
         let host = Host {
             class: known.map_or_else(|| class(o, cpu.0 / 1000, memory.0), |h| h.class.clone()),
@@ -88,7 +91,12 @@ fn class(o: &Value, threads: i64, memory: i64) -> String {
 }
 
 fn rack(o: &Value) -> String {
-    let keys = ["topology.kubernetes.io/rack", "topology.kubernetes.io/zone", "rack", "infrastructure.cluster.x-k8s.io/failure-domain"];
+    let keys = [
+        "topology.kubernetes.io/rack",
+        "topology.kubernetes.io/zone",
+        "rack",
+        "infrastructure.cluster.x-k8s.io/failure-domain",
+    ];
     keys.iter().find_map(|k| label(o, k)).unwrap_or("default").to_owned()
 }
 
@@ -136,8 +144,12 @@ pub fn demand(objects: &[Value], policy: Policy) -> Demand {
 
 /// Requests of a Pod as the scheduler counts them: containers together, or the largest init container.
 fn requests(pod: &Value) -> (Cpu, Mem, i64) {
-    let list = |key: &str| pod.pointer(&format!("/spec/{key}")).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let ask = |c: &Value, key: &str| c.pointer("/resources/requests").and_then(|r| r.get(key)).and_then(Value::as_str).map(str::to_owned);
+    let list = |key: &str| {
+        pod.pointer(&format!("/spec/{key}")).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    };
+    let ask = |c: &Value, key: &str| {
+        c.pointer("/resources/requests").and_then(|r| r.get(key)).and_then(Value::as_str).map(str::to_owned)
+    };
     let cpu = |c: &Value| ask(c, "cpu").and_then(|t| Cpu::parse(&t).ok()).unwrap_or_default();
     let memory = |c: &Value| ask(c, "memory").and_then(|t| Mem::parse(&t).ok()).unwrap_or_default();
     let gpus = |c: &Value| ask(c, "nvidia.com/gpu").and_then(|t| t.parse().ok()).unwrap_or(0_i64);
@@ -175,10 +187,14 @@ mod tests {
             json!({"kind": "Pod", "metadata": {"name": name, "namespace": "shop", "ownerReferences": [{"kind": owner, "name": "web"}]},
                 "spec": {"containers": [{"resources": {"requests": {"cpu": cpu, "memory": "1Gi"}}}], "initContainers": [{"resources": {"requests": {"memory": "2Gi"}}}]}})
         };
-        let objects = vec![pod("a", "ReplicaSet", "250m"), pod("b", "ReplicaSet", "250m"), pod("c", "DaemonSet", "1")];
+        let objects =
+            vec![pod("a", "ReplicaSet", "250m"), pod("b", "ReplicaSet", "250m"), pod("c", "DaemonSet", "1")];
         let demand = demand(&objects, Policy::default());
         assert_eq!(demand.tenants.len(), 1);
         let kinds = &demand.tenants[0].pods;
-        assert_eq!((kinds.len(), kinds[0].count, kinds[0].cpu, kinds[0].memory), (1, 2, Cpu(250), Mem::gib(2)));
+        assert_eq!(
+            (kinds.len(), kinds[0].count, kinds[0].cpu, kinds[0].memory),
+            (1, 2, Cpu(250), Mem::gib(2))
+        );
     }
 }

@@ -28,7 +28,8 @@ impl Cpu {
             Some(n) => (n, 1.0),
             None => (text, 1000.0),
         };
-        let value: f64 = number.parse().map_err(|_| format!("{text:?} is no CPU quantity such as 500m or 2"))?;
+        let value: f64 =
+            number.parse().map_err(|_| format!("{text:?} is no CPU quantity such as 500m or 2"))?;
         whole(value * scale, text).map(Cpu)
     }
 }

@@ -91,13 +91,19 @@ fn the_linter_is_no_rubber_stamp() {
     assert!(!rules(&lost).is_empty());
 
     let mut moved = good.clone();
-    let from = moved.hosts.iter().position(|h| h.placements.iter().any(|p| p.tenant == "b" && p.size == "8/32"));
-    let to = moved.hosts.iter().position(|h| h.placements.iter().any(|p| p.tenant == "a" && p.size == "8/32"));
+    let from =
+        moved.hosts.iter().position(|h| h.placements.iter().any(|p| p.tenant == "b" && p.size == "8/32"));
+    let to =
+        moved.hosts.iter().position(|h| h.placements.iter().any(|p| p.tenant == "a" && p.size == "8/32"));
     if let (Some(from), Some(to)) = (from, to) {
-        let at = moved.hosts[from].placements.iter().position(|p| p.tenant == "b" && p.size == "8/32").unwrap();
+        let at =
+            moved.hosts[from].placements.iter().position(|p| p.tenant == "b" && p.size == "8/32").unwrap();
         let p = moved.hosts[from].placements.remove(at);
         moved.hosts[to].placements.push(p);
-        assert!(check(&moved, &demand).iter().any(|f| f.message.contains("share")), "a dedicated tenant's host is shared");
+        assert!(
+            check(&moved, &demand).iter().any(|f| f.message.contains("share")),
+            "a dedicated tenant's host is shared"
+        );
     }
 
     let mut doubled = good;

@@ -9,7 +9,11 @@ fn findings(text: &str) -> Vec<Finding> {
 }
 
 fn errors(text: &str) -> Vec<String> {
-    findings(text).into_iter().filter(|f| f.level == Level::Error).map(|f| format!("{}: {}", f.rule, f.message)).collect()
+    findings(text)
+        .into_iter()
+        .filter(|f| f.level == Level::Error)
+        .map(|f| format!("{}: {}", f.rule, f.message))
+        .collect()
 }
 
 /// Real servers: management endpoint .151 by kube-vip, machines .152-.159, MetalLB .150-.159, tenant endpoint .150.
@@ -129,7 +133,9 @@ spec:
 fn the_lab_of_real_servers_is_caught() {
     let found = errors(BML);
     let wants = |text: &str| assert!(found.iter().any(|f| f.contains(text)), "{text}: {found:#?}");
-    wants("LoadBalancer pool 192.168.0.150-192.168.0.159 and machine address pool 192.168.0.152-192.168.0.159 share 192.168.0.152-192.168.0.159");
+    wants(
+        "LoadBalancer pool 192.168.0.150-192.168.0.159 and machine address pool 192.168.0.152-192.168.0.159 share 192.168.0.152-192.168.0.159",
+    );
     wants("LoadBalancer pool 192.168.0.150-192.168.0.159 and endpoint 192.168.0.151 share 192.168.0.151");
     assert_eq!(found.len(), 2, "{found:#?}");
 }
@@ -149,12 +155,24 @@ fn a_clean_tenant_is_silent() {
 
 #[test]
 fn nested_networks_meet() {
-    let both = format!("{BML}---{}", TENANT.replace("10.243.0.0/16", "192.168.64.0/18").replace("name: lb", "name: lb2"));
+    let both = format!(
+        "{BML}---{}",
+        TENANT.replace("10.243.0.0/16", "192.168.64.0/18").replace("name: lb", "name: lb2")
+    );
     let found = errors(&both);
-    assert!(found.iter().any(|f| f.contains("the pods network of kv overlaps the pods network of mgmt")), "{found:#?}");
-    let metal = BML.replace("name: mgmt", "name: other").replace("192.168.0.15", "192.168.9.15").replace("192.168.0.1", "192.168.9.1");
+    assert!(
+        found.iter().any(|f| f.contains("the pods network of kv overlaps the pods network of mgmt")),
+        "{found:#?}"
+    );
+    let metal = BML
+        .replace("name: mgmt", "name: other")
+        .replace("192.168.0.15", "192.168.9.15")
+        .replace("192.168.0.1", "192.168.9.1");
     let found = errors(&format!("{BML}---{metal}"));
-    assert!(!found.iter().any(|f| f.starts_with("network-overlap")), "two metal clusters may share a Pod CIDR: {found:#?}");
+    assert!(
+        !found.iter().any(|f| f.starts_with("network-overlap")),
+        "two metal clusters may share a Pod CIDR: {found:#?}"
+    );
 }
 
 #[test]
@@ -166,7 +184,11 @@ fn each_fault_has_its_rule() {
         ("host: 192.168.0.171", "host: 192.168.0.172", "endpoint-mismatch"),
         ("IPs: \"192.168.0.171\"", "IPs: \"192.168.0.180\"", "address-outside-pool"),
         ("kind: KubeadmConfigTemplate, name: kv}", "kind: KubeadmConfigTemplate, name: vk}", "reference"),
-        ("services: {cidrBlocks: [10.95.0.0/16]}", "services: {cidrBlocks: [10.243.7.0/24]}", "network-overlap"),
+        (
+            "services: {cidrBlocks: [10.95.0.0/16]}",
+            "services: {cidrBlocks: [10.243.7.0/24]}",
+            "network-overlap",
+        ),
         ("cidrBlocks: [10.243.0.0/16]", "cidrBlocks: [10.243.0.0/33]", "address-range"),
         ("guest: 4Gi", "guest: 512Mi", "vm-size"),
         ("replicas: 1", "replicas: 300", "network-size"),
@@ -175,9 +197,13 @@ fn each_fault_has_its_rule() {
     for (old, new, rule) in cases {
         assert!(TENANT.contains(old), "{old}");
         let found = findings(&TENANT.replace(old, new));
-        assert!(found.iter().any(|f| f.rule == rule && f.level == Level::Error), "{new} is {rule}: {found:#?}");
+        assert!(
+            found.iter().any(|f| f.rule == rule && f.level == Level::Error),
+            "{new} is {rule}: {found:#?}"
+        );
     }
-    let twice = format!("{TENANT}---\napiVersion: cluster.x-k8s.io/v1beta2\nkind: Cluster\nmetadata: {{name: kv}}\n");
+    let twice =
+        format!("{TENANT}---\napiVersion: cluster.x-k8s.io/v1beta2\nkind: Cluster\nmetadata: {{name: kv}}\n");
     assert!(findings(&twice).iter().any(|f| f.rule == "duplicate"));
 }
 

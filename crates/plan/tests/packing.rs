@@ -26,7 +26,10 @@ fn groups_are_kept_for_a_tenth_more_servers() {
         let free = place(&case.problem, &case.instances, &case.items, &[], &[]);
         let placed = place(&case.problem, &case.instances, &case.items, &case.groups, &[]);
         assert!(placed.at.iter().all(Option::is_some));
-        assert_eq!(violations(&case.problem, &case.instances, &case.items, &case.groups, &placed), Vec::<String>::new());
+        assert_eq!(
+            violations(&case.problem, &case.instances, &case.items, &case.groups, &placed),
+            Vec::<String>::new()
+        );
         assert!(placed.hosts() * 10 <= free.hosts() * 11);
         // Groups that were split are proven too large, or nearly: no server has their CPU and memory.
         for (g, _) in &placed.split {
@@ -39,8 +42,13 @@ fn groups_are_kept_for_a_tenth_more_servers() {
 fn most_affinity_groups_of_the_data_set_fit_no_server() {
     let case = cc0::case(1);
     let proven = case.groups.iter().filter(|g| g.rule == Rule::Together).filter(|g| {
-        let total = |d: usize| g.members.iter().map(|(i, _)| case.problem.shapes[case.items[*i]].res[d]).sum::<i64>();
-        !case.problem.hosts.iter().any(|(h, _)| (0..2).all(|d| h.nodes.iter().map(|n| n[d]).sum::<i64>() >= total(d)))
+        let total =
+            |d: usize| g.members.iter().map(|(i, _)| case.problem.shapes[case.items[*i]].res[d]).sum::<i64>();
+        !case
+            .problem
+            .hosts
+            .iter()
+            .any(|(h, _)| (0..2).all(|d| h.nodes.iter().map(|n| n[d]).sum::<i64>() >= total(d)))
     });
     assert_eq!(proven.count(), 53, "of 74: by volume alone");
 }
@@ -56,7 +64,11 @@ fn small_cases_are_optimal_or_one_more_and_the_bound_never_lies() {
         let got = pack(&problem);
         match want {
             Some(want) => {
-                assert!(got.bound.at_least <= want && !got.bound.infeasible, "{:?} of {want}: {problem:?}", got.bound);
+                assert!(
+                    got.bound.at_least <= want && !got.bound.infeasible,
+                    "{:?} of {want}: {problem:?}",
+                    got.bound
+                );
                 good += u32::from(got.unplaced.is_empty() && got.hosts() <= want + 1);
             }
             None => good += u32::from(!got.unplaced.is_empty()),

@@ -61,7 +61,8 @@ impl ApplyArgs {
         let blueprint = match self.input.blueprint {
             Some(path) => load(&path)?,
             None => {
-                let input = InputArgs::files(self.input.input.fleet, self.input.input.demand, self.input.input.seed);
+                let input =
+                    InputArgs::files(self.input.input.fleet, self.input.input.demand, self.input.input.seed);
                 let Some((fleet, demand)) = input.read().await? else { return Ok(ExitCode::from(2)) };
                 max_pods = demand.policy.max_pods;
                 scute_plan::planner::plan(&fleet, &demand, input.seed())
@@ -83,7 +84,8 @@ impl ApplyArgs {
                 std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
                 for file in &files {
                     let path = folder.join(&file.name);
-                    std::fs::write(&path, text(file)?).with_context(|| format!("writing {}", path.display()))?;
+                    std::fs::write(&path, text(file)?)
+                        .with_context(|| format!("writing {}", path.display()))?;
                     println!("{}", path.display());
                 }
             }

@@ -62,7 +62,10 @@ impl LintCommand {
             Format::Text => print!("{}", render(&findings)),
             Format::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
             Format::Sarif => {
-                println!("{}", serde_json::to_string_pretty(&sarif::sarif(&findings, env!("CARGO_PKG_VERSION")))?);
+                println!(
+                    "{}",
+                    serde_json::to_string_pretty(&sarif::sarif(&findings, env!("CARGO_PKG_VERSION")))?
+                );
             }
         }
         let worst = findings.iter().map(|f| f.level).min();

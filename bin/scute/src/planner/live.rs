@@ -66,7 +66,9 @@ pub async fn objects(client: &Client) -> anyhow::Result<(Vec<serde_json::Value>,
     for group in discovery.groups() {
         let core = matches!(group.name(), "" | "apps");
         for (resource, capabilities) in group.recommended_resources() {
-            if !capabilities.supports_operation(verbs::LIST) || (core && !CORE.contains(&resource.kind.as_str())) {
+            if !capabilities.supports_operation(verbs::LIST)
+                || (core && !CORE.contains(&resource.kind.as_str()))
+            {
                 continue;
             }
             match list(client, &resource).await {

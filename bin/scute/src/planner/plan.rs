@@ -144,7 +144,10 @@ impl InputArgs {
             if fleet.is_none() {
                 let (found, notes) = scute_plan::live::fleet(&seen);
                 notes.iter().for_each(|n| eprintln!("note: {n}"));
-                anyhow::ensure!(!found.hosts.is_empty(), "the cluster has neither Nodes nor inspected BareMetalHosts");
+                anyhow::ensure!(
+                    !found.hosts.is_empty(),
+                    "the cluster has neither Nodes nor inspected BareMetalHosts"
+                );
                 fleet = Some(found);
             }
             demand = demand.or_else(|| Some(scute_plan::live::demand(&seen, Default::default())));

@@ -61,7 +61,9 @@ pub fn of<'a>(objects: &'a [Value], parent: &'a Value) -> Vec<Child<'a>> {
     }
     for (_, kinds) in OWNED.iter().filter(|(k, _)| *k == kind) {
         for child in *kinds {
-            found.extend(objects.iter().filter(|o| str_at(o, "/kind") == *child && owned(o, parent)).map(Child::Found));
+            found.extend(
+                objects.iter().filter(|o| str_at(o, "/kind") == *child && owned(o, parent)).map(Child::Found),
+            );
         }
     }
     coupled(objects, parent, &mut found);
@@ -92,7 +94,8 @@ fn owned(object: &Value, parent: &Value) -> bool {
     let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
     owners.is_some_and(|owners| {
         owners.iter().any(|o| {
-            str_at(o, "/kind") == str_at(parent, "/kind") && str_at(o, "/name") == str_at(parent, "/metadata/name")
+            str_at(o, "/kind") == str_at(parent, "/kind")
+                && str_at(o, "/name") == str_at(parent, "/metadata/name")
         })
     }) && (namespace(object) == namespace(parent) || namespace(object).is_empty())
 }
@@ -108,7 +111,9 @@ fn coupled<'a>(objects: &'a [Value], parent: &'a Value, found: &mut Vec<Child<'a
             let mine = |o: &&Value| str_at(o, "/spec/clusterName") == name;
             let orphan = |m: &&Value| {
                 str_at(m, "/spec/clusterName") == name
-                    && m.pointer("/metadata/ownerReferences").and_then(Value::as_array).is_none_or(Vec::is_empty)
+                    && m.pointer("/metadata/ownerReferences")
+                        .and_then(Value::as_array)
+                        .is_none_or(Vec::is_empty)
             };
             found.extend(of("MachineDeployment").filter(mine).map(Child::Found));
             found.extend(of("Machine").filter(orphan).map(Child::Found));
@@ -116,7 +121,9 @@ fn coupled<'a>(objects: &'a [Value], parent: &'a Value, found: &mut Vec<Child<'a
         "MachineDeployment" => {
             // Recorded sets sometimes lack MachineSets: Machines carry the label of their deployment.
             let label = |m: &&Value| {
-                m.pointer("/metadata/labels").and_then(|l| l.get("cluster.x-k8s.io/deployment-name")).and_then(Value::as_str)
+                m.pointer("/metadata/labels")
+                    .and_then(|l| l.get("cluster.x-k8s.io/deployment-name"))
+                    .and_then(Value::as_str)
                     == Some(name)
             };
             found.extend(of("Machine").filter(label).map(Child::Found));
@@ -126,14 +133,23 @@ fn coupled<'a>(objects: &'a [Value], parent: &'a Value, found: &mut Vec<Child<'a
             found.extend(of("BareMetalHost").filter(claims).map(Child::Found));
         }
         "KubevirtMachine" => {
-            found.extend(of("VirtualMachine").filter(|v| str_at(v, "/metadata/name") == name).map(Child::Found));
+            found.extend(
+                of("VirtualMachine").filter(|v| str_at(v, "/metadata/name") == name).map(Child::Found),
+            );
         }
         "VirtualMachine" => {
-            found.extend(of("VirtualMachineInstance").filter(|v| str_at(v, "/metadata/name") == name).map(Child::Found));
+            found.extend(
+                of("VirtualMachineInstance")
+                    .filter(|v| str_at(v, "/metadata/name") == name)
+                    .map(Child::Found),
+            );
         }
         "VirtualMachineInstance" => {
             let label = |p: &&Value| {
-                p.pointer("/metadata/labels").and_then(|l| l.get("vm.kubevirt.io/name")).and_then(Value::as_str) == Some(name)
+                p.pointer("/metadata/labels")
+                    .and_then(|l| l.get("vm.kubevirt.io/name"))
+                    .and_then(Value::as_str)
+                    == Some(name)
             };
             found.extend(of("Pod").filter(label).map(Child::Found));
         }

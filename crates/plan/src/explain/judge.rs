@@ -14,7 +14,8 @@ pub enum Verdict {
 }
 
 /// Conditions that say an object is ready, best first.
-const GOOD: [&str; 6] = ["Available", "Ready", "ControlPlaneReady", "InfrastructureReady", "Succeeded", "VMProvisioned"];
+const GOOD: [&str; 6] =
+    ["Available", "Ready", "ControlPlaneReady", "InfrastructureReady", "Succeeded", "VMProvisioned"];
 /// Conditions that are bad when true.
 const BAD_WHEN_TRUE: [&str; 5] = ["Stalled", "Failure", "ReplicaFailure", "Paused", "Deleting"];
 /// Causes before effects: conditions of these types say why others are false.
@@ -30,7 +31,8 @@ pub fn judge(object: &Value) -> Verdict {
     let failing: Vec<&&Value> = conditions.iter().filter(bad).collect();
     let summary = conditions.iter().find(|c| SUMMARY.contains(&str_at(c, "/type")));
     // A summary that is true outweighs details of an older contract.
-    let fine = summary.is_some_and(|c| str_at(c, "/status") == "True") && !failing.iter().any(|c| str_at(c, "/type") == "Paused");
+    let fine = summary.is_some_and(|c| str_at(c, "/status") == "True")
+        && !failing.iter().any(|c| str_at(c, "/type") == "Paused");
     if let (Some(first), false) = (cause(&failing), fine) {
         return Verdict::Blocked(link(object, first));
     }
@@ -54,13 +56,17 @@ fn good(kind: &str) -> bool {
         || kind.ends_with("Available")
         || kind.ends_with("Healthy")
         || kind.ends_with("Initialized")
-        || matches!(kind, "PodScheduled" | "ContainersReady" | "AgentConnected" | "BootstrapExecSucceeded" | "Progressing")
+        || matches!(
+            kind,
+            "PodScheduled" | "ContainersReady" | "AgentConnected" | "BootstrapExecSucceeded" | "Progressing"
+        )
 }
 
 /// Conditions of either contract.
 fn conditions(object: &Value) -> Vec<&Value> {
     let at = ["/status/conditions", "/status/v1beta2/conditions", "/status/deprecated/v1beta1/conditions"];
-    let first = at.iter().filter_map(|p| object.pointer(p)).filter_map(Value::as_array).find(|c| !c.is_empty());
+    let first =
+        at.iter().filter_map(|p| object.pointer(p)).filter_map(Value::as_array).find(|c| !c.is_empty());
     first.map(|c| c.iter().collect()).unwrap_or_default()
 }
 
@@ -77,7 +83,13 @@ fn link(object: &Value, condition: &Value) -> Link {
 /// An object on the way down that says nothing itself.
 pub fn unspoken(object: &Value) -> Link {
     let since = String::new();
-    Link { object: id(object), field: String::new(), reason: String::new(), message: "ready itself".to_owned(), since }
+    Link {
+        object: id(object),
+        field: String::new(),
+        reason: String::new(),
+        message: "ready itself".to_owned(),
+        since,
+    }
 }
 
 /// Fields of kinds without conditions.
@@ -96,36 +108,70 @@ fn fields(object: &Value) -> Option<Link> {
         "BareMetalHost" => {
             let since = text("/status/lastUpdated");
             if !text("/status/errorMessage").is_empty() {
-                return blocked("status.errorMessage", text("/status/errorType"), text("/status/errorMessage"), since);
+                return blocked(
+                    "status.errorMessage",
+                    text("/status/errorType"),
+                    text("/status/errorMessage"),
+                    since,
+                );
             }
             let state = text("/status/provisioning/state");
             let settled = ["", "available", "provisioned", "externally provisioned", "ready", "unmanaged"];
-            if settled.contains(&state) { None } else { blocked("status.provisioning.state", state, "is in progress", since) }
+            if settled.contains(&state) {
+                None
+            } else {
+                blocked("status.provisioning.state", state, "is in progress", since)
+            }
         }
         "Pod" => {
             let waiting = ["initContainerStatuses", "containerStatuses"].iter().find_map(|list| {
                 let all = object.pointer(&format!("/status/{list}"))?.as_array()?;
                 all.iter().find_map(|c| c.pointer("/state/waiting"))
             })?;
-            blocked("status.containerStatuses", str_at(waiting, "/reason"), str_at(waiting, "/message"), text("/status/startTime"))
+            blocked(
+                "status.containerStatuses",
+                str_at(waiting, "/reason"),
+                str_at(waiting, "/message"),
+                text("/status/startTime"),
+            )
         }
         "VirtualMachine" => {
             let status = text("/status/printableStatus");
-            if matches!(status, "" | "Running") { None } else { blocked("status.printableStatus", status, "", "") }
+            if matches!(status, "" | "Running") {
+                None
+            } else {
+                blocked("status.printableStatus", status, "", "")
+            }
         }
         "VirtualMachineInstance" => {
             let phase = text("/status/phase");
-            if matches!(phase, "" | "Running") { None } else { blocked("status.phase", phase, text("/status/reason"), "") }
+            if matches!(phase, "" | "Running") {
+                None
+            } else {
+                blocked("status.phase", phase, text("/status/reason"), "")
+            }
         }
         "TenantControlPlane" => {
             let status = text("/status/kubernetesResources/version/status");
-            if matches!(status, "" | "Ready") { None } else { blocked("status.kubernetesResources.version.status", status, "", "") }
+            if matches!(status, "" | "Ready") {
+                None
+            } else {
+                blocked("status.kubernetesResources.version.status", status, "", "")
+            }
         }
         "Service" => {
             let pending = text("/spec/type") == "LoadBalancer"
-                && object.pointer("/status/loadBalancer/ingress").and_then(Value::as_array).is_none_or(Vec::is_empty);
+                && object
+                    .pointer("/status/loadBalancer/ingress")
+                    .and_then(Value::as_array)
+                    .is_none_or(Vec::is_empty);
             if pending {
-                blocked("status.loadBalancer.ingress", "Pending", "has no address", text("/metadata/creationTimestamp"))
+                blocked(
+                    "status.loadBalancer.ingress",
+                    "Pending",
+                    "has no address",
+                    text("/metadata/creationTimestamp"),
+                )
             } else {
                 None
             }
@@ -149,7 +195,9 @@ pub fn fix(object: &Value, link: Option<&Link>, events: &[String]) -> String {
         "set spec.paused to false, or remove the annotation cluster.x-k8s.io/paused".to_owned()
     } else if has(&["imagepullbackoff", "errimagepull"]) {
         "make the image reachable: check its name, the registry, or import it on the host".to_owned()
-    } else if has(&["insufficient memory", "insufficient cpu", "unschedulable", "0/"]) && has(&["insufficient", "nodes are available", "unschedulable"]) {
+    } else if has(&["insufficient memory", "insufficient cpu", "unschedulable", "0/"])
+        && has(&["insufficient", "nodes are available", "unschedulable"])
+    {
         "no host has room: add one, or make the VM smaller; scute plan says which".to_owned()
     } else if has(&["registration error", "401", "unauthorized", "invalid credentials"]) {
         format!("correct the BMC user and password in Secret {}", str_at(object, "/spec/bmc/credentialsName"))
@@ -158,11 +206,17 @@ pub fn fix(object: &Value, link: Option<&Link>, events: &[String]) -> String {
     } else if kind == "BareMetalHost" && has(&["inspect"]) {
         "look at the host's console: the ramdisk has not reported; check virtual media, boot order and its network".to_owned()
     } else if kind == "BareMetalHost" && has(&["power", "bmc", "timeout", "connection refused", "no route"]) {
-        format!("make the BMC at {} reachable from the management cluster", str_at(object, "/spec/bmc/address"))
+        format!(
+            "make the BMC at {} reachable from the management cluster",
+            str_at(object, "/spec/bmc/address")
+        )
     } else if kind == "Service" || has(&["loadbalancer"]) && has(&["pending", "no address", "waiting for"]) {
         "give the LoadBalancer an address: a pool with a free one, that contains the one asked for".to_owned()
-    } else if has(&["endpoint"]) && has(&["mismatch", "differ", "not equal", "does not match", "not set", "empty"]) {
-        "set spec.controlPlaneEndpoint of the infrastructure cluster to the control plane's address".to_owned()
+    } else if has(&["endpoint"])
+        && has(&["mismatch", "differ", "not equal", "does not match", "not set", "empty"])
+    {
+        "set spec.controlPlaneEndpoint of the infrastructure cluster to the control plane's address"
+            .to_owned()
     } else if kind == "DataStore" || has(&["datastore", "etcd"]) {
         "make the datastore reachable: check its endpoints and its certificates".to_owned()
     } else if has(&["crashloopbackoff"]) {

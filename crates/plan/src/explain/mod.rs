@@ -124,7 +124,8 @@ fn events(objects: &[Value], object: &Value) -> Vec<String> {
                 && text(e, &format!("{about}/name")) == text(object, "/metadata/name")
         })
         .map(|e| {
-            let at = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
+            let at =
+                ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
             let at = at.iter().map(|p| text(e, p)).find(|t| !t.is_empty()).unwrap_or_default();
             let note = if e.get("note").is_some() { text(e, "/note") } else { text(e, "/message") };
             (at, format!("{}: {note}", text(e, "/reason")))

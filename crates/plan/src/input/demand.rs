@@ -262,7 +262,8 @@ pub fn parse_demand(file: &str, text: &str) -> Result<Demand, Vec<InputError>> {
     }
     let mut tenants: Vec<(Tenant, u64)> = Vec::new();
     for (node, path) in f.list("tenants", &mut c) {
-        tenants.extend(read_tenants(&node, &path, mode, replicas, &mut c).into_iter().map(|t| (t, node.line)));
+        tenants
+            .extend(read_tenants(&node, &path, mode, replicas, &mut c).into_iter().map(|t| (t, node.line)));
     }
     for (node, path) in f.list("rows", &mut c) {
         read_row(&node, &path, mode, replicas, &mut tenants, &mut c);
@@ -284,7 +285,11 @@ fn check_names(tenants: &mut [(Tenant, u64)], c: &mut Complaints) {
         super::fleet::natural(&a.0.name).cmp(&super::fleet::natural(&b.0.name)).then(a.1.cmp(&b.1))
     });
     for pair in tenants.windows(2).filter(|p| p[0].0.name == p[1].0.name) {
-        c.add(pair[1].1, "tenants", format!("tenant {:?} is already defined on line {}", pair[1].0.name, pair[0].1));
+        c.add(
+            pair[1].1,
+            "tenants",
+            format!("tenant {:?} is already defined on line {}", pair[1].0.name, pair[0].1),
+        );
     }
     let names: BTreeSet<&str> = tenants.iter().map(|(t, _)| t.name.as_str()).collect();
     for (tenant, line) in tenants.iter() {
@@ -355,7 +360,13 @@ fn read_policy(node: &Node, c: &mut Complaints) -> (Policy, ControlPlane, u32) {
 }
 
 /// One entry may stand for `count` tenants that are alike.
-fn read_tenants(node: &Node, path: &str, mode: ControlPlane, replicas: u32, c: &mut Complaints) -> Vec<Tenant> {
+fn read_tenants(
+    node: &Node,
+    path: &str,
+    mode: ControlPlane,
+    replicas: u32,
+    c: &mut Complaints,
+) -> Vec<Tenant> {
     let mut f = Fields::of(node, path, c);
     let name = f.text("name", c);
     let name = f.need(name, "name", c);
@@ -390,7 +401,8 @@ fn read_tenants(node: &Node, path: &str, mode: ControlPlane, replicas: u32, c: &
     };
     f.finish(c);
     let width = count.to_string().len().max(2);
-    let name_of = |i: i64| if count == 1 { tenant.name.clone() } else { format!("{}-{i:0width$}", tenant.name) };
+    let name_of =
+        |i: i64| if count == 1 { tenant.name.clone() } else { format!("{}-{i:0width$}", tenant.name) };
     (1..=count).map(|i| Tenant { name: name_of(i), ..tenant.clone() }).collect()
 }
 
@@ -477,7 +489,8 @@ mod tests {
     #[test]
     fn every_complaint_at_once() {
         let text = "policy:\n  reservations: gek\n  maxPods: 0\n  shapes: [8/32, eight]\ntenants:\n- name: a\n  pods:\n  - {cpu: 1, memory: 1Gi, cpuLimit: 500m}\n  neverWith: [b]\n- name: a\n  nodes: [{count: 2}]\n";
-        let errors: Vec<String> = parse_demand("d.yaml", text).unwrap_err().iter().map(|e| e.to_string()).collect();
+        let errors: Vec<String> =
+            parse_demand("d.yaml", text).unwrap_err().iter().map(|e| e.to_string()).collect();
         assert_eq!(
             errors,
             [

@@ -190,7 +190,8 @@ mod tests {
     #[test]
     fn every_complaint_at_once_with_line_and_field() {
         let text = "hosts:\n- name: a\n  cores: 0\n  memory: lots\n- name: b\n  cores: 4\n  thraeds: 8\n- {name: c, cores: 4, memory: 4Gi}\n- {name: c, cores: 4, memory: 4Gi}\n";
-        let errors: Vec<String> = parse_fleet("f.yaml", text).unwrap_err().iter().map(|e| e.to_string()).collect();
+        let errors: Vec<String> =
+            parse_fleet("f.yaml", text).unwrap_err().iter().map(|e| e.to_string()).collect();
         assert_eq!(
             errors,
             [

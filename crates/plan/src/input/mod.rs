@@ -10,7 +10,8 @@ use std::fmt;
 use serde::Serialize;
 
 pub use demand::{
-    ControlPlane, Demand, HugePages, Isolation, NodeKind, NodeWish, Objective, Policy, Survive, Tenant, parse_demand,
+    ControlPlane, Demand, HugePages, Isolation, NodeKind, NodeWish, Objective, Policy, Survive, Tenant,
+    parse_demand,
 };
 pub(crate) use fleet::natural;
 pub use fleet::{Fleet, Host, Role, parse_fleet};

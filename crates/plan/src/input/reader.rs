@@ -74,11 +74,21 @@ impl<'t> Fields<'t> {
 
     /// Text that is not empty.
     pub fn text(&mut self, field: &'static str, complaints: &mut Complaints) -> Option<String> {
-        self.read(field, complaints, |t| if t.is_empty() { Err("is empty".to_owned()) } else { Ok(t.to_owned()) })
+        self.read(
+            field,
+            complaints,
+            |t| if t.is_empty() { Err("is empty".to_owned()) } else { Ok(t.to_owned()) },
+        )
     }
 
     /// A whole number within a range.
-    pub fn int(&mut self, field: &'static str, from: i64, to: i64, complaints: &mut Complaints) -> Option<i64> {
+    pub fn int(
+        &mut self,
+        field: &'static str,
+        from: i64,
+        to: i64,
+        complaints: &mut Complaints,
+    ) -> Option<i64> {
         self.read(field, complaints, |t| match t.parse::<i64>() {
             Ok(n) if (from..=to).contains(&n) => Ok(n),
             Ok(n) => Err(format!("{n} is not within {from} to {to}")),
@@ -87,7 +97,13 @@ impl<'t> Fields<'t> {
     }
 
     /// A number within a range.
-    pub fn number(&mut self, field: &'static str, from: f64, to: f64, complaints: &mut Complaints) -> Option<f64> {
+    pub fn number(
+        &mut self,
+        field: &'static str,
+        from: f64,
+        to: f64,
+        complaints: &mut Complaints,
+    ) -> Option<f64> {
         self.read(field, complaints, |t| match t.parse::<f64>() {
             Ok(n) if (from..=to).contains(&n) => Ok(n),
             Ok(n) => Err(format!("{n} is not within {from} to {to}")),

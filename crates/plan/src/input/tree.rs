@@ -76,8 +76,10 @@ pub fn yaml(file: &str, text: &str) -> Result<Vec<Node>, InputError> {
 
 /// Reads CSV with a header line: a list of mappings. Quotes are doubled inside quotes; empty cells are absent.
 pub fn csv(file: &str, text: &str) -> Result<Node, InputError> {
-    let mut rows = text.lines().enumerate().map(|(i, l)| (i as u64 + 1, l)).filter(|(_, l)| !l.trim().is_empty());
-    let error = |line, message: String| InputError { file: file.to_owned(), line, field: String::new(), message };
+    let mut rows =
+        text.lines().enumerate().map(|(i, l)| (i as u64 + 1, l)).filter(|(_, l)| !l.trim().is_empty());
+    let error =
+        |line, message: String| InputError { file: file.to_owned(), line, field: String::new(), message };
     let (_, header) = rows.next().ok_or_else(|| error(1, "no header line".to_owned()))?;
     let names = cells(header);
     let mut items = Vec::new();

@@ -93,7 +93,9 @@ fn overlap(a: &Range, b: &Range, found: &mut Vec<Finding>) {
         (LoadBalancer, Dhcp) => "a booting server may be leased the address of a Service",
         (LoadBalancer, LoadBalancer) => "two pools may hand out one address",
         (Dhcp, Machines) => "a booting server may be leased an address that a machine is given for good",
-        (Dhcp, Vip | Requested) => "a booting server may be leased the address that answers for a control plane",
+        (Dhcp, Vip | Requested) => {
+            "a booting server may be leased the address that answers for a control plane"
+        }
         (Machines, Machines) => "two pools may give one address to two machines",
         (Machines, Vip | Requested) => "a machine may be given the address that answers for a control plane",
         _ => "two endpoints claim one address",
@@ -155,7 +157,12 @@ fn collect(objects: &Objects, found: &mut Vec<Finding>) -> Vec<Range> {
                 let begin = o.text(&["spec", "networking", "dhcp", "rangeBegin"]);
                 let end = o.text(&["spec", "networking", "dhcp", "rangeEnd"]);
                 if let (Some(begin), Some(end)) = (begin, end) {
-                    push(&format!("{begin}-{end}"), Use::Dhcp, o.place(&["spec", "networking", "dhcp", "rangeBegin"]), "");
+                    push(
+                        &format!("{begin}-{end}"),
+                        Use::Dhcp,
+                        o.place(&["spec", "networking", "dhcp", "rangeBegin"]),
+                        "",
+                    );
                 }
                 if let Some(ip) = o.text(&["spec", "networking", "ipAddress"]) {
                     push(ip, Use::Vip, o.place(&["spec", "networking", "ipAddress"]), "ironic");
@@ -199,7 +206,9 @@ fn endpoints(objects: &Objects, push: &mut impl FnMut(&str, Use, Place, &str)) {
                 for ip in o.text(&path).unwrap_or_default().split(',').filter(|t| !t.is_empty()) {
                     push(ip, Use::Requested, o.place(&path), &of);
                 }
-                for path in [&["spec", "network", "serviceAddress"][..], &["spec", "networkProfile", "address"]] {
+                for path in
+                    [&["spec", "network", "serviceAddress"][..], &["spec", "networkProfile", "address"]]
+                {
                     if let Some(ip) = o.text(path) {
                         push(ip, Use::Requested, o.place(path), &of);
                     }

@@ -46,17 +46,32 @@ impl Check<'_> {
             let title = format!("host {}", h.name);
             let sum = h.placements.iter().fold(Amount::default(), |s, p| s.plus(p.takes));
             if sum != h.used {
-                self.say("blueprint", title.clone(), "used", format!("{} says it uses {:?} and holds {sum:?}", h.name, h.used));
+                self.say(
+                    "blueprint",
+                    title.clone(),
+                    "used",
+                    format!("{} says it uses {:?} and holds {sum:?}", h.name, h.used),
+                );
             }
             for ((name, used), (_, have)) in sum.named().into_iter().zip(h.capacity.named()) {
                 if used > have {
-                    self.say("capacity", title.clone(), name, format!("{name} of {}: {used} of {have}", h.name));
+                    self.say(
+                        "capacity",
+                        title.clone(),
+                        name,
+                        format!("{name} of {}: {used} of {have}", h.name),
+                    );
                 }
             }
             for (node, used) in numa(h).into_iter().enumerate() {
                 let have = h.numa.get(node).copied().unwrap_or_default();
                 if used.cpu > have.cpu || used.memory > have.memory || used.gpus > have.gpus {
-                    self.say("capacity", title.clone(), "numa", format!("NUMA node {node} of {} holds more than it has", h.name));
+                    self.say(
+                        "capacity",
+                        title.clone(),
+                        "numa",
+                        format!("NUMA node {node} of {} holds more than it has", h.name),
+                    );
                 }
             }
             let metal = h.placements.iter().filter(|p| p.material == Material::Metal).count();
@@ -66,7 +81,12 @@ impl Check<'_> {
                 HostRole::Vm => metal == 0 && !h.placements.is_empty(),
             };
             if !right {
-                self.say("blueprint", title, "role", format!("{} is {:?} and holds {} things", h.name, h.role, h.placements.len()));
+                self.say(
+                    "blueprint",
+                    title,
+                    "role",
+                    format!("{} is {:?} and holds {} things", h.name, h.role, h.placements.len()),
+                );
             }
         }
     }
@@ -89,7 +109,9 @@ impl Check<'_> {
             for tenant in demand.tenants.iter().filter(|t| on.contains(t.name.as_str())) {
                 let broken = match &tenant.isolation {
                     Isolation::Shared => None,
-                    Isolation::Dedicated => h.placements.iter().find(|p| p.tenant != tenant.name && p.purpose != Purpose::Surge),
+                    Isolation::Dedicated => {
+                        h.placements.iter().find(|p| p.tenant != tenant.name && p.purpose != Purpose::Surge)
+                    }
                     Isolation::NeverWith(others) => guests(h).find(|p| others.contains(&p.tenant)),
                 };
                 if let Some(other) = broken {
@@ -116,17 +138,33 @@ impl Check<'_> {
             let lacks = missing.get(t.name.as_str()).copied().unwrap_or(0);
             let want = nodes + if tenant.control_plane == ControlPlane::None { 0 } else { t.replicas };
             if have + control + lacks < want {
-                said.push((t.name.clone(), format!("{} has {} of {want} Nodes and control-plane replicas, and {lacks} are said to lack", t.name, have + control)));
+                said.push((
+                    t.name.clone(),
+                    format!(
+                        "{} has {} of {want} Nodes and control-plane replicas, and {lacks} are said to lack",
+                        t.name,
+                        have + control
+                    ),
+                ));
             }
             let factor = tenant.peak * (1.0 + demand.policy.growth / 100.0);
-            let pods: i64 = tenant.pods.iter().map(|p| (f64::from(p.count) * factor - 1e-9).ceil() as i64).sum();
-            let slots: i64 = t.pools.iter().filter(|p| p.requested.pods > 0).map(|p| p.allocatable.pods * i64::from(p.replicas)).sum();
+            let pods: i64 =
+                tenant.pods.iter().map(|p| (f64::from(p.count) * factor - 1e-9).ceil() as i64).sum();
+            let slots: i64 = t
+                .pools
+                .iter()
+                .filter(|p| p.requested.pods > 0)
+                .map(|p| p.allocatable.pods * i64::from(p.replicas))
+                .sum();
             if lacks == 0 && pods > slots {
                 said.push((t.name.clone(), format!("{} has {pods} Pods and {slots} slots for them", t.name)));
             }
             for p in t.pools.iter().filter(|_| lacks == 0) {
                 let have = p.allocatable.times(i64::from(p.replicas));
-                if p.requested.cpu > have.cpu || p.requested.memory > have.memory || p.requested.gpus > have.gpus {
+                if p.requested.cpu > have.cpu
+                    || p.requested.memory > have.memory
+                    || p.requested.gpus > have.gpus
+                {
                     said.push((t.name.clone(), format!("pool {} requests more than its Nodes give", p.name)));
                 }
             }
@@ -147,7 +185,12 @@ impl Check<'_> {
                     Purpose::Worker | Purpose::Surge => continue,
                 };
                 if !seen.insert((p.purpose, group)) {
-                    self.say("blueprint", format!("host {}", h.name), "placements", format!("two replicas of {} on {}", family(&p.name), h.name));
+                    self.say(
+                        "blueprint",
+                        format!("host {}", h.name),
+                        "placements",
+                        format!("two replicas of {} on {}", family(&p.name), h.name),
+                    );
                 }
             }
         }
@@ -158,12 +201,19 @@ impl Check<'_> {
         let count = |role| self.b.hosts.iter().filter(|h| h.role == role).count() as u32;
         let used = count(HostRole::Vm) + count(HostRole::Metal);
         let shares: i64 = self.b.shares.iter().map(|s| s.millihosts).sum();
-        let parts = self.b.shares.iter().all(|s| s.used + s.stranded + s.control_plane + s.reserve == s.millihosts);
+        let parts =
+            self.b.shares.iter().all(|s| s.used + s.stranded + s.control_plane + s.reserve == s.millihosts);
         let wrong = [
-            (used != t.used || count(HostRole::Spare) != t.spare || count(HostRole::Free) != t.free, "roles do not add up to the totals"),
+            (
+                used != t.used || count(HostRole::Spare) != t.spare || count(HostRole::Free) != t.free,
+                "roles do not add up to the totals",
+            ),
             (shares != self.b.hosts.len() as i64 * 1000, "shares do not sum to the servers"),
             (!parts, "the parts of a share do not sum to it"),
-            (self.b.unplaced.is_empty() && self.b.notes.is_empty() && t.used + t.spare < t.at_least, "fewer servers than the bound says any plan needs"),
+            (
+                self.b.unplaced.is_empty() && self.b.notes.is_empty() && t.used + t.spare < t.at_least,
+                "fewer servers than the bound says any plan needs",
+            ),
         ];
         for (_, message) in wrong.iter().filter(|(w, _)| *w) {
             self.say("blueprint", "blueprint".to_owned(), "totals", (*message).to_owned());
@@ -177,18 +227,25 @@ impl Check<'_> {
         if admitted || !self.b.unplaced.is_empty() {
             return;
         }
-        let used: Vec<usize> = (0..self.b.hosts.len()).filter(|h| !self.b.hosts[*h].placements.is_empty()).collect();
+        let used: Vec<usize> =
+            (0..self.b.hosts.len()).filter(|h| !self.b.hosts[*h].placements.is_empty()).collect();
         let mut losses: Vec<Vec<usize>> = match survive.hosts {
             0 => Vec::new(),
             1 => used.iter().map(|h| vec![*h]).collect(),
-            _ => used.iter().enumerate().flat_map(|(i, a)| used[i + 1..].iter().map(|b| vec![*a, *b])).collect(),
+            _ => used
+                .iter()
+                .enumerate()
+                .flat_map(|(i, a)| used[i + 1..].iter().map(|b| vec![*a, *b]))
+                .collect(),
         };
         losses.truncate(MOST_LOSSES);
         if survive.rack {
             let racks: BTreeSet<&str> = self.b.hosts.iter().map(|h| h.rack.as_str()).collect();
-            losses.extend(racks.into_iter().map(|r| {
-                (0..self.b.hosts.len()).filter(|h| self.b.hosts[*h].rack == r).collect::<Vec<_>>()
-            }));
+            losses.extend(
+                racks.into_iter().map(|r| {
+                    (0..self.b.hosts.len()).filter(|h| self.b.hosts[*h].rack == r).collect::<Vec<_>>()
+                }),
+            );
         }
         for lost in losses.into_iter().filter(|l| !l.is_empty()) {
             if let Some(name) = self.homeless(&lost) {
@@ -202,7 +259,11 @@ impl Check<'_> {
 
     fn homeless(&self, lost: &[usize]) -> Option<String> {
         let mut room: Vec<(usize, Vec<Amount>, i64, BTreeSet<String>)> = (0..self.b.hosts.len())
-            .filter(|h| !lost.contains(h) && self.b.hosts[*h].role != HostRole::Free && self.b.hosts[*h].role != HostRole::Metal)
+            .filter(|h| {
+                !lost.contains(h)
+                    && self.b.hosts[*h].role != HostRole::Free
+                    && self.b.hosts[*h].role != HostRole::Metal
+            })
             .map(|h| {
                 let host = &self.b.hosts[h];
                 let nodes: Vec<Amount> =
@@ -214,13 +275,18 @@ impl Check<'_> {
         // Fullest first, so that the spares go last.
         room.sort_by_key(|(_, nodes, _, _)| nodes.iter().map(|n| n.memory).sum::<i64>());
         let mut moved: Vec<&Placement> = lost.iter().flat_map(|h| &self.b.hosts[*h].placements).collect();
-        moved.sort_by_key(|p| (p.material != Material::Metal, std::cmp::Reverse((p.takes.cpu, p.takes.memory))));
+        moved.sort_by_key(|p| {
+            (p.material != Material::Metal, std::cmp::Reverse((p.takes.cpu, p.takes.memory)))
+        });
         for p in moved {
-            let from = lost.iter().find(|h| self.b.hosts[**h].placements.contains(p)).map(|h| &self.b.hosts[*h]);
+            let from =
+                lost.iter().find(|h| self.b.hosts[**h].placements.contains(p)).map(|h| &self.b.hosts[*h]);
             let home = room.iter_mut().find_map(|slot| {
                 let host = &self.b.hosts[slot.0];
                 if p.material == Material::Metal {
-                    let same = from.is_some_and(|f| f.class == host.class) || host.hardware.zip(p.takes, |h, t| i64::from(h >= t)) == Amount { cpu: 1, memory: 1, pods: 1, gpus: 1 };
+                    let same = from.is_some_and(|f| f.class == host.class)
+                        || host.hardware.zip(p.takes, |h, t| i64::from(h >= t))
+                            == Amount { cpu: 1, memory: 1, pods: 1, gpus: 1 };
                     let empty = host.role == HostRole::Spare && slot.2 == host.capacity.pods;
                     return (same && empty).then(|| {
                         slot.1.iter_mut().for_each(|n| *n = Amount::default());
@@ -271,7 +337,8 @@ fn guests(h: &HostPlan) -> impl Iterator<Item = &Placement> {
 fn numa(h: &HostPlan) -> Vec<Amount> {
     let mut nodes = vec![Amount::default(); h.numa.len()];
     for p in h.placements.iter().filter(|p| p.material != Material::Metal) {
-        let on: Vec<usize> = if p.numa.is_empty() { vec![0] } else { p.numa.iter().map(|n| usize::from(*n)).collect() };
+        let on: Vec<usize> =
+            if p.numa.is_empty() { vec![0] } else { p.numa.iter().map(|n| usize::from(*n)).collect() };
         let parts = on.len() as i64;
         let part = p.takes.zip(p.takes, |v, _| (v + parts - 1) / parts);
         on.into_iter().filter(|n| *n < h.numa.len()).for_each(|n| nodes[n] = nodes[n].plus(part));

@@ -17,20 +17,24 @@ pub fn check(objects: &Objects, found: &mut Vec<Finding>) {
     let mut places = Vec::new();
     for template in objects.of("KubevirtMachineTemplate") {
         let Some(size) = size(template) else { continue };
-        let domain = ["spec", "template", "spec", "virtualMachineTemplate", "spec", "template", "spec", "domain"];
+        let domain =
+            ["spec", "template", "spec", "virtualMachineTemplate", "spec", "template", "spec", "domain"];
         let need = size.memory + overhead(&Vm { memory: size.memory, vcpus: size.cpus, ..Vm::default() });
         if size.cpus < LEAST.0 || size.memory < LEAST.1 {
             found.push(Finding {
                 rule: "vm-size",
                 level: Level::Error,
-                message: format!("a VM of {size} leaves its Pods nothing: the kubelet's own reservations take it"),
+                message: format!(
+                    "a VM of {size} leaves its Pods nothing: the kubelet's own reservations take it"
+                ),
                 fix: "use at least 2 CPUs and 2 GiB".to_owned(),
                 places: vec![template.place(&domain)],
             });
         }
         let fits = hosts.iter().any(|(_, cpu, memory)| cpu.0 >= size.cpus * 1000 && *memory >= need);
         if !hosts.is_empty() && !fits {
-            let largest = hosts.iter().max_by_key(|(_, _, m)| *m).map(|(h, c, m)| format!("{}: {c} CPUs, {m}", h.name));
+            let largest =
+                hosts.iter().max_by_key(|(_, _, m)| *m).map(|(h, c, m)| format!("{}: {c} CPUs, {m}", h.name));
             found.push(Finding {
                 rule: "vm-size",
                 level: Level::Error,
@@ -48,13 +52,19 @@ pub fn check(objects: &Objects, found: &mut Vec<Finding>) {
                 && m.text(&["spec", "template", "spec", "infrastructureRef", "name"]) == Some(&template.name)
         });
         let replicas: i64 = pools.filter_map(|m| m.int(&["spec", "replicas"])).sum();
-        wanted = (wanted.0 + Cpu::cores(size.cpus) * replicas, wanted.1 + need * replicas, wanted.2 + replicas);
+        wanted =
+            (wanted.0 + Cpu::cores(size.cpus) * replicas, wanted.1 + need * replicas, wanted.2 + replicas);
         places.push(template.place(&domain));
     }
     totals(&hosts, wanted, places, found);
 }
 
-fn totals(hosts: &[(&Object, Cpu, Mem)], wanted: (Cpu, Mem, i64), places: Vec<super::Place>, found: &mut Vec<Finding>) {
+fn totals(
+    hosts: &[(&Object, Cpu, Mem)],
+    wanted: (Cpu, Mem, i64),
+    places: Vec<super::Place>,
+    found: &mut Vec<Finding>,
+) {
     let have: Mem = hosts.iter().map(|h| h.2).sum();
     let largest = hosts.iter().map(|h| h.2).max().unwrap_or(Mem(0));
     if hosts.is_empty() || wanted.2 == 0 {
@@ -64,7 +74,12 @@ fn totals(hosts: &[(&Object, Cpu, Mem)], wanted: (Cpu, Mem, i64), places: Vec<su
         found.push(Finding {
             rule: "capacity",
             level: Level::Error,
-            message: format!("{} VMs request {:.0} GiB and the hosts give {:.0} GiB", wanted.2, wanted.1.in_gib(), have.in_gib()),
+            message: format!(
+                "{} VMs request {:.0} GiB and the hosts give {:.0} GiB",
+                wanted.2,
+                wanted.1.in_gib(),
+                have.in_gib()
+            ),
             fix: "run scute plan: it says which sizes and counts fit".to_owned(),
             places,
         });
@@ -85,7 +100,9 @@ fn totals(hosts: &[(&Object, Cpu, Mem)], wanted: (Cpu, Mem, i64), places: Vec<su
 
 /// Hosts with what VMs can have of them.
 fn hosts(objects: &Objects) -> Vec<(&Object, Cpu, Mem)> {
-    let guest = |n: &&Object| n.at(&["metadata", "labels", "kubevirt.io/schedulable"]).is_some_and(|l| text_of(l) == Some("false"));
+    let guest = |n: &&Object| {
+        n.at(&["metadata", "labels", "kubevirt.io/schedulable"]).is_some_and(|l| text_of(l) == Some("false"))
+    };
     let nodes: Vec<_> = objects
         .of("Node")
         .filter(|n| !guest(n))
@@ -98,7 +115,13 @@ fn hosts(objects: &Objects) -> Vec<(&Object, Cpu, Mem)> {
     if !nodes.is_empty() {
         return nodes;
     }
-    let keep = Keep { profile: Profile::Gke, max_pods: 110, pod_cidr_mask: 24, agent_pods: 0, agents: (Cpu(0), Mem(0)) };
+    let keep = Keep {
+        profile: Profile::Gke,
+        max_pods: 110,
+        pod_cidr_mask: 24,
+        agent_pods: 0,
+        agents: (Cpu(0), Mem(0)),
+    };
     objects
         .of("BareMetalHost")
         .filter_map(|h| {

@@ -58,7 +58,10 @@ fn place(n: &Network<'_>) -> super::Place {
 fn pair(objects: &Objects, a: &Network<'_>, b: &Network<'_>, found: &mut Vec<Finding>) {
     let same = a.cluster.name == b.cluster.name && a.cluster.namespace == b.cluster.namespace;
     let message = if same {
-        format!("the {} and {} networks of {} overlap: traffic to one is taken for the other", a.name, b.name, a.cluster.name)
+        format!(
+            "the {} and {} networks of {} overlap: traffic to one is taken for the other",
+            a.name, b.name, a.cluster.name
+        )
     } else {
         let (guest, host) = match (on_vms(objects, a.cluster), on_vms(objects, b.cluster)) {
             (true, false) => (a, b),
@@ -96,17 +99,24 @@ fn on_vms(objects: &Objects, cluster: &Object) -> bool {
     objects.of("MachineDeployment").any(|m| {
         m.namespace == cluster.namespace
             && m.text(&["spec", "clusterName"]) == Some(&cluster.name)
-            && m.text(&["spec", "template", "spec", "infrastructureRef", "kind"]) == Some("KubevirtMachineTemplate")
+            && m.text(&["spec", "template", "spec", "infrastructureRef", "kind"])
+                == Some("KubevirtMachineTemplate")
     }) && hosted(cluster)
 }
 
 /// Machine and LoadBalancer addresses inside a Pod or Service network.
 fn machines(objects: &Objects, networks: &[Network<'_>], found: &mut Vec<Finding>) {
-    for pool in objects.all.iter().filter(|o| o.kind == "IPAddressPool" || (o.kind == "IPPool" && o.group == "ipam.metal3.io")) {
+    for pool in objects
+        .all
+        .iter()
+        .filter(|o| o.kind == "IPAddressPool" || (o.kind == "IPPool" && o.group == "ipam.metal3.io"))
+    {
         let (ranges, key): (Vec<String>, &str) = if pool.kind == "IPAddressPool" {
             (pool.texts(&["spec", "addresses"]).into_iter().map(|(t, _)| t).collect(), "addresses")
         } else {
-            let text = |n: &crate::input::tree::Node, k: &str| n.get(k).and_then(super::objects::text_of).map(str::to_owned);
+            let text = |n: &crate::input::tree::Node, k: &str| {
+                n.get(k).and_then(super::objects::text_of).map(str::to_owned)
+            };
             let whole = |n| Some(format!("{}-{}", text(n, "start")?, text(n, "end")?));
             (pool.list(&["spec", "pools"]).iter().filter_map(whole).collect(), "pools")
         };
@@ -130,8 +140,11 @@ fn machines(objects: &Objects, networks: &[Network<'_>], found: &mut Vec<Finding
 fn sizes(objects: &Objects, networks: &[Network<'_>], found: &mut Vec<Finding>) {
     for n in networks.iter().filter(|n| n.name == "pods") {
         let room = (u64::from(n.to - n.from) + 1) / NODE_ADDRESSES;
-        let of = |o: &&Object| o.namespace == n.cluster.namespace && o.text(&["spec", "clusterName"]) == Some(&n.cluster.name);
-        let nodes: i64 = objects.of("MachineDeployment").filter(of).filter_map(|m| m.int(&["spec", "replicas"])).sum();
+        let of = |o: &&Object| {
+            o.namespace == n.cluster.namespace && o.text(&["spec", "clusterName"]) == Some(&n.cluster.name)
+        };
+        let nodes: i64 =
+            objects.of("MachineDeployment").filter(of).filter_map(|m| m.int(&["spec", "replicas"])).sum();
         if nodes as u64 > room {
             found.push(Finding {
                 rule: "network-size",
@@ -154,8 +167,12 @@ fn overlays(objects: &Objects, found: &mut Vec<Finding>) {
                 found.push(Finding {
                     rule: "overlay-port",
                     level: Level::Warning,
-                    message: format!("two overlays use UDP port {}: the host's takes the packets of the nested one", port(a)),
-                    fix: "set spec.vxlanPort of the nested cluster to another port (for example 6789)".to_owned(),
+                    message: format!(
+                        "two overlays use UDP port {}: the host's takes the packets of the nested one",
+                        port(a)
+                    ),
+                    fix: "set spec.vxlanPort of the nested cluster to another port (for example 6789)"
+                        .to_owned(),
                     places: vec![b.place(&["spec", "vxlanPort"]), a.place(&["spec", "vxlanPort"])],
                 });
             }

@@ -35,7 +35,9 @@ impl Objects {
     pub fn add(&mut self, file: &str, node: Node) {
         let text = |key: &str| node.get(key).and_then(text_of).unwrap_or_default().to_owned();
         let (version, kind) = (text("apiVersion"), text("kind"));
-        if kind.ends_with("List") && let Some(Value::List(items)) = node.get("items").map(|n| &n.value) {
+        if kind.ends_with("List")
+            && let Some(Value::List(items)) = node.get("items").map(|n| &n.value)
+        {
             items.iter().for_each(|i| self.add(file, i.clone()));
             return;
         }

@@ -22,7 +22,10 @@ const REFERENCES: [(&str, Reference); 12] = [
     ("KubeadmControlPlane", Reference::Typed(&["spec", "machineTemplate", "infrastructureRef"])),
     ("KamajiControlPlane", Reference::Name(&["spec", "dataStoreName"], "DataStore")),
     ("TenantControlPlane", Reference::Name(&["spec", "dataStore"], "DataStore")),
-    ("Metal3MachineTemplate", Reference::Name(&["spec", "template", "spec", "dataTemplate", "name"], "Metal3DataTemplate")),
+    (
+        "Metal3MachineTemplate",
+        Reference::Name(&["spec", "template", "spec", "dataTemplate", "name"], "Metal3DataTemplate"),
+    ),
     ("Metal3DataTemplate", Reference::Name(&["spec", "clusterName"], "Cluster")),
     ("BareMetalHost", Reference::Name(&["spec", "bmc", "credentialsName"], "Secret")),
 ];
@@ -49,7 +52,8 @@ fn resolve(objects: &Objects, o: &Object, reference: &Reference, found: &mut Vec
     };
     let (Some(kind), Some(name)) = (kind, name) else { return };
     // A DataStore belongs to no namespace.
-    let known = |k: &Object| k.kind == kind && k.name == name && (k.namespace == o.namespace || kind == "DataStore");
+    let known =
+        |k: &Object| k.kind == kind && k.name == name && (k.namespace == o.namespace || kind == "DataStore");
     if objects.all.iter().any(known) {
         return;
     }
@@ -58,7 +62,9 @@ fn resolve(objects: &Objects, o: &Object, reference: &Reference, found: &mut Vec
     let level = if objects.complete || any { Level::Error } else { Level::Note };
     let elsewhere = objects.of(kind).find(|k| k.name == name);
     let fix = match elsewhere {
-        Some(other) => format!("it exists in namespace {}: references stay within their own", other.namespace),
+        Some(other) => {
+            format!("it exists in namespace {}: references stay within their own", other.namespace)
+        }
         None if any => format!("{kind} objects here: {}", near.join(", ")),
         None => format!("add a {kind} of this name, unless it is there already"),
     };
@@ -91,7 +97,8 @@ fn doubles(objects: &Objects, found: &mut Vec<Finding>) {
 /// VM and metal pools in one cluster, and the endpoints of infrastructure clusters that share a name.
 fn infrastructure(objects: &Objects, found: &mut Vec<Finding>) {
     for pool in objects.of("MachineDeployment") {
-        let cluster = pool.text(&["spec", "clusterName"]).and_then(|n| objects.get("Cluster", &pool.namespace, n));
+        let cluster =
+            pool.text(&["spec", "clusterName"]).and_then(|n| objects.get("Cluster", &pool.namespace, n));
         let Some(cluster) = cluster else { continue };
         let needs = match pool.text(&["spec", "template", "spec", "infrastructureRef", "kind"]) {
             Some("KubevirtMachineTemplate") => "KubevirtCluster",
@@ -126,9 +133,15 @@ fn endpoints(objects: &Objects, cluster: &Object, found: &mut Vec<Finding>) {
         let path: Vec<&str> = match o.kind.as_str() {
             "Metal3Cluster" | "KubevirtCluster" if o.name == name => host.to_vec(),
             "Cluster" if o.name == cluster.name => host.to_vec(),
-            "KamajiControlPlane" if Some(o.name.as_str()) == cluster.text(&["spec", "controlPlaneRef", "name"]) => {
+            "KamajiControlPlane"
+                if Some(o.name.as_str()) == cluster.text(&["spec", "controlPlaneRef", "name"]) =>
+            {
                 let annotation = vec!["spec", "network", "serviceAnnotations", "metallb.io/loadBalancerIPs"];
-                if o.text(&annotation).is_some() { annotation } else { vec!["spec", "network", "serviceAddress"] }
+                if o.text(&annotation).is_some() {
+                    annotation
+                } else {
+                    vec!["spec", "network", "serviceAddress"]
+                }
             }
             _ => continue,
         };
@@ -137,12 +150,19 @@ fn endpoints(objects: &Objects, cluster: &Object, found: &mut Vec<Finding>) {
         }
     }
     if let Some((first, rest)) = said.split_first()
-        && let Some(other) = rest.iter().find(|(t, _)| !first.0.split(',').any(|f| f == t) && !t.split(',').any(|x| x == first.0))
+        && let Some(other) = rest
+            .iter()
+            .find(|(t, _)| !first.0.split(',').any(|f| f == t) && !t.split(',').any(|x| x == first.0))
     {
         found.push(Finding {
             rule: "endpoint-mismatch",
             level: Level::Error,
-            message: format!("{} has two endpoints, {} and {}: Nodes join the one and certificates name the other", cluster.title(), first.0, other.0),
+            message: format!(
+                "{} has two endpoints, {} and {}: Nodes join the one and certificates name the other",
+                cluster.title(),
+                first.0,
+                other.0
+            ),
             fix: "write the address that the control plane's Service asks for everywhere".to_owned(),
             places: vec![other.1.clone(), first.1.clone()],
         });

@@ -6,10 +6,8 @@ use super::{Finding, Level, RULES};
 
 /// The log of one run.
 pub fn sarif(findings: &[Finding], version: &str) -> Value {
-    let rules: Vec<Value> = RULES
-        .iter()
-        .map(|(id, about)| json!({"id": id, "shortDescription": {"text": about}}))
-        .collect();
+    let rules: Vec<Value> =
+        RULES.iter().map(|(id, about)| json!({"id": id, "shortDescription": {"text": about}})).collect();
     let results: Vec<Value> = findings
         .iter()
         .map(|f| {

@@ -21,12 +21,17 @@ pub fn check(objects: &Objects, found: &mut Vec<Finding>) {
         let Some(text) = pool.text(&path) else { continue };
         let Some((kubelet, _)) = readable(pool, &path, text, found) else { continue };
         let cluster = pool.text(&["spec", "clusterName"]).unwrap_or_default();
-        let Some((plane, server, server_path)) = control_plane(objects, &pool.namespace, cluster) else { continue };
+        let Some((plane, server, server_path)) = control_plane(objects, &pool.namespace, cluster) else {
+            continue;
+        };
         let Some((api, _)) = readable(plane, &server_path, server, found) else { continue };
         let message = if kubelet > api {
             format!("kubelets of {text} are newer than their API server {server}: a kubelet must never be")
         } else if api - kubelet > OLDEST_KUBELET {
-            format!("kubelets of {text} are {} minor versions behind their API server {server}; {OLDEST_KUBELET} are supported", api - kubelet)
+            format!(
+                "kubelets of {text} are {} minor versions behind their API server {server}; {OLDEST_KUBELET} are supported",
+                api - kubelet
+            )
         } else {
             continue;
         };
@@ -34,7 +39,11 @@ pub fn check(objects: &Objects, found: &mut Vec<Finding>) {
             rule: "version-skew",
             level: Level::Error,
             message,
-            fix: if kubelet > api { "upgrade the control plane first".to_owned() } else { "upgrade the Nodes first".to_owned() },
+            fix: if kubelet > api {
+                "upgrade the control plane first".to_owned()
+            } else {
+                "upgrade the Nodes first".to_owned()
+            },
             places: vec![pool.place(&path), plane.place(&server_path)],
         });
     }
@@ -73,8 +82,11 @@ fn control_plane<'a>(
     let cluster = objects.get("Cluster", namespace, cluster)?;
     let kind = cluster.text(&["spec", "controlPlaneRef", "kind"])?;
     let plane = objects.get(kind, namespace, cluster.text(&["spec", "controlPlaneRef", "name"])?)?;
-    let path: Vec<&'static str> =
-        if kind == "TenantControlPlane" { vec!["spec", "kubernetes", "version"] } else { vec!["spec", "version"] };
+    let path: Vec<&'static str> = if kind == "TenantControlPlane" {
+        vec!["spec", "kubernetes", "version"]
+    } else {
+        vec!["spec", "version"]
+    };
     plane.text(&path).map(|v| (plane, v, path))
 }
 

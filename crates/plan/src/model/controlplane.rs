@@ -15,8 +15,14 @@ pub struct Size {
 
 /// A control plane on machines of its own, etcd included, by its Nodes: (up to, cores, MiB).
 /// Source: kube-up's machine sizes, kubernetes.io "Considerations for large clusters".
-const ON_MACHINES: [(i64, i64, i64); 6] =
-    [(5, 1, 3840), (10, 2, 7680), (100, 4, 15_360), (250, 8, 30_720), (500, 16, 61_440), (i64::MAX, 32, 122_880)];
+const ON_MACHINES: [(i64, i64, i64); 6] = [
+    (5, 1, 3840),
+    (10, 2, 7680),
+    (100, 4, 15_360),
+    (250, 8, 30_720),
+    (500, 16, 61_440),
+    (i64::MAX, 32, 122_880),
+];
 
 /// A replica of a hosted control plane without etcd: (up to Nodes, millicores, MiB).
 /// Source: k0smotron's published footprint, 0.4 to 1.3 cores and 210 to 560 MiB each; above 100 Nodes the machine table holds.
@@ -24,7 +30,8 @@ const HOSTED: [(i64, i64, i64); 2] = [(10, 400, 560), (100, 1300, 560)];
 
 /// etcd members by what the database holds: (up to MiB, up to Nodes, cores, GiB).
 /// Source: etcd.io "Hardware recommendations" (small, medium, large, xlarge).
-const ETCD: [(i64, i64, i64, i64); 4] = [(100, 50, 2, 8), (500, 250, 4, 16), (1024, 1000, 8, 32), (i64::MAX, i64::MAX, 16, 64)];
+const ETCD: [(i64, i64, i64, i64); 4] =
+    [(100, 50, 2, 8), (500, 250, 4, 16), (1024, 1000, 8, 32), (i64::MAX, i64::MAX, 16, 64)];
 
 /// etcd's suggested largest quota, in MiB (etcd.io "System limits").
 pub const ETCD_QUOTA: i64 = 8192;
@@ -88,7 +95,14 @@ mod tests {
 
     #[test]
     fn tables_read_as_published() {
-        let kube_up = [(5, 1, 3840), (6, 2, 7680), (100, 4, 15_360), (101, 8, 30_720), (500, 16, 61_440), (501, 32, 122_880)];
+        let kube_up = [
+            (5, 1, 3840),
+            (6, 2, 7680),
+            (100, 4, 15_360),
+            (101, 8, 30_720),
+            (500, 16, 61_440),
+            (501, 32, 122_880),
+        ];
         for (nodes, cores, mib) in kube_up {
             assert_eq!(on_machines(nodes), Size { cpu: Cpu::cores(cores), memory: Mem(mib) }, "{nodes}");
         }

@@ -184,7 +184,13 @@ mod tests {
 
     #[test]
     fn requests_follow_the_sharing() {
-        let shared = Sharing { cpu_overcommit: 10.0, memory_overcommit: 100.0, dedicated_cpus: false, hugepages: false, launcher: Launcher::Kubevirt };
+        let shared = Sharing {
+            cpu_overcommit: 10.0,
+            memory_overcommit: 100.0,
+            dedicated_cpus: false,
+            hugepages: false,
+            launcher: Launcher::Kubevirt,
+        };
         assert_eq!(request(&vm(8, 32), &shared), (Cpu(800), Mem(32768 + 388)));
         let tight = Sharing { memory_overcommit: 150.0, ..shared };
         assert_eq!(request(&vm(8, 32), &tight).1, Mem(21846 + 388));

@@ -68,7 +68,8 @@ pub struct Allocatable {
 
 /// Pods that one Node takes: kubelet's limit or the addresses of its Pod CIDR (network and broadcast lost), the lower.
 pub fn pod_limit(max_pods: i64, pod_cidr_mask: u8) -> i64 {
-    let addresses = 1_i64.checked_shl(32_u32.saturating_sub(u32::from(pod_cidr_mask))).unwrap_or(i64::MAX) - 2;
+    let addresses =
+        1_i64.checked_shl(32_u32.saturating_sub(u32::from(pod_cidr_mask))).unwrap_or(i64::MAX) - 2;
     max_pods.min(addresses).max(0)
 }
 
@@ -120,7 +121,8 @@ impl Serialize for NodeSize {
 impl Allocatable {
     /// How many Pods of a kind fit.
     fn room(&self, pod: &PodKind) -> i64 {
-        let parts = [(self.cpu.0, pod.cpu.0), (self.memory.0, pod.memory.0), (self.gpus, pod.gpus), (self.pods, 1)];
+        let parts =
+            [(self.cpu.0, pod.cpu.0), (self.memory.0, pod.memory.0), (self.gpus, pod.gpus), (self.pods, 1)];
         parts.iter().filter(|(_, need)| *need > 0).map(|(have, need)| have / need).min().unwrap_or(0)
     }
 

@@ -26,9 +26,7 @@ pub fn lagrangian(problem: &Problem, prices: &[i64], upper: &[i64]) -> Bound {
     let worth: i128 = problem
         .demands
         .iter()
-        .filter_map(|d| {
-            d.options.iter().map(|(s, n)| i128::from(prices[*s].max(0)) * i128::from(*n)).min()
-        })
+        .filter_map(|d| d.options.iter().map(|(s, n)| i128::from(prices[*s].max(0)) * i128::from(*n)).min())
         .sum();
     let surplus: i128 = problem
         .hosts

@@ -100,7 +100,10 @@ impl Master {
                 }
             }
             round += 1;
-            if !improved || bound.exact >= floor - 1e-6 || bound.exact.ceil() >= floor - 1e-9 && bound.exact > 0.0 {
+            if !improved
+                || bound.exact >= floor - 1e-6
+                || bound.exact.ceil() >= floor - 1e-9 && bound.exact > 0.0
+            {
                 break;
             }
         }
@@ -126,10 +129,10 @@ impl Master {
         for host in 0..problem.hosts.len() {
             let best = pricer.best(problem, host, prices, &tables, SCALE / 4096);
             upper.push(best.upper);
-            let worth: i64 =
-                best.pattern.slots.iter().map(|s| duals[s.shape] * i64::from(s.count)).sum();
+            let worth: i64 = best.pattern.slots.iter().map(|s| duals[s.shape] * i64::from(s.count)).sum();
             let due = (f64::from(problem.hosts[host].0.cost) + rent[host]) * SCALE as f64;
-            if problem.hosts[host].1 > 0 && worth as f64 > due + SCALE as f64 * 1e-7 && self.add(best.pattern) {
+            if problem.hosts[host].1 > 0 && worth as f64 > due + SCALE as f64 * 1e-7 && self.add(best.pattern)
+            {
                 let p = self.patterns.len() - 1;
                 program.add(problem, p, &self.patterns[p]);
                 found = true;

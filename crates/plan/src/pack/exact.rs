@@ -27,7 +27,14 @@ type Open = (usize, HostType, bool);
 
 impl Search<'_> {
     /// Places item `at` and all after it; `from` keeps items of one shape in order of place, against symmetry.
-    fn place(&mut self, at: usize, open: &mut Vec<Open>, closed: &mut [u32], cost: u64, from: (usize, usize)) -> bool {
+    fn place(
+        &mut self,
+        at: usize,
+        open: &mut Vec<Open>,
+        closed: &mut [u32],
+        cost: u64,
+        from: (usize, usize),
+    ) -> bool {
         if self.best.is_some_and(|b| cost + self.must_open(at, open) >= b) {
             return true;
         }
@@ -106,7 +113,8 @@ impl Search<'_> {
         for d in 0..super::DIMS {
             let need: i64 = self.items[at..].iter().map(|s| self.problem.shapes[*s].res[d]).sum();
             let have: i64 = open.iter().filter(|o| !o.2).flat_map(|o| &o.1.nodes).map(|n| n[d]).sum();
-            let each = self.problem.hosts.iter().map(|(h, _)| h.nodes.iter().map(|n| n[d]).sum::<i64>()).max();
+            let each =
+                self.problem.hosts.iter().map(|(h, _)| h.nodes.iter().map(|n| n[d]).sum::<i64>()).max();
             if let Some(each) = each.filter(|e| *e > 0 && need > have) {
                 most = most.max((need - have + each - 1) / each);
             }
@@ -116,7 +124,12 @@ impl Search<'_> {
 }
 
 /// Whether these shapes fit on one host together, and where: the places in the order given.
-pub fn pack_one(host: &HostType, shapes: &[super::Shape], items: &[usize], budget: &mut u32) -> Option<Vec<[u8; 2]>> {
+pub fn pack_one(
+    host: &HostType,
+    shapes: &[super::Shape],
+    items: &[usize],
+    budget: &mut u32,
+) -> Option<Vec<[u8; 2]>> {
     let Some((item, rest)) = items.split_first() else { return Some(Vec::new()) };
     *budget = budget.checked_sub(1)?;
     let shape = &shapes[*item];

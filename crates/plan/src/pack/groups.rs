@@ -106,7 +106,10 @@ fn demand(problem: &Problem, items: impl Iterator<Item = usize>) -> Problem {
     let mut counts = vec![0; problem.shapes.len()];
     items.for_each(|s| counts[s] += 1);
     let demands = counts.into_iter().enumerate().filter(|(_, n)| *n > 0);
-    Problem { demands: demands.map(|(s, n)| super::Demand { options: vec![(s, n)] }).collect(), ..problem.clone() }
+    Problem {
+        demands: demands.map(|(s, n)| super::Demand { options: vec![(s, n)] }).collect(),
+        ..problem.clone()
+    }
 }
 
 /// A free slot: a shape at a place of a host.
@@ -126,7 +129,12 @@ struct State<'a> {
 }
 
 impl<'a> State<'a> {
-    fn new(problem: &'a Problem, instances: &'a [Instance], items: &'a [usize], groups: &'a [Group]) -> State<'a> {
+    fn new(
+        problem: &'a Problem,
+        instances: &'a [Instance],
+        items: &'a [usize],
+        groups: &'a [Group],
+    ) -> State<'a> {
         State {
             problem,
             instances,
@@ -202,7 +210,13 @@ impl<'a> State<'a> {
 }
 
 /// Rules broken by a placement, one line each; groups listed in `placed.split` are held to their own number of hosts.
-pub fn violations(problem: &Problem, instances: &[Instance], items: &[usize], groups: &[Group], placed: &Placed) -> Vec<String> {
+pub fn violations(
+    problem: &Problem,
+    instances: &[Instance],
+    items: &[usize],
+    groups: &[Group],
+    placed: &Placed,
+) -> Vec<String> {
     let mut found = Vec::new();
     let mut left: Vec<HostType> = instances.iter().map(|i| problem.hosts[i.kind].0.clone()).collect();
     for (item, at) in placed.at.iter().enumerate() {

@@ -178,7 +178,8 @@ impl Pattern {
         for slot in &self.slots {
             let shape = &shapes[slot.shape];
             if let Fit::Whole(_) = shape.fit {
-                return (shape.takes(host) && self.slots.len() == 1 && slot.count == 1).then(|| rest.emptied());
+                return (shape.takes(host) && self.slots.len() == 1 && slot.count == 1)
+                    .then(|| rest.emptied());
             }
             if rest.pool.get_or_insert(shape.pool) != &shape.pool {
                 return None;
@@ -223,7 +224,12 @@ impl HostType {
         let both = if at[0] == at[1] { &at[..1] } else { &at[..] };
         let nodes = both.iter().flat_map(|n| self.nodes[usize::from(*n)].into_iter().zip(part));
         let side = self.side.into_iter().zip(shape.side);
-        nodes.chain(side).filter(|(_, need)| *need > 0).map(|(have, need)| have.max(0) / need).min().unwrap_or(0)
+        nodes
+            .chain(side)
+            .filter(|(_, need)| *need > 0)
+            .map(|(have, need)| have.max(0) / need)
+            .min()
+            .unwrap_or(0)
     }
 
     /// The same host with nothing left.

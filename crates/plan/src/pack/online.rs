@@ -47,9 +47,8 @@ pub struct Home {
 impl Online {
     /// Empty hosts. Prices (in hosts, by shape) come from [`super::Packing::prices`] of an expected mix.
     pub fn new(problem: &Problem, prices: &[f64], rule: Rule, keep_empty: usize) -> Online {
-        let pieces: Vec<(usize, Res)> = (0..problem.shapes.len())
-            .map(|s| (s, problem.shapes[s].per_node(&problem.hosts[0].0)))
-            .collect();
+        let pieces: Vec<(usize, Res)> =
+            (0..problem.shapes.len()).map(|s| (s, problem.shapes[s].per_node(&problem.hosts[0].0))).collect();
         let scaled: Vec<i64> = prices.iter().map(|p| (p * SCALE as f64) as i64).collect();
         // Half a split VM counts half its price on each node.
         let halves: Vec<i64> = scaled
@@ -62,11 +61,8 @@ impl Online {
             let table = axes.fill(&pieces, &halves);
             (axes, table)
         });
-        let hosts: Vec<HostType> = problem
-            .hosts
-            .iter()
-            .flat_map(|(h, n)| std::iter::repeat_n(h.clone(), *n as usize))
-            .collect();
+        let hosts: Vec<HostType> =
+            problem.hosts.iter().flat_map(|(h, n)| std::iter::repeat_n(h.clone(), *n as usize)).collect();
         let largest = hosts.iter().flat_map(|h| &h.nodes).fold([1; super::DIMS], |mut most: Res, n| {
             most.iter_mut().zip(n).for_each(|(m, v)| *m = (*m).max(*v));
             most
@@ -100,7 +96,8 @@ impl Online {
     /// Places one; `None` when no host may take it.
     pub fn arrive(&mut self, shape: usize) -> Option<Home> {
         let open = self.best(shape, true);
-        let found = open.or_else(|| (self.empty > self.keep_empty).then(|| self.best(shape, false)).flatten())?;
+        let found =
+            open.or_else(|| (self.empty > self.keep_empty).then(|| self.best(shape, false)).flatten())?;
         self.hosts[found.host].take(&self.shapes[shape], found.nodes, 1)?;
         self.empty -= usize::from(self.count[found.host] == 0);
         self.count[found.host] += 1;
@@ -159,7 +156,11 @@ impl Online {
     fn worth_of(&self, host: &HostType) -> i64 {
         match &self.grid {
             Some((axes, table)) => host.nodes.iter().map(|n| table.at(axes.cell(n))).sum(),
-            None => host.nodes.iter().map(|n| n.iter().zip(self.largest).map(|(v, l)| v * SCALE / l).sum::<i64>()).sum(),
+            None => host
+                .nodes
+                .iter()
+                .map(|n| n.iter().zip(self.largest).map(|(v, l)| v * SCALE / l).sum::<i64>())
+                .sum(),
         }
     }
 }

@@ -67,7 +67,14 @@ impl Pricer {
     }
 
     /// The best pattern of a host type; the search may leave `slack` of its value unexplored.
-    pub fn best(&self, problem: &Problem, host: usize, prices: &[i64], tables: &Tables, slack: i64) -> Priced {
+    pub fn best(
+        &self,
+        problem: &Problem,
+        host: usize,
+        prices: &[i64],
+        tables: &Tables,
+        slack: i64,
+    ) -> Priced {
         self.best_on(problem, host, &problem.hosts[host].0, prices, tables, slack)
     }
 
@@ -108,12 +115,14 @@ fn best_of_pool(
     prices: &[i64],
     slack: i64,
 ) -> Priced {
-    let grid = pool.axes.as_ref().zip(table).map(|(axes, t)| on_grid(host, kind, problem, pool, axes, t, prices));
+    let grid =
+        pool.axes.as_ref().zip(table).map(|(axes, t)| on_grid(host, kind, problem, pool, axes, t, prices));
     if let Some(exact) = grid.as_ref().filter(|g| g.pattern.rest(kind, &problem.shapes).is_some()) {
         return exact.clone();
     }
     let limits = vec![u32::MAX; problem.shapes.len()];
-    let (pattern, value, upper) = knapsack::best(host, kind, &problem.shapes, &pool.all, prices, &limits, slack);
+    let (pattern, value, upper) =
+        knapsack::best(host, kind, &problem.shapes, &pool.all, prices, &limits, slack);
     let upper = grid.map_or(upper, |g| g.upper.min(upper)).max(value);
     Priced { pattern, value, upper }
 }

@@ -90,7 +90,10 @@ fn heaviest(problem: &Problem, relaxed: &Relaxed) -> Vec<usize> {
     pairs
         .map(|(weights, demand)| {
             let order = |a: &usize, b: &usize| {
-                weights[*a].total_cmp(&weights[*b]).then(demand.options[*b].1.cmp(&demand.options[*a].1)).then(b.cmp(a))
+                weights[*a]
+                    .total_cmp(&weights[*b])
+                    .then(demand.options[*b].1.cmp(&demand.options[*a].1))
+                    .then(b.cmp(a))
             };
             (0..weights.len()).max_by(order).unwrap_or(0)
         })
@@ -110,14 +113,17 @@ fn smallest(problem: &Problem, relaxed: &Relaxed) -> Vec<usize> {
         let size = |o: &(usize, u32)| -> f64 {
             let shape = &problem.shapes[o.0];
             // A whole host is all of its resources.
-            let one = if matches!(shape.fit, super::Fit::Whole(_)) { super::DIMS as f64 } else {
+            let one = if matches!(shape.fit, super::Fit::Whole(_)) {
+                super::DIMS as f64
+            } else {
                 shape.res.iter().zip(largest).map(|(r, l)| *r as f64 / l as f64).sum()
             };
             one * f64::from(o.1)
         };
         let cheapest = demand.options.iter().map(cost).fold(f64::INFINITY, f64::min);
         let near = (0..demand.options.len()).filter(|o| cost(&demand.options[*o]) <= cheapest * 1.01 + 1.0);
-        near.min_by(|a, b| size(&demand.options[*a]).total_cmp(&size(&demand.options[*b])).then(a.cmp(b))).unwrap_or(0)
+        near.min_by(|a, b| size(&demand.options[*a]).total_cmp(&size(&demand.options[*b])).then(a.cmp(b)))
+            .unwrap_or(0)
     };
     problem.demands.iter().map(pick).collect()
 }
@@ -134,7 +140,14 @@ fn wanted(problem: &Problem) -> Vec<u32> {
     wanted
 }
 
-fn dive(problem: &Problem, pricer: &Pricer, master: &mut Master, first: Relaxed, opened: &mut Opened, by: Dive) {
+fn dive(
+    problem: &Problem,
+    pricer: &Pricer,
+    master: &mut Master,
+    first: Relaxed,
+    opened: &mut Opened,
+    by: Dive,
+) {
     let mut relaxed = first;
     loop {
         let mut moved = false;
@@ -278,7 +291,8 @@ impl<'a> Opened<'a> {
             return;
         }
         let mut order: Vec<usize> = (0..self.hosts.len()).collect();
-        let value = |slots: &[Slot]| -> i64 { slots.iter().map(|s| prices[s.shape] * i64::from(s.count)).sum() };
+        let value =
+            |slots: &[Slot]| -> i64 { slots.iter().map(|s| prices[s.shape] * i64::from(s.count)).sum() };
         order.sort_by_key(|h| value(&self.hosts[*h].1));
         let mut gone = vec![false; self.hosts.len()];
         for host in order.into_iter().take(200) {
@@ -327,7 +341,8 @@ impl<'a> Opened<'a> {
             }
             *opened.entry(Pattern { host, slots: merged }).or_default() += 1;
         }
-        let unplaced = self.wanted.iter().enumerate().filter(|(_, n)| **n > 0).map(|(s, n)| (s, *n)).collect();
+        let unplaced =
+            self.wanted.iter().enumerate().filter(|(_, n)| **n > 0).map(|(s, n)| (s, *n)).collect();
         let prices = prices.iter().map(|p| *p as f64 / super::bound::SCALE as f64).collect();
         Packing { opened: opened.into_iter().collect(), chosen, unplaced, bound, prices }
     }

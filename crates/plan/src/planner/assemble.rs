@@ -76,12 +76,18 @@ fn placement(solved: &Solved, demand: &Demand, item: usize, nodes: [u8; 2]) -> P
     }
 }
 
-fn host(solved: &Solved, fleet: &Fleet, demand: &Demand, h: usize, mut placements: Vec<Placement>) -> HostPlan {
+fn host(
+    solved: &Solved,
+    fleet: &Fleet,
+    demand: &Demand,
+    h: usize,
+    mut placements: Vec<Placement>,
+) -> HostPlan {
     let host = &fleet.hosts[h];
     placements.sort_by(|a, b| {
-        (a.purpose, &a.tenant).cmp(&(b.purpose, &b.tenant)).then_with(|| {
-            crate::input::natural(&a.name).cmp(&crate::input::natural(&b.name))
-        })
+        (a.purpose, &a.tenant)
+            .cmp(&(b.purpose, &b.tenant))
+            .then_with(|| crate::input::natural(&a.name).cmp(&crate::input::natural(&b.name)))
     });
     let metal = placements.iter().any(|p| p.material == Material::Metal);
     let role = match (placements.is_empty(), solved.spare.contains(&h)) {
@@ -160,8 +166,9 @@ fn strand(hosts: &mut [HostPlan], standard: Amount) {
 }
 
 fn tenants(solved: &Solved, demand: &Demand) -> Vec<TenantPlan> {
-    let hosted: Vec<usize> =
-        (0..demand.tenants.len()).filter(|t| demand.tenants[*t].control_plane == ControlPlane::Hosted).collect();
+    let hosted: Vec<usize> = (0..demand.tenants.len())
+        .filter(|t| demand.tenants[*t].control_plane == ControlPlane::Hosted)
+        .collect();
     let pools: Vec<Vec<Pool>> = (0..demand.tenants.len()).map(|t| pools(solved, demand, t)).collect();
     let nodes = |t: &usize| pools[*t].iter().map(|p| i64::from(p.replicas)).sum::<i64>();
     let stores = crate::model::controlplane::datastores(&hosted.iter().map(nodes).collect::<Vec<_>>());
@@ -182,7 +189,13 @@ fn tenants(solved: &Solved, demand: &Demand) -> Vec<TenantPlan> {
             replicas: match tenant.control_plane {
                 ControlPlane::None => 0,
                 ControlPlane::Hosted => tenant.replicas,
-                ControlPlane::Vm | ControlPlane::Metal => if tenant.replicas > 1 { 3 } else { 1 },
+                ControlPlane::Vm | ControlPlane::Metal => {
+                    if tenant.replicas > 1 {
+                        3
+                    } else {
+                        1
+                    }
+                }
             },
             datastore: hosted.iter().position(|h| *h == t).map(|i| format!("datastore-{}", stores[i] + 1)),
             isolation: match &tenant.isolation {
@@ -231,14 +244,15 @@ fn amount(a: Allocatable) -> Amount {
 
 fn limits(pods: &[crate::model::nodes::PodKind], node: Allocatable, nodes: i64) -> Option<i64> {
     let limited = pods.iter().any(|p| p.memory_limit.is_some());
-    let sum: i64 =
-        pods.iter().map(|p| p.memory_limit.unwrap_or(p.memory).0 * i64::from(p.count)).sum();
+    let sum: i64 = pods.iter().map(|p| p.memory_limit.unwrap_or(p.memory).0 * i64::from(p.count)).sum();
     (limited && node.memory.0 * nodes > 0).then(|| sum * 100 / (node.memory.0 * nodes))
 }
 
 /// The resource that needs most Nodes.
 fn binds(requested: Amount, node: Amount) -> String {
-    let need = |(have, want): &((&str, i64), (&'static str, i64))| if have.1 > 0 { want.1 as f64 / have.1 as f64 } else { 0.0 };
+    let need = |(have, want): &((&str, i64), (&'static str, i64))| {
+        if have.1 > 0 { want.1 as f64 / have.1 as f64 } else { 0.0 }
+    };
     let all = node.named().into_iter().zip(requested.named());
     let most = all.max_by(|a, b| need(a).total_cmp(&need(b)));
     most.filter(|m| need(m) > 0.0).map_or(String::new(), |((_, _), (name, _))| name.to_owned())
@@ -248,7 +262,8 @@ fn totals(solved: &Solved, hosts: &[HostPlan], tenants: &[TenantPlan]) -> Totals
     let count = |roles: &[HostRole]| hosts.iter().filter(|h| roles.contains(&h.role)).count() as u32;
     let used = count(&[HostRole::Vm, HostRole::Metal]);
     let spare = count(&[HostRole::Spare]);
-    let busy: Vec<&HostPlan> = hosts.iter().filter(|h| matches!(h.role, HostRole::Vm | HostRole::Metal)).collect();
+    let busy: Vec<&HostPlan> =
+        hosts.iter().filter(|h| matches!(h.role, HostRole::Vm | HostRole::Metal)).collect();
     let sum = |f: fn(&HostPlan) -> Amount| busy.iter().fold(Amount::default(), |s, h| s.plus(f(h)));
     let paid = hosts.iter().filter(|h| h.role != HostRole::Free);
     let at_least = solved.at_least.min(u64::from(u32::MAX)) as u32;

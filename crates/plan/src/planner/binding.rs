@@ -20,7 +20,8 @@ pub fn explain(fleet: &Fleet, demand: &Demand, plan: &Blueprint) -> Vec<Binding>
     let mut found = Vec::new();
     for class in classes {
         for role in [HostRole::Vm, HostRole::Metal] {
-            let hosts: Vec<&HostPlan> = plan.hosts.iter().filter(|h| h.class == class && h.role == role).collect();
+            let hosts: Vec<&HostPlan> =
+                plan.hosts.iter().filter(|h| h.class == class && h.role == role).collect();
             if !hosts.is_empty() {
                 let binding = match role {
                     HostRole::Metal => metal(class, &hosts, plan),
@@ -70,7 +71,8 @@ fn metal(class: &str, hosts: &[&HostPlan], plan: &Blueprint) -> Binding {
     let pools = plan.tenants.iter().filter(|t| names.contains(&t.name.as_str())).flat_map(|t| &t.pools);
     let pools: Vec<_> = pools.filter(|p| p.material == crate::blueprint::Material::Metal).collect();
     let asked = pools.iter().fold(Amount::default(), |s, p| s.plus(p.requested));
-    let have = pools.iter().fold(Amount::default(), |s, p| s.plus(p.allocatable.times(i64::from(p.replicas))));
+    let have =
+        pools.iter().fold(Amount::default(), |s, p| s.plus(p.allocatable.times(i64::from(p.replicas))));
     let percent = asked.percent_of(have);
     let (resource, top) = most(percent);
     let n = hosts.len() as i64;
@@ -141,9 +143,15 @@ fn variants(fleet: &Fleet, demand: &Demand, plan: &Blueprint) -> Vec<(Demand, St
         all.truncate(MOST_VARIANTS);
     }
     let pods = plan.tenants.iter().flat_map(|t| &t.pools).any(|p| p.binds == "pods")
-        || plan.hosts.iter().any(|h| h.role == HostRole::Vm && h.capacity.pods > 0 && h.used.pods * 10 > h.capacity.pods * 9);
+        || plan
+            .hosts
+            .iter()
+            .any(|h| h.role == HostRole::Vm && h.capacity.pods > 0 && h.used.pods * 10 > h.capacity.pods * 9);
     if pods && demand.policy.max_pods < 250 {
-        all.push((Variant::MaxPods(250).apply(demand), "250 Pods a Node (with a /23 Pod CIDR where 254 do not suffice)".to_owned()));
+        all.push((
+            Variant::MaxPods(250).apply(demand),
+            "250 Pods a Node (with a /23 Pod CIDR where 254 do not suffice)".to_owned(),
+        ));
     }
     let sharing = demand.policy.sharing;
     if !sharing.dedicated_cpus && sharing.cpu_overcommit < 4.0 {

@@ -50,14 +50,16 @@ pub fn classify(fleet: &Fleet, policy: &Policy) -> Hosts {
         names.dedup();
         names
     };
-    let rack_of: BTreeMap<&str, u32> = racks.iter().enumerate().map(|(i, n)| (n.as_str(), i as u32)).collect();
+    let rack_of: BTreeMap<&str, u32> =
+        racks.iter().enumerate().map(|(i, n)| (n.as_str(), i as u32)).collect();
     let mut classes: BTreeMap<(&str, Role), u32> = BTreeMap::new();
     for host in &fleet.hosts {
         let next = classes.len() as u32;
         classes.entry((&host.class, host.role)).or_insert(next);
     }
     let mut index: BTreeMap<HostType, usize> = BTreeMap::new();
-    let mut hosts = Hosts { types: Vec::new(), examples: Vec::new(), instances: Vec::new(), racks: racks.clone() };
+    let mut hosts =
+        Hosts { types: Vec::new(), examples: Vec::new(), instances: Vec::new(), racks: racks.clone() };
     for (h, host) in fleet.hosts.iter().enumerate() {
         let kind = host_type(host, policy, classes[&(host.class.as_str(), host.role)]);
         let t = *index.entry(kind.clone()).or_insert_with(|| {

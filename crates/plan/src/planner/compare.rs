@@ -54,7 +54,9 @@ impl Variant {
             });
             in_shapes = shapes.is_some();
             variants.push(match shapes {
-                Some(sizes) => Variant::Shapes(sizes.split('|').map(NodeSize::parse).collect::<Result<_, _>>()?),
+                Some(sizes) => {
+                    Variant::Shapes(sizes.split('|').map(NodeSize::parse).collect::<Result<_, _>>()?)
+                }
                 None => Variant::parse(word)?,
             });
         }
@@ -165,9 +167,18 @@ mod tests {
 
     #[test]
     fn the_list_reads_as_people_write_it() {
-        let all = Variant::parse_list("all-metal, all-vm,mixed,shapes=2/4,8/32,8/32|16/64,overcommit=4").unwrap();
+        let all =
+            Variant::parse_list("all-metal, all-vm,mixed,shapes=2/4,8/32,8/32|16/64,overcommit=4").unwrap();
         let names: Vec<String> = all.iter().map(Variant::name).collect();
-        let want = ["all-metal", "all-vm", "mixed", "shapes=2/4", "shapes=8/32", "shapes=8/32|16/64", "overcommit=4"];
+        let want = [
+            "all-metal",
+            "all-vm",
+            "mixed",
+            "shapes=2/4",
+            "shapes=8/32",
+            "shapes=8/32|16/64",
+            "overcommit=4",
+        ];
         assert_eq!(names, want);
         assert!(Variant::parse_list("mixed,8/32").is_err(), "a size needs shapes= before it");
         assert!(Variant::parse_list("shapes=8").is_err());

@@ -80,7 +80,8 @@ fn draft(fleet: &Fleet, demand: &Demand, keep: Option<&Blueprint>) -> Draft {
     // What every legal plan must do at least: free choice of sizes, the smallest control planes that can result.
     let mut writer = Writer::new(fleet, demand, &hosts, Pools::Loosest);
     writer.workers();
-    let fewest = nodes_by_tenant(&writer.clone().finish(), tenants, |w| w.options.iter().map(|c| c.count).min());
+    let fewest =
+        nodes_by_tenant(&writer.clone().finish(), tenants, |w| w.options.iter().map(|c| c.count).min());
     writer.control_planes(&fewest, 1);
     let loosest = writer.finish();
     let (problem, demand_of) = problem(&loosest, &hosts);
@@ -94,9 +95,10 @@ fn draft(fleet: &Fleet, demand: &Demand, keep: Option<&Blueprint>) -> Draft {
     let mut picked: Vec<Choice> = Vec::new();
     for (w, wish) in workers.wishes.iter().enumerate() {
         let best = loosest.wishes[w].options[relaxed.chosen[demand_of[w]]];
-        let same = wish.options.iter().find(|o| {
-            workers.infos[o.shape] == loosest.infos[best.shape] && o.count == best.count
-        });
+        let same = wish
+            .options
+            .iter()
+            .find(|o| workers.infos[o.shape] == loosest.infos[best.shape] && o.count == best.count);
         let kept = keep.and_then(|old| kept(old, demand, &workers, wish));
         picked.push(kept.or(same.copied()).unwrap_or(wish.options[0]));
     }
@@ -162,9 +164,8 @@ fn apart(problem: &Problem, wishes: &Wishes, demand: &Demand, demand_of: &[usize
     for (w, wish) in wishes.wishes.iter().enumerate() {
         let whole = wish.options.iter().all(|o| matches!(wishes.shapes[o.shape].fit, pack::Fit::Whole(_)));
         let alone = wish.tenant.filter(|t| {
-            demand.tenants[*t].isolation == Isolation::Dedicated && wish.options.iter().all(|o| {
-                wishes.infos[o.shape].material != Material::Pod
-            })
+            demand.tenants[*t].isolation == Isolation::Dedicated
+                && wish.options.iter().all(|o| wishes.infos[o.shape].material != Material::Pod)
         });
         let part = if whole { usize::MAX } else { alone.map_or(usize::MAX - 1, |t| t) };
         *parts.entry(part).or_default().entry(demand_of[w]).or_default() += 1;
@@ -270,7 +271,9 @@ fn crowding(policy: &Policy) -> Vec<String> {
         ));
     }
     if policy.host_max_pods > 254 && policy.pod_cidr_mask >= 24 {
-        notes.push("hostMaxPods above 254 needs a Node Pod CIDR larger than /24: podCIDRMask 23 or less".to_owned());
+        notes.push(
+            "hostMaxPods above 254 needs a Node Pod CIDR larger than /24: podCIDRMask 23 or less".to_owned(),
+        );
     }
     notes
 }

@@ -46,7 +46,8 @@ fn names(draft: &Draft, demand: &Demand) -> Vec<String> {
 
 /// Where each item runs already: same name, same material, host still there.
 fn running(draft: &Draft, fleet: &Fleet, names: &[String], current: &Blueprint) -> Vec<Option<At>> {
-    let index: BTreeMap<&str, usize> = fleet.hosts.iter().enumerate().map(|(h, x)| (x.name.as_str(), h)).collect();
+    let index: BTreeMap<&str, usize> =
+        fleet.hosts.iter().enumerate().map(|(h, x)| (x.name.as_str(), h)).collect();
     let mut old = BTreeMap::new();
     for host in current.hosts.iter().filter(|h| matches!(h.role, HostRole::Vm | HostRole::Metal)) {
         for p in &host.placements {
@@ -74,14 +75,19 @@ fn lots(draft: &Draft, stay: &[Option<At>]) -> Vec<Vec<usize>> {
             by_host.entry(at.host).or_default().push(item);
         }
     }
-    let metal = |i: &usize| matches!(draft.wishes.shapes[draft.items[*i].shape].fit, crate::pack::Fit::Whole(_));
+    let metal =
+        |i: &usize| matches!(draft.wishes.shapes[draft.items[*i].shape].fit, crate::pack::Fit::Whole(_));
     let mut lots: Vec<Vec<usize>> = by_host.into_values().filter(|lot| !lot.iter().any(metal)).collect();
     lots.sort_by_key(Vec::len);
     lots
 }
 
 fn moved(fixed: &[Option<At>], placed: &Placed) -> usize {
-    fixed.iter().zip(&placed.at).filter(|(old, new)| old.is_some() && old.map(|a| a.host) != new.map(|a| a.host)).count()
+    fixed
+        .iter()
+        .zip(&placed.at)
+        .filter(|(old, new)| old.is_some() && old.map(|a| a.host) != new.map(|a| a.host))
+        .count()
 }
 
 fn whole(placed: &Placed) -> usize {

@@ -79,12 +79,17 @@ fn round(parts: BTreeMap<&str, Parts>, free: Parts, blueprint: &Blueprint) -> Ve
     let mut rows: Vec<(String, Parts)> = parts.into_iter().map(|(n, p)| (n.to_owned(), p)).collect();
     rows.sort_by_key(|(n, _)| crate::input::natural(n));
     rows.push((String::new(), free));
-    let exact: Vec<f64> =
-        rows.iter().flat_map(|(_, p)| [p.used, p.stranded, p.control_plane, p.reserve]).map(|v| v * 1000.0).collect();
+    let exact: Vec<f64> = rows
+        .iter()
+        .flat_map(|(_, p)| [p.used, p.stranded, p.control_plane, p.reserve])
+        .map(|v| v * 1000.0)
+        .collect();
     let mut whole: Vec<i64> = exact.iter().map(|v| v.floor() as i64).collect();
     let missing = blueprint.hosts.len() as i64 * 1000 - whole.iter().sum::<i64>();
     let mut order: Vec<usize> = (0..exact.len()).collect();
-    order.sort_by(|a, b| (exact[*b] - exact[*b].floor()).total_cmp(&(exact[*a] - exact[*a].floor())).then(a.cmp(b)));
+    order.sort_by(|a, b| {
+        (exact[*b] - exact[*b].floor()).total_cmp(&(exact[*a] - exact[*a].floor())).then(a.cmp(b))
+    });
     order.iter().cycle().take(missing.max(0) as usize).for_each(|i| whole[*i] += 1);
     rows.into_iter()
         .zip(whole.chunks_exact(4))

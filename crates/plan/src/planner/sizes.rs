@@ -65,7 +65,8 @@ fn classes(fleet: &Fleet) -> impl Iterator<Item = &Host> {
 /// The largest size of which `parts` fit: an even number of CPUs, memory in steps of 2 GiB (1 GiB below 16).
 fn even_part(cpu: i64, memory: i64, parts: i64, gpus: i64, policy: &Policy) -> Option<NodeSize> {
     let ratio = if policy.sharing.dedicated_cpus { 1.0 } else { policy.sharing.cpu_overcommit };
-    let cpus = ((cpu as f64 * ratio / 1000.0 / parts as f64) as i64 / 2 * 2).min(if gpus > 0 { 256 } else { 64 });
+    let cpus =
+        ((cpu as f64 * ratio / 1000.0 / parts as f64) as i64 / 2 * 2).min(if gpus > 0 { 256 } else { 64 });
     let share = memory / parts;
     let mut gib = share / 1024;
     let fits = |gib: i64| {

@@ -116,7 +116,8 @@ pub fn keep(
             let shape = &wishes.shapes[items[item].shape];
             let able = |h: &&usize| {
                 let left = &play.left[**h];
-                let takes = shape.takes(left) || shape.places(left).into_iter().any(|p| left.room(shape, p) > 0);
+                let takes =
+                    shape.takes(left) || shape.places(left).into_iter().any(|p| left.room(shape, p) > 0);
                 takes && (!survive.rack || !racks.contains(&hosts.instances[**h].rack))
             };
             let rank = |h: &&usize| {
@@ -146,7 +147,13 @@ pub fn keep(
 }
 
 impl<'a> Play<'a> {
-    fn new(hosts: &'a Hosts, wishes: &'a Wishes, items: &'a [Item], groups: &'a [Group], placed: &'a Placed) -> Play<'a> {
+    fn new(
+        hosts: &'a Hosts,
+        wishes: &'a Wishes,
+        items: &'a [Item],
+        groups: &'a [Group],
+        placed: &'a Placed,
+    ) -> Play<'a> {
         let mut play = Play {
             shapes: &wishes.shapes,
             items,

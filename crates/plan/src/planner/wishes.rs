@@ -101,8 +101,11 @@ impl<'a> Writer<'a> {
             let more = |n: u32, peak: f64| {
                 (f64::from(n) * peak * (1.0 + self.demand.policy.growth / 100.0) - 1e-9).ceil() as u32
             };
-            let pods: Vec<PodKind> =
-                tenant.pods.iter().map(|p| PodKind { count: more(p.count, tenant.peak), ..p.clone() }).collect();
+            let pods: Vec<PodKind> = tenant
+                .pods
+                .iter()
+                .map(|p| PodKind { count: more(p.count, tenant.peak), ..p.clone() })
+                .collect();
             let (with, without): (Vec<PodKind>, Vec<PodKind>) = pods.into_iter().partition(|p| p.gpus > 0);
             let both = !with.is_empty() && !without.is_empty();
             for (pods, part) in [(without, "nodes"), (with, if both { "gpu-nodes" } else { "nodes" })] {
@@ -120,7 +123,16 @@ impl<'a> Writer<'a> {
                     options.extend(self.metal(wish.size).map(|shape| Choice { shape, count }));
                 }
                 let part = format!("pool-{}", i + 1);
-                self.push(t, Purpose::Worker, &part, Vec::new(), options, None, &wish.size.to_string(), count);
+                self.push(
+                    t,
+                    Purpose::Worker,
+                    &part,
+                    Vec::new(),
+                    options,
+                    None,
+                    &wish.size.to_string(),
+                    count,
+                );
             }
         }
     }
@@ -133,7 +145,8 @@ impl<'a> Writer<'a> {
         if kind != NodeKind::Metal {
             for size in self.allowed(tenant, most_gpus) {
                 let count = nodes_for(&pods, size.allocatable(&policy.guest())).filter(|n| *n > 0);
-                let choice = count.and_then(|count| self.vm(size, self.pools[t]).map(|shape| Choice { shape, count }));
+                let choice =
+                    count.and_then(|count| self.vm(size, self.pools[t]).map(|shape| Choice { shape, count }));
                 options.extend(choice);
             }
         }
@@ -150,7 +163,10 @@ impl<'a> Writer<'a> {
         }
         options.sort_unstable();
         options.dedup();
-        let largest = pods.iter().map(|p| format!("{} ({}, {}{})", p.name, p.cpu, p.memory, gpus_of(p))).collect::<Vec<_>>();
+        let largest = pods
+            .iter()
+            .map(|p| format!("{} ({}, {}{})", p.name, p.cpu, p.memory, gpus_of(p)))
+            .collect::<Vec<_>>();
         let what = format!("Nodes for {}", largest.join(", "));
         self.push(t, Purpose::Worker, part, pods, options, None, &what, 1);
     }
@@ -161,7 +177,11 @@ impl<'a> Writer<'a> {
         if !given.is_empty() {
             return given.iter().copied().filter(|s| (s.gpus > 0) == (gpus > 0)).collect();
         }
-        if gpus == 0 { sizes::candidates(self.fleet, policy) } else { sizes::with_gpus(self.fleet, policy, gpus) }
+        if gpus == 0 {
+            sizes::candidates(self.fleet, policy)
+        } else {
+            sizes::with_gpus(self.fleet, policy, gpus)
+        }
     }
 
     /// Control planes and datastores; `nodes` by tenant, `hosts` of the site.
@@ -182,7 +202,16 @@ impl<'a> Writer<'a> {
             };
             let options = option.map(|shape| Choice { shape, count }).into_iter().collect();
             let what = format!("control plane of {size}");
-            self.push(t, Purpose::ControlPlane, "cp", Vec::new(), options, Some(Rule::ApartRacks), &what, count);
+            self.push(
+                t,
+                Purpose::ControlPlane,
+                "cp",
+                Vec::new(),
+                options,
+                Some(Rule::ApartRacks),
+                &what,
+                count,
+            );
         }
         let counts: Vec<i64> = hosted.iter().map(|t| nodes[*t]).collect();
         let stores = controlplane::datastores(&counts);
@@ -196,7 +225,8 @@ impl<'a> Writer<'a> {
         }
         let replicas = self.demand.policy.management_replicas;
         if replicas > 0 {
-            let choice = Choice { shape: self.pod(controlplane::on_machines(hosts), STATIC_PODS, 0), count: replicas };
+            let choice =
+                Choice { shape: self.pod(controlplane::on_machines(hosts), STATIC_PODS, 0), count: replicas };
             self.site(Purpose::Management, "management", choice, Some(Rule::ApartRacks));
         }
     }
@@ -229,7 +259,14 @@ impl<'a> Writer<'a> {
     }
 
     fn site(&mut self, purpose: Purpose, part: &str, choice: Choice, rule: Option<Rule>) {
-        let wish = Wish { tenant: None, purpose, part: part.to_owned(), pods: Vec::new(), options: vec![choice], rule };
+        let wish = Wish {
+            tenant: None,
+            purpose,
+            part: part.to_owned(),
+            pods: Vec::new(),
+            options: vec![choice],
+            rule,
+        };
         self.out.wishes.push(wish);
     }
 
@@ -247,10 +284,19 @@ impl<'a> Writer<'a> {
     ) {
         if options.is_empty() && count > 0 {
             let tenant = self.demand.tenants[t].name.clone();
-            let why = "no host and no allowed size can take one: allow a larger size, metal, or add such a host".to_owned();
+            let why =
+                "no host and no allowed size can take one: allow a larger size, metal, or add such a host"
+                    .to_owned();
             self.out.unplaced.push(Unplaced { tenant, what: what.to_owned(), count, why });
         } else if count > 0 {
-            self.out.wishes.push(Wish { tenant: Some(t), purpose, part: part.to_owned(), pods, options, rule });
+            self.out.wishes.push(Wish {
+                tenant: Some(t),
+                purpose,
+                part: part.to_owned(),
+                pods,
+                options,
+                rule,
+            });
         }
     }
 
@@ -266,7 +312,10 @@ impl<'a> Writer<'a> {
             self.hosts.types.iter().any(|(h, _)| shape.places(h).into_iter().any(|p| h.room(&shape, p) > 0))
         })?;
         let shape = Shape { res, side, fit, pool };
-        Some(self.shape(shape, ShapeInfo { material: Material::Vm, size: size.to_string(), node: Some(size), takes }))
+        Some(self.shape(
+            shape,
+            ShapeInfo { material: Material::Vm, size: size.to_string(), node: Some(size), takes },
+        ))
     }
 
     fn metal(&mut self, least: NodeSize) -> Option<usize> {
@@ -279,15 +328,30 @@ impl<'a> Writer<'a> {
         if classes.is_empty() {
             return None;
         }
-        let shape = Shape { res: [0; crate::pack::DIMS], side: [0; crate::pack::SIDES], fit: Fit::Whole(classes), pool: 0 };
-        let info = ShapeInfo { material: Material::Metal, size: size.to_string(), node: Some(size), takes: Amount::default() };
+        let shape = Shape {
+            res: [0; crate::pack::DIMS],
+            side: [0; crate::pack::SIDES],
+            fit: Fit::Whole(classes),
+            pool: 0,
+        };
+        let info = ShapeInfo {
+            material: Material::Metal,
+            size: size.to_string(),
+            node: Some(size),
+            takes: Amount::default(),
+        };
         Some(self.shape(shape, info))
     }
 
     fn pod(&mut self, size: Size, pods: i64, disk: i64) -> usize {
         let takes = Amount { cpu: size.cpu.0, memory: size.memory.0, pods, gpus: 0 };
         let shape = Shape { res: [takes.cpu, takes.memory, 0], side: [pods, disk], fit: Fit::Node, pool: 0 };
-        let info = ShapeInfo { material: Material::Pod, size: format!("{} {}", size.cpu, size.memory), node: None, takes };
+        let info = ShapeInfo {
+            material: Material::Pod,
+            size: format!("{} {}", size.cpu, size.memory),
+            node: None,
+            takes,
+        };
         self.shape(shape, info)
     }
 
@@ -309,7 +373,8 @@ fn gpus_of(pod: &PodKind) -> String {
 
 /// Dedicated tenants have pools of their own. Tenants that avoid each other are coloured, first colour that is free.
 fn pool_numbers(tenants: &[Tenant], pools: Pools) -> Vec<u32> {
-    let avoid = |a: &Tenant, b: &Tenant| matches!(&a.isolation, Isolation::NeverWith(o) if o.contains(&b.name));
+    let avoid =
+        |a: &Tenant, b: &Tenant| matches!(&a.isolation, Isolation::NeverWith(o) if o.contains(&b.name));
     let mut numbers: Vec<u32> = Vec::new();
     for (t, tenant) in tenants.iter().enumerate() {
         let number = match (&tenant.isolation, pools) {

@@ -34,7 +34,13 @@ pub fn page(b: &Blueprint, compared: &[Row]) -> String {
     head(&mut out, b);
     for u in &b.unplaced {
         let whose = if u.tenant.is_empty() { String::new() } else { format!("{}: ", escape(&u.tenant)) };
-        let _ = write!(out, "<div class=\"box bad\"><b>Not placed.</b> {whose}{} × {}: {}</div>", u.count, escape(&u.what), escape(&u.why));
+        let _ = write!(
+            out,
+            "<div class=\"box bad\"><b>Not placed.</b> {whose}{} × {}: {}</div>",
+            u.count,
+            escape(&u.what),
+            escape(&u.why)
+        );
     }
     for note in &b.notes {
         let _ = write!(out, "<div class=\"box\">{}</div>", escape(note));
@@ -87,7 +93,11 @@ fn head(out: &mut String, b: &Blueprint) {
         let _ = write!(out, "<div class=\"tile {class}\"><b>{value}</b><span>{text}</span></div>");
     };
     let gap = if t.gap_percent <= 10.0 { "good" } else { "" };
-    tile(if b.unplaced.is_empty() { gap } else { "bad" }, used.to_string(), &format!("servers; at least {} needed", t.at_least));
+    tile(
+        if b.unplaced.is_empty() { gap } else { "bad" },
+        used.to_string(),
+        &format!("servers; at least {} needed", t.at_least),
+    );
     tile("", t.free.to_string(), "servers free");
     tile("", format!("{} %", t.percent.cpu), "CPU of servers in use");
     tile("", format!("{} %", t.percent.memory), "memory of servers in use");
@@ -107,7 +117,12 @@ fn binds(out: &mut String, b: &Blueprint) {
         let _ = write!(
             out,
             "<tr><td>{}</td><td class=n>{} %</td><td class=n>{} %</td><td class=n>{} %</td><td class=n>{} %</td><td>{}</td></tr>",
-            escape(&x.class), x.percent.cpu, x.percent.memory, x.percent.pods, x.percent.gpus, escape(&x.words)
+            escape(&x.class),
+            x.percent.cpu,
+            x.percent.memory,
+            x.percent.pods,
+            x.percent.gpus,
+            escape(&x.words)
         );
     }
     out.push_str("</table>");
@@ -120,8 +135,17 @@ fn comparison(out: &mut String, rows: &[Row]) {
         let _ = write!(
             out,
             "<tr><td>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{} %</td><td class=n>{} %</td><td class=n>{}</td><td class=n>{}</td><td class=n>{:.1}</td><td class=n>{}</td></tr>",
-            escape(&r.variant), t.used + t.spare, t.spare, t.at_least, t.nodes, t.percent.cpu, t.percent.memory,
-            threads(t.stranded.cpu), thousands(t.price), t.power / 1000.0, r.unplaced
+            escape(&r.variant),
+            t.used + t.spare,
+            t.spare,
+            t.at_least,
+            t.nodes,
+            t.percent.cpu,
+            t.percent.memory,
+            threads(t.stranded.cpu),
+            thousands(t.price),
+            t.power / 1000.0,
+            r.unplaced
         );
     }
     out.push_str("</table>");
@@ -142,7 +166,13 @@ fn tenants(out: &mut String, b: &Blueprint) {
             let _ = write!(
                 out,
                 "<tr><td>{name}</td><td>{}</td><td>{} × {} {material}</td><td>{}</td><td>{} × {}</td><td>{}</td></tr>",
-                escape(&p.name), p.replicas, escape(&p.size), p.binds, t.replicas, t.control_plane, escape(&t.isolation)
+                escape(&p.name),
+                p.replicas,
+                escape(&p.size),
+                p.binds,
+                t.replicas,
+                t.control_plane,
+                escape(&t.isolation)
             );
         }
     }
@@ -159,8 +189,13 @@ fn shares(out: &mut String, b: &Blueprint) {
         let _ = write!(
             out,
             "<tr><td><span class=dot style=\"background:{colour}\"></span>{name}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{:.2}</td></tr>",
-            servers(s.millihosts), servers(s.used), servers(s.stranded), servers(s.control_plane), servers(s.reserve),
-            thousands(s.price), s.power / 1000.0
+            servers(s.millihosts),
+            servers(s.used),
+            servers(s.stranded),
+            servers(s.control_plane),
+            servers(s.reserve),
+            thousands(s.price),
+            s.power / 1000.0
         );
     }
     out.push_str("</table>");

@@ -62,7 +62,11 @@ fn hosts(b: &Blueprint) -> Vec<Value> {
                 labels[TENANT_LABEL] = json!(tenant);
             }
             // Metal Nodes are no Nodes of the management cluster: their label goes to the inventory.
-            let (version, kind) = if h.role == HostRole::Metal { ("metal3.io/v1alpha1", "BareMetalHost") } else { ("v1", "Node") };
+            let (version, kind) = if h.role == HostRole::Metal {
+                ("metal3.io/v1alpha1", "BareMetalHost")
+            } else {
+                ("v1", "Node")
+            };
             json!({"apiVersion": version, "kind": kind, "metadata": {"name": h.name, "labels": labels}})
         })
         .collect()
@@ -100,7 +104,8 @@ fn pool(b: &Blueprint, tenant: &TenantPlan, pool: &Pool, s: &Settings) -> Vec<Va
         let arg = json!([{"name": "max-pods", "value": s.max_pods.to_string()}]);
         json!({"joinConfiguration": {"nodeRegistration": {"kubeletExtraArgs": arg}}})
     };
-    let selector = json!({"cluster.x-k8s.io/cluster-name": tenant.name, "cluster.x-k8s.io/deployment-name": name});
+    let selector =
+        json!({"cluster.x-k8s.io/cluster-name": tenant.name, "cluster.x-k8s.io/deployment-name": name});
     let surge = if pool.material == Material::Metal { (0, 1) } else { (1, 0) };
     vec![
         json!({

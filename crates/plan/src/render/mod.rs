@@ -29,5 +29,9 @@ pub(crate) fn gib(mib: i64) -> String {
 
 /// Millicores for people.
 pub(crate) fn threads(millis: i64) -> String {
-    if millis % 1000 == 0 || millis >= 100_000 { format!("{}", (millis + 500) / 1000) } else { format!("{:.1}", millis as f64 / 1000.0) }
+    if millis % 1000 == 0 || millis >= 100_000 {
+        format!("{}", (millis + 500) / 1000)
+    } else {
+        format!("{:.1}", millis as f64 / 1000.0)
+    }
 }

@@ -19,8 +19,8 @@ const FOOT: f64 = 22.0;
 const MOST_BOXES: usize = 90;
 /// Colours that stay apart in print and for most eyes.
 const COLOURS: [&str; 12] = [
-    "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2", "#edc948", "#b07aa1", "#9c755f", "#ff9da7", "#86bcb6",
-    "#d37295", "#8cd17d",
+    "#4e79a7", "#f28e2b", "#59a14f", "#e15759", "#76b7b2", "#edc948", "#b07aa1", "#9c755f", "#ff9da7",
+    "#86bcb6", "#d37295", "#8cd17d",
 ];
 /// What is the site's own.
 const SITE: &str = "#5b6472";
@@ -96,7 +96,9 @@ fn legend(out: &mut String, b: &Blueprint, colours: &BTreeMap<String, &str>) -> 
 fn by_rack(b: &Blueprint) -> Vec<(String, Vec<Drawn<'_>>)> {
     let mut racks: BTreeMap<Vec<(String, u64)>, (String, Vec<Drawn<'_>>, usize)> = BTreeMap::new();
     for host in &b.hosts {
-        let rack = racks.entry(crate::input::natural(&host.rack)).or_insert_with(|| (host.rack.clone(), Vec::new(), 0));
+        let rack = racks
+            .entry(crate::input::natural(&host.rack))
+            .or_insert_with(|| (host.rack.clone(), Vec::new(), 0));
         if host.role == HostRole::Free {
             rack.2 += 1;
         } else {
@@ -120,7 +122,8 @@ fn by_rack(b: &Blueprint) -> Vec<(String, Vec<Drawn<'_>>)> {
 fn alike(b: &Blueprint) -> Vec<Drawn<'_>> {
     let mut groups: BTreeMap<String, Drawn<'_>> = BTreeMap::new();
     for host in b.hosts.iter().filter(|h| h.role != HostRole::Free) {
-        let mut key: Vec<String> = host.placements.iter().map(|p| format!("{:?}{}", p.purpose, p.size)).collect();
+        let mut key: Vec<String> =
+            host.placements.iter().map(|p| format!("{:?}{}", p.purpose, p.size)).collect();
         key.sort();
         let key = format!("{}{:?}{}", host.class, host.role, key.join(","));
         groups.entry(key).or_insert(Drawn { host, count: 0 }).count += 1;
@@ -132,7 +135,8 @@ fn alike(b: &Blueprint) -> Vec<Drawn<'_>> {
 }
 
 fn share(amount: Amount, of: Amount) -> f64 {
-    let parts = [(amount.cpu, of.cpu), (amount.memory, of.memory), (amount.pods, of.pods), (amount.gpus, of.gpus)];
+    let parts =
+        [(amount.cpu, of.cpu), (amount.memory, of.memory), (amount.pods, of.pods), (amount.gpus, of.gpus)];
     parts.iter().filter(|(_, o)| *o > 0).map(|(a, o)| (*a as f64 / *o as f64).max(0.0)).fold(0.0, f64::max)
 }
 
@@ -164,7 +168,12 @@ fn server(out: &mut String, drawn: &Drawn<'_>, at: Rect, colours: &BTreeMap<Stri
         escape(&note),
         at.x + 7.0,
         at.y + 24.0,
-        escape(&format!("{} · {} threads · {}", host.class, threads(host.hardware.cpu), gib(host.hardware.memory))),
+        escape(&format!(
+            "{} · {} threads · {}",
+            host.class,
+            threads(host.hardware.cpu),
+            gib(host.hardware.memory)
+        )),
     );
     let inside = Rect { x: at.x + 6.0, y: at.y + HEAD, w: at.w - 12.0, h: at.h - HEAD - FOOT };
     content(out, host, inside, colours);
@@ -199,7 +208,9 @@ fn content(out: &mut String, host: &HostPlan, space: Rect, colours: &BTreeMap<St
     let areas: Vec<f64> = shares.iter().map(|s| s / total * space.w * space.h).collect();
     let rects = squarify(&areas, space);
     for (p, r) in order.iter().zip(&rects) {
-        let fill = if p.purpose == Purpose::Worker || (p.purpose == Purpose::ControlPlane && p.material != Material::Pod) {
+        let fill = if p.purpose == Purpose::Worker
+            || (p.purpose == Purpose::ControlPlane && p.material != Material::Pod)
+        {
             colours.get(&p.tenant).copied().unwrap_or(SITE)
         } else {
             SITE
@@ -238,7 +249,11 @@ fn label(out: &mut String, p: &Placement, r: &Rect) {
     };
     let (middle, fits) = (r.x + r.w / 2.0, |t: &str| t.chars().count() as f64 * 5.2 + 4.0 < r.w);
     let mut line = |text: &str, y: f64| {
-        let _ = write!(out, r##"<text class="in" x="{middle:.1}" y="{y:.1}" text-anchor="middle">{}</text>"##, escape(text));
+        let _ = write!(
+            out,
+            r##"<text class="in" x="{middle:.1}" y="{y:.1}" text-anchor="middle">{}</text>"##,
+            escape(text)
+        );
     };
     if r.h > 24.0 && fits(&p.tenant) && !p.tenant.is_empty() && fits(&text) {
         line(&p.tenant, r.y + r.h / 2.0 - 2.0);
@@ -251,7 +266,9 @@ fn label(out: &mut String, p: &Placement, r: &Rect) {
 fn meters(out: &mut String, host: &HostPlan, at: Rect) {
     let percent = host.used.percent_of(host.capacity);
     let third = (at.w - 12.0) / 3.0;
-    for (i, (name, value)) in [("CPU", percent.cpu), ("mem", percent.memory), ("Pods", percent.pods)].into_iter().enumerate() {
+    for (i, (name, value)) in
+        [("CPU", percent.cpu), ("mem", percent.memory), ("Pods", percent.pods)].into_iter().enumerate()
+    {
         let x = at.x + i as f64 * (third + 6.0);
         let _ = write!(
             out,

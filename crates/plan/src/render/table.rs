@@ -33,7 +33,8 @@ pub fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
 /// The whole answer.
 pub fn blueprint(b: &Blueprint) -> String {
     let mut out = summary(b);
-    for line in b.unplaced.iter().map(|u| format!("{}{} x {}: {}", prefix(&u.tenant), u.count, u.what, u.why)) {
+    for line in b.unplaced.iter().map(|u| format!("{}{} x {}: {}", prefix(&u.tenant), u.count, u.what, u.why))
+    {
         let _ = writeln!(out, "NOT PLACED  {line}");
     }
     for note in &b.notes {
@@ -78,7 +79,10 @@ pub fn summary(b: &Blueprint) -> String {
     } else if t.used + t.spare <= t.at_least {
         format!("No plan needs fewer than {}: this one is proven best.", t.at_least)
     } else {
-        format!("No plan needs fewer than {}: this one is at most {} % above the best.", t.at_least, t.gap_percent)
+        format!(
+            "No plan needs fewer than {}: this one is at most {} % above the best.",
+            t.at_least, t.gap_percent
+        )
     };
     let note = if t.bound_note.is_empty() { String::new() } else { format!(" ({})", t.bound_note) };
     let _ = writeln!(out, "{proof}{note}");
@@ -186,7 +190,8 @@ pub fn comparison(rows: &[Row]) -> String {
         })
         .collect();
     let header = [
-        "VARIANT", "SERVERS", "SPARE", "AT LEAST", "NODES", "CPU", "MEMORY", "STRANDED", "STRANDED", "PRICE", "KW", "FITS",
+        "VARIANT", "SERVERS", "SPARE", "AT LEAST", "NODES", "CPU", "MEMORY", "STRANDED", "STRANDED", "PRICE",
+        "KW", "FITS",
     ];
     columns(&header, &rows)
 }
@@ -194,14 +199,24 @@ pub fn comparison(rows: &[Row]) -> String {
 /// Changes between two blueprints.
 pub fn diff(d: &Diff) -> String {
     let mut rows = Vec::new();
-    for (what, changes) in [("move", &d.moves), ("resize", &d.resized), ("add", &d.added), ("remove", &d.removed)] {
+    for (what, changes) in
+        [("move", &d.moves), ("resize", &d.resized), ("add", &d.added), ("remove", &d.removed)]
+    {
         for c in changes {
-            let size = if c.was == c.becomes || c.becomes.is_empty() { c.was.clone() } else { format!("{} > {}", c.was, c.becomes) };
+            let size = if c.was == c.becomes || c.becomes.is_empty() {
+                c.was.clone()
+            } else {
+                format!("{} > {}", c.was, c.becomes)
+            };
             let size = if c.was.is_empty() { c.becomes.clone() } else { size };
             rows.push(vec![what.to_owned(), c.name.clone(), size, c.from.clone(), c.to.clone()]);
         }
     }
-    let mut out = if rows.is_empty() { "Nothing moves.\n".to_owned() } else { columns(&["CHANGE", "NAME", "SIZE", "FROM", "TO"], &rows) };
+    let mut out = if rows.is_empty() {
+        "Nothing moves.\n".to_owned()
+    } else {
+        columns(&["CHANGE", "NAME", "SIZE", "FROM", "TO"], &rows)
+    };
     for (host, was, is) in &d.roles {
         let _ = writeln!(out, "server {host}: {was:?} becomes {is:?}");
     }
@@ -269,7 +284,15 @@ fn tenants(b: &Blueprint) -> String {
             mode => format!("{} x {mode}", t.replicas),
         };
         if t.pools.is_empty() {
-            rows.push(vec![t.name.clone(), "-".into(), String::new(), String::new(), String::new(), control.clone(), t.isolation.clone()]);
+            rows.push(vec![
+                t.name.clone(),
+                "-".into(),
+                String::new(),
+                String::new(),
+                String::new(),
+                control.clone(),
+                t.isolation.clone(),
+            ]);
         }
         for pool in &t.pools {
             let material = if pool.material == Material::Metal { "metal" } else { "VM" };

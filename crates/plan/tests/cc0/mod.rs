@@ -43,7 +43,8 @@ pub fn case(n: u32) -> Case {
     let mut groups: BTreeMap<(Rule, String), Vec<(usize, u32)>> = BTreeMap::new();
     for (i, row) in rows(&format!("vms_c{n}.csv")).iter().enumerate() {
         let fit = if row[2] == "2" { Fit::Split } else { Fit::Node };
-        let shape = Shape { res: [number(&row[0]) * 1000, number(&row[1]) * 1024, 0], side: [1, 0], fit, pool: 0 };
+        let shape =
+            Shape { res: [number(&row[0]) * 1000, number(&row[1]) * 1024, 0], side: [1, 0], fit, pool: 0 };
         items.push(shapes.iter().position(|s| *s == shape).unwrap_or_else(|| {
             shapes.push(shape);
             shapes.len() - 1
@@ -79,8 +80,10 @@ pub fn small(random: &mut Random) -> Problem {
     let hosts = (0..types)
         .map(|_| {
             let nodes = 1 + random.below(2) as usize;
-            let node = [(8 + 4 * random.below(7) as i64) * 1000, (16 + 8 * random.below(13) as i64) * 1024, 0];
-            let kind = HostType { nodes: vec![node; nodes], side: [64, 1 << 20], cost: 1, class: 0, pool: None };
+            let node =
+                [(8 + 4 * random.below(7) as i64) * 1000, (16 + 8 * random.below(13) as i64) * 1024, 0];
+            let kind =
+                HostType { nodes: vec![node; nodes], side: [64, 1 << 20], cost: 1, class: 0, pool: None };
             (kind, (1 + random.below(12 / types as u64)) as u32)
         })
         .collect();
@@ -99,15 +102,34 @@ pub fn small(random: &mut Random) -> Problem {
 
 /// A fleet of `hosts` with fifty VMs of 20 shapes to a host.
 pub fn fleet(hosts: u32, random: &mut Random) -> Problem {
-    let kinds = [(64, 256), (96, 384), (128, 512), (128, 1024), (192, 768), (48, 192), (64, 512), (256, 1024)];
+    let kinds =
+        [(64, 256), (96, 384), (128, 512), (128, 1024), (192, 768), (48, 192), (64, 512), (256, 1024)];
     let types = kinds.iter().map(|(c, m)| {
         let node = [c * 500, m * 512, 0];
         let kind = HostType { nodes: vec![node; 2], side: [250, 1 << 20], cost: 1, class: 0, pool: None };
         (kind, hosts / kinds.len() as u32)
     });
     let sizes = [
-        (1, 2), (1, 4), (2, 2), (2, 4), (2, 8), (2, 16), (3, 6), (3, 12), (4, 4), (4, 8), (4, 16), (4, 32), (6, 12), (6, 24),
-        (8, 8), (8, 16), (8, 32), (12, 24), (16, 32), (16, 64),
+        (1, 2),
+        (1, 4),
+        (2, 2),
+        (2, 4),
+        (2, 8),
+        (2, 16),
+        (3, 6),
+        (3, 12),
+        (4, 4),
+        (4, 8),
+        (4, 16),
+        (4, 32),
+        (6, 12),
+        (6, 24),
+        (8, 8),
+        (8, 16),
+        (8, 32),
+        (12, 24),
+        (16, 32),
+        (16, 64),
     ];
     // Small VMs are common, large ones rare: fifty to a host at about the fleet's capacity.
     let shapes: Vec<Shape> = sizes

@@ -172,18 +172,28 @@ impl Rules {
         }
         let shape = state.shape(item);
         let movable: Vec<(usize, At)> = (0..state.items.len())
-            .filter(|o| self.member[*o].is_none() && !matches!(state.shape(*o).fit, crate::pack::Fit::Whole(_)))
+            .filter(|o| {
+                self.member[*o].is_none() && !matches!(state.shape(*o).fit, crate::pack::Fit::Whole(_))
+            })
             .filter_map(|o| state.at[o].map(|at| (o, at)))
-            .filter(|(_, at)| state.left[at.host].pool == Some(shape.pool) && self.allows(state, item, at.host))
+            .filter(|(_, at)| {
+                state.left[at.host].pool == Some(shape.pool) && self.allows(state, item, at.host)
+            })
             .collect();
         for (other, at) in movable {
             let moved = state.shape(other);
             let mut freed = state.left[at.host].clone();
             freed.give(moved, at.nodes, 1);
-            let Some(place) = shape.places(&freed).into_iter().find(|p| freed.room(shape, *p) > 0) else { continue };
+            let Some(place) = shape.places(&freed).into_iter().find(|p| freed.room(shape, *p) > 0) else {
+                continue;
+            };
             let goal = (0..state.instances.len()).filter(|h| *h != at.host && state.open[*h]).find_map(|h| {
                 let left = &state.left[h];
-                moved.places(left).into_iter().find(|p| left.room(moved, *p) > 0).map(|nodes| At { host: h, nodes })
+                moved
+                    .places(left)
+                    .into_iter()
+                    .find(|p| left.room(moved, *p) > 0)
+                    .map(|nodes| At { host: h, nodes })
             });
             if let Some(goal) = goal {
                 state.left[at.host] = freed;

@@ -99,7 +99,9 @@ fn cheapest(
             rest.take(state.shape(*item), *nodes, 1);
             rest.pool = Some(state.shape(*item).pool);
         }
-        let value = |kind: &HostType| pricer.best_on(state.problem, instance.kind, kind, prices, tables, SCALE / 256).value;
+        let value = |kind: &HostType| {
+            pricer.best_on(state.problem, instance.kind, kind, prices, tables, SCALE / 256).value
+        };
         // A closed host is worth what it costs at the margin, or it would not be opened.
         let before = if state.open[h] { value(host) } else { value(host).max(i64::from(host.cost) * SCALE) };
         let cost = before - value(&rest);
