@@ -1,4 +1,6 @@
 //! The CC0 data set "Topology-aware VM placement" as packing problems; shared by tests and the bench.
+#![allow(dead_code)] // the benchmark and the tests each take a part of it
+
 
 use std::collections::BTreeMap;
 
