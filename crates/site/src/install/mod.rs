@@ -91,7 +91,7 @@ pub fn images() -> Vec<String> {
 /// Applies every CustomResourceDefinition and waits until the API server serves them.
 pub async fn definitions(client: &Client) -> Result<(), InstallError> {
     let crds = scute_api::crds();
-    let objects = crds.iter().map(|crd| apply::to_value(crd)).collect::<Result<Vec<_>, _>>()?;
+    let objects = crds.iter().map(apply::to_value).collect::<Result<Vec<_>, _>>()?;
     apply_all(client, objects).await?;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     stream::iter(crds)

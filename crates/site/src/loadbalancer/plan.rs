@@ -98,7 +98,7 @@ mod tests {
     fn the_lowest_free_address_is_given_and_then_kept() {
         let none = json!({});
         let first = service("a", none.clone(), Some("10.0.0.1"));
-        assert_eq!(decide(&service("b", none.clone(), None), &[first.clone()]), "10.0.0.2");
+        assert_eq!(decide(&service("b", none.clone(), None), std::slice::from_ref(&first)), "10.0.0.2");
         assert_eq!(
             decide(&service("b", none.clone(), Some("10.0.0.2")), &[]),
             "10.0.0.2",
