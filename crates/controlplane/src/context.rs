@@ -85,8 +85,9 @@ impl Context {
 
     /// Remembers what was found inside a tenant, and has it reported if it is new.
     pub fn found_inside(&self, key: &Key, found: Inside) {
-        if self.inside.get(key).as_deref() != Some(&found) {
-            self.inside.put(key, found);
+        let is_news = self.inside.get(key).is_none_or(|before| !before.says_the_same(&found));
+        self.inside.put(key, found);
+        if is_news {
             // The receiver lives as long as the controller: without it nobody reports.
             let _ = self.inside_changed.send(key.clone());
         }

@@ -68,6 +68,7 @@ async fn a_tenant_from_nothing_to_ready_and_back() {
 
     inside_is_kubeadms(&world, &admin).await;
     both_lead(&admin).await;
+    drift_is_repaired_and_what_is_off_is_removed(&world, &admin).await;
     for other in &mut others {
         other.still_runs().expect("it waited");
     }
@@ -148,6 +149,25 @@ async fn both_lead(admin: &Client) {
     }
     let accounts = Api::<ServiceAccount>::namespaced(admin.clone(), "default");
     eventually(accounts, "default", "made", |_| true).await;
+}
+
+async fn drift_is_repaired_and_what_is_off_is_removed(world: &World, admin: &Client) {
+    let (maps, delete) =
+        (Api::<ConfigMap>::namespaced(admin.clone(), "kube-public"), DeleteParams::default());
+    maps.delete("cluster-info", &delete).await.expect("deleted");
+    let bindings = Api::<ClusterRoleBinding>::all(admin.clone());
+    bindings.delete("kubeadm:get-nodes", &delete).await.expect("deleted");
+    let off = Patch::Merge(json!({ "spec": { "addons": { "coreDNS": null } } }));
+    let api = world.api::<TenantControlPlane>();
+    api.patch("t", &PatchParams::default(), &off).await.expect("patched");
+    eventually_gone(Api::<Deployment>::namespaced(admin.clone(), "kube-system"), "coredns").await;
+    eventually(maps, "cluster-info", "back", |_| true).await;
+    eventually(bindings, "kubeadm:get-nodes", "back", |_| true).await;
+    let off = |tcp: &TenantControlPlane| {
+        let addons = tcp.status.as_ref().and_then(|status| status.addons.clone()).unwrap_or_default();
+        !addons.core_dns.enabled && addons.kube_proxy.enabled
+    };
+    eventually(api, "t", "without CoreDNS", off).await;
 }
 
 async fn deleted_objects_come_back(world: &World) {

@@ -39,7 +39,7 @@ pub const SUPER_ADMIN: &str = "super-admin.conf";
 const LOOK_AGAIN: Duration = Duration::from_secs(120);
 
 /// What was found inside a tenant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Inside {
     /// Digest of everything that was wanted.
     wanted: u64,
@@ -113,6 +113,15 @@ async fn reconcile(tcp: Arc<TenantControlPlane>, context: Arc<Context>) -> Next 
 }
 
 impl Inside {
+    /// Whether there is nothing new to report.
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let said = |inside: &Self| {
+            let Self { wanted: _, usable, complete, core_dns, kube_proxy, why, checked: _ } = inside.clone();
+            (usable, complete, core_dns, kube_proxy, why)
+        };
+        said(self) == said(other)
+    }
+
     /// A failure: what worked before is believed to work on, unless the API server itself does not answer.
     fn failed(wanted: u64, before: Option<&Self>, why: Why) -> Self {
         let usable = why.reason != UNREACHABLE && before.is_some_and(|before| before.usable);

@@ -34,15 +34,19 @@ impl Endpoint {
 pub fn endpoint(wanted: &Wanted, service: &Service) -> Result<Endpoint, Why> {
     let cluster_ips = cluster_ips(service);
     let given = load_balancer_ips(service);
-    let address = match (wanted.address, wanted.service_type) {
-        (Some(address), _) => address,
-        (None, ServiceType::ClusterIP | ServiceType::NodePort) => *cluster_ips.first().ok_or_else(|| {
+    let address = match (wanted.service_type, wanted.address) {
+        (ServiceType::LoadBalancer, None) => *given.first().ok_or_else(|| no_address(wanted, service))?,
+        // An address that was asked for is ours when the load balancer says so: it may be somebody else's.
+        // One that only has a name says nothing about addresses.
+        (ServiceType::LoadBalancer, Some(address))
+            if !given.contains(&address) && hostname(service).is_none() =>
+        {
+            return Err(no_address(wanted, service));
+        }
+        (_, Some(address)) => address,
+        (_, None) => *cluster_ips.first().ok_or_else(|| {
             Why::new("WaitingForClusterIP", format!("Service {} has no cluster IP yet", wanted.name))
         })?,
-        (None, ServiceType::LoadBalancer) => match given.first() {
-            Some(ip) => *ip,
-            None => return Err(no_address(wanted, service)),
-        },
     };
     let mut others: Vec<_> = cluster_ips.into_iter().chain(given).filter(|ip| *ip != address).collect();
     others.sort();
@@ -50,11 +54,10 @@ pub fn endpoint(wanted: &Wanted, service: &Service) -> Result<Endpoint, Why> {
     Ok(Endpoint { address, port: wanted.port, others })
 }
 
-/// A load balancer without an IP address: what it says itself, if it says anything.
+/// A load balancer without the IP address that is needed: what it says itself, if it says anything.
 fn no_address(wanted: &Wanted, service: &Service) -> Why {
-    let status = service.status.as_ref();
-    let ingress = status.and_then(|status| status.load_balancer.as_ref()).and_then(|lb| lb.ingress.as_ref());
-    if let Some(hostname) = ingress.into_iter().flatten().find_map(|ingress| ingress.hostname.as_ref()) {
+    let needed = wanted.address.map_or("address".to_owned(), |address| format!("address {address}"));
+    if let Some(hostname) = hostname(service) {
         return Why::new(
             "HostnameNotSupported",
             format!(
@@ -64,7 +67,7 @@ fn no_address(wanted: &Wanted, service: &Service) -> Why {
             ),
         );
     }
-    let conditions = status.and_then(|status| status.conditions.as_ref()).into_iter().flatten();
+    let conditions = service.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let said: Vec<_> = conditions
         .filter(|condition| condition.status == "False" && !condition.message.is_empty())
         .map(|condition| condition.message.as_str())
@@ -72,8 +75,13 @@ fn no_address(wanted: &Wanted, service: &Service) -> Why {
     let said = if said.is_empty() { String::new() } else { format!(": {}", said.join("; ")) };
     Why::new(
         "WaitingForLoadBalancer",
-        format!("Service {} of type LoadBalancer has no address yet{said}", wanted.name),
+        format!("Service {} of type LoadBalancer has no {needed} yet{said}", wanted.name),
     )
+}
+
+fn hostname(service: &Service) -> Option<&String> {
+    let balancer = service.status.as_ref()?.load_balancer.as_ref()?;
+    balancer.ingress.iter().flatten().find_map(|ingress| ingress.hostname.as_ref())
 }
 
 fn cluster_ips(service: &Service) -> Vec<IpAddr> {

@@ -152,6 +152,9 @@ fn endpoints() {
         at("LoadBalancer", json!({}), &plain),
         at("LoadBalancer", json!({}), &with_name),
         at("LoadBalancer", json!({}), &clash),
+        at("LoadBalancer", json!({ "address": "172.30.0.128" }), &with_ip),
+        at("LoadBalancer", json!({ "address": "172.30.0.128" }), &clash),
+        at("LoadBalancer", json!({ "address": "172.30.0.128" }), &with_name),
     ];
     insta::assert_snapshot!(told.join("\n"));
 }
