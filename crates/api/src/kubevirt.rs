@@ -50,18 +50,9 @@ pub const VM_GENERATION_ANNOTATION: &str = "kubevirt.io/vm-generation";
     shortname = "vms",
     category = "all",
     doc = "A virtual machine that can be started and stopped; it runs as a VirtualMachineInstance of the same name.",
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "Status",
-        type_ = "string",
-        json_path = ".status.printableStatus",
-        description = "Human readable status"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type=='Ready')].status"
-    )
+    printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#,
+    printcolumn = r#"{"name":"Status","type":"string","jsonPath":".status.printableStatus","description":"Human readable status"}"#,
+    printcolumn = r#"{"name":"Ready","type":"string","jsonPath":".status.conditions[?(@.type==\"Ready\")].status"}"#
 )]
 #[x_kube(validation = ("has(self.running) != has(self.runStrategy)", "exactly one of running and runStrategy must be set"))]
 #[serde(rename_all = "camelCase")]

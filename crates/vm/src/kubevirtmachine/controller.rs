@@ -111,10 +111,10 @@ async fn reconcile(object: Arc<KubevirtMachine>, context: Arc<Context>) -> Next 
         }
     }
     let status = report::status(&object, &seen, &plan, &done, scute_kit::now());
-    if let Err(error) = hub.patch_status(object.as_ref(), json!(status)).await {
-        if !error.is_not_found() {
-            return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
-        }
+    if let Err(error) = hub.patch_status(object.as_ref(), json!(status)).await
+        && !error.is_not_found()
+    {
+        return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
     }
     next(failed, &plan.stage, done.bootstrap, seen.node.is_some())
 }

@@ -268,10 +268,9 @@ fn with_vm(
     }
     if let (Stage::Running(addresses), Bootstrap::Unknown, SshKeys::There(name)) =
         (&plan.stage, &plan.bootstrap, &seen.ssh_keys)
+        && let Some(address) = addresses.first()
     {
-        if let Some(address) = addresses.first() {
-            plan.actions.push(Action::CheckBootstrap { address: *address, ssh_keys: name.clone() });
-        }
+        plan.actions.push(Action::CheckBootstrap { address: *address, ssh_keys: name.clone() });
     }
     if let Some(node) = seen.node.as_deref() {
         let id = node.spec.as_ref().and_then(|spec| spec.provider_id.clone()).unwrap_or_default();

@@ -9,6 +9,7 @@ use scute_kit::conditions::{Conditions, Status, find};
 
 use super::plan::{Bootstrap, Observed, Plan, Stage};
 use super::render::provider_id;
+use crate::virtualmachineinstance::names::pod_name;
 
 /// What the actions brought to light.
 #[derive(Clone, Debug, Default)]
@@ -92,11 +93,8 @@ fn conditions(
         (Bootstrap::Succeeded, _) | (_, Some(Ok(true))) => {
             Some((Status::True, "BootstrapSucceeded", String::new()))
         }
-        (Bootstrap::Unknown, Some(Err(error))) => {
-            Some((Status::False, "BootstrapFailed", format!("the guest has not joined yet: {error}")))
-        }
-        (Bootstrap::Unknown, Some(Ok(false)) | None) => {
-            Some((Status::False, "BootstrapFailed", "the guest has not joined yet".to_owned()))
+        (Bootstrap::Unknown, answer) => {
+            Some((Status::False, "BootstrapFailed", not_joined(answer.as_ref(), vmi)))
         }
     };
     let ready = match &joined {
@@ -114,4 +112,11 @@ fn conditions(
         list = list.put("VMLiveMigratable", status, &migratable.reason, migratable.message.clone());
     }
     list.finish()
+}
+
+/// What hinders a guest is on its console.
+fn not_joined(answer: Option<&Result<bool, String>>, vmi: Option<&VirtualMachineInstance>) -> String {
+    let error = answer.and_then(|answer| answer.as_ref().err()).map(|error| format!(": {error}"));
+    let console = vmi.map(|vmi| format!("; its console is the log of Pod {}", pod_name(vmi)));
+    format!("the guest has not joined yet{}{}", error.unwrap_or_default(), console.unwrap_or_default())
 }

@@ -57,10 +57,8 @@ async fn reconcile(vm: Arc<VirtualMachine>, hub: Arc<Hub>) -> Next {
     }
     // A VMI without a status says nothing yet, and says something in a moment.
     let silent = failure.is_none() && vmi.as_ref().is_some_and(|vmi| vmi.status.is_none());
-    if !silent {
-        if let Err(error) = report(&hub, &vm, vmi.as_deref(), &plan, failure.as_ref()).await {
-            return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
-        }
+    if !silent && let Err(error) = report(&hub, &vm, vmi.as_deref(), &plan, failure.as_ref()).await {
+        return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
     }
     match (failure, plan.wait) {
         (Some(why), _) => Next::Failed(why),

@@ -49,10 +49,10 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
         Err(error) => return Next::Failed(Why::new("ObserveFailed", error.to_string())),
     };
     let mut plan = plan(&vmi, &seen);
-    if plan.actions.iter().any(|action| matches!(action, Action::CreatePod { .. })) {
-        if let [error, ..] = validate::validate(&vmi.spec, "spec").as_slice() {
-            plan = Plan { actions: Vec::new(), failure: Some(Why::new("InvalidSpec", error.to_string())) };
-        }
+    if plan.actions.contains(&Action::CreatePod)
+        && let [error, ..] = validate::validate(&vmi.spec, "spec").as_slice()
+    {
+        plan = Plan { actions: Vec::new(), failure: Some(Why::new("InvalidSpec", error.to_string())) };
     }
     let mut pod = seen.pod;
     let mut failed = None;
@@ -74,10 +74,10 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
         status.conditions = report::with_failure(&vmi, status.conditions, why, scute_kit::now());
         hub.event(vmi.as_ref(), EventType::Warning, &why.reason, &why.message).await;
     }
-    if let Err(error) = hub.patch_status(vmi.as_ref(), json!(status)).await {
-        if !error.is_not_found() {
-            return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
-        }
+    if let Err(error) = hub.patch_status(vmi.as_ref(), json!(status)).await
+        && !error.is_not_found()
+    {
+        return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
     }
     failed.map_or(Next::Settled, Next::Failed)
 }
@@ -109,13 +109,14 @@ async fn apply(
             finalizer::ensure(hub, vmi, VMI_FINALIZER).await?;
             Ok(None)
         }
-        Action::CreatePod { with_budget } => {
+        Action::CreateBudget => {
+            exists_is_fine(hub.create(&budget::budget(vmi)).await)?;
+            Ok(None)
+        }
+        Action::CreatePod => {
             let pod = pod(vmi, &context.config)?;
             if let Some(secret) = inline_secret(vmi) {
                 exists_is_fine(hub.create(&secret).await)?;
-            }
-            if *with_budget {
-                exists_is_fine(hub.create(&budget::budget(vmi)).await)?;
             }
             match exists_is_fine(hub.create(&pod).await)? {
                 Some(made) => Ok(Some(made.as_ref().clone())),

@@ -23,11 +23,10 @@ pub struct Observed {
 pub enum Action {
     /// Hold the VMI until its Pod is gone.
     AddFinalizer,
-    /// Make the Secret of inline cloud-init data, the PodDisruptionBudget and the Pod.
-    CreatePod {
-        /// Keep voluntary evictions away from the Pod.
-        with_budget: bool,
-    },
+    /// Make the Secret of inline cloud-init data and the Pod.
+    CreatePod,
+    /// Keep voluntary evictions away from the Pod. After it: a budget without Pods is worth an Event.
+    CreateBudget,
     /// Delete the Pod, with the grace period that it has.
     DeletePod,
     /// Let the VMI go.
@@ -54,16 +53,18 @@ pub fn plan(vmi: &VirtualMachineInstance, seen: &Observed) -> Plan {
     if !finalizer::has(vmi, VMI_FINALIZER) {
         plan.actions.push(Action::AddFinalizer);
     }
-    let began = !status.active_pods.is_empty();
-    match &seen.pod {
-        Some(_) => {}
-        None if status.phase.is_some_and(VmiPhase::is_final) => {}
-        None if began => {
-            plan.failure = Some(Why::new("PodDeleted", "the Pod of the guest was deleted"));
-        }
-        None => {
-            plan.actions.push(Action::CreatePod { with_budget: refuses_eviction(vmi) && !seen.has_budget })
-        }
+    if status.phase.is_some_and(VmiPhase::is_final) {
+        return plan;
+    }
+    if seen.pod.is_none() && !status.active_pods.is_empty() {
+        plan.failure = Some(Why::new("PodDeleted", "the Pod of the guest was deleted"));
+        return plan;
+    }
+    if seen.pod.is_none() {
+        plan.actions.push(Action::CreatePod);
+    }
+    if refuses_eviction(vmi) && !seen.has_budget {
+        plan.actions.push(Action::CreateBudget);
     }
     plan
 }
@@ -115,10 +116,10 @@ mod tests {
         let new = vmi(json!({"metadata": {"finalizers": []}}));
         assert_eq!(
             plan(&new, &nothing()).actions,
-            [Action::AddFinalizer, Action::CreatePod { with_budget: true }]
+            [Action::AddFinalizer, Action::CreatePod, Action::CreateBudget]
         );
         let evictable = vmi(json!({"spec": {"evictionStrategy": "LiveMigrateIfPossible"}}));
-        assert_eq!(plan(&evictable, &nothing()).actions, [Action::CreatePod { with_budget: false }]);
+        assert_eq!(plan(&evictable, &nothing()).actions, [Action::CreatePod]);
     }
 
     #[test]

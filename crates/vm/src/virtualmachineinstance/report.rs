@@ -212,3 +212,66 @@ pub fn with_failure(
     list.sort_by(|a, b| a.type_.cmp(&b.type_));
     list
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn vmi(status: Value) -> VirtualMachineInstance {
+        serde_json::from_value(json!({
+            "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
+            "metadata": {"name": "a", "namespace": "b", "uid": "u"},
+            "spec": {"domain": {"memory": {"guest": "1Gi"}}}, "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn pod(status: Value) -> Pod {
+        serde_json::from_value(
+            json!({"metadata": {"name": "p", "uid": "pod"}, "spec": {"nodeName": "n", "containers": []}, "status": status}),
+        )
+        .unwrap()
+    }
+
+    fn after(before: Value, pod: Option<&Pod>, failure: Option<&Why>) -> VirtualMachineInstanceStatus {
+        status(&vmi(before), pod, failure, &Config::default(), Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn the_last_phase_stays_with_its_reason() {
+        let gone = Why::new("PodDeleted", "the Pod of the guest was deleted");
+        let failed = after(json!({"phase": "Running", "nodeName": "n"}), None, Some(&gone));
+        assert_eq!((failed.phase, failed.reason.as_deref()), (Some(VmiPhase::Failed), Some("PodDeleted")));
+        assert_eq!(failed.node_name.as_deref(), Some("n"), "people still want to know where it was");
+        let later = after(json!(failed), Some(&pod(json!({"phase": "Pending"}))), None);
+        assert_eq!((later.phase, later.reason.as_deref()), (Some(VmiPhase::Failed), Some("PodDeleted")));
+        let done = after(json!({"phase": "Succeeded"}), None, Some(&gone));
+        assert_eq!((done.phase, done.reason), (Some(VmiPhase::Succeeded), None));
+    }
+
+    #[test]
+    fn the_node_is_told_with_the_launcher_and_not_before() {
+        let waiting = after(json!({}), Some(&pod(json!({"phase": "Pending"}))), None);
+        assert_eq!(waiting.node_name, None);
+        assert_eq!(waiting.active_pods, [("pod".to_owned(), String::new())].into());
+        let launched = after(
+            json!(waiting),
+            Some(&pod(json!({"phase": "Running", "podIPs": [{"ip": "10.85.0.9"}]}))),
+            None,
+        );
+        assert_eq!((launched.phase, launched.node_name.as_deref()), (Some(VmiPhase::Scheduled), Some("n")));
+        assert_eq!(launched.interfaces[0].ip_address.as_deref(), Some("10.85.0.9"));
+        let phases: Vec<_> = launched.phase_transition_timestamps.iter().map(|moment| moment.phase).collect();
+        assert_eq!(phases, [VmiPhase::Scheduling, VmiPhase::Scheduled]);
+    }
+
+    #[test]
+    fn an_eviction_that_was_asked_for_is_not_forgotten() {
+        let marked = json!({"phase": "Running", "evacuationNodeName": "n"});
+        let status = after(marked, Some(&pod(json!({"phase": "Running"}))), None);
+        assert_eq!(status.evacuation_node_name.as_deref(), Some("n"));
+        assert!(status.conditions.iter().any(|condition| condition.type_ == "EvictionRequested"));
+    }
+}

@@ -53,16 +53,15 @@ fn check_resources(domain: &Domain, path: &str, errors: &mut Vec<FieldError>) {
             errors.push(FieldError::new(path, text(*amount), "must be at least 1M"));
         }
     }
-    if let [guest, request, Some(limit)] = read.as_slice() {
-        if guest.or(*request).is_some_and(|wanted| wanted > *limit)
-            || request.is_some_and(|request| request > *limit)
-        {
-            errors.push(FieldError::new(
-                &named[2].0,
-                text(named[2].1),
-                "must not be below the memory of the guest or the request",
-            ));
-        }
+    if let [guest, request, Some(limit)] = read.as_slice()
+        && (guest.or(*request).is_some_and(|wanted| wanted > *limit)
+            || request.is_some_and(|request| request > *limit))
+    {
+        errors.push(FieldError::new(
+            &named[2].0,
+            text(named[2].1),
+            "must not be below the memory of the guest or the request",
+        ));
     }
     check_cpu(domain, path, errors);
 }
@@ -91,10 +90,10 @@ fn check_cpu(domain: &Domain, path: &str, errors: &mut Vec<FieldError>) {
     };
     let request = milli("requests", resources.requests.and_then(|list| list.cpu));
     let limit = milli("limits", resources.limits.and_then(|list| list.cpu));
-    if let (Some((path, amount, request)), Some((_, _, limit))) = (request, limit) {
-        if request > limit {
-            errors.push(FieldError::new(path, amount.0, "must not be above the limit"));
-        }
+    if let (Some((path, amount, request)), Some((_, _, limit))) = (request, limit)
+        && request > limit
+    {
+        errors.push(FieldError::new(path, amount.0, "must not be above the limit"));
     }
 }
 
