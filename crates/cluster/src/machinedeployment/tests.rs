@@ -28,12 +28,9 @@ impl World {
     /// The deployment acts.
     fn plan(&mut self) {
         let (new, old) = sizes(self.want, self.new, &self.old);
-        match (self.new.as_mut(), new) {
-            (Some(set), Some(replicas)) => set.replicas = replicas,
-            _ if self.new.is_none() => {
-                self.new = Some(Size { replicas: first_size(self.want, &self.old), ..Size::default() });
-            }
-            _ => {}
+        match self.new.as_mut() {
+            Some(set) => set.replicas = new.unwrap_or(set.replicas),
+            None => self.new = Some(Size { replicas: first_size(self.want, &self.old), ..Size::default() }),
         }
         for (set, replicas) in self.old.iter_mut().zip(old) {
             set.replicas = replicas;
