@@ -58,10 +58,9 @@ fn guard(
     most: usize,
     least: usize,
 ) -> (Arc<AtomicBool>, tokio::task::JoinHandle<Option<String>>) {
-    let (stop, stopped) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let stop = Arc::new(AtomicBool::new(false));
     let api = case.api("Machine");
     let watched = Arc::clone(&stop);
-    let _ = stopped;
     let task = tokio::spawn(async move {
         while !watched.load(Ordering::Relaxed) {
             let Ok(all) = api.list(&Default::default()).await else { continue };

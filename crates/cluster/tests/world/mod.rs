@@ -9,7 +9,7 @@ mod kinds;
 mod provider;
 
 use std::future::Future;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use kube::Client;
 use kube::api::{
@@ -281,11 +281,6 @@ pub fn name(object: &Value) -> String {
 /// Names of objects.
 pub fn names(objects: &[Value]) -> Vec<String> {
     objects.iter().map(name).collect()
-}
-
-/// Keeps a hub alive for tests that need one.
-pub fn hub(client: Client) -> Arc<Hub> {
-    Hub::new(client)
 }
 
 /// The `name` field of a value, for lists of references.
