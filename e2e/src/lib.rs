@@ -6,7 +6,7 @@
 mod site;
 mod traces;
 
-pub use site::{Kubectl, Site, artifacts};
+pub use site::{Artifacts, Kubectl, Site, artifacts};
 pub use traces::Traces;
 
 use std::time::Instant;

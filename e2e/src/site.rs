@@ -31,6 +31,19 @@ pub fn artifacts() -> Result<Artifacts> {
     Ok(Artifacts { scute, bundle })
 }
 
+impl Artifacts {
+    /// A command of `scute`; `up` gets the bundle.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.scute);
+        command.args(arguments).env_remove("KUBECONFIG");
+        if arguments.first() == Some(&"up") {
+            command.arg("--bundle").arg(&self.bundle);
+        }
+        command
+    }
+}
+
 /// A management cluster of its own; taken down when dropped.
 pub struct Site {
     name: String,

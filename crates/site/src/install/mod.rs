@@ -21,7 +21,7 @@ use kube::{Api, Client};
 use scute_kubeadm::{ClusterFacts, IMAGE_REPOSITORY, Version, addons};
 use serde_json::Value;
 use std::{io, path::PathBuf};
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 /// Namespace of everything that belongs to Scute itself.
 pub const NAMESPACE: &str = "scute-system";
@@ -77,6 +77,13 @@ pub enum InstallError {
     },
 }
 
+impl InstallError {
+    /// Whether the API server, or a webhook that it called, failed, and not what we asked for.
+    fn is_servers_fault(&self) -> bool {
+        matches!(self, Self::Apply { source: kube::Error::Api(status), .. } if status.code >= 500)
+    }
+}
+
 /// The image of the manager.
 pub fn scute_image() -> String {
     format!("scute.dev/scute:{}", crate::VERSION)
@@ -125,7 +132,21 @@ pub async fn manager(
     apply_all(client, objects).await?;
     available(client).await?;
     apply_all(client, webhooks::configurations(layout)?).await?;
-    apply_all(client, vec![tenants_etcd::datastore(config)]).await
+    through_webhooks(client, tenants_etcd::datastore(config)).await
+}
+
+/// Applies an object of ours as soon as its webhooks answer. After a restart of the site the Deployment still counts as
+/// available for a while, and nobody tells when the manager can be called through its Service again.
+async fn through_webhooks(client: &Client, object: Value) -> Result<(), InstallError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match apply::apply(client, object.clone()).await {
+            Err(e) if e.is_servers_fault() && Instant::now() < until => {
+                sleep(Duration::from_millis(250)).await
+            }
+            done => return done,
+        }
+    }
 }
 
 async fn available(client: &Client) -> Result<(), InstallError> {

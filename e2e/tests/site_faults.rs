@@ -1,0 +1,132 @@
+//! A management cluster that is shot at: it converges each time, keeps what it knew, and leaves nothing behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use scute_e2e::{Site, Traces, step};
+
+const NAME: &str = "e2e-faults";
+const QUICK: Duration = Duration::from_secs(120);
+
+#[test]
+fn a_site_survives_the_death_of_any_of_its_processes_and_goes_without_a_trace() {
+    let before = Traces::look();
+    let site = step("scute up", || Site::up(NAME));
+    let management = site.kubectl();
+    step("remember something", || management.run(&["create", "configmap", "kept", "--from-literal=a=b"]));
+
+    for part in ["bin/containerd --config", "bin/kube kubelet"] {
+        step(&format!("kill -9 {part}: it is started again"), || {
+            let dead = kill(part)?;
+            until("another one", || find(part).is_ok_and(|now| now != dead))
+        });
+    }
+    for part in ["site-init", "site-supervisor"] {
+        step(&format!("kill -9 {part}, scute up"), || {
+            kill(part)?;
+            site.start()?;
+            management.run(&["get", "configmap", "kept"]).map(drop)
+        });
+    }
+    step("kill -9 of everything, scute up", || {
+        kill("site-supervisor")?;
+        until("no process of the site", || find("").is_err())?;
+        site.start()?;
+        management.run(&["get", "configmap", "kept"]).map(drop)
+    });
+    step("etcd restarted", || {
+        kill_any(&format!("--data-dir=/var/lib/scute/{NAME}/etcd "))?;
+        until("the API server answers again", || management.run(&["get", "--raw", "/readyz"]).is_ok())?;
+        management.run(&["get", "configmap", "kept"]).map(drop)
+    });
+    step("a second scute up changes nothing", || {
+        let uid = |kind: &str| {
+            management.run(&["get", kind, "-A", "-o", "jsonpath={.items[*].metadata.generation}"])
+        };
+        let before = uid("deployments")?;
+        site.start()?;
+        ensure!(uid("deployments")? == before, "a Deployment was written again");
+        Ok(())
+    });
+    step("scute down", || site.down());
+    step("no trace", || before.nothing_new(&Traces::look()));
+}
+
+#[test]
+fn a_site_killed_half_way_up_is_removed_whole() {
+    let before = Traces::look();
+    let artifacts = scute_e2e::artifacts().expect("artifacts");
+    let name = "e2e-half";
+    let mut up =
+        artifacts.command(&["up", "--site", name, "--link", "172.30.98.0/24"]).spawn().expect("scute up");
+    step("kill it as soon as its containerd runs", || {
+        let part = format!("/var/lib/scute/{name}/bin/containerd --config");
+        until("containerd", || pid_of(&part).is_some())?;
+        let supervisor = format!("/var/lib/scute/{name}/bin/scute site-supervisor");
+        signal(pid_of(&supervisor).context("no supervisor")?)?;
+        up.kill()?;
+        up.wait().map(drop).context("scute up")
+    });
+    step("scute down", || {
+        let status = artifacts.command(&["down", "--site", name, "--yes"]).status()?;
+        ensure!(status.success(), "{status}");
+        Ok(())
+    });
+    step("no trace", || before.nothing_new(&Traces::look()));
+}
+
+/// The process of the site whose command line goes on with `part`.
+fn find(part: &str) -> Result<u32> {
+    let folder = format!("/var/lib/scute/{NAME}/");
+    all()
+        .into_iter()
+        .find(|(_, command)| command.starts_with(&folder) && command.contains(part))
+        .map(|(pid, _)| pid)
+        .with_context(|| format!("no process {part:?} of the site"))
+}
+
+fn pid_of(start: &str) -> Option<u32> {
+    all().into_iter().find(|(_, command)| command.starts_with(start)).map(|(pid, _)| pid)
+}
+
+fn kill(part: &str) -> Result<u32> {
+    let pid = find(part)?;
+    signal(pid)?;
+    Ok(pid)
+}
+
+fn kill_any(part: &str) -> Result<()> {
+    let (pid, _) =
+        all().into_iter().find(|(_, c)| c.contains(part)).with_context(|| format!("no process {part:?}"))?;
+    signal(pid)
+}
+
+fn signal(pid: u32) -> Result<()> {
+    let status = Command::new("kill").args(["-9", &pid.to_string()]).status()?;
+    ensure!(status.success(), "kill -9 {pid}: {status}");
+    Ok(())
+}
+
+fn all() -> Vec<(u32, String)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let command = fs::read(Path::new("/proc").join(entry.file_name()).join("cmdline")).ok()?;
+            Some((pid, String::from_utf8_lossy(&command).replace('\0', " ")))
+        })
+        .collect()
+}
+
+/// Processes tell nobody but their parents that they come and go.
+fn until(what: &str, mut is: impl FnMut() -> bool) -> Result<()> {
+    let end = Instant::now() + QUICK;
+    while !is() {
+        ensure!(Instant::now() < end, "not within {} s: {what}", QUICK.as_secs());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
