@@ -28,7 +28,8 @@ pub fn run(args: &Args) -> Result<()> {
     layers::run()?;
     let cache = Cache::open()?;
     let kube = components::build(&cache)?.kube;
-    let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+    // What [workspace.lints] denies fails here; warnings are printed.
+    let clippy = ["clippy", "--workspace", "--all-targets", "--quiet"];
     say::step("clippy", || run::quiet(&mut cargo(&clippy)))?;
     crds::check()?;
     say::stream("cargo test", || {

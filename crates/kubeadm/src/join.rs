@@ -58,11 +58,7 @@ pub struct BootstrapTokenDiscovery {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ca_cert_hashes: Vec<String>,
     /// Trust whatever answers.
-    #[serde(
-        rename = "unsafeSkipCAVerification",
-        default,
-        skip_serializing_if = "std::ops::Not::not"
-    )]
+    #[serde(rename = "unsafeSkipCAVerification", default, skip_serializing_if = "std::ops::Not::not")]
     pub unsafe_skip_ca_verification: bool,
 }
 

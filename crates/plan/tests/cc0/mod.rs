@@ -1,7 +1,6 @@
 //! The CC0 data set "Topology-aware VM placement" as packing problems; shared by tests and the bench.
 #![allow(dead_code)] // the benchmark and the tests each take a part of it
 
-
 use std::collections::BTreeMap;
 
 use scute_plan::pack::groups::{Group, Instance, Rule};
