@@ -36,20 +36,20 @@ fn strategy(surge: Value, unavailable: Value) -> Value {
         "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable}}}}})
 }
 
-/// Waits until the rollout is complete: one set, all of its Machines Available.
+/// Waits until the rollout of the latest change is complete: one set, all of its Machines Available.
 async fn rolled_out(case: &Case, replicas: usize) -> Value {
-    let sets = case
-        .until("MachineSet", "one is left", |sets| {
-            sets.len() == 1 && sets[0]["status"]["availableReplicas"] == replicas
-        })
-        .await;
     let done = |deployment: &Value| {
-        condition(deployment, "RollingOut")["status"] == "False"
+        deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"]
+            && condition(deployment, "RollingOut")["status"] == "False"
             && deployment["status"]["phase"] == "Running"
             && deployment["status"]["upToDateReplicas"] == replicas
     };
     case.when("MachineDeployment", "md", "rolled out", done).await;
-    sets[0].clone()
+    case.until("MachineSet", "one is left", |sets| {
+        sets.len() == 1 && sets[0]["status"]["availableReplicas"] == replicas
+    })
+    .await
+    .remove(0)
 }
 
 /// Watches that there are never more Machines than `most`, and never fewer Available than `least`.

@@ -100,6 +100,7 @@ impl Master {
                 }
             }
             round += 1;
+            if std::env::var_os("DBG").is_some() { eprintln!("round {round} floor {floor} bound {:?} improved {improved} shapes {} hosts {} patterns {}", bound, problem.shapes.len(), problem.hosts.len(), self.patterns.len()); }
             if !improved
                 || bound.exact >= floor - 1e-6
                 || bound.exact.ceil() >= floor - 1e-9 && bound.exact > 0.0
