@@ -187,8 +187,9 @@ impl Kubectl {
         let names = self.run(&get)?;
         if !names.trim().is_empty() {
             let timeout = format!("--timeout={}s", patience.as_secs());
-            // Fails as well when the last one goes before it looks.
-            let _ = self.run(&[&["wait", "--for=delete", &timeout], arguments].concat());
+            let names: Vec<_> = names.split_whitespace().collect();
+            // Fails as well when the last one goes before it looks; what counts is what is left.
+            let _ = self.run(&[&["wait", "--for=delete", &timeout], &names[..]].concat());
         }
         let left = self.run(&get)?;
         ensure!(left.trim().is_empty(), "still there:\n{left}");
