@@ -60,18 +60,28 @@ impl Site {
     /// # Errors
     /// When `scute up` fails; its output is in the error.
     pub fn up(name: &str) -> Result<Self> {
-        let site = Self { name: name.to_owned(), artifacts: artifacts()? };
-        site.start()?;
-        Ok(site)
+        Self::up_saying(name).map(|(site, _)| site)
     }
 
-    /// Runs `scute up` (again).
+    /// Brings a site up; gives what it said meanwhile, too.
+    ///
+    /// # Errors
+    /// When `scute up` fails; its output is in the error.
+    pub fn up_saying(name: &str) -> Result<(Self, String)> {
+        let site = Self { name: name.to_owned(), artifacts: artifacts()? };
+        let said = site.start()?;
+        Ok((site, said))
+    }
+
+    /// Runs `scute up` (again); gives what it said meanwhile.
     ///
     /// # Errors
     /// When it fails.
-    pub fn start(&self) -> Result<()> {
-        let bundle = self.artifacts.bundle.display().to_string();
-        self.scute(&[&["up", "--site", &self.name, "--bundle", &bundle], &RANGES[..]].concat()).map(|_| ())
+    pub fn start(&self) -> Result<String> {
+        let mut up = self.artifacts.command(&["up", "--site", &self.name]);
+        let output = up.args(RANGES).output().context("running scute up")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        text(output).context("scute up").map(|_| said)
     }
 
     /// Runs a command of `scute`; gives what it printed.
@@ -158,6 +168,22 @@ impl Kubectl {
         command.arg("kubectl").args(arguments).env("KUBECONFIG", &self.kubeconfig);
         text(command.output().context("running kubectl")?)
             .with_context(|| format!("kubectl {}", arguments.join(" ")))
+    }
+
+    /// The kubeconfig that it uses.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// `kubectl apply` of a text.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub fn apply(&self, manifest: &str) -> Result<()> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), manifest)?;
+        self.run(&["apply", "--filename", &file.path().display().to_string()]).map(|_| ())
     }
 
     /// One object, or a list, as JSON.

@@ -67,6 +67,7 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match run(Cli::parse().command) {
         Ok(code) => code,
+        Err(error) if error.is::<output::Closed>() => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("scute: {error:#}");
             ExitCode::FAILURE
@@ -95,7 +96,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             log_to_stderr();
             runtime()?.block_on(command.run())
         }
-        Command::Launcher { arguments } => Ok(scute_vm::launcher::main(arguments)),
+        Command::Launcher { arguments } => {
+            log_to_stderr();
+            Ok(scute_vm::launcher::main(arguments))
+        }
         Command::Podnet(command) => {
             log_to_stderr();
             // One thread: the agent waits, and answers a Node's change in microseconds.
@@ -103,7 +107,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Crds => {
             for crd in scute_api::crds() {
-                println!("---\n{}", output::yaml(&crd)?);
+                output::say(&format!("---\n{}\n", output::yaml(&crd)?))?;
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -119,8 +123,12 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
+/// What is logged unless `RUST_LOG` says otherwise. The client's own errors are ours to tell: a tenant
+/// that is not up yet is none.
+const LOGGED: &str = "info,kube_client::client::builder=off";
+
 /// Logs for processes that run in the background; `RUST_LOG` chooses what.
 fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOGGED.into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }

@@ -38,7 +38,10 @@ impl ManagerArgs {
             Some(path) => ManagerConfig::load(path)?,
             None => ManagerConfig::default(),
         };
-        let client = Client::try_from(Config::infer().await.context("no API server to talk to")?)?;
+        let mut server = Config::infer().await.context("no API server to talk to")?;
+        // Every controller tries again by itself, later each time.
+        server.default_retry = false;
+        let client = Client::try_from(server)?;
         let hub = Hub::new(client);
         let remotes = Remotes::new(&hub);
         let mut tasks = JoinSet::new();

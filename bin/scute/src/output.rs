@@ -1,5 +1,7 @@
 //! Tables, JSON and YAML on standard output.
 
+use std::io::{ErrorKind, Write as _};
+
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -15,6 +17,23 @@ pub enum Format {
     Yaml,
 }
 
+/// Whoever read the output has enough, as `| head` does. No fault: the command ends.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the output any more")]
+pub struct Closed;
+
+/// Writes a text to standard output, as it is.
+///
+/// # Errors
+/// [`Closed`], or why it could not be written.
+pub fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Closed.into()),
+        done => Ok(done?),
+    }
+}
+
 /// A value as YAML.
 pub fn yaml(value: &impl Serialize) -> anyhow::Result<String> {
     // Through JSON first: types that serialise themselves for one format only come out alike.
@@ -28,11 +47,10 @@ pub fn print<T: Serialize>(
     table: impl FnOnce(&T) -> String,
 ) -> anyhow::Result<()> {
     match format {
-        Format::Table => println!("{}", table(value).trim_end()),
-        Format::Json => println!("{}", serde_json::to_string_pretty(value)?),
-        Format::Yaml => print!("{}", yaml(value)?),
+        Format::Table => say(&format!("{}\n", table(value).trim_end())),
+        Format::Json => say(&format!("{}\n", serde_json::to_string_pretty(value)?)),
+        Format::Yaml => say(&yaml(value)?),
     }
-    Ok(())
 }
 
 /// A table without lines, columns three blanks apart, as kubectl draws it.

@@ -101,7 +101,7 @@ impl Up {
             eprintln!("Node ready after {:.1} s.", ready.as_secs_f64());
         }
         eprintln!("Site {} is up after {:.1} s.", report.config.name, report.took.as_secs_f64());
-        println!("export KUBECONFIG={}", report.kubeconfig.display());
+        crate::output::say(&format!("export KUBECONFIG={}\n", report.kubeconfig.display()))?;
         Ok(ExitCode::SUCCESS)
     }
 }

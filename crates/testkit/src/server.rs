@@ -25,8 +25,18 @@ pub struct ApiServer {
     url: String,
     etcd: Etcd,
     dir: PathBuf,
-    _process: Process,
+    process: Process,
+    ready_after: Duration,
     _temporary: tempfile::TempDir,
+}
+
+/// What starting an API server gives.
+struct Started {
+    process: Process,
+    etcd: Etcd,
+    kubeconfig: Kubeconfig,
+    url: String,
+    ready_after: Duration,
 }
 
 /// The API server that all tests of a binary share: it is asked for its client and namespaces only.
@@ -74,8 +84,16 @@ impl ApiServer {
         let mut failure = None;
         for _ in 0..3 {
             match Self::start_in(&dir, &etcd_dir).await {
-                Ok((process, etcd, kubeconfig, url)) => {
-                    return Ok(Self { kubeconfig, url, etcd, dir, _process: process, _temporary: temporary });
+                Ok(Started { process, etcd, kubeconfig, url, ready_after }) => {
+                    return Ok(Self {
+                        kubeconfig,
+                        url,
+                        etcd,
+                        dir,
+                        process,
+                        ready_after,
+                        _temporary: temporary,
+                    });
                 }
                 Err(error) => failure = Some(error),
             }
@@ -84,10 +102,7 @@ impl ApiServer {
         Err(failure.unwrap_or_else(|| anyhow::anyhow!("never tried")))
     }
 
-    async fn start_in(
-        dir: &std::path::Path,
-        etcd_dir: &std::path::Path,
-    ) -> Result<(Process, Etcd, Kubeconfig, String)> {
+    async fn start_in(dir: &std::path::Path, etcd_dir: &std::path::Path) -> Result<Started> {
         let etcd = Etcd::start_in(etcd_dir)?;
         let (etcd_certificate, etcd_key) = etcd.client_certificate("root")?;
         let ca = Authority::new("kubernetes")?;
@@ -125,7 +140,9 @@ impl ApiServer {
             "--allow-privileged=true".to_owned(),
             "--v=0".to_owned(),
         ];
-        let mut process = Process::start(&kube_binary()?, &arguments, &dir.join("kube-apiserver.log"))?;
+        let program = kube_binary()?;
+        let started = std::time::Instant::now();
+        let mut process = Process::start(&program, &arguments, &dir.join("kube-apiserver.log"))?;
         let url = format!("https://127.0.0.1:{port}");
         let kubeconfig = kubeconfig(&url, &ca.certificate, &admin, &admin_key)?;
         let client = client(&kubeconfig).await?;
@@ -139,7 +156,19 @@ impl ApiServer {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok((process, etcd, kubeconfig, url))
+        Ok(Started { process, etcd, kubeconfig, url, ready_after: started.elapsed() })
+    }
+
+    /// Time from the start of the process until it was ready.
+    #[must_use]
+    pub fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn process(&self) -> u32 {
+        self.process.id()
     }
 
     /// A client with every permission. Make one per test: it belongs to the test's runtime.

@@ -86,7 +86,7 @@ impl ClusterCommand {
             }
             Self::Kubeconfig { cluster } => {
                 let (client, namespace) = cluster.client.connect().await?;
-                print!("{}", kubeconfig(Api::namespaced(client, &namespace), &cluster.name).await?);
+                output::say(&kubeconfig(Api::namespaced(client, &namespace), &cluster.name).await?)?;
             }
             Self::Delete { cluster, yes, no_wait } => {
                 let (client, namespace) = cluster.client.connect().await?;
@@ -127,9 +127,9 @@ async fn delete(
     if wait {
         let uid = cluster.metadata.uid.unwrap_or_default();
         await_condition(api, name, conditions::is_deleted(&uid)).await.context("waiting for the deletion")?;
-        println!("Cluster {namespace}/{name} is deleted");
+        output::say(&format!("Cluster {namespace}/{name} is deleted\n"))?;
     } else {
-        println!("Cluster {namespace}/{name} is being deleted");
+        output::say(&format!("Cluster {namespace}/{name} is being deleted\n"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,45 @@
+//! One line of output.
+
+use serde_json::json;
+
+/// A figure: what it is, what came out, what could not be beaten and what we want.
+pub struct Figure {
+    name: String,
+    unit: &'static str,
+    value: f64,
+    floor: Option<f64>,
+    goal: Option<f64>,
+}
+
+impl Figure {
+    pub fn of(name: &str, unit: &'static str) -> Self {
+        Self { name: name.to_owned(), unit, value: f64::NAN, floor: None, goal: None }
+    }
+
+    pub fn value(self, value: f64) -> Self {
+        Self { value, ..self }
+    }
+
+    pub fn floor(self, floor: f64) -> Self {
+        Self { floor: Some(floor), ..self }
+    }
+
+    pub fn at_most(self, goal: f64) -> Self {
+        Self { goal: Some(goal), ..self }
+    }
+
+    /// Without a goal it is only reported, and `ok` is null.
+    pub fn print(self) {
+        let Self { name, unit, value, floor, goal } = self;
+        let round = |value: f64| (value * 100.0).round() / 100.0;
+        let line = json!({
+            "figure": name,
+            "value": round(value),
+            "unit": unit,
+            "floor": floor.map(round),
+            "goal": goal.map(round),
+            "ok": goal.map(|goal| value <= goal),
+        });
+        println!("{line}");
+    }
+}

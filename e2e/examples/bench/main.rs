@@ -1,0 +1,80 @@
+//! Figures of a first tenant, one JSON object a line: figure, value, unit, floor, goal, ok. Each floor is
+//! measured in the same run, by the same binaries, on the same machine. A site of its own, gone afterwards.
+
+mod cluster;
+mod figure;
+mod floor;
+mod node;
+mod process;
+mod tenants;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use cluster::Cluster;
+use figure::Figure;
+use scute_e2e::{Kubectl, Site};
+
+/// Measures a site and its tenants; takes some minutes.
+#[derive(Parser)]
+struct Args {
+    /// Only these parts
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// How often what is measured by its median is measured
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Control planes: time, API writes, memory
+    Tenants,
+    /// VMs and the Nodes that they become
+    Nodes,
+}
+
+/// What every part works on.
+struct Bench {
+    site: Site,
+    kubectl: Kubectl,
+    management: Cluster,
+    runs: usize,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    // Fails only when there is one already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let wants = |part| args.parts.is_empty() || args.parts.contains(&part);
+    let (site, output) = Site::up_saying("bench")?;
+    up(&output)?;
+    let kubectl = site.kubectl();
+    let management = Cluster::new(kubectl.kubeconfig()).await?;
+    let bench = Bench { site, kubectl, management, runs: args.runs.max(1) };
+    if wants(Part::Tenants) {
+        tenants::measure(&bench).await.context("tenants")?;
+    }
+    if wants(Part::Nodes) {
+        node::measure(&bench).await.context("nodes")?;
+    }
+    bench.site.down()
+}
+
+/// What `scute up` itself says: the moment is inside of it.
+fn up(output: &str) -> Result<()> {
+    let seconds = output
+        .lines()
+        .find_map(|line| line.strip_prefix("Node ready after ")?.strip_suffix(" s.")?.parse().ok())
+        .with_context(|| format!("scute up did not say when its Node was ready:\n{output}"))?;
+    Figure::of("scute up to Node Ready, bundle present", "s").value(seconds).at_most(12.0).print();
+    Ok(())
+}
+
+/// The middle one of some durations, in seconds.
+fn median(mut times: Vec<Duration>) -> f64 {
+    times.sort();
+    times.get(times.len() / 2).map_or(f64::NAN, Duration::as_secs_f64)
+}

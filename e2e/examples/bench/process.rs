@@ -1,0 +1,63 @@
+//! What the kernel says of processes. All of a site's are ours to see.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// CPU time that a process has used, of all its threads.
+pub fn cpu(pid: u32) -> Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name, in parentheses, may hold spaces.
+    let (_, rest) = stat.rsplit_once(')').context("a stat line")?;
+    let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 10))
+}
+
+/// Resident bytes of a process.
+pub fn resident(pid: u32) -> Result<u64> {
+    field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:")
+}
+
+/// Proportional share of the memory that a process has resident, in bytes.
+pub fn share(pid: u32) -> Result<u64> {
+    field(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?, "Pss:")
+}
+
+/// Resident bytes of each mapping, by its size.
+pub fn mappings(pid: u32) -> Result<Vec<(u64, u64)>> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps"))?;
+    let sizes = text.lines().filter(|line| line.starts_with("Size:"));
+    let resident = text.lines().filter(|line| line.starts_with("Rss:"));
+    sizes.zip(resident).map(|(size, rss)| Ok((field(size, "Size:")?, field(rss, "Rss:")?))).collect()
+}
+
+fn field(text: &str, name: &str) -> Result<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| name.to_owned())?;
+    let number = line.split_whitespace().next().context("a number")?;
+    Ok(number.parse::<u64>()? * 1024)
+}
+
+/// Every process whose control group names `group`, with its command line.
+pub fn of_group(group: &str) -> BTreeMap<u32, String> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+            // It may end while we look.
+            let groups = fs::read_to_string(entry.path().join("cgroup")).ok()?;
+            let command = fs::read(entry.path().join("cmdline")).ok()?;
+            groups.contains(group).then(|| (pid, String::from_utf8_lossy(&command).replace('\0', " ")))
+        })
+        .collect()
+}
+
+/// Like `of_group`, for a Pod by its uid: drivers write it with dashes or with underscores.
+pub fn of_pod(uid: &str) -> BTreeMap<u32, String> {
+    let mut all = of_group(uid);
+    all.append(&mut of_group(&uid.replace('-', "_")));
+    // The sandbox's own process only holds the namespaces.
+    all.retain(|_, command| !command.contains("pause"));
+    all
+}
