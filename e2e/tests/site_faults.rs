@@ -18,6 +18,18 @@ fn a_site_survives_the_death_of_any_of_its_processes_and_goes_without_a_trace() 
     let management = site.kubectl();
     step("remember something", || management.run(&["create", "configmap", "kept", "--from-literal=a=b"]));
 
+    step("a container of the KVM runtime may open /dev/kvm, another may not", || {
+        if !Path::new("/dev/kvm").exists() {
+            println!("  (this machine has none)");
+            return Ok(());
+        }
+        management.apply(&opens_kvm("without", ""))?;
+        management.wait("pod/without", "jsonpath={.status.phase}=Failed", QUICK)?;
+        management.apply(&opens_kvm("with", "runtimeClassName: scute-kvm"))?;
+        until("QEMU with /dev/kvm", || holds_kvm("-name with"))?;
+        management.run(&["delete", "pod", "with", "without"]).map(drop)
+    });
+
     for part in ["bin/containerd --config", "bin/kube kubelet"] {
         step(&format!("kill -9 {part}: it is started again"), || {
             let dead = kill(part)?;
@@ -76,6 +88,25 @@ fn a_site_killed_half_way_up_is_removed_whole() {
         Ok(())
     });
     step("no trace", || before.nothing_new(&Traces::look()));
+}
+
+/// A Pod of user 107 with a QEMU that opens KVM, makes no machine, and waits.
+fn opens_kvm(name: &str, class: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n  {class}\n  restartPolicy: Never\n  \
+         terminationGracePeriodSeconds: 0\n  securityContext: {{runAsUser: 107, runAsGroup: 107}}\n  containers:\n  \
+         - name: qemu\n    image: scute.dev/launcher:{version}\n    command: [/usr/bin/qemu-system-x86_64, -name, \
+         {name}, -accel, kvm, -machine, none, -nodefaults, -display, none, -S]\n",
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}
+
+fn holds_kvm(part: &str) -> bool {
+    let open = |pid: u32| {
+        let files = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+        files.filter_map(|file| fs::read_link(file.path()).ok()).any(|to| to == Path::new("/dev/kvm"))
+    };
+    all().into_iter().any(|(pid, command)| command.contains(part) && open(pid))
 }
 
 /// The process of the site whose command line goes on with `part`.

@@ -14,6 +14,7 @@ use kube::{Client, Config};
 use scute_kit::remote::Remotes;
 use scute_kit::{Admission, Hub};
 use scute_site::install::ManagerConfig;
+use scute_vm::launcher::spec::Accelerator as VmAccelerator;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -82,12 +83,11 @@ fn stages(
     tasks: &mut JoinSet<()>,
 ) -> Admission {
     let defaults = scute_vm::Config::default();
+    let kvm = config.accelerator == Some(scute_site::Accelerator::Kvm);
     let vm = scute_vm::Config {
         launcher_image: config.launcher_image.clone().unwrap_or(defaults.launcher_image),
-        accelerator: match config.accelerator {
-            Some(scute_site::Accelerator::Kvm) => scute_vm::launcher::spec::Accelerator::Kvm,
-            Some(scute_site::Accelerator::Tcg) | None => scute_vm::launcher::spec::Accelerator::Tcg,
-        },
+        accelerator: if kvm { VmAccelerator::Kvm } else { VmAccelerator::Tcg },
+        runtime_class: kvm.then(|| scute_site::KVM_RUNTIME.to_owned()),
         pod_ranges: config.networks.pods.clone(),
         ..defaults
     };

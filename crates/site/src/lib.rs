@@ -28,6 +28,9 @@ pub use up::{UpError, UpOptions, UpReport, up};
 /// The version of this binary, its images and its bundle.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Handler and RuntimeClass of containers that may use KVM.
+pub const KVM_RUNTIME: &str = "scute-kvm";
+
 /// An error and its causes in one line, each said once.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -32,6 +32,12 @@ pub fn objects(layout: &Layout, config: &SiteConfig, image_digest: &str) -> Resu
             "metadata": {"name": MANAGER, "namespace": NAMESPACE},
             "data": {"config.yaml": configuration},
         }),
+        json!({
+            "apiVersion": "node.k8s.io/v1",
+            "kind": "RuntimeClass",
+            "metadata": {"name": crate::KVM_RUNTIME},
+            "handler": crate::KVM_RUNTIME,
+        }),
         certificate(layout)?,
         service(),
         deployment(&configuration, image_digest),

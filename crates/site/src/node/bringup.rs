@@ -22,7 +22,7 @@ use crate::{
 };
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, Config, config::Kubeconfig};
-use std::{io, path::Path, path::PathBuf, sync::Arc};
+use std::{io, path::Path, path::PathBuf, process::Command, sync::Arc};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -53,6 +53,12 @@ pub enum UpError {
         #[source]
         source: io::Error,
     },
+    /// Asking for containerd's defaults.
+    #[error("containerd's default specification of containers is not known")]
+    Spec(#[source] processes::OnceError),
+    /// They are none.
+    #[error("containerd's default specification of containers is no JSON")]
+    NoSpec(#[source] serde_json::Error),
     /// The site's own kubeconfig.
     #[error("no client for the API server")]
     Client(#[source] kube::Error),
@@ -166,6 +172,7 @@ async fn lay_out(site: &Arc<Site>, config: &SiteConfig) -> Result<(), UpError> {
     let bridged = Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists();
     let may_raise = crate::host::facts::may_raise_limits();
     let json = |value: serde_json::Value| value.to_string();
+    let spec = default_spec(site).await?;
     for (path, text) in [
         (layout.at("kubernetes/kubelet.json"), json(kubelet::render_config(layout, config))),
         (
@@ -174,6 +181,7 @@ async fn lay_out(site: &Arc<Site>, config: &SiteConfig) -> Result<(), UpError> {
         ),
         (PathBuf::from("/run/scute-node/cni/10-scute.conflist"), json(cni::render(&config.addresses))),
         (layout.at("containerd.toml"), containerd::render_config(layout, !may_raise)),
+        (containerd::kvm_spec_file(layout), json(containerd::with_kvm(spec))),
     ] {
         files::write_if_changed(&path, text.as_bytes(), 0o644).map_err(file(path))?;
     }
@@ -182,6 +190,13 @@ async fn lay_out(site: &Arc<Site>, config: &SiteConfig) -> Result<(), UpError> {
         files::folder(&path, 0o700).map_err(file(path))?;
     }
     Ok(())
+}
+
+/// What containerd gives a container that asks for nothing; it need not run to say so.
+async fn default_spec(site: &Site) -> Result<serde_json::Value, UpError> {
+    let mut ctr = Command::new(site.layout.bin("ctr"));
+    let text = processes::once(&site.reaper, ctr.args(["oci", "spec"])).await.map_err(UpError::Spec)?;
+    serde_json::from_str(&text).map_err(UpError::NoSpec)
 }
 
 fn keep_containerd(site: &Arc<Site>, kept: &mut JoinSet<()>) {

@@ -1,6 +1,8 @@
 //! containerd's configuration for a site. In: paths and what the machine allows. Out: TOML.
 
 use crate::Layout;
+use serde_json::{Value, json};
+use std::path::PathBuf;
 
 /// The image of a Pod's sandbox.
 pub const PAUSE_IMAGE: &str = "registry.k8s.io/pause:3.10.1";
@@ -15,6 +17,8 @@ pub fn render_config(layout: &Layout, restrict_oom: bool) -> String {
     let (runc, cni) = (runc.display(), layout.bin("cni"));
     let (cni, socket) = (cni.display(), layout.containerd_socket());
     let socket = socket.display();
+    let (kvm, spec) = (crate::KVM_RUNTIME, kvm_spec_file(layout));
+    let spec = spec.display();
     format!(
         r#"version = 3
 root = "{root}"
@@ -59,6 +63,54 @@ runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc.options]
 BinaryName = "{runc}"
 SystemdCgroup = false
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{kvm}]
+runtime_type = "io.containerd.runc.v2"
+base_runtime_spec = "{spec}"
+
+[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.{kvm}.options]
+BinaryName = "{runc}"
+SystemdCgroup = false
 "#
     )
+}
+
+/// Where the specification of containers with KVM is.
+pub fn kvm_spec_file(layout: &Layout) -> PathBuf {
+    layout.at("kvm-spec.json")
+}
+
+/// The runtime's default specification of a container, and `/dev/kvm` for every user in it: by default the device
+/// is neither in a container's `/dev` nor allowed by its device cgroup. Numbers: Linux, `admin-guide/devices.txt`.
+pub fn with_kvm(mut spec: Value) -> Value {
+    let (major, minor) = (10, 232);
+    let device =
+        json!({"path": "/dev/kvm", "type": "c", "major": major, "minor": minor, "fileMode": 0o666, "uid": 0, "gid": 0});
+    let rule = json!({"allow": true, "type": "c", "major": major, "minor": minor, "access": "rw"});
+    let linux = &mut spec["linux"];
+    push(&mut linux["devices"], device);
+    push(&mut linux["resources"]["devices"], rule);
+    spec
+}
+
+fn push(list: &mut Value, entry: Value) {
+    match list {
+        Value::Array(list) => list.push(entry),
+        other => *other = Value::Array(vec![entry]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kvm_is_added_and_everything_else_stays_denied() {
+        let deny = json!({"allow": false, "access": "rwm"});
+        let spec = with_kvm(json!({"root": {}, "linux": {"resources": {"devices": [deny]}}}));
+        assert_eq!(spec["linux"]["resources"]["devices"][0], deny);
+        assert_eq!(spec["linux"]["resources"]["devices"][1]["minor"], 232);
+        assert_eq!(spec["linux"]["devices"][0]["path"], "/dev/kvm");
+        assert_eq!(spec["root"], json!({}));
+    }
 }

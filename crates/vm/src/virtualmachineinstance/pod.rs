@@ -22,7 +22,7 @@ use super::names::{hostname, label_value, pod_name};
 use super::resources::requirements;
 use super::volumes::{mount, pull_secrets, volumes};
 use crate::Config;
-use crate::launcher::spec::{Accelerator, LauncherSpec, RUN_AS, RUN_DIR, SPEC_ENV};
+use crate::launcher::spec::{LauncherSpec, RUN_AS, RUN_DIR, SPEC_ENV};
 
 /// The container of the VM.
 pub const COMPUTE: &str = "compute";
@@ -96,7 +96,7 @@ fn pod_spec(
 ) -> Result<PodSpec, RenderError> {
     let spec = &vmi.spec;
     let document = serde_json::to_string(guest).map_err(RenderError::Encode)?;
-    let (volumes, mounts) = volumes(vmi, mounts_kvm(config));
+    let (volumes, mounts) = volumes(vmi);
     let network = (!guest.interfaces.is_empty()).then(|| network_container(config, &document));
     Ok(PodSpec {
         init_containers: network.map(|network| vec![network]),
@@ -168,19 +168,13 @@ fn compute_container(
     document: &str,
     mounts: Vec<VolumeMount>,
 ) -> Result<Container, RenderError> {
-    let mut resources = requirements(&vmi.spec.domain, config.accelerator)?;
-    if let (Accelerator::Kvm, Some(name)) = (config.accelerator, &config.kvm_resource) {
-        let one = || (name.clone(), ApiQuantity("1".to_owned()));
-        resources.requests.get_or_insert_default().extend([one()]);
-        resources.limits.get_or_insert_default().extend([one()]);
-    }
     Ok(Container {
         name: COMPUTE.to_owned(),
         image: Some(config.launcher_image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec![BINARY.to_owned(), "launcher".to_owned(), "run".to_owned()]),
         env: Some(vec![variable(document)]),
-        resources: Some(resources),
+        resources: Some(requirements(&vmi.spec.domain, config.accelerator)?),
         startup_probe: Some(Probe {
             exec: Some(ExecAction {
                 command: Some(vec![BINARY.to_owned(), "launcher".to_owned(), "ready".to_owned()]),
@@ -220,9 +214,4 @@ fn capabilities(only: &[&str]) -> Capabilities {
 
 fn variable(document: &str) -> EnvVar {
     EnvVar { name: SPEC_ENV.to_owned(), value: Some(document.to_owned()), value_from: None }
-}
-
-/// A device plugin brings the device into the container by itself.
-fn mounts_kvm(config: &Config) -> bool {
-    config.accelerator == Accelerator::Kvm && config.kvm_resource.is_none()
 }

@@ -20,7 +20,6 @@ const MIB: u64 = 1 << 20;
 const LAUNCHER: u64 = 12 * MIB;
 const QEMU: u64 = 60 * MIB;
 const PER_VCPU: u64 = 8 * MIB;
-const TCG_BUFFER: u64 = 512 * MIB;
 /// vCPUs on each core, unless the user asks for CPU.
 const CPU_OVERCOMMIT: u32 = 10;
 
@@ -42,7 +41,7 @@ pub fn guest_memory(domain: &Domain) -> Result<u64, QuantityError> {
 pub fn overhead(guest: u64, vcpus: u32, accelerator: Accelerator) -> u64 {
     let translation = match accelerator {
         Accelerator::Kvm => 0,
-        Accelerator::Tcg => TCG_BUFFER,
+        Accelerator::Tcg => scute_qemu::TCG_BUFFER_BYTES,
     };
     LAUNCHER + QEMU + PER_VCPU * u64::from(vcpus) + guest.div_ceil(512) + translation
 }

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{
-    EmptyDirVolumeSource, HostPathVolumeSource, ImageVolumeSource, KeyToPath, LocalObjectReference, Secret,
+    EmptyDirVolumeSource, ImageVolumeSource, KeyToPath, LocalObjectReference, Secret,
     SecretVolumeSource, Volume as PodVolume, VolumeMount,
 };
 use kube::ResourceExt;
@@ -17,17 +17,10 @@ use super::names::pod_name;
 use super::pod::owner;
 use crate::launcher::spec::{RUN_DIR, STATE_DIR};
 
-/// The device of hardware virtualisation.
-pub(super) const KVM: &str = "/dev/kvm";
-
 /// The volumes of the Pod and their places in `compute`.
-pub(super) fn volumes(vmi: &VirtualMachineInstance, with_kvm: bool) -> (Vec<PodVolume>, Vec<VolumeMount>) {
+pub(super) fn volumes(vmi: &VirtualMachineInstance) -> (Vec<PodVolume>, Vec<VolumeMount>) {
     let mut volumes = vec![empty_dir("scute-run"), empty_dir("scute-state")];
     let mut mounts = vec![mount("scute-run", RUN_DIR, false), mount("scute-state", STATE_DIR, false)];
-    if with_kvm {
-        volumes.push(device("scute-kvm", KVM));
-        mounts.push(mount("scute-kvm", KVM, false));
-    }
     for volume in &vmi.spec.volumes {
         if let Some(disk) = &volume.container_disk {
             volumes.push(image(&volume.name, &disk.image, disk.image_pull_policy));
@@ -78,14 +71,6 @@ fn empty_dir(name: &str) -> PodVolume {
     PodVolume {
         name: name.to_owned(),
         empty_dir: Some(EmptyDirVolumeSource::default()),
-        ..PodVolume::default()
-    }
-}
-
-fn device(name: &str, path: &str) -> PodVolume {
-    PodVolume {
-        name: name.to_owned(),
-        host_path: Some(HostPathVolumeSource { path: path.to_owned(), type_: Some("CharDevice".to_owned()) }),
         ..PodVolume::default()
     }
 }
