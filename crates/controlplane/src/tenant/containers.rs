@@ -2,8 +2,9 @@
 
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, HTTPGetAction, KeyToPath, Probe, ProjectedVolumeSource,
-    SecretProjection, SecurityContext, Volume, VolumeMount, VolumeProjection,
+    ResourceRequirements, SecretProjection, SecurityContext, Volume, VolumeMount, VolumeProjection,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use scute_api::kamaji::{Probes, TenantControlPlane};
 use scute_kubeadm::args::{ApiServer, Arguments, ControllerManager, EtcdAccess, Scheduler};
@@ -146,11 +147,27 @@ fn with_soft(soft: &[String], extra: &[String]) -> Vec<String> {
     soft.chain(extra).cloned().collect()
 }
 
+/// What a component requests unless the user says otherwise: the memory that it holds when idle, and CPU in such
+/// proportions that on a busy machine API servers start before their clients do. Without any request a tenant's
+/// processes would be the first that the kernel starves and kills.
+fn usual(component: Component) -> ResourceRequirements {
+    let (cpu, memory) = match component {
+        Component::ApiServer => ("20m", "192Mi"),
+        Component::ControllerManager => ("2m", "64Mi"),
+        Component::Scheduler => ("2m", "32Mi"),
+    };
+    let requests = [("cpu", cpu), ("memory", memory)];
+    ResourceRequirements {
+        requests: Some(requests.map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned()))).into()),
+        ..ResourceRequirements::default()
+    }
+}
+
 fn container(
     component: Component,
     image: String,
     arguments: &Arguments,
-    resources: Option<k8s_openapi::api::core::v1::ResourceRequirements>,
+    resources: Option<ResourceRequirements>,
     port: u16,
     asked: &Probes,
 ) -> Container {
@@ -176,7 +193,7 @@ fn container(
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec![component.name().to_owned()]),
         args: Some(arguments.args.clone()),
-        resources,
+        resources: Some(resources.unwrap_or_else(|| usual(component))),
         ports: (component == Component::ApiServer).then(|| {
             vec![ContainerPort {
                 name: Some("kube-apiserver".to_owned()),
