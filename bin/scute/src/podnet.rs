@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What the DaemonSet tells its agent.
 #[derive(Args)]
@@ -20,10 +21,15 @@ pub struct PodnetArgs {
 }
 
 impl PodnetArgs {
-    /// Keeps CNI configuration, routes and masquerading as the cluster's Nodes want them, for ever.
+    /// Keeps CNI configuration, routes and masquerading as the cluster's Nodes want them, until it is told to stop.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let Self { node_name, conf_dir, proc_sys_net } = self;
-        scute_podnet::run(scute_podnet::Config { node_name, conf_dir, proc_sys_net }).await?;
+        // The first process of a container has no default handler: without ours the Node could not shut down.
+        let mut stop = signal(SignalKind::terminate())?;
+        tokio::select! {
+            ended = scute_podnet::run(scute_podnet::Config { node_name, conf_dir, proc_sys_net }) => ended?,
+            _ = stop.recv() => {}
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
