@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::input::Objective;
+
 /// Amounts of everything that is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -220,8 +222,11 @@ pub struct Totals {
     pub spare: u32,
     /// Not needed.
     pub free: u32,
-    /// No plan uses fewer (spares included).
-    pub at_least: u32,
+    /// What the plan makes small, and the bound is about.
+    #[serde(default)]
+    pub objective: Objective,
+    /// No plan takes fewer servers (`hosts`) or costs less a month (`cost`), spares included.
+    pub at_least: f64,
     /// Percent above that.
     pub gap_percent: f64,
     /// What the bound says nothing about, when anything.
@@ -269,6 +274,21 @@ pub struct Blueprint {
     /// Anything a reader should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+impl Totals {
+    /// What the objective counts of this plan: the figure that [`Totals::at_least`] bounds.
+    pub fn have(&self) -> f64 {
+        match self.objective {
+            Objective::Hosts => f64::from(self.used + self.spare),
+            Objective::Cost => self.price,
+        }
+    }
+
+    /// Whether no plan is better.
+    pub fn proven_best(&self) -> bool {
+        !self.impossible && self.have() <= self.at_least + 1e-6
+    }
 }
 
 impl Amount {

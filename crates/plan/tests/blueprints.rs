@@ -12,19 +12,21 @@ fn fleet() -> impl Strategy<Value = String> {
     prop::collection::vec(kind, 1..4).prop_map(|kinds| {
         let rows = kinds.iter().enumerate().map(|(i, (count, size, per, gpus, numa))| {
             let (threads, gib) = ([16, 32, 64, 96, 128][*size], [64, 128, 256][per - 1] * (*size as i64 + 1));
-            format!("- {{name: k{i}, count: {count}, cores: {threads}, memory: {gib}Gi, numaNodes: {numa}, gpus: {}, racks: [a, b, c], price: {}}}\n", gpus * 4, 100 + threads)
+            format!("- {{name: k{i}, count: {count}, cores: {threads}, memory: {gib}Gi, numaNodes: {numa}, gpus: {}, racks: [a, b, c], price: {}}}\n", gpus * 4, 100 + 40 * gpus + threads)
         });
         format!("hosts:\n{}", rows.collect::<String>())
     })
 }
 
 fn demand() -> impl Strategy<Value = String> {
-    let tenant = (1..60_u32, 1..9_i64, 1..17_i64, 0..4_u8, 0..4_u8, 0..3_u8);
-    let policy = (1..5_i64, 0..3_u32, any::<bool>(), any::<bool>(), 0..2_u32);
-    (policy, prop::collection::vec(tenant, 1..5)).prop_map(|((over, lose, numa, shapes, surge), tenants)| {
+    let tenant = (1..60_u32, 1..9_i64, 1..17_i64, 0..4_u8, 0..4_u8, 0..3_u8, 0..4_u32);
+    let policy = (1..5_i64, 0..4_u32, any::<bool>(), any::<bool>(), 0..2_u32, any::<bool>());
+    (policy, prop::collection::vec(tenant, 1..5)).prop_map(|((over, lose, numa, shapes, surge, cost), tenants)| {
+        let (hosts, rack) = [(0, false), (1, false), (2, false), (0, true)][lose as usize];
+        let objective = if cost { "cost" } else { "hosts" };
         let shapes = if shapes { "[4/16, 8/32]" } else { "[]" };
-        let mut text = format!("policy: {{cpuOvercommit: {over}, survive: {{hosts: {}, rack: {}}}, numa: {numa}, shapes: {shapes}, surge: {surge}, managementReplicas: 1}}\ntenants:\n", lose % 2, lose == 2);
-        for (i, (count, cpu, gib, isolation, on, control)) in tenants.iter().enumerate() {
+        let mut text = format!("policy: {{cpuOvercommit: {over}, survive: {{hosts: {hosts}, rack: {rack}}}, objective: {objective}, numa: {numa}, shapes: {shapes}, surge: {surge}, managementReplicas: 1}}\ntenants:\n");
+        for (i, (count, cpu, gib, isolation, on, control, gpus)) in tenants.iter().enumerate() {
             let on = ["any", "vm", "metal", "any"][usize::from(*on)];
             let isolation = match isolation {
                 0 => "isolation: dedicated".to_owned(),
@@ -32,7 +34,11 @@ fn demand() -> impl Strategy<Value = String> {
                 _ => "isolation: shared".to_owned(),
             };
             let control = ["hosted", "vm", "none"][usize::from(*control)];
-            text += &format!("- name: t{i}\n  nodesOn: {on}\n  {isolation}\n  controlPlane: {control}\n  pods: [{{name: p, count: {count}, cpu: {}m, memory: {gib}Gi}}]\n", cpu * 250);
+            let train = match gpus {
+                0 | 3 => String::new(),
+                n => format!(", {{name: train, count: {}, cpu: 1, memory: 4Gi, gpus: {n}}}", 1 + count % 5),
+            };
+            text += &format!("- name: t{i}\n  nodesOn: {on}\n  {isolation}\n  controlPlane: {control}\n  pods: [{{name: p, count: {count}, cpu: {}m, memory: {gib}Gi}}{train}]\n", cpu * 250);
         }
         text
     })
@@ -49,7 +55,7 @@ fn sound(blueprint: &Blueprint, demand: &Demand) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10, max_shrink_iters: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_blueprint_passes_the_linter(fleet in fleet(), demand in demand(), seed in 0..3_u64) {

@@ -203,6 +203,10 @@ impl Check<'_> {
         let shares: i64 = self.b.shares.iter().map(|s| s.millihosts).sum();
         let parts =
             self.b.shares.iter().all(|s| s.used + s.stranded + s.control_plane + s.reserve == s.millihosts);
+        let paid = self.b.hosts.iter().filter(|h| h.role != HostRole::Free);
+        let price: f64 = paid.map(|h| h.price).sum();
+        // A plan that says which loss it does not survive may do with less.
+        let lossy = self.b.notes.iter().any(|n| n.contains("is not survived"));
         let wrong = [
             (
                 used != t.used || count(HostRole::Spare) != t.spare || count(HostRole::Free) != t.free,
@@ -210,9 +214,10 @@ impl Check<'_> {
             ),
             (shares != self.b.hosts.len() as i64 * 1000, "shares do not sum to the servers"),
             (!parts, "the parts of a share do not sum to it"),
+            ((price - t.price).abs() > price * 1e-9, "prices of servers do not sum to the total"),
             (
-                self.b.unplaced.is_empty() && self.b.notes.is_empty() && t.used + t.spare < t.at_least,
-                "fewer servers than the bound says any plan needs",
+                self.b.unplaced.is_empty() && !lossy && t.have() < t.at_least - 1e-6,
+                "less than the bound says any plan needs",
             ),
         ];
         for (_, message) in wrong.iter().filter(|(w, _)| *w) {
@@ -228,7 +233,7 @@ impl Check<'_> {
             return;
         }
         let used: Vec<usize> =
-            (0..self.b.hosts.len()).filter(|h| !self.b.hosts[*h].placements.is_empty()).collect();
+            (0..self.b.hosts.len()).filter(|h| self.b.hosts[*h].role != HostRole::Free).collect();
         let mut losses: Vec<Vec<usize>> = match survive.hosts {
             0 => Vec::new(),
             1 => used.iter().map(|h| vec![*h]).collect(),

@@ -3,7 +3,8 @@
 //! With prices `p` (integers over [`SCALE`]) and `v(t)` at least the worth of every pattern of host type `t`, a
 //! placement that opens hosts covers the demand, so its cost is at least
 //! `sum over demands of the cheapest option's worth - sum over types of count(t) * max(0, v(t) - cost(t))`.
-//! This is the Lagrangian dual of the master problem; it holds whatever the simplex did.
+//! This is the Lagrangian dual of the master problem; it holds whatever the simplex did. Where hosts are plenty,
+//! prices scaled down until no pattern is worth more than its host say more (Farley's bound), so both are taken.
 
 use super::Problem;
 
@@ -37,13 +38,22 @@ pub fn lagrangian(problem: &Problem, prices: &[i64], upper: &[i64]) -> Bound {
         })
         .sum();
     let scale = i128::from(SCALE);
-    let value = (worth - surplus).max(0);
+    let value = (worth - surplus).max(scaled(problem, worth, upper)).max(0);
     let all: i128 = problem.hosts.iter().map(|(h, n)| i128::from(h.cost) * i128::from(*n)).sum();
     Bound {
         at_least: u64::try_from((value + scale - 1) / scale).unwrap_or(u64::MAX),
         exact: value as f64 / scale as f64,
         infeasible: value > all * scale,
     }
+}
+
+/// What the demand is worth once prices are cut so far that every pattern is worth its host at most.
+fn scaled(problem: &Problem, worth: i128, upper: &[i64]) -> i128 {
+    let there = problem.hosts.iter().zip(upper).filter(|((_, count), _)| *count > 0);
+    there.fold(worth, |least, ((host, _), v)| {
+        let (cost, v) = (i128::from(host.cost) * i128::from(SCALE), i128::from(*v));
+        if v > cost { least.min(worth * cost / v) } else { least }
+    })
 }
 
 impl Bound {

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::bound::{Bound, SCALE, lagrangian};
+use super::knapsack::Effort;
 use super::price::Pricer;
 use super::simplex::{Sense, Simplex};
 use super::{Pattern, Problem, Slot};
 
 /// What a unit of a shape costs, in the dearest host, while no pattern covers it.
 const PENALTY: f64 = 64.0;
+/// Branches of a quick look for one host's pattern.
+pub const QUICK: usize = 60;
 /// Pivots one solve may take.
 const MOST_PIVOTS: usize = 20_000;
 
@@ -28,6 +31,8 @@ pub struct Relaxed {
     pub prices: Vec<i64>,
     /// The proven bound (only when every host type was priced).
     pub bound: Bound,
+    /// Prices and the most that a host of each type is worth at them: what proves the bound.
+    pub proof: (Vec<i64>, Vec<i64>),
 }
 
 impl Master {
@@ -44,7 +49,8 @@ impl Master {
                 }
                 let (mut rest, mut slots) = (kind.clone(), Vec::new());
                 for at in shape.places(kind) {
-                    let count = rest.room(shape, at);
+                    let held: u32 = slots.iter().map(|s: &Slot| s.count).sum();
+                    let count = rest.room(shape, at).min(i64::from(problem.most_of(s) - held));
                     if count > 0 && rest.take(shape, at, count).is_some() {
                         slots.push(Slot { shape: s, nodes: at, count: count as u32 });
                     }
@@ -66,14 +72,15 @@ impl Master {
     }
 
     /// Solves the relaxation of `problem` (same shapes and host types as ever; counts may have changed) with at most
-    /// `rounds` of pricing.
-    pub fn solve(&mut self, problem: &Problem, pricer: &Pricer, rounds: usize) -> Relaxed {
+    /// `rounds` of pricing; where no grid applies, the last look at a host takes up to `thorough` branches.
+    pub fn solve(&mut self, problem: &Problem, pricer: &Pricer, rounds: usize, thorough: usize) -> Relaxed {
         let mut program = Program::new(problem);
         for (p, pattern) in self.patterns.iter().enumerate() {
             program.add(problem, p, pattern);
         }
         let mut bound = Bound::default();
         let mut best_prices: Option<Vec<f64>> = None;
+        let mut proof = (vec![0; problem.shapes.len()], vec![0; problem.hosts.len()]);
         let mut prices;
         let mut round = 0;
         loop {
@@ -84,34 +91,33 @@ impl Master {
             if round >= rounds {
                 break;
             }
-            // Prices between the best seen and the newest converge in fewer rounds than the newest alone.
+            // Prices between the best seen and the newest converge in fewer rounds than the newest alone. Where that
+            // ends, a longer look finds what is missing, or proves that nothing is.
             let mut improved = false;
-            let attempts: &[f64] = if best_prices.is_some() { &[0.5, 0.0] } else { &[0.0] };
-            for keep in attempts {
-                let mixed = mix(best_prices.as_deref(), &duals, *keep);
-                let (found, proven) = self.price(problem, pricer, &scaled(&mixed), &prices, &mut program);
+            let mixed = best_prices.as_ref().map(|_| (0.5, QUICK));
+            for (keep, branches) in mixed.into_iter().chain([(0.0, QUICK), (0.0, thorough)]) {
+                let mixed = mix(best_prices.as_deref(), &duals, keep);
+                let (found, proven, by) =
+                    self.price(problem, pricer, &scaled(&mixed), &prices, &mut program, branches);
                 improved |= found;
                 if proven.exact > bound.exact {
                     best_prices = Some(mixed);
+                    proof = by;
                 }
                 bound = bound.max(proven);
-                if improved {
+                if improved || met(bound, floor) || thorough == QUICK && keep == 0.0 {
                     break;
                 }
             }
             round += 1;
-            if std::env::var_os("DBG").is_some() { eprintln!("round {round} floor {floor} bound {:?} improved {improved} shapes {} hosts {} patterns {}", bound, problem.shapes.len(), problem.hosts.len(), self.patterns.len()); }
-            if !improved
-                || bound.exact >= floor - 1e-6
-                || bound.exact.ceil() >= floor - 1e-9 && bound.exact > 0.0
-            {
+            if !improved || met(bound, floor) {
                 break;
             }
         }
         program.lp.solve(MOST_PIVOTS);
         let (patterns, options) = program.read(problem, &self.patterns);
         let prices = best_prices.map_or(prices, |p| scaled(&p));
-        Relaxed { patterns, options, prices, bound }
+        Relaxed { patterns, options, prices, bound, proof }
     }
 
     /// Prices every host type; adds patterns that improve at the master's own duals.
@@ -122,13 +128,16 @@ impl Master {
         prices: &[i64],
         duals: &[i64],
         program: &mut Program,
-    ) -> (bool, Bound) {
-        let tables = pricer.tables(prices);
+        branches: usize,
+    ) -> (bool, Bound, (Vec<i64>, Vec<i64>)) {
+        let prices = level(problem, prices);
+        let tables = pricer.tables(&prices);
         let mut upper = Vec::with_capacity(problem.hosts.len());
         let mut found = false;
         let rent = program.rents(problem);
         for host in 0..problem.hosts.len() {
-            let best = pricer.best(problem, host, prices, &tables, SCALE / 4096);
+            let slack = SCALE / 4096 * i64::from(problem.hosts[host].0.cost);
+            let best = pricer.best(problem, host, &prices, &tables, Effort { slack, branches });
             upper.push(best.upper);
             let worth: i64 = best.pattern.slots.iter().map(|s| duals[s.shape] * i64::from(s.count)).sum();
             let due = (f64::from(problem.hosts[host].0.cost) + rent[host]) * SCALE as f64;
@@ -139,8 +148,29 @@ impl Master {
                 found = true;
             }
         }
-        (found, lagrangian(problem, prices, &upper))
+        let bound = lagrangian(problem, &prices, &upper);
+        (found, bound, (prices, upper))
     }
+}
+
+/// Nothing is left between the bound and the relaxation, or no whole host.
+fn met(bound: Bound, floor: f64) -> bool {
+    bound.exact >= floor - 1e-6 || bound.exact.ceil() >= floor - 1e-9 && bound.exact > 0.0
+}
+
+/// Prices cut to what they say: alternatives of a demand are worth its cheapest one, for less cannot be had and more is
+/// not earned. The demand's worth stays, patterns are worth less.
+fn level(problem: &Problem, prices: &[i64]) -> Vec<i64> {
+    let mut level = vec![0; prices.len()];
+    for demand in &problem.demands {
+        let worth = |(s, n): &(usize, u32)| i128::from(prices[*s].max(0)) * i128::from(*n);
+        let least = demand.options.iter().map(worth).min().unwrap_or(0);
+        for (s, n) in demand.options.iter().filter(|(_, n)| *n > 0) {
+            let each = (least + i128::from(*n) - 1) / i128::from(*n);
+            level[*s] = level[*s].max(i64::try_from(each).unwrap_or(i64::MAX));
+        }
+    }
+    level
 }
 
 fn scaled(prices: &[f64]) -> Vec<i64> {

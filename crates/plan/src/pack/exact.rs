@@ -61,7 +61,6 @@ impl Search<'_> {
                 }
                 let before = open[h].1.clone();
                 if open[h].1.take(&shape, place, 1).is_some() {
-                    open[h].1.pool = Some(shape.pool);
                     let next = self.place(at + 1, open, closed, cost, (h, p));
                     open[h].1 = before;
                     if !next {
@@ -91,7 +90,6 @@ impl Search<'_> {
                 if !whole && host.take(&shape, at_place, 1).is_none() {
                     continue;
                 }
-                host.pool = Some(shape.pool);
                 closed[t] -= 1;
                 open.push((t, host.clone(), whole));
                 let last = open.len() - 1;
@@ -138,7 +136,6 @@ pub fn pack_one(
     for place in places {
         let mut left = host.clone();
         if left.take(shape, place, 1).is_some() {
-            left.pool = Some(shape.pool);
             if let Some(mut found) = pack_one(&left, shapes, rest, budget) {
                 found.insert(0, place);
                 return Some(found);

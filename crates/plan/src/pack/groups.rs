@@ -7,7 +7,7 @@
 mod assign;
 mod together;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Bound, HostType, Problem, Shape};
 
@@ -83,7 +83,8 @@ pub fn place(
     groups: &[Group],
     fixed: &[Option<At>],
 ) -> Placed {
-    let whole = demand(problem, items.iter().copied());
+    let most = most(problem, items, groups);
+    let whole = Problem { most, ..demand(problem, items.iter().copied()) };
     let mut state = State::new(&whole, instances, items, groups);
     let mut any = false;
     for (item, at) in fixed.iter().enumerate() {
@@ -100,6 +101,19 @@ pub fn place(
     let slots = state.slots(&packing, &origin);
     assign::assign(&mut state, slots);
     Placed { at: state.at, bound, prices, split: state.split }
+}
+
+/// Of each shape, what one host may hold at most: one of each group that lies apart, and all others.
+fn most(problem: &Problem, items: &[usize], groups: &[Group]) -> Vec<u32> {
+    let mut most = vec![0_u32; problem.shapes.len()];
+    items.iter().for_each(|s| most[*s] += 1);
+    for group in groups.iter().filter(|g| matches!(g.rule, Rule::Apart | Rule::ApartRacks)) {
+        let mut seen = BTreeSet::new();
+        for (item, _) in &group.members {
+            most[items[*item]] -= u32::from(!seen.insert(items[*item]));
+        }
+    }
+    most
 }
 
 fn demand(problem: &Problem, items: impl Iterator<Item = usize>) -> Problem {
@@ -156,14 +170,10 @@ impl<'a> State<'a> {
         let shape = self.shape(item);
         let host = &mut self.left[at.host];
         if shape.takes(host) && !self.open[at.host] {
-            for node in &mut host.nodes {
-                *node = [0; super::DIMS];
-            }
-            host.side = [0; super::SIDES];
-        } else if host.pool.is_some_and(|p| p != shape.pool) || host.take(shape, at.nodes, 1).is_none() {
+            host.occupy(shape);
+        } else if !host.admits(shape) || host.take(shape, at.nodes, 1).is_none() {
             return false;
         }
-        host.pool = Some(shape.pool);
         self.open[at.host] = true;
         self.at[item] = Some(at);
         true
@@ -223,13 +233,11 @@ pub fn violations(
         let Some(at) = at else { continue };
         let (shape, host) = (&problem.shapes[items[item]], &mut left[at.host]);
         let fits = if shape.takes(host) {
-            host.nodes.iter_mut().for_each(|n| *n = [0; super::DIMS]);
-            host.side = [0; super::SIDES];
-            host.pool = Some(u32::MAX);
-            true
+            let free = host.company.is_none();
+            host.occupy(shape);
+            free
         } else {
-            let same = *host.pool.get_or_insert(shape.pool) == shape.pool;
-            same && host.take(shape, at.nodes, 1).is_some()
+            host.admits(shape) && host.take(shape, at.nodes, 1).is_some()
         };
         if !fits {
             found.push(format!("item {item} does not fit on host {}", at.host));

@@ -1,11 +1,18 @@
 //! The best content of one host when no grid applies: branch and bound with bounds that are proved in integers.
 
-use super::{DIMS, HostType, Pattern, SIDES, Shape, Slot};
+use super::{DIMS, HostType, Pattern, Problem, SIDES, Shape, Slot};
 
-/// Branches after which the search stops and reports what it could not exclude.
-const MOST_BRANCHES: usize = 80;
 /// Duals of the small linear programs are counted in this fraction.
 const DUAL_SCALE: f64 = (1_u64 << 20) as f64;
+
+/// How hard to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// What may be worth this much more need not be looked at.
+    pub slack: i64,
+    /// Branches after which the search stops and reports what it could not exclude.
+    pub branches: usize,
+}
 
 /// A variable: a shape at a place of the host.
 #[derive(Clone)]
@@ -13,14 +20,14 @@ struct Choice {
     shape: usize,
     at: [u8; 2],
     price: i64,
-    /// What it takes of each row (NUMA nodes' resources, then the host's).
+    /// What it takes of each row: NUMA nodes' resources, the host's, then limits.
     takes: Vec<(usize, i64)>,
 }
 
-struct Search<'a> {
-    choices: &'a [Choice],
+struct Search {
     best: i64,
-    best_counts: Option<Vec<i64>>,
+    /// By shape and place.
+    content: Vec<(usize, [u8; 2], i64)>,
     upper: i64,
     branches: usize,
     slack: i64,
@@ -30,52 +37,36 @@ struct Search<'a> {
 pub fn best(
     index: usize,
     host: &HostType,
-    shapes: &[Shape],
+    problem: &Problem,
     among: &[usize],
     prices: &[i64],
-    limits: &[u32],
-    slack: i64,
+    effort: Effort,
 ) -> (Pattern, i64, i64) {
-    let capacity: Vec<i64> = host.nodes.iter().flatten().chain(&host.side).map(|v| (*v).max(0)).collect();
-    let mut choices: Vec<Choice> = among
-        .iter()
-        .filter(|s| prices[**s] > 0 && limits[**s] > 0)
-        .flat_map(|s| shapes[*s].places(host).into_iter().map(|at| choice(*s, at, host, shapes, prices)))
-        .filter(|c| most(c, &capacity) > 0)
-        .collect();
-    choices.sort_by(|a, b| density(b, &capacity).total_cmp(&density(a, &capacity)));
-    let limits: Vec<i64> = limits.iter().map(|l| i64::from(*l)).collect();
-    let root = Relaxation::of(&choices, &capacity, &limits);
-    let start = root.rounded(&choices, &capacity, &limits);
-    let value: i64 = choices.iter().zip(&start).map(|(c, n)| c.price * n).sum();
-    // What cannot be part of anything better than the start is left out.
-    let kept: Vec<usize> = (0..choices.len()).filter(|j| root.with(*j) > value + slack).collect();
-    let few: Vec<Choice> = kept.iter().map(|j| choices[*j].clone()).collect();
-    let mut search = Search {
-        choices: &few,
-        best: value,
-        best_counts: None,
-        upper: value + slack.min((root.upper - value).max(0)),
-        branches: 0,
-        slack,
-    };
-    let mut counts = vec![0; few.len()];
-    search.explore(0, &mut capacity.clone(), &mut counts, &mut limits.clone(), 0);
-    let counts = match &search.best_counts {
-        None => start,
-        Some(found) => {
-            let mut all = vec![0; choices.len()];
-            kept.iter().zip(found).for_each(|(j, n)| all[*j] = *n);
-            all
+    let shapes = &problem.shapes;
+    let mut left: Vec<i64> = host.nodes.iter().flatten().chain(&host.side).map(|v| (*v).max(0)).collect();
+    let mut choices: Vec<Choice> = Vec::new();
+    for s in among.iter().copied().filter(|s| prices[*s] > 0) {
+        let first = choices.len();
+        let places = shapes[s].places(host).into_iter();
+        choices.extend(places.map(|at| choice(s, at, host, shapes, prices)).filter(|c| most(c, &left) > 0));
+        let limit = i64::from(problem.most_of(s));
+        if choices[first..].iter().map(|c| most(c, &left)).sum::<i64>() > limit {
+            choices[first..].iter_mut().for_each(|c| c.takes.push((left.len(), 1)));
+            left.push(limit);
         }
-    };
-    let slots = choices
-        .iter()
-        .zip(&counts)
-        .filter(|(_, n)| **n > 0)
-        .map(|(c, n)| Slot { shape: c.shape, nodes: c.at, count: *n as u32 })
-        .collect();
-    (Pattern { host: index, slots }, search.best, search.upper.max(search.best).min(root.upper))
+    }
+    let mut search =
+        Search { best: 0, content: Vec::new(), upper: 0, branches: effort.branches, slack: effort.slack };
+    search.explore(&choices, left, &mut Vec::new(), 0);
+    let mut slots: Vec<Slot> = Vec::new();
+    search.content.sort_unstable();
+    for (shape, nodes, count) in search.content {
+        match slots.last_mut().filter(|s| s.shape == shape && s.nodes == nodes) {
+            Some(slot) => slot.count += count as u32,
+            None => slots.push(Slot { shape, nodes, count: count as u32 }),
+        }
+    }
+    (Pattern { host: index, slots }, search.best, search.upper.max(search.best))
 }
 
 fn choice(shape: usize, at: [u8; 2], host: &HostType, shapes: &[Shape], prices: &[i64]) -> Choice {
@@ -92,41 +83,60 @@ fn most(choice: &Choice, capacity: &[i64]) -> i64 {
     choice.takes.iter().map(|(r, v)| capacity[*r] / v).min().unwrap_or(0)
 }
 
-fn density(choice: &Choice, capacity: &[i64]) -> f64 {
-    let share: f64 = choice.takes.iter().map(|(r, v)| *v as f64 / capacity[*r].max(1) as f64).sum();
-    choice.price as f64 / share.max(1e-12)
-}
-
-impl Search<'_> {
-    /// Decides choice `at` and all after it.
-    fn explore(&mut self, at: usize, left: &mut [i64], counts: &mut [i64], limits: &mut [i64], value: i64) {
-        if value > self.best {
-            self.best = value;
-            self.best_counts = Some(counts.to_vec());
+impl Search {
+    /// Everything that `taken` (worth `value`) and the choices can still become.
+    fn explore(
+        &mut self,
+        choices: &[Choice],
+        left: Vec<i64>,
+        taken: &mut Vec<(usize, [u8; 2], i64)>,
+        value: i64,
+    ) {
+        let relaxed = Relaxation::of(choices, &left);
+        let counts = relaxed.rounded(choices, &left);
+        let found: i64 = choices.iter().zip(&counts).map(|(c, n)| c.price * n).sum();
+        if value + found > self.best {
+            self.best = value + found;
+            self.content.clone_from(taken);
+            let more = choices.iter().zip(&counts).filter(|(_, n)| **n > 0);
+            self.content.extend(more.map(|(c, n)| (c.shape, c.at, *n)));
         }
-        if at == self.choices.len() {
-            return;
-        }
-        let upper = value + Relaxation::of(&self.choices[at..], left, limits).upper;
-        if upper <= self.best + self.slack {
-            self.upper = self.upper.max(upper.max(self.best));
-            return;
-        }
-        self.branches += 1;
-        if self.branches > MOST_BRANCHES {
+        let upper = value + relaxed.upper;
+        let fraction = |j: &usize| (relaxed.solution[*j] - relaxed.solution[*j].round()).abs();
+        let branch = (0..choices.len())
+            .filter(|j| fraction(j) > 1e-6)
+            .max_by(|a, b| fraction(a).total_cmp(&fraction(b)).then(b.cmp(a)));
+        let Some(j) = branch.filter(|_| upper > self.best + self.slack && self.branches > 0) else {
             self.upper = self.upper.max(upper);
             return;
+        };
+        self.branches -= 1;
+        // With at least one of what is not kept, nothing better comes of it.
+        let enough = self.best + self.slack - value;
+        let kept: Vec<usize> = (0..choices.len()).filter(|c| relaxed.with(*c) > enough).collect();
+        if kept.len() < choices.len() {
+            self.upper = self.upper.max(self.best + self.slack);
         }
-        let choice = &self.choices[at];
-        let room = most(choice, left).min(limits[choice.shape]);
-        for n in (0..=room).rev() {
-            choice.takes.iter().for_each(|(r, v)| left[*r] -= v * n);
-            counts[at] = n;
-            limits[choice.shape] -= n;
-            self.explore(at + 1, left, counts, limits, value + choice.price * n);
-            limits[choice.shape] += n;
-            counts[at] = 0;
-            choice.takes.iter().for_each(|(r, v)| left[*r] += v * n);
+        let few = |except: Option<usize>| -> Vec<Choice> {
+            kept.iter().filter(|c| Some(**c) != except).map(|c| choices[*c].clone()).collect()
+        };
+        let whole = relaxed.solution[j].floor() as i64;
+        let mut above = left.clone();
+        choices[j].takes.iter().for_each(|(r, v)| above[*r] -= v * (whole + 1));
+        if above.iter().all(|v| *v >= 0) {
+            taken.push((choices[j].shape, choices[j].at, whole + 1));
+            self.explore(&few(None), above, taken, value + choices[j].price * (whole + 1));
+            taken.pop();
+        }
+        if whole == 0 {
+            self.explore(&few(Some(j)), left, taken, value);
+        } else {
+            let (mut below, mut limited) = (left, few(None));
+            if let Some(at) = kept.iter().position(|c| *c == j) {
+                limited[at].takes.push((below.len(), 1));
+                below.push(whole);
+            }
+            self.explore(&limited, below, taken, value);
         }
     }
 }
@@ -143,7 +153,7 @@ struct Relaxation {
 }
 
 impl Relaxation {
-    fn of(choices: &[Choice], left: &[i64], limits: &[i64]) -> Relaxation {
+    fn of(choices: &[Choice], left: &[i64]) -> Relaxation {
         let (duals, solution) = simplex(choices, left);
         let scaled: Vec<i128> = duals.iter().map(|y| (y.max(0.0) * DUAL_SCALE).ceil() as i128).collect();
         let scale = DUAL_SCALE as i128;
@@ -152,7 +162,7 @@ impl Relaxation {
         for c in choices {
             let paid: i128 = c.takes.iter().map(|(r, v)| scaled[*r] * i128::from(*v)).sum();
             let over = paid - i128::from(c.price) * scale;
-            total += (-over).max(0) * i128::from(most(c, left).min(limits[c.shape]));
+            total += (-over).max(0) * i128::from(most(c, left));
             reduced.push(over.max(0));
         }
         let upper = i64::try_from(total / scale).unwrap_or(i64::MAX / 4);
@@ -165,23 +175,23 @@ impl Relaxation {
     }
 
     /// The solution rounded down, then filled up by what costs least beyond its price.
-    fn rounded(&self, choices: &[Choice], capacity: &[i64], limits: &[i64]) -> Vec<i64> {
-        let (mut left, mut limits) = (capacity.to_vec(), limits.to_vec());
+    fn rounded(&self, choices: &[Choice], capacity: &[i64]) -> Vec<i64> {
+        let mut left = capacity.to_vec();
         let mut counts = vec![0; choices.len()];
         let mut put = |j: usize, n: i64, left: &mut Vec<i64>| {
             let c = &choices[j];
-            let n = n.min(most(c, left)).min(limits[c.shape]).max(0);
+            let n = n.min(most(c, left)).max(0);
             c.takes.iter().for_each(|(r, v)| left[*r] -= v * n);
-            limits[c.shape] -= n;
             counts[j] += n;
         };
         for (j, x) in self.solution.iter().enumerate() {
             put(j, (x + 1e-6).floor() as i64, &mut left);
         }
         let mut order: Vec<usize> = (0..choices.len()).collect();
+        let loss: Vec<f64> =
+            choices.iter().zip(&self.reduced).map(|(c, r)| *r as f64 / c.price.max(1) as f64).collect();
         order.sort_by(|a, b| {
-            let loss = |j: usize| self.reduced[j] as f64 / choices[j].price.max(1) as f64;
-            loss(*a).total_cmp(&loss(*b)).then(choices[*b].price.cmp(&choices[*a].price)).then(a.cmp(b))
+            loss[*a].total_cmp(&loss[*b]).then(choices[*b].price.cmp(&choices[*a].price)).then(a.cmp(b))
         });
         for j in order {
             put(j, i64::MAX, &mut left);
@@ -241,7 +251,7 @@ fn simplex(choices: &[Choice], left: &[i64]) -> (Vec<f64>, Vec<f64>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pack::{Fit, Res};
+    use crate::pack::{Company, Fit, Res};
 
     fn brute(left: Res, shapes: &[Shape], prices: &[i64]) -> i64 {
         fn go(at: usize, left: Res, shapes: &[Shape], prices: &[i64]) -> i64 {
@@ -265,15 +275,17 @@ mod tests {
 
     #[test]
     fn agrees_with_enumeration() {
-        let shape = |c, m| Shape { res: [c, m, 0], side: [1, 0], fit: Fit::Node, pool: 0 };
+        let shape = |c, m| Shape { res: [c, m, 0], side: [1, 0], fit: Fit::Node, company: Company::ANY };
         let shapes = vec![shape(7, 11), shape(5, 3), shape(13, 8)];
         for seed in 1..60_i64 {
             let prices = vec![30 + seed * 7 % 41, 17 + seed * 13 % 29, 44 + seed * 5 % 37];
             let node = [20 + seed % 31, 25 + seed * 3 % 23, 0];
-            let host = HostType { nodes: vec![node], side: [100, 0], cost: 1, class: 0, pool: None };
-            let (pattern, value, upper) = best(0, &host, &shapes, &[0, 1, 2], &prices, &[99; 3], 0);
+            let host = HostType { nodes: vec![node], side: [100, 0], cost: 1, class: 0, company: None };
+            let problem = Problem { shapes: shapes.clone(), ..Problem::default() };
+            let effort = Effort { slack: 0, branches: 10_000 };
+            let (pattern, value, upper) = best(0, &host, &problem, &[0, 1, 2], &prices, effort);
             let want = brute(node, &shapes, &prices);
-            assert!(value <= want && want <= upper, "{value} <= {want} <= {upper}");
+            assert!(value <= want && want <= upper && upper <= want + 1, "{value} <= {want} <= {upper}");
             assert_eq!(value, want);
             assert!(pattern.rest(&host, &shapes).is_some());
         }

@@ -7,6 +7,7 @@
 pub mod baseline;
 mod bound;
 mod columns;
+pub mod counts;
 mod exact;
 mod grid;
 pub mod groups;
@@ -40,8 +41,8 @@ pub struct HostType {
     pub cost: u32,
     /// Which [`Fit::Whole`] shapes may take it.
     pub class: u32,
-    /// Only shapes of this pool may enter; `None` while the host is free.
-    pub pool: Option<u32>,
+    /// Who may still enter; `None` while the host is free.
+    pub company: Option<Company>,
 }
 
 /// How a shape lies on a host.
@@ -64,8 +65,29 @@ pub struct Shape {
     pub side: Side,
     /// How it lies.
     pub fit: Fit,
-    /// Shapes of different pools never share a host.
+    /// With whom it shares a host.
+    pub company: Company,
+}
+
+/// Who may share a host: those of one pool who have a set in common with all others on it. A set is a choice of tenants
+/// of whom no two avoid each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Company {
+    /// Different pools never meet.
     pub pool: u32,
+    /// One bit for each set.
+    pub sets: u64,
+}
+
+impl Company {
+    /// Anyone of the common pool.
+    pub const ANY: Company = Company { pool: 0, sets: u64::MAX };
+
+    /// What is left of the choice when both lie on a host; `None` when they must not.
+    pub fn with(self, other: Company) -> Option<Company> {
+        let sets = self.sets & other.sets;
+        (self.pool == other.pool && sets != 0).then_some(Company { sets, ..self })
+    }
 }
 
 /// Something wanted: exactly one of the options, each a shape and how many of it.
@@ -84,6 +106,15 @@ pub struct Problem {
     pub shapes: Vec<Shape>,
     /// What is wanted.
     pub demands: Vec<Demand>,
+    /// Of each shape, the most that one host may hold (replicas apart); empty when nothing limits it.
+    pub most: Vec<u32>,
+}
+
+impl Problem {
+    /// The most of a shape that one host may hold.
+    pub fn most_of(&self, shape: usize) -> u32 {
+        self.most.get(shape).copied().unwrap_or(u32::MAX)
+    }
 }
 
 /// `count` shapes on one place of a host: both entries of `nodes` alike unless the shape is split.
@@ -145,7 +176,7 @@ impl Shape {
     /// Pairs of NUMA nodes that it may lie on.
     pub fn places(&self, host: &HostType) -> Vec<[u8; 2]> {
         let n = host.nodes.len() as u8;
-        if host.pool.is_some_and(|pool| pool != self.pool) {
+        if !host.admits(self) {
             return Vec::new();
         }
         match &self.fit {
@@ -157,8 +188,7 @@ impl Shape {
 
     /// Whether it takes a whole host of this type.
     pub fn takes(&self, host: &HostType) -> bool {
-        matches!(&self.fit, Fit::Whole(classes) if classes.contains(&host.class))
-            && host.pool.is_none_or(|pool| pool == self.pool)
+        matches!(&self.fit, Fit::Whole(classes) if classes.contains(&host.class)) && host.admits(self)
     }
 }
 
@@ -178,10 +208,10 @@ impl Pattern {
         for slot in &self.slots {
             let shape = &shapes[slot.shape];
             if let Fit::Whole(_) = shape.fit {
-                return (shape.takes(host) && self.slots.len() == 1 && slot.count == 1)
-                    .then(|| rest.emptied());
+                rest.occupy(shape);
+                return (shape.takes(host) && self.slots.len() == 1 && slot.count == 1).then_some(rest);
             }
-            if rest.pool.get_or_insert(shape.pool) != &shape.pool {
+            if !rest.admits(shape) {
                 return None;
             }
             rest.take(shape, slot.nodes, i64::from(slot.count))?;
@@ -190,17 +220,38 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Whether a host may follow it.
+    pub fn allowed(&self, host: &HostType, problem: &Problem) -> bool {
+        let limited = |s: &Slot| problem.most_of(s.shape) < u32::MAX;
+        let within = |s: &Slot| {
+            self.slots.iter().filter(|o| o.shape == s.shape).map(|o| o.count).sum::<u32>()
+                <= problem.most_of(s.shape)
+        };
+        self.rest(host, &problem.shapes).is_some() && self.slots.iter().filter(|s| limited(s)).all(within)
+    }
+}
+
 impl HostType {
-    /// Takes `count` of a shape off at a place; `None`, and nothing taken, when it does not fit.
+    /// Whether what lies here already bears the shape's company.
+    pub fn admits(&self, shape: &Shape) -> bool {
+        self.company.is_none_or(|c| c.with(shape.company).is_some())
+    }
+
+    /// Takes `count` of a shape (which it admits) off at a place; `None`, and nothing taken, when it does not fit.
     pub fn take(&mut self, shape: &Shape, at: [u8; 2], count: i64) -> Option<()> {
         if self.room(shape, at) < count {
             return None;
         }
         self.shift(shape, at, -count);
+        self.company = match self.company {
+            Some(company) => company.with(shape.company).or(self.company),
+            None => Some(shape.company),
+        };
         Some(())
     }
 
-    /// Gives back what [`HostType::take`] took.
+    /// Gives back what [`HostType::take`] took; who may enter stays as it was narrowed.
     pub fn give(&mut self, shape: &Shape, at: [u8; 2], count: i64) {
         self.shift(shape, at, count);
     }
@@ -232,9 +283,11 @@ impl HostType {
             .unwrap_or(0)
     }
 
-    /// The same host with nothing left.
-    fn emptied(&self) -> HostType {
-        HostType { nodes: self.nodes.iter().map(|_| [0; DIMS]).collect(), side: [0; SIDES], ..self.clone() }
+    /// Becomes a metal Node: nothing is left of it.
+    pub fn occupy(&mut self, shape: &Shape) {
+        self.nodes.fill([0; DIMS]);
+        self.side = [0; SIDES];
+        self.company = Some(shape.company);
     }
 }
 

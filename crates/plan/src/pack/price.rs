@@ -1,7 +1,10 @@
 //! Pricing: the most valuable pattern of a host type at given shape prices, with a proven upper value.
 
+use std::collections::BTreeSet;
+
 use super::grid::{Axes, Table};
-use super::{Fit, HostType, Pattern, Problem, Res, Shape, Slot, knapsack};
+use super::knapsack::{self, Effort};
+use super::{Company, Fit, HostType, Pattern, Problem, Res, Shape, Slot};
 
 /// What pricing keeps between calls.
 #[derive(Clone, Debug)]
@@ -12,7 +15,8 @@ pub struct Pricer {
 
 #[derive(Clone, Debug)]
 struct Pool {
-    id: u32,
+    /// Of one set.
+    company: Company,
     /// Shapes on one node, with their sizes.
     pieces: Vec<(usize, Res)>,
     split: Vec<usize>,
@@ -37,25 +41,24 @@ pub struct Tables(Vec<Option<Table>>);
 impl Pricer {
     /// Prepares for a problem.
     pub fn new(problem: &Problem) -> Pricer {
-        let mut ids: Vec<u32> = problem.shapes.iter().map(|s| s.pool).collect();
-        ids.sort_unstable();
-        ids.dedup();
+        let among = companies(&problem.shapes);
         let of = |keep: &dyn Fn(&Shape) -> bool| -> Vec<usize> {
             (0..problem.shapes.len()).filter(|s| keep(&problem.shapes[*s])).collect()
         };
         let whole = of(&|s| matches!(s.fit, Fit::Whole(_)));
         let single = problem.hosts.iter().any(|(h, _)| h.nodes.len() == 1);
-        let pools = ids
+        let pools = among
             .into_iter()
-            .map(|id| {
-                let node = of(&|s| s.pool == id && s.fit == Fit::Node);
-                let split = of(&|s| s.pool == id && s.fit == Fit::Split);
+            .map(|company| {
+                let within = |s: &Shape| s.company.with(company).is_some();
+                let node = of(&|s| within(s) && s.fit == Fit::Node);
+                let split = of(&|s| within(s) && s.fit == Fit::Split);
                 let pieces: Vec<(usize, Res)> = node.iter().map(|s| (*s, problem.shapes[*s].res)).collect();
                 let sizes: Vec<Res> = pieces.iter().map(|(_, r)| *r).collect();
                 let wide = problem.hosts.iter().any(|(h, _)| h.nodes.len() > 2);
                 let simple = split.is_empty() || !(single || wide);
                 let axes = if simple { Axes::of(&sizes, &problem.hosts) } else { None };
-                Pool { id, all: [node, split.clone()].concat(), pieces, split, axes }
+                Pool { company, all: [node, split.clone()].concat(), pieces, split, axes }
             })
             .collect();
         Pricer { pools, whole }
@@ -66,16 +69,16 @@ impl Pricer {
         Tables(self.pools.iter().map(|p| p.axes.as_ref().map(|a| a.fill(&p.pieces, prices))).collect())
     }
 
-    /// The best pattern of a host type; the search may leave `slack` of its value unexplored.
+    /// The best pattern of a host type.
     pub fn best(
         &self,
         problem: &Problem,
         host: usize,
         prices: &[i64],
         tables: &Tables,
-        slack: i64,
+        effort: Effort,
     ) -> Priced {
-        self.best_on(problem, host, &problem.hosts[host].0, prices, tables, slack)
+        self.best_on(problem, host, &problem.hosts[host].0, prices, tables, effort)
     }
 
     /// The same for a host of which something is taken already.
@@ -86,7 +89,7 @@ impl Pricer {
         kind: &HostType,
         prices: &[i64],
         tables: &Tables,
-        slack: i64,
+        effort: Effort,
     ) -> Priced {
         let mut best = Priced { pattern: Pattern { host, slots: Vec::new() }, value: 0, upper: 0 };
         for shape in self.whole.iter().filter(|s| problem.shapes[**s].takes(kind)) {
@@ -98,12 +101,31 @@ impl Pricer {
             });
         }
         for (pool, table) in self.pools.iter().zip(&tables.0) {
-            if kind.pool.is_none_or(|p| p == pool.id) {
-                best.raise(best_of_pool(problem, host, kind, pool, table.as_ref(), prices, slack));
+            if kind.company.is_none_or(|c| c.with(pool.company).is_some()) {
+                best.raise(best_of_pool(problem, host, kind, pool, table.as_ref(), prices, effort));
             }
         }
         best
     }
+}
+
+/// Every choice of tenants that a host may hold together, one set each; sets with the same shapes are one.
+fn companies(shapes: &[Shape]) -> Vec<Company> {
+    let mut known: Vec<Vec<bool>> = Vec::new();
+    let mut found = Vec::new();
+    let all: BTreeSet<Company> = shapes.iter().map(|s| s.company).collect();
+    for pool in all.iter().map(|c| c.pool).collect::<BTreeSet<u32>>() {
+        let union = all.iter().filter(|c| c.pool == pool).fold(0, |sets, c| sets | c.sets);
+        for bit in (0..u64::BITS).filter(|b| union & (1 << b) != 0) {
+            let company = Company { pool, sets: 1 << bit };
+            let members: Vec<bool> = shapes.iter().map(|s| s.company.with(company).is_some()).collect();
+            if !known.contains(&members) {
+                known.push(members);
+                found.push(company);
+            }
+        }
+    }
+    found
 }
 
 fn best_of_pool(
@@ -113,16 +135,14 @@ fn best_of_pool(
     pool: &Pool,
     table: Option<&Table>,
     prices: &[i64],
-    slack: i64,
+    effort: Effort,
 ) -> Priced {
     let grid =
         pool.axes.as_ref().zip(table).map(|(axes, t)| on_grid(host, kind, problem, pool, axes, t, prices));
-    if let Some(exact) = grid.as_ref().filter(|g| g.pattern.rest(kind, &problem.shapes).is_some()) {
+    if let Some(exact) = grid.as_ref().filter(|g| g.pattern.allowed(kind, problem)) {
         return exact.clone();
     }
-    let limits = vec![u32::MAX; problem.shapes.len()];
-    let (pattern, value, upper) =
-        knapsack::best(host, kind, &problem.shapes, &pool.all, prices, &limits, slack);
+    let (pattern, value, upper) = knapsack::best(host, kind, problem, &pool.all, prices, effort);
     let upper = grid.map_or(upper, |g| g.upper.min(upper)).max(value);
     Priced { pattern, value, upper }
 }
@@ -138,7 +158,7 @@ impl Priced {
 }
 
 /// Tries every count of split shapes, and fills what is left of each node from the table.
-/// The host's own resources are not looked at: the value is then an upper bound only.
+/// The host's own resources and limits are not looked at: the value is then an upper bound only.
 fn on_grid(
     host: usize,
     kind: &HostType,

@@ -2,25 +2,32 @@
 //! hosts whose content finds room elsewhere.
 
 use super::bound::Bound;
-use super::columns::{Master, Relaxed};
+use super::columns::{Master, QUICK, Relaxed};
 use super::price::Pricer;
 use super::{Demand, HostType, Packing, Pattern, Problem, Slot};
 
 /// Pricing rounds at the root: the bound ends the loop long before.
 const ROOT_ROUNDS: usize = 600;
+/// Branches of the look that proves the bound.
+const THOROUGH: usize = 3000;
 /// Pricing rounds once alternatives are decided: most columns are known by then.
 const FIXED_ROUNDS: usize = 30;
 
 /// The bound of a problem.
 pub fn root(problem: &Problem) -> Bound {
-    Master::new(problem).solve(problem, &Pricer::new(problem), ROOT_ROUNDS).bound
+    Master::new(problem).solve(problem, &Pricer::new(problem), ROOT_ROUNDS, THOROUGH).bound
+}
+
+/// Prices, and the most that a host of each type is worth at them.
+pub fn proof(problem: &Problem) -> (Vec<i64>, Vec<i64>) {
+    Master::new(problem).solve(problem, &Pricer::new(problem), ROOT_ROUNDS, THOROUGH).proof
 }
 
 /// Packs a problem.
 pub fn solve(problem: &Problem) -> Packing {
     let pricer = Pricer::new(problem);
     let mut master = Master::new(problem);
-    let root = master.solve(problem, &pricer, ROOT_ROUNDS);
+    let root = master.solve(problem, &pricer, ROOT_ROUNDS, THOROUGH);
     let free = problem.demands.iter().any(|d| d.options.len() > 1);
     if !free {
         let chosen = vec![0; problem.demands.len()];
@@ -29,7 +36,7 @@ pub fn solve(problem: &Problem) -> Packing {
     let mut best: Option<Packing> = None;
     for chosen in [smallest(problem, &root), heaviest(problem, &root)] {
         let fixed = fix(problem, &chosen);
-        let relaxed = master.solve(&fixed, &pricer, FIXED_ROUNDS);
+        let relaxed = master.solve(&fixed, &pricer, FIXED_ROUNDS, QUICK);
         let packing = settle(&fixed, &pricer, &mut master, chosen, relaxed, root.bound);
         let rank = |p: &Packing| (p.unplaced.iter().map(|(_, n)| n).sum::<u32>(), p.cost(problem));
         if best.as_ref().is_none_or(|b| rank(&packing) < rank(b)) {
@@ -167,7 +174,7 @@ fn dive(
             return;
         }
         let rest = opened.residual(problem);
-        relaxed = master.solve(&rest, pricer, by.rounds);
+        relaxed = master.solve(&rest, pricer, by.rounds, QUICK);
     }
 }
 
@@ -221,6 +228,7 @@ impl<'a> Opened<'a> {
                 .filter(|s| self.wanted[*s] > 0)
                 .map(|s| Demand { options: vec![(s, self.wanted[s])] })
                 .collect(),
+            most: problem.most.clone(),
         }
     }
 
@@ -361,7 +369,6 @@ fn fill(rest: &mut HostType, shape: &super::Shape, index: usize, most: u32, slot
     for (_, at) in places {
         let n = u32::try_from(rest.room(shape, at)).unwrap_or(u32::MAX).min(most - done);
         if n > 0 && rest.take(shape, at, i64::from(n)).is_some() {
-            rest.pool = Some(shape.pool);
             slots.push(Slot { shape: index, nodes: at, count: n });
             done += n;
         }
@@ -376,6 +383,7 @@ impl Relaxed {
             options: self.options.clone(),
             prices: self.prices.clone(),
             bound: self.bound,
+            proof: self.proof.clone(),
         }
     }
 }

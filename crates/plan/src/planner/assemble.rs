@@ -7,7 +7,7 @@ use super::{Solved, shares};
 use crate::blueprint::{
     Amount, Blueprint, HostPlan, HostRole, Material, Placement, Pool, Purpose, TenantPlan, Totals, Unplaced,
 };
-use crate::input::{ControlPlane, Demand, Fleet, HugePages, Isolation, Survive};
+use crate::input::{ControlPlane, Demand, Fleet, HugePages, Isolation, Objective, Survive};
 use crate::model::nodes::Allocatable;
 
 /// Format of the data.
@@ -29,12 +29,12 @@ pub fn blueprint(solved: &Solved, fleet: &Fleet, demand: &Demand, seed: u64) -> 
     let (standard_size, standard) = standard(&hosts);
     strand(&mut hosts, standard);
     let tenants = tenants(solved, demand);
-    let totals = totals(solved, &hosts, &tenants);
+    let totals = totals(solved, demand.policy.objective, &hosts, &tenants);
     let mut blueprint = Blueprint {
         version: VERSION,
         seed,
         totals,
-        survives: survives(demand.policy.survive),
+        survives: if solved.lossy { String::new() } else { survives(demand.policy.survive) },
         standard_size,
         binding: Vec::new(),
         tenants,
@@ -258,7 +258,7 @@ fn binds(requested: Amount, node: Amount) -> String {
     most.filter(|m| need(m) > 0.0).map_or(String::new(), |((_, _), (name, _))| name.to_owned())
 }
 
-fn totals(solved: &Solved, hosts: &[HostPlan], tenants: &[TenantPlan]) -> Totals {
+fn totals(solved: &Solved, objective: Objective, hosts: &[HostPlan], tenants: &[TenantPlan]) -> Totals {
     let count = |roles: &[HostRole]| hosts.iter().filter(|h| roles.contains(&h.role)).count() as u32;
     let used = count(&[HostRole::Vm, HostRole::Metal]);
     let spare = count(&[HostRole::Spare]);
@@ -266,23 +266,26 @@ fn totals(solved: &Solved, hosts: &[HostPlan], tenants: &[TenantPlan]) -> Totals
         hosts.iter().filter(|h| matches!(h.role, HostRole::Vm | HostRole::Metal)).collect();
     let sum = |f: fn(&HostPlan) -> Amount| busy.iter().fold(Amount::default(), |s, h| s.plus(f(h)));
     let paid = hosts.iter().filter(|h| h.role != HostRole::Free);
-    let at_least = solved.at_least.min(u64::from(u32::MAX)) as u32;
-    let (have, floor) = (f64::from(used + spare), f64::from(at_least.max(1)));
-    Totals {
+    let mut totals = Totals {
         hosts: hosts.len() as u32,
         used,
         spare,
         free: count(&[HostRole::Free]),
-        at_least,
-        gap_percent: ((have / floor - 1.0) * 1000.0).round().max(0.0) / 10.0,
+        objective,
+        at_least: solved.floor.at_least,
+        gap_percent: 0.0,
         bound_note: solved.note.clone(),
-        impossible: solved.impossible,
+        impossible: solved.floor.impossible,
         percent: sum(|h| h.used).percent_of(sum(|h| h.capacity)),
         stranded: sum(|h| h.stranded),
         nodes: tenants.iter().flat_map(|t| &t.pools).map(|p| p.replicas).sum(),
         price: paid.clone().map(|h| h.price).sum(),
         power: paid.map(|h| h.power).sum(),
+    };
+    if totals.at_least > 0.0 {
+        totals.gap_percent = ((totals.have() / totals.at_least - 1.0) * 1000.0).round().max(0.0) / 10.0;
     }
+    totals
 }
 
 fn survives(survive: Survive) -> String {
@@ -304,12 +307,17 @@ fn unplaced(solved: &Solved, demand: &Demand) -> Vec<Unplaced> {
     let mut all = solved.wishes.unplaced.clone();
     all.extend(counts.into_iter().map(|((w, s), count)| {
         let (wish, info) = (&solved.wishes.wishes[w], &solved.wishes.infos[s]);
-        let material = match info.material {
-            Material::Vm => "VM",
-            Material::Metal => "server of at least",
-            Material::Pod => "Pod",
+        let what = match (wish.purpose, info.material) {
+            (Purpose::ControlPlane, Material::Pod) => format!("control-plane replica ({})", info.size),
+            (_, Material::Pod) => format!("replica of {} ({})", wish.part, info.size),
+            (_, Material::Vm) => format!("VM {} of {}", info.size, wish.part),
+            (_, Material::Metal) => format!("server of at least {} for {}", info.size, wish.part),
         };
-        let why = if solved.impossible {
+        let members = solved.items.iter().filter(|i| i.wish == w).count();
+        let hosts = solved.hosts.instances.len();
+        let why = if wish.rule.is_some() && members > hosts {
+            format!("replicas lie on different hosts, {members} are wanted, and the fleet has {hosts}")
+        } else if solved.floor.impossible {
             "proven: the fleet cannot hold the demand; add hosts, or ask for less".to_owned()
         } else if wish.rule.is_some() {
             "its replicas must lie on different hosts, and no further host has room".to_owned()
@@ -318,7 +326,7 @@ fn unplaced(solved: &Solved, demand: &Demand) -> Vec<Unplaced> {
         };
         Unplaced {
             tenant: wish.tenant.map_or(String::new(), |t| demand.tenants[t].name.clone()),
-            what: format!("{} {material} {}", wish.part, info.size),
+            what,
             count,
             why,
         }

@@ -4,7 +4,7 @@ use super::compare::Variant;
 use super::sizes;
 use crate::blueprint::{Amount, Binding, Blueprint, HostPlan, HostRole};
 use crate::input::{Demand, Fleet};
-use crate::render::{gib, threads};
+use crate::render::{gib, many, threads};
 
 /// Fleets above this are not planned again for advice.
 const MOST_HOSTS_FOR_ADVICE: usize = 250;
@@ -90,10 +90,6 @@ fn metal(class: &str, hosts: &[&HostPlan], plan: &Blueprint) -> Binding {
         format!("{} on {} at {top} %", word(resource), many(n, "metal Node"))
     };
     Binding { class: class.to_owned(), hosts: n as u32, resource: resource.to_owned(), percent, words }
-}
-
-fn many(n: i64, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 fn most(percent: Amount) -> (&'static str, i64) {

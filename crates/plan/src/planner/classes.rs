@@ -23,6 +23,8 @@ pub struct Hosts {
     pub instances: Vec<Instance>,
     /// Names of racks, by number.
     pub racks: Vec<String>,
+    /// What one unit of a type's cost stands for: a server, or so much money.
+    pub unit: f64,
 }
 
 /// A host as a Node.
@@ -58,10 +60,15 @@ pub fn classify(fleet: &Fleet, policy: &Policy) -> Hosts {
         classes.entry((&host.class, host.role)).or_insert(next);
     }
     let mut index: BTreeMap<HostType, usize> = BTreeMap::new();
-    let mut hosts =
-        Hosts { types: Vec::new(), examples: Vec::new(), instances: Vec::new(), racks: racks.clone() };
+    let mut hosts = Hosts {
+        types: Vec::new(),
+        examples: Vec::new(),
+        instances: Vec::new(),
+        racks: racks.clone(),
+        unit: unit(fleet, policy),
+    };
     for (h, host) in fleet.hosts.iter().enumerate() {
-        let kind = host_type(host, policy, classes[&(host.class.as_str(), host.role)]);
+        let kind = host_type(host, policy, hosts.unit, classes[&(host.class.as_str(), host.role)]);
         let t = *index.entry(kind.clone()).or_insert_with(|| {
             hosts.types.push((kind, 0));
             hosts.examples.push(h);
@@ -73,7 +80,18 @@ pub fn classify(fleet: &Fleet, policy: &Policy) -> Hosts {
     hosts
 }
 
-fn host_type(host: &Host, policy: &Policy, class: u32) -> HostType {
+/// A power of ten of which the dearest server costs at most so many.
+const DEAREST: f64 = 10_000.0;
+
+fn unit(fleet: &Fleet, policy: &Policy) -> f64 {
+    let dearest = fleet.hosts.iter().map(|h| h.price).fold(0.0, f64::max);
+    if policy.objective == Objective::Hosts || dearest <= 0.0 {
+        return 1.0;
+    }
+    10_f64.powf((dearest / DEAREST).log10().ceil())
+}
+
+fn host_type(host: &Host, policy: &Policy, unit: f64, class: u32) -> HostType {
     let capacity = capacity(host, &policy.host());
     let parts = if policy.numa { host.numa_nodes } else { 1 };
     // What does not divide evenly lies on the first nodes, as the firmware does it.
@@ -87,9 +105,10 @@ fn host_type(host: &Host, policy: &Policy, class: u32) -> HostType {
     let disk = host.disk.map_or(ENDLESS_DISK, |d: Mem| d.0 / 1024);
     let cost = match policy.objective {
         Objective::Hosts => 1,
-        Objective::Cost => host.price.round().clamp(1.0, 1e6) as u32,
+        // Rounded down: a bound on the sum is one on the sum of prices.
+        Objective::Cost => (host.price / unit).floor() as u32,
     };
-    HostType { nodes, side: [capacity.pods, disk], cost, class, pool: None }
+    HostType { nodes, side: [capacity.pods, disk], cost, class, company: None }
 }
 
 /// Classes that a metal Node of at least this size may take.

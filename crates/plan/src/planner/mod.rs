@@ -3,8 +3,10 @@
 mod assemble;
 pub mod binding;
 pub mod classes;
+mod company;
 pub mod compare;
 pub mod diff;
+mod floor;
 pub mod replan;
 pub mod shares;
 mod sizes;
@@ -14,11 +16,11 @@ mod wishes;
 use std::collections::BTreeMap;
 
 use crate::blueprint::{Blueprint, Material, Purpose};
-use crate::input::{Demand, Fleet, Isolation, Policy};
+use crate::input::{Demand, Fleet, Policy};
 use crate::pack::groups::{At, Group, Placed};
 use crate::pack::{self, Problem};
 
-use wishes::{Choice, Pools, Wishes, Writer};
+use wishes::{Choice, Wishes, Writer};
 
 /// Plans. The same inputs and seed give the same blueprint; the seed turns the order in which like hosts are filled.
 pub fn plan(fleet: &Fleet, demand: &Demand, seed: u64) -> Blueprint {
@@ -50,10 +52,10 @@ pub(crate) struct Solved {
     placed: Placed,
     /// Instance indices kept empty.
     spare: Vec<usize>,
-    /// Hosts that any plan needs, spares included.
-    at_least: u64,
+    floor: floor::Floor,
     note: String,
-    impossible: bool,
+    /// A loss that should be survived is not.
+    lossy: bool,
     notes: Vec<String>,
 }
 
@@ -69,27 +71,36 @@ pub(crate) struct Draft {
     wishes: Wishes,
     items: Vec<Item>,
     groups: Vec<Group>,
-    bound: pack::Bound,
+    floor: floor::Floor,
+    /// What the floor says nothing about.
+    note: String,
 }
 
 /// Chooses sizes and counts; pools of `keep` stay as they are where the demand still allows it.
 fn draft(fleet: &Fleet, demand: &Demand, keep: Option<&Blueprint>) -> Draft {
     let hosts = classes::classify(fleet, &demand.policy);
     let tenants = demand.tenants.len();
+    let company = company::companies(&demand.tenants);
 
     // What every legal plan must do at least: free choice of sizes, the smallest control planes that can result.
-    let mut writer = Writer::new(fleet, demand, &hosts, Pools::Loosest);
+    let mut writer = Writer::new(fleet, demand, &hosts, &company.certain);
     writer.workers();
     let fewest =
         nodes_by_tenant(&writer.clone().finish(), tenants, |w| w.options.iter().map(|c| c.count).min());
     writer.control_planes(&fewest, 1);
     let loosest = writer.finish();
     let (problem, demand_of) = problem(&loosest, &hosts);
-    let mut relaxed = pack::pack(&problem);
-    relaxed.bound = relaxed.bound.max(apart(&problem, &loosest, demand, &demand_of));
+    let relaxed = pack::pack(&problem);
+    let floor = floor::at_least(
+        &problem,
+        relaxed.bound,
+        &floor::parts(&problem, &loosest, demand, &demand_of),
+        demand,
+        &hosts,
+    );
 
-    // The plan proper: sizes as chosen, control planes for what results, tenants apart who must be.
-    let mut writer = Writer::new(fleet, demand, &hosts, Pools::Legal);
+    // The plan proper: sizes as chosen, control planes for what results.
+    let mut writer = Writer::new(fleet, demand, &hosts, &company.kept);
     writer.workers();
     let workers = writer.clone().finish();
     let mut picked: Vec<Choice> = Vec::new();
@@ -109,7 +120,9 @@ fn draft(fleet: &Fleet, demand: &Demand, keep: Option<&Blueprint>) -> Draft {
     let wishes = writer.finish();
     picked.extend(wishes.wishes[picked.len()..].iter().map(|w| w.options[0]));
     let (items, groups) = items(&wishes, &picked);
-    Draft { hosts, wishes, items, groups, bound: relaxed.bound }
+    let loose = company.kept != company.certain;
+    let note = if loose { "tenants that avoid each other are not in the bound" } else { "" };
+    Draft { hosts, wishes, items, groups, floor, note: note.to_owned() }
 }
 
 /// The alternative of a wish that an older plan took.
@@ -139,7 +152,7 @@ impl Draft {
         let fixed: Vec<Option<At>> =
             fixed.iter().map(|at| at.map(|at| At { host: place_of[at.host], ..at })).collect();
         let hosts = self.hosts.types.clone();
-        let base = Problem { hosts, shapes: self.wishes.shapes.clone(), demands: Vec::new() };
+        let base = Problem { hosts, shapes: self.wishes.shapes.clone(), ..Problem::default() };
         let mut placed = pack::groups::place(&base, &turned, &shapes, &self.groups, &fixed);
         placed.at.iter_mut().flatten().for_each(|at| at.host = order[at.host]);
         placed
@@ -148,45 +161,12 @@ impl Draft {
 
 /// Adds what must be kept empty, and what is known about the best possible.
 fn settle(fleet: &Fleet, demand: &Demand, draft: Draft, placed: Placed) -> Solved {
-    let Draft { hosts, wishes, items, groups, bound } = draft;
+    let Draft { hosts, wishes, items, groups, floor, note } = draft;
     let outcome = spare::keep(fleet, demand, &hosts, &wishes, &items, &groups, &placed);
+    let lossy = !outcome.notes.is_empty();
     let mut notes = outcome.notes;
     notes.extend(crowding(&demand.policy));
-    let at_least = spare::at_least(bound.at_least, &demand.policy, &hosts);
-    let (note, impossible) = (bound_note(demand), bound.infeasible);
-    Solved { hosts, wishes, items, placed, spare: outcome.spare, at_least, note, impossible, notes }
-}
-
-/// Hosts of a tenant that shares none, and servers that are Nodes, are nobody else's: their own bounds, each rounded up,
-/// add up. Stronger than the bound of the whole when such tenants are small.
-fn apart(problem: &Problem, wishes: &Wishes, demand: &Demand, demand_of: &[usize]) -> pack::Bound {
-    let mut parts: BTreeMap<usize, BTreeMap<usize, u32>> = BTreeMap::new();
-    for (w, wish) in wishes.wishes.iter().enumerate() {
-        let whole = wish.options.iter().all(|o| matches!(wishes.shapes[o.shape].fit, pack::Fit::Whole(_)));
-        let alone = wish.tenant.filter(|t| {
-            demand.tenants[*t].isolation == Isolation::Dedicated
-                && wish.options.iter().all(|o| wishes.infos[o.shape].material != Material::Pod)
-        });
-        let part = if whole { usize::MAX } else { alone.map_or(usize::MAX - 1, |t| t) };
-        *parts.entry(part).or_default().entry(demand_of[w]).or_default() += 1;
-    }
-    let mut sum = pack::Bound::default();
-    if parts.len() < 2 || parts.len() > 40 {
-        return sum;
-    }
-    for wanted in parts.values() {
-        let demands = wanted.iter().map(|(d, n)| {
-            let all = demand_of.iter().filter(|x| *x == d).count() as u32;
-            let options = problem.demands[*d].options.iter().map(|(s, c)| (*s, c / all * n)).collect();
-            pack::Demand { options }
-        });
-        let part = Problem { demands: demands.collect(), ..problem.clone() };
-        let bound = pack::bound(&part);
-        sum.at_least += bound.at_least;
-        sum.infeasible |= bound.infeasible;
-    }
-    sum.exact = sum.at_least as f64;
-    sum
+    Solved { hosts, wishes, items, placed, spare: outcome.spare, floor, note, lossy, notes }
 }
 
 /// Nodes of each tenant, where `count` says how many a worker wish has.
@@ -226,7 +206,20 @@ fn problem(wishes: &Wishes, hosts: &classes::Hosts) -> (Problem, Vec<usize>) {
         .into_iter()
         .map(|(o, n)| pack::Demand { options: o.into_iter().map(|c| (c.shape, c.count * n)).collect() })
         .collect();
-    (Problem { hosts: hosts.types.clone(), shapes: wishes.shapes.clone(), demands }, of)
+    let (hosts, shapes) = (hosts.types.clone(), wishes.shapes.clone());
+    (Problem { hosts, most: most(wishes), shapes, demands }, of)
+}
+
+/// Of each shape, what one host may hold at most: replicas lie apart, and nothing is there more often than wanted.
+fn most(wishes: &Wishes) -> Vec<u32> {
+    let mut most = vec![0; wishes.shapes.len()];
+    for wish in &wishes.wishes {
+        let shapes: BTreeMap<usize, u32> = wish.options.iter().map(|o| (o.shape, o.count)).collect();
+        for (shape, count) in shapes {
+            most[shape] += if wish.rule.is_some() { 1 } else { count };
+        }
+    }
+    most
 }
 
 fn items(wishes: &Wishes, picked: &[Choice]) -> (Vec<Item>, Vec<Group>) {
@@ -255,11 +248,6 @@ fn turn(order: &mut [usize], seed: u64) {
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         order.swap(i, ((z ^ (z >> 31)) % (i as u64 + 1)) as usize);
     }
-}
-
-fn bound_note(demand: &Demand) -> String {
-    let apart = demand.tenants.iter().any(|t| matches!(t.isolation, Isolation::NeverWith(_)));
-    if apart { "tenants that avoid each other are not in the bound".to_owned() } else { String::new() }
 }
 
 fn crowding(policy: &Policy) -> Vec<String> {

@@ -1,11 +1,11 @@
 //! What is kept empty so that hosts or a rack may be lost, and the proof that it suffices: every loss is played through.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Item;
 use super::classes::Hosts;
 use super::wishes::Wishes;
-use crate::input::{Demand, Fleet, Policy};
+use crate::input::{Demand, Fleet};
 use crate::pack::groups::{Group, Instance, Placed};
 use crate::pack::{HostType, Shape};
 
@@ -18,24 +18,6 @@ pub struct Outcome {
     pub spare: Vec<usize>,
     /// Losses that the fleet cannot survive.
     pub notes: Vec<String>,
-}
-
-/// No plan that survives what it must has fewer hosts: whatever is lost, what is left must hold everything.
-pub fn at_least(bound: u64, policy: &Policy, hosts: &Hosts) -> u64 {
-    if policy.objective == crate::input::Objective::Cost {
-        return bound;
-    }
-    let with_hosts = bound + u64::from(policy.survive.hosts);
-    if bound == 0 || !policy.survive.rack {
-        return if bound == 0 { 0 } else { with_hosts };
-    }
-    // The fullest of R racks has at least N/R of N hosts, and the others alone must hold `bound`.
-    let racks = hosts.racks.len() as u64;
-    let mut n = with_hosts;
-    while n - n.div_ceil(racks.max(1)) < bound && n < bound * 2 + racks {
-        n += 1;
-    }
-    n
 }
 
 /// Sets of hosts (by index) whose loss must be survived: racks whole, spares in them included.
@@ -103,43 +85,33 @@ pub fn keep(
         return outcome;
     }
     let play = Play::new(hosts, wishes, items, groups, placed);
-    let used: Vec<(usize, u32, i64)> = (0..hosts.instances.len())
-        .filter(|h| !play.on[*h].is_empty())
-        .map(|h| (h, hosts.instances[h].rack, play.load(h)))
-        .collect();
-    let mut free: Vec<usize> = (0..hosts.instances.len()).filter(|h| play.on[*h].is_empty()).collect();
-    for lost in failures(&used, &hosts.instances, survive.hosts, survive.rack) {
-        loop {
-            let Some(item) = play.homeless(&lost, &outcome.spare) else { break };
-            // A spare in a rack that holds least is the last to be lost with what it must replace.
-            let racks: Vec<u32> = lost.iter().map(|h| hosts.instances[*h].rack).collect();
-            let shape = &wishes.shapes[items[item].shape];
-            let able = |h: &&usize| {
-                let left = &play.left[**h];
-                let takes =
-                    shape.takes(left) || shape.places(left).into_iter().any(|p| left.room(shape, p) > 0);
-                takes && (!survive.rack || !racks.contains(&hosts.instances[**h].rack))
-            };
-            let rank = |h: &&usize| {
-                let rack = hosts.instances[**h].rack;
-                let same = used.iter().filter(|(u, _, _)| hosts.instances[*u].rack == rack).count();
-                let kept = outcome.spare.iter().filter(|s| hosts.instances[**s].rack == rack).count();
-                (hosts.types[hosts.instances[**h].kind].0.cost, same + kept, **h)
-            };
-            let Some(spare) = free.iter().filter(able).min_by_key(rank).copied() else {
-                let held = lost.iter().filter(|h| !play.on[**h].is_empty());
-                let names: Vec<&str> = held.map(|h| fleet.hosts[*h].name.as_str()).collect();
-                let wish = &wishes.wishes[items[item].wish];
-                let whose = wish.tenant.map_or("the site", |t| demand.tenants[t].name.as_str());
-                outcome.notes.push(format!(
-                    "the loss of {} is not survived: {} of {whose} finds no room; add a host that takes one",
-                    names.join(", "),
-                    wishes.infos[items[item].shape].size,
-                ));
-                return outcome;
-            };
-            free.retain(|h| *h != spare);
-            outcome.spare.push(spare);
+    // Where several hosts may be lost at once, spares may be among them: play until no further one is needed.
+    loop {
+        let before = outcome.spare.len();
+        let busy: Vec<(usize, u32, i64)> = (0..hosts.instances.len())
+            .filter(|h| !play.on[*h].is_empty() || outcome.spare.contains(h))
+            .map(|h| (h, hosts.instances[h].rack, play.load(h)))
+            .collect();
+        for lost in failures(&busy, &hosts.instances, survive.hosts, survive.rack) {
+            while let Some(item) = play.homeless(&lost, &outcome.spare) {
+                let shape = &wishes.shapes[items[item].shape];
+                let Some(spare) = play.another(hosts, shape, &lost, &outcome.spare, survive.rack) else {
+                    let held = lost.iter().filter(|h| !play.on[**h].is_empty());
+                    let names: Vec<&str> = held.map(|h| fleet.hosts[*h].name.as_str()).collect();
+                    let wish = &wishes.wishes[items[item].wish];
+                    let whose = wish.tenant.map_or("the site", |t| demand.tenants[t].name.as_str());
+                    outcome.notes.push(format!(
+                        "the loss of {} is not survived: {} of {whose} finds no room; add a host that takes one",
+                        names.join(", "),
+                        wishes.infos[items[item].shape].size,
+                    ));
+                    return outcome;
+                };
+                outcome.spare.push(spare);
+            }
+        }
+        if outcome.spare.len() == before || survive.hosts < 2 {
+            break;
         }
     }
     outcome.spare.sort_unstable();
@@ -172,6 +144,31 @@ impl<'a> Play<'a> {
             group.members.iter().for_each(|(i, _)| play.group[*i] = Some(g));
         }
         play
+    }
+
+    /// A free host that takes the shape, cheapest first, in the rack that holds least: it is the last to be lost with what
+    /// it must replace.
+    fn another(
+        &self,
+        hosts: &Hosts,
+        shape: &Shape,
+        lost: &[usize],
+        spare: &[usize],
+        racks: bool,
+    ) -> Option<usize> {
+        let rack = |h: usize| hosts.instances[h].rack;
+        let busy = |h: &usize| !self.on[*h].is_empty() || spare.contains(h);
+        let able = |h: &usize| {
+            let left = &self.left[*h];
+            let takes = shape.takes(left) || shape.places(left).into_iter().any(|p| left.room(shape, p) > 0);
+            takes && (!racks || !lost.iter().any(|l| rack(*l) == rack(*h)))
+        };
+        let mut held: BTreeMap<u32, usize> = BTreeMap::new();
+        (0..hosts.instances.len()).filter(busy).for_each(|h| *held.entry(rack(h)).or_default() += 1);
+        let rank = |h: &usize| {
+            (hosts.types[hosts.instances[*h].kind].0.cost, held.get(&rack(*h)).copied().unwrap_or(0), *h)
+        };
+        (0..hosts.instances.len()).filter(|h| !busy(h)).filter(able).min_by_key(rank)
     }
 
     fn load(&self, host: usize) -> i64 {
@@ -228,10 +225,8 @@ impl<'a> Play<'a> {
 
 fn put(host: &mut HostType, shape: &Shape, at: [u8; 2]) {
     if shape.takes(host) {
-        host.nodes.iter_mut().for_each(|n| *n = [0; crate::pack::DIMS]);
-        host.side = [0; crate::pack::SIDES];
+        host.occupy(shape);
     } else {
         host.take(shape, at, 1);
     }
-    host.pool = Some(shape.pool);
 }

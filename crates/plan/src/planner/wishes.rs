@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use super::classes::{Hosts, metal_classes, node_size};
 use super::sizes;
 use crate::blueprint::{Amount, Material, Purpose, Unplaced};
-use crate::input::{ControlPlane, Demand, Fleet, Isolation, NodeKind, Tenant};
+use crate::input::{ControlPlane, Demand, Fleet, NodeKind, Tenant};
 use crate::model::controlplane::{self, Size};
 use crate::model::nodes::{NodeSize, PodKind, nodes_for};
 use crate::pack::groups::Rule;
-use crate::pack::{Fit, Shape};
+use crate::pack::{Company, Fit, Shape};
 
 /// What a shape is to people.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,22 +64,13 @@ pub struct Wishes {
     known: BTreeMap<(Shape, String), usize>,
 }
 
-/// Which tenants never share hosts, as pool numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pools {
-    /// Only dedicated tenants apart: what every legal plan obeys.
-    Loosest,
-    /// Tenants that avoid each other apart, too.
-    Legal,
-}
-
 /// Reads wishes: `nodes` tells how many Nodes each tenant will have (for its control plane), and `hosts` the site.
 #[derive(Clone)]
 pub struct Writer<'a> {
     fleet: &'a Fleet,
     demand: &'a Demand,
     hosts: &'a Hosts,
-    pools: Vec<u32>,
+    company: Vec<Company>,
     out: Wishes,
 }
 
@@ -90,8 +81,8 @@ const STATIC_PODS: i64 = 4;
 
 impl<'a> Writer<'a> {
     /// For a demand on a fleet.
-    pub fn new(fleet: &'a Fleet, demand: &'a Demand, hosts: &'a Hosts, pools: Pools) -> Writer<'a> {
-        Writer { fleet, demand, hosts, pools: pool_numbers(&demand.tenants, pools), out: Wishes::default() }
+    pub fn new(fleet: &'a Fleet, demand: &'a Demand, hosts: &'a Hosts, company: &[Company]) -> Writer<'a> {
+        Writer { fleet, demand, hosts, company: company.to_vec(), out: Wishes::default() }
     }
 
     /// Nodes of every tenant.
@@ -117,7 +108,7 @@ impl<'a> Writer<'a> {
                 let mut options = Vec::new();
                 let count = more(wish.count, 1.0);
                 if wish.kind != NodeKind::Metal {
-                    options.extend(self.vm(wish.size, self.pools[t]).map(|shape| Choice { shape, count }));
+                    options.extend(self.vm(wish.size, self.company[t]).map(|shape| Choice { shape, count }));
                 }
                 if wish.kind != NodeKind::Vm {
                     options.extend(self.metal(wish.size).map(|shape| Choice { shape, count }));
@@ -145,8 +136,8 @@ impl<'a> Writer<'a> {
         if kind != NodeKind::Metal {
             for size in self.allowed(tenant, most_gpus) {
                 let count = nodes_for(&pods, size.allocatable(&policy.guest())).filter(|n| *n > 0);
-                let choice =
-                    count.and_then(|count| self.vm(size, self.pools[t]).map(|shape| Choice { shape, count }));
+                let choice = count
+                    .and_then(|count| self.vm(size, self.company[t]).map(|shape| Choice { shape, count }));
                 options.extend(choice);
             }
         }
@@ -197,7 +188,7 @@ impl<'a> Writer<'a> {
                     hosted.push(t);
                     (Some(self.pod(controlplane::hosted(nodes[t]), 1, 0)), tenant.replicas)
                 }
-                ControlPlane::Vm => (self.vm(size, self.pools[t]), quorum),
+                ControlPlane::Vm => (self.vm(size, self.company[t]), quorum),
                 ControlPlane::Metal => (self.metal(size), quorum),
             };
             let options = option.map(|shape| Choice { shape, count }).into_iter().collect();
@@ -239,17 +230,27 @@ impl<'a> Writer<'a> {
         }
         let workers = self.out.wishes.iter().zip(chosen).filter(|(w, _)| w.purpose == Purpose::Worker);
         let vms = workers.filter(|(_, c)| self.out.infos[c.shape].material == Material::Vm);
-        let mut largest: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut largest: BTreeMap<Company, usize> = BTreeMap::new();
         for (_, choice) in vms {
-            let pool = self.out.shapes[choice.shape].pool;
-            let entry = largest.entry(pool).or_insert(choice.shape);
+            let entry = largest.entry(self.out.shapes[choice.shape].company).or_insert(choice.shape);
             if self.out.shapes[choice.shape].res > self.out.shapes[*entry].res {
                 *entry = choice.shape;
             }
         }
-        for (pool, shape) in largest {
-            let count = if self.pools.iter().filter(|p| **p == pool).count() > 1 { count } else { 1 };
-            self.site(Purpose::Surge, &format!("surge-{pool}"), Choice { shape, count }, None);
+        let all: Vec<(Company, usize)> = largest.iter().map(|(c, s)| (*c, *s)).collect();
+        for (n, (company, shape)) in all.iter().enumerate() {
+            // Who bears more company than another rolls in the other's room, when that is large enough.
+            let covered = all.iter().any(|(other, o)| {
+                let (own, theirs) = (self.out.shapes[*shape].res, self.out.shapes[*o].res);
+                other != company
+                    && company.with(*other) == Some(*other)
+                    && own.iter().zip(theirs).all(|(a, b)| *a <= b)
+            });
+            let tenants = self.company.iter().filter(|c| *c == company).count();
+            let choice = Choice { shape: *shape, count: if tenants > 1 { count } else { 1 } };
+            if !covered {
+                self.site(Purpose::Surge, &format!("surge-{}", n + 1), choice, None);
+            }
         }
     }
 
@@ -301,17 +302,17 @@ impl<'a> Writer<'a> {
     }
 
     /// A VM shape; `None` when no host takes even one.
-    fn vm(&mut self, size: NodeSize, pool: u32) -> Option<usize> {
+    fn vm(&mut self, size: NodeSize, company: Company) -> Option<usize> {
         let policy = &self.demand.policy;
         let (cpu, memory) = sizes::request(size, policy);
         let takes = Amount { cpu: cpu.0, memory: memory.0, pods: 1, gpus: size.gpus };
         let res = [takes.cpu, takes.memory, takes.gpus];
         let side = [1, (policy.vm_disk.0 + 1023) / 1024];
         let fit = [Fit::Node, Fit::Split].into_iter().find(|fit| {
-            let shape = Shape { res, side, fit: fit.clone(), pool };
+            let shape = Shape { res, side, fit: fit.clone(), company };
             self.hosts.types.iter().any(|(h, _)| shape.places(h).into_iter().any(|p| h.room(&shape, p) > 0))
         })?;
-        let shape = Shape { res, side, fit, pool };
+        let shape = Shape { res, side, fit, company };
         Some(self.shape(
             shape,
             ShapeInfo { material: Material::Vm, size: size.to_string(), node: Some(size), takes },
@@ -332,7 +333,7 @@ impl<'a> Writer<'a> {
             res: [0; crate::pack::DIMS],
             side: [0; crate::pack::SIDES],
             fit: Fit::Whole(classes),
-            pool: 0,
+            company: Company::ANY,
         };
         let info = ShapeInfo {
             material: Material::Metal,
@@ -345,10 +346,15 @@ impl<'a> Writer<'a> {
 
     fn pod(&mut self, size: Size, pods: i64, disk: i64) -> usize {
         let takes = Amount { cpu: size.cpu.0, memory: size.memory.0, pods, gpus: 0 };
-        let shape = Shape { res: [takes.cpu, takes.memory, 0], side: [pods, disk], fit: Fit::Node, pool: 0 };
+        let shape = Shape {
+            res: [takes.cpu, takes.memory, 0],
+            side: [pods, disk],
+            fit: Fit::Node,
+            company: Company::ANY,
+        };
         let info = ShapeInfo {
             material: Material::Pod,
-            size: format!("{} {}", size.cpu, size.memory),
+            size: format!("{} CPU, {}", size.cpu, size.memory),
             node: None,
             takes,
         };
@@ -369,26 +375,4 @@ impl<'a> Writer<'a> {
 
 fn gpus_of(pod: &PodKind) -> String {
     if pod.gpus > 0 { format!(", {} GPUs", pod.gpus) } else { String::new() }
-}
-
-/// Dedicated tenants have pools of their own. Tenants that avoid each other are coloured, first colour that is free.
-fn pool_numbers(tenants: &[Tenant], pools: Pools) -> Vec<u32> {
-    let avoid =
-        |a: &Tenant, b: &Tenant| matches!(&a.isolation, Isolation::NeverWith(o) if o.contains(&b.name));
-    let mut numbers: Vec<u32> = Vec::new();
-    for (t, tenant) in tenants.iter().enumerate() {
-        let number = match (&tenant.isolation, pools) {
-            (Isolation::Dedicated, _) => 1000 + t as u32,
-            (_, Pools::Loosest) => 0,
-            (_, Pools::Legal) => {
-                let used: Vec<u32> = (0..t)
-                    .filter(|o| avoid(tenant, &tenants[*o]) || avoid(&tenants[*o], tenant))
-                    .map(|o| numbers[o])
-                    .collect();
-                (0..1000).find(|n| !used.contains(n)).unwrap_or(999)
-            }
-        };
-        numbers.push(number);
-    }
-    numbers
 }

@@ -3,8 +3,9 @@
 use std::fmt::Write;
 
 use super::svg::{self, escape};
-use super::{gib, thousands, threads};
+use super::{gib, proof, thousands, threads};
 use crate::blueprint::{Blueprint, HostRole, Material};
+use crate::input::Objective;
 use crate::planner::compare::Row;
 
 const STYLE: &str = r#"
@@ -72,21 +73,15 @@ fn head(out: &mut String, b: &Blueprint) {
     } else {
         format!("The demand does not fit {} servers", t.hosts)
     };
-    let proof = if t.impossible {
-        "It is proven that the fleet cannot hold all of it.".to_owned()
-    } else if used <= t.at_least {
-        "No plan needs fewer: this is proven.".to_owned()
-    } else {
-        format!("No plan needs fewer than {}.", t.at_least)
-    };
     let _ = write!(
         out,
-        "<h1>{title}</h1><p class=\"lead\">{} hold VMs, {} are metal Nodes, {} stay empty so that {} can be lost, {} are free for other use. {proof}</p>",
+        "<h1>{title}</h1><p class=\"lead\">{} hold VMs, {} are metal Nodes, {} stay empty so that {} can be lost, {} are free for other use. {}</p>",
         count(HostRole::Vm),
         count(HostRole::Metal),
         t.spare,
         if b.survives.is_empty() { "nothing" } else { &b.survives },
-        t.free
+        t.free,
+        proof(t)
     );
     out.push_str("<div class=\"tiles\">");
     let mut tile = |class: &str, value: String, text: &str| {
@@ -96,7 +91,10 @@ fn head(out: &mut String, b: &Blueprint) {
     tile(
         if b.unplaced.is_empty() { gap } else { "bad" },
         used.to_string(),
-        &format!("servers; at least {} needed", t.at_least),
+        &match t.objective {
+            Objective::Hosts => format!("servers; at least {} needed", thousands(t.at_least)),
+            Objective::Cost => format!("servers; the cheapest plan costs at least {}", thousands(t.at_least)),
+        },
     );
     tile("", t.free.to_string(), "servers free");
     tile("", format!("{} %", t.percent.cpu), "CPU of servers in use");
@@ -138,7 +136,7 @@ fn comparison(out: &mut String, rows: &[Row]) {
             escape(&r.variant),
             t.used + t.spare,
             t.spare,
-            t.at_least,
+            thousands(t.at_least),
             t.nodes,
             t.percent.cpu,
             t.percent.memory,

@@ -6,6 +6,9 @@ pub mod svg;
 pub mod table;
 mod treemap;
 
+use crate::blueprint::Totals;
+use crate::input::Objective;
+
 /// A number with thousands set apart.
 pub(crate) fn thousands(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
@@ -17,6 +20,29 @@ pub(crate) fn thousands(value: f64) -> String {
         out.push(c);
     }
     if value < -0.5 { format!("-{out}") } else { out }
+}
+
+/// `1 server`, `2 servers`.
+pub(crate) fn many(n: impl Into<i64>, what: &str) -> String {
+    match n.into() {
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}
+
+/// How good a plan is, with certainty.
+pub(crate) fn proof(t: &Totals) -> String {
+    let floor = match t.objective {
+        Objective::Hosts => format!("No plan needs fewer than {} servers", thousands(t.at_least)),
+        Objective::Cost => format!("No plan costs less than {} a month", thousands(t.at_least)),
+    };
+    if t.impossible {
+        "It is proven that the fleet cannot hold all of it.".to_owned()
+    } else if t.proven_best() {
+        format!("{floor}: this one is proven best.")
+    } else {
+        format!("{floor}: this one is at most {} % above the best.", t.gap_percent)
+    }
 }
 
 /// MiB for people.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::{gib, thousands, threads};
+use super::{gib, proof, thousands, threads};
 use crate::blueprint::{Blueprint, HostPlan, HostRole, Material, Placement, Purpose};
 use crate::planner::compare::Row;
 use crate::planner::diff::{Diff, MIGRATION_GBITS};
@@ -66,30 +66,20 @@ pub fn summary(b: &Blueprint) -> String {
     let t = &b.totals;
     let count = |role| b.hosts.iter().filter(|h| h.role == role).count();
     let mut out = format!(
-        "{} of {} servers: {} hold VMs, {} are metal Nodes, {} stay empty as spares; {} are free.\n",
+        "{} of {}: VM hosts {}, metal Nodes {}, spares {}; free for other use {}.\n",
         t.used + t.spare,
-        t.hosts,
+        super::many(t.hosts, "server"),
         count(HostRole::Vm),
         count(HostRole::Metal),
         t.spare,
         t.free
     );
-    let proof = if t.impossible {
-        "It is proven that the fleet cannot hold all of it.".to_owned()
-    } else if t.used + t.spare <= t.at_least {
-        format!("No plan needs fewer than {}: this one is proven best.", t.at_least)
-    } else {
-        format!(
-            "No plan needs fewer than {}: this one is at most {} % above the best.",
-            t.at_least, t.gap_percent
-        )
-    };
     let note = if t.bound_note.is_empty() { String::new() } else { format!(" ({})", t.bound_note) };
-    let _ = writeln!(out, "{proof}{note}");
+    let _ = writeln!(out, "{}{note}", proof(t));
     let _ = writeln!(
         out,
         "{} tenant Nodes; survives {}. In use: CPU {} %, memory {} %, Pod slots {} %{}.",
-        t.nodes,
+        nodes(b),
         if b.survives.is_empty() { "no loss" } else { &b.survives },
         t.percent.cpu,
         t.percent.memory,
@@ -109,6 +99,13 @@ pub fn summary(b: &Blueprint) -> String {
         let _ = writeln!(out, "Price {} a month, power {:.1} kW.", thousands(t.price), t.power / 1000.0);
     }
     out
+}
+
+/// How many Nodes of tenants there are, and of how many when some found no place.
+fn nodes(b: &Blueprint) -> String {
+    let all = b.hosts.iter().flat_map(|h| &h.placements);
+    let placed = all.filter(|p| p.purpose == Purpose::Worker).count() as u32;
+    if placed < b.totals.nodes { format!("{placed} of {}", b.totals.nodes) } else { placed.to_string() }
 }
 
 /// `3 x shop 8/32, 2 cp`.
@@ -177,7 +174,7 @@ pub fn comparison(rows: &[Row]) -> String {
                 r.variant.clone(),
                 (t.used + t.spare).to_string(),
                 t.spare.to_string(),
-                t.at_least.to_string(),
+                thousands(t.at_least),
                 t.nodes.to_string(),
                 format!("{} %", t.percent.cpu),
                 format!("{} %", t.percent.memory),

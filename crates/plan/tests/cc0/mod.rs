@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use scute_plan::pack::groups::{Group, Instance, Rule};
-use scute_plan::pack::{Fit, HostType, Problem, Shape};
+use scute_plan::pack::{Company, Fit, HostType, Problem, Shape};
 
 /// Hosts, shapes, items by shape, and groups.
 pub struct Case {
@@ -32,7 +32,7 @@ pub fn case(n: u32) -> Case {
     for (i, row) in rows("servers.csv").iter().enumerate() {
         let v: Vec<i64> = row.iter().map(|t| number(t)).collect();
         let nodes = vec![[v[0] * 1000, v[1] * 1024, 0], [v[2] * 1000, v[3] * 1024, 0]];
-        let kind = HostType { nodes, side: [1 << 20, 1 << 20], cost: 1, class: 0, pool: None };
+        let kind = HostType { nodes, side: [1 << 20, 1 << 20], cost: 1, class: 0, company: None };
         let index = hosts.iter().position(|(h, _)| *h == kind).unwrap_or_else(|| {
             hosts.push((kind, 0));
             hosts.len() - 1
@@ -44,8 +44,12 @@ pub fn case(n: u32) -> Case {
     let mut groups: BTreeMap<(Rule, String), Vec<(usize, u32)>> = BTreeMap::new();
     for (i, row) in rows(&format!("vms_c{n}.csv")).iter().enumerate() {
         let fit = if row[2] == "2" { Fit::Split } else { Fit::Node };
-        let shape =
-            Shape { res: [number(&row[0]) * 1000, number(&row[1]) * 1024, 0], side: [1, 0], fit, pool: 0 };
+        let shape = Shape {
+            res: [number(&row[0]) * 1000, number(&row[1]) * 1024, 0],
+            side: [1, 0],
+            fit,
+            company: Company::ANY,
+        };
         items.push(shapes.iter().position(|s| *s == shape).unwrap_or_else(|| {
             shapes.push(shape);
             shapes.len() - 1
@@ -59,7 +63,12 @@ pub fn case(n: u32) -> Case {
         groups.entry((rule, row[4].clone())).or_default().push((i, row[5].parse().unwrap_or(0)));
     }
     let groups = groups.into_iter().map(|((rule, _), members)| Group { rule, members }).collect();
-    Case { problem: Problem { hosts, shapes, demands: Vec::new() }, instances, items, groups }
+    Case {
+        problem: Problem { hosts, shapes, demands: Vec::new(), most: Vec::new() },
+        instances,
+        items,
+        groups,
+    }
 }
 
 /// SplitMix64.
@@ -84,21 +93,26 @@ pub fn small(random: &mut Random) -> Problem {
             let node =
                 [(8 + 4 * random.below(7) as i64) * 1000, (16 + 8 * random.below(13) as i64) * 1024, 0];
             let kind =
-                HostType { nodes: vec![node; nodes], side: [64, 1 << 20], cost: 1, class: 0, pool: None };
+                HostType { nodes: vec![node; nodes], side: [64, 1 << 20], cost: 1, class: 0, company: None };
             (kind, (1 + random.below(12 / types as u64)) as u32)
         })
         .collect();
     let sizes = [(2, 4), (2, 8), (4, 8), (4, 16), (8, 16), (8, 32), (12, 24)];
     let shapes: Vec<Shape> = sizes
         .iter()
-        .map(|(c, m)| Shape { res: [c * 1000, m * 1024, 0], side: [1, 0], fit: Fit::Node, pool: 0 })
+        .map(|(c, m)| Shape {
+            res: [c * 1000, m * 1024, 0],
+            side: [1, 0],
+            fit: Fit::Node,
+            company: Company::ANY,
+        })
         .collect();
     let wanted = 1 + random.below(40) as u32;
     let mut counts = vec![0; shapes.len()];
     (0..wanted).for_each(|_| counts[random.below(shapes.len() as u64) as usize] += 1);
     let demands = counts.into_iter().enumerate().filter(|(_, n)| *n > 0);
     let demands = demands.map(|(s, n)| scute_plan::pack::Demand { options: vec![(s, n)] }).collect();
-    Problem { hosts, shapes, demands }
+    Problem { hosts, shapes, demands, most: Vec::new() }
 }
 
 /// A fleet of `hosts` with fifty VMs of 20 shapes to a host.
@@ -107,7 +121,7 @@ pub fn fleet(hosts: u32, random: &mut Random) -> Problem {
         [(64, 256), (96, 384), (128, 512), (128, 1024), (192, 768), (48, 192), (64, 512), (256, 1024)];
     let types = kinds.iter().map(|(c, m)| {
         let node = [c * 500, m * 512, 0];
-        let kind = HostType { nodes: vec![node; 2], side: [250, 1 << 20], cost: 1, class: 0, pool: None };
+        let kind = HostType { nodes: vec![node; 2], side: [250, 1 << 20], cost: 1, class: 0, company: None };
         (kind, hosts / kinds.len() as u32)
     });
     let sizes = [
@@ -135,7 +149,12 @@ pub fn fleet(hosts: u32, random: &mut Random) -> Problem {
     // Small VMs are common, large ones rare: fifty to a host at about the fleet's capacity.
     let shapes: Vec<Shape> = sizes
         .iter()
-        .map(|(c, m)| Shape { res: [c * 500, m * 512, 0], side: [1, 0], fit: Fit::Node, pool: 0 })
+        .map(|(c, m)| Shape {
+            res: [c * 500, m * 512, 0],
+            side: [1, 0],
+            fit: Fit::Node,
+            company: Company::ANY,
+        })
         .collect();
     let total = hosts * 50;
     let weight: Vec<u64> = sizes.iter().map(|(c, m)| 400 / (c + m / 4) as u64 + random.below(20)).collect();
@@ -144,5 +163,5 @@ pub fn fleet(hosts: u32, random: &mut Random) -> Problem {
     counts[0] += total - counts.iter().sum::<u32>();
     let demands = counts.into_iter().enumerate();
     let demands = demands.map(|(s, n)| scute_plan::pack::Demand { options: vec![(s, n)] }).collect();
-    Problem { hosts: types.collect(), shapes, demands }
+    Problem { hosts: types.collect(), shapes, demands, most: Vec::new() }
 }

@@ -176,9 +176,7 @@ impl Rules {
                 self.member[*o].is_none() && !matches!(state.shape(*o).fit, crate::pack::Fit::Whole(_))
             })
             .filter_map(|o| state.at[o].map(|at| (o, at)))
-            .filter(|(_, at)| {
-                state.left[at.host].pool == Some(shape.pool) && self.allows(state, item, at.host)
-            })
+            .filter(|(_, at)| state.left[at.host].admits(shape) && self.allows(state, item, at.host))
             .collect();
         for (other, at) in movable {
             let moved = state.shape(other);

@@ -1,6 +1,7 @@
 //! Groups that lie on one host: each goes where it takes least from what the host is worth.
 
 use super::super::bound::SCALE;
+use super::super::knapsack::Effort;
 use super::super::price::{Pricer, Tables};
 use super::super::{HostType, pack_one};
 use super::{At, Rule, State};
@@ -52,7 +53,6 @@ fn pieces(state: &State<'_>, mut members: Vec<usize>, prices: &[i64]) -> Vec<Vec
                     let shape = state.shape(*item);
                     let place = shape.places(&rest).into_iter().max_by_key(|p| (rest.room(shape, *p), *p));
                     if place.is_some_and(|p| rest.take(shape, p, 1).is_some()) {
-                        rest.pool = Some(shape.pool);
                         taken.push(*item);
                     }
                 }
@@ -97,11 +97,10 @@ fn cheapest(
         let mut rest = host.clone();
         for (item, nodes) in part.iter().zip(&places) {
             rest.take(state.shape(*item), *nodes, 1);
-            rest.pool = Some(state.shape(*item).pool);
         }
-        let value = |kind: &HostType| {
-            pricer.best_on(state.problem, instance.kind, kind, prices, tables, SCALE / 256).value
-        };
+        let quick = Effort { slack: SCALE / 256, branches: 80 };
+        let value =
+            |kind: &HostType| pricer.best_on(state.problem, instance.kind, kind, prices, tables, quick).value;
         // A closed host is worth what it costs at the margin, or it would not be opened.
         let before = if state.open[h] { value(host) } else { value(host).max(i64::from(host.cost) * SCALE) };
         let cost = before - value(&rest);
