@@ -26,7 +26,8 @@ pub struct Online {
     hosts: Vec<HostType>,
     /// VMs on each.
     count: Vec<u32>,
-    worth: Vec<i64>,
+    /// What is left of each, as a share of the largest node.
+    left: Vec<f64>,
     /// Closed hosts are opened only while more than this stay empty.
     keep_empty: usize,
     empty: usize,
@@ -71,7 +72,7 @@ impl Online {
             rule,
             shapes: problem.shapes.clone(),
             count: vec![0; hosts.len()],
-            worth: vec![0; hosts.len()],
+            left: Vec::new(),
             empty: hosts.len(),
             hosts,
             keep_empty,
@@ -79,7 +80,7 @@ impl Online {
             grid,
             largest,
         };
-        online.worth = (0..online.hosts.len()).map(|h| online.worth_of(&online.hosts[h])).collect();
+        online.left = (0..online.hosts.len()).map(|h| online.left_of(h)).collect();
         online
     }
 
@@ -101,7 +102,7 @@ impl Online {
         self.hosts[found.host].take(&self.shapes[shape], found.nodes, 1)?;
         self.empty -= usize::from(self.count[found.host] == 0);
         self.count[found.host] += 1;
-        self.worth[found.host] = self.worth_of(&self.hosts[found.host]);
+        self.left[found.host] = self.left_of(found.host);
         Some(found)
     }
 
@@ -110,18 +111,25 @@ impl Online {
         self.hosts[home.host].give(&self.shapes[shape], home.nodes, 1);
         self.count[home.host] -= 1;
         self.empty += usize::from(self.count[home.host] == 0);
-        self.worth[home.host] = self.worth_of(&self.hosts[home.host]);
+        self.left[home.host] = self.left_of(home.host);
+    }
+
+    fn left_of(&self, host: usize) -> f64 {
+        self.hosts[host].nodes.iter().map(|n| self.share(n)).sum()
     }
 
     fn best(&self, shape: usize, open: bool) -> Option<Home> {
         let kind = &self.shapes[shape];
         let mut best: Option<(f64, Home)> = None;
         for (h, host) in self.hosts.iter().enumerate().filter(|(h, _)| (self.count[*h] > 0) == open) {
-            for nodes in kind.places(host) {
-                if host.room(kind, nodes) == 0 {
-                    continue;
-                }
-                let score = self.score(h, host, shape, nodes, open);
+            let all = host.nodes.len() as u8;
+            let split = kind.fit == Fit::Split && all > 1;
+            let places = (0..all).flat_map(|a| {
+                let second = if split { a + 1..all } else { a..a + 1 };
+                second.map(move |b| [a, b])
+            });
+            for nodes in places.filter(|nodes| host.room(kind, *nodes) > 0) {
+                let score = self.score(h, shape, nodes, open);
                 if best.is_none_or(|(b, _)| score < b) {
                     best = Some((score, Home { host: h, nodes }));
                 }
@@ -131,36 +139,47 @@ impl Online {
     }
 
     /// Lower is better.
-    fn score(&self, h: usize, host: &HostType, shape: usize, nodes: [u8; 2], open: bool) -> f64 {
-        let share = |r: &Res| -> f64 { r.iter().zip(self.largest).map(|(v, l)| *v as f64 / l as f64).sum() };
-        let left: f64 = host.nodes.iter().map(share).sum();
+    fn score(&self, h: usize, shape: usize, nodes: [u8; 2], open: bool) -> f64 {
+        let host = &self.hosts[h];
         match (self.rule, open) {
             (Rule::BestFit | Rule::BestFitLargest, true) => {
-                let both = if nodes[0] == nodes[1] { &nodes[..1] } else { &nodes[..] };
-                both.iter().map(|n| share(&host.nodes[usize::from(*n)])).sum()
+                touched(&nodes).iter().map(|n| self.share(&host.nodes[usize::from(*n)])).sum()
             }
-            (Rule::BestFit, false) => left,
-            (Rule::BestFitLargest, false) => -left,
+            (Rule::BestFit, false) => self.left[h],
+            (Rule::BestFitLargest, false) => -self.left[h],
             (Rule::LeastWorth, true) => {
-                let mut after = host.clone();
-                let kind = &self.shapes[shape];
-                after.take(kind, nodes, 1);
-                let lost = self.worth[h] - self.worth_of(&after) - self.prices[shape];
+                let part = self.shapes[shape].per_node(host);
+                let lost: i64 = touched(&nodes)
+                    .iter()
+                    .map(|n| {
+                        let before = &host.nodes[usize::from(*n)];
+                        let after = std::array::from_fn(|d| before[d] - part[d]);
+                        self.worth_of(before) - self.worth_of(&after)
+                    })
+                    .sum();
                 // Fuller hosts first where nothing is lost: emptier ones may yet close.
-                lost as f64 / SCALE as f64 + left * 1e-3
+                (lost - self.prices[shape]) as f64 / SCALE as f64 + self.left[h] * 1e-3
             }
-            (Rule::LeastWorth, false) => -(self.worth[h] as f64 / f64::from(host.cost.max(1))),
+            (Rule::LeastWorth, false) => {
+                let worth: i64 = host.nodes.iter().map(|n| self.worth_of(n)).sum();
+                -(worth as f64 / f64::from(host.cost.max(1)))
+            }
         }
     }
 
-    fn worth_of(&self, host: &HostType) -> i64 {
+    fn share(&self, node: &Res) -> f64 {
+        node.iter().zip(self.largest).map(|(v, l)| *v as f64 / l as f64).sum()
+    }
+
+    /// What a NUMA node can still become.
+    fn worth_of(&self, node: &Res) -> i64 {
         match &self.grid {
-            Some((axes, table)) => host.nodes.iter().map(|n| table.at(axes.cell(n))).sum(),
-            None => host
-                .nodes
-                .iter()
-                .map(|n| n.iter().zip(self.largest).map(|(v, l)| v * SCALE / l).sum::<i64>())
-                .sum(),
+            Some((axes, table)) => table.at(axes.cell(node)),
+            None => node.iter().zip(self.largest).map(|(v, l)| v * SCALE / l).sum(),
         }
     }
+}
+
+fn touched(nodes: &[u8; 2]) -> &[u8] {
+    if nodes[0] == nodes[1] { &nodes[..1] } else { nodes }
 }

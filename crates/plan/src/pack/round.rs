@@ -13,6 +13,10 @@ const THOROUGH: usize = 3000;
 /// Pricing rounds once alternatives are decided: most columns are known by then.
 const FIXED_ROUNDS: usize = 30;
 
+/// Hosts that are tried to be closed, and hosts that are asked to take the content in all: closing stays linear.
+const MOST_CLOSED: usize = 200;
+const MOST_VISITS: usize = 1_000_000;
+
 /// The bound of a problem.
 pub fn root(problem: &Problem) -> Bound {
     Master::new(problem).solve(problem, &Pricer::new(problem), ROOT_ROUNDS, THOROUGH).bound
@@ -303,7 +307,8 @@ impl<'a> Opened<'a> {
             |slots: &[Slot]| -> i64 { slots.iter().map(|s| prices[s.shape] * i64::from(s.count)).sum() };
         order.sort_by_key(|h| value(&self.hosts[*h].1));
         let mut gone = vec![false; self.hosts.len()];
-        for host in order.into_iter().take(200) {
+        let tries = MOST_VISITS / self.hosts.len().max(1);
+        for host in order.into_iter().take(tries.clamp(1, MOST_CLOSED)) {
             let closed: u64 = (0..gone.len()).filter(|h| gone[*h]).map(|h| self.cost_of(h)).sum();
             if self.cost() - closed <= at_least {
                 break;
@@ -316,19 +321,31 @@ impl<'a> Opened<'a> {
         self.hosts.retain(|_| keep.next().unwrap_or(true));
     }
 
+    /// Moves all of a host's content to others; undone when some finds no room.
     fn evacuate(&mut self, host: usize, gone: &[bool]) -> bool {
-        let before = self.hosts.clone();
         let content = std::mem::take(&mut self.hosts[host].1);
-        for slot in content {
+        let mut moved: Vec<(usize, usize)> = Vec::new();
+        for slot in &content {
             let mut left = slot.count;
             for other in (0..self.hosts.len()).filter(|o| *o != host && !gone[*o]) {
-                left -= self.insert(other, slot.shape, left);
+                let had = self.hosts[other].1.len();
+                let done = self.insert(other, slot.shape, left);
+                if done > 0 {
+                    moved.push((other, had));
+                    left -= done;
+                }
                 if left == 0 {
                     break;
                 }
             }
             if left > 0 {
-                self.hosts = before;
+                for (other, had) in moved.into_iter().rev() {
+                    let (_, slots, rest) = &mut self.hosts[other];
+                    for slot in slots.drain(had..) {
+                        rest.give(&self.problem.shapes[slot.shape], slot.nodes, i64::from(slot.count));
+                    }
+                }
+                self.hosts[host].1 = content;
                 return false;
             }
         }
