@@ -3,6 +3,8 @@
 //! Takes the built `scute` binary and a bundle, gives a site of its own to each test, driven as a person
 //! drives it: by `scute` and `kubectl`. Everything goes with the test, also when it fails.
 
+pub mod processes;
+pub mod secrets;
 mod site;
 mod traces;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use scute_e2e::{Kubectl, Site, Traces, step};
+use scute_e2e::{Kubectl, Site, Traces, processes, secrets, step};
 
 /// Room for a busy machine that emulates its guests; the figures are in the benchmark.
 const PATIENCE: Duration = Duration::from_secs(420);
@@ -37,6 +37,14 @@ fn a_tenant_comes_grows_shrinks_and_goes() {
         ensure!(!tree.contains("blocked by"), "{tree}");
         ensure!(tree.contains("VirtualMachineInstance/kv-tenant-md-0"), "{tree}");
         Ok(())
+    });
+
+    step("no secret stands where it does not belong", || secrets::are_kept(&management));
+    step("the etcd of the tenants, killed, comes back with what it held", || {
+        let data = format!("--data-dir=/var/lib/scute/{}/etcd-tenants ", site.name());
+        processes::kill(processes::with(&data)?)?;
+        processes::until("the tenant answers again", || tenant.run(&["get", "nodes"]).is_ok())?;
+        nodes_are_vms(&tenant, 1)
     });
 
     step("scale to 2", || {

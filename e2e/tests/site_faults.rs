@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use scute_e2e::processes::{self, all, until};
 use scute_e2e::{Site, Traces, step};
 
 const NAME: &str = "e2e-faults";
@@ -50,7 +50,7 @@ fn a_site_survives_the_death_of_any_of_its_processes_and_goes_without_a_trace() 
         management.run(&["get", "configmap", "kept"]).map(drop)
     });
     step("etcd restarted", || {
-        kill_any(&format!("--data-dir=/var/lib/scute/{NAME}/etcd "))?;
+        processes::kill(processes::with(&format!("--data-dir=/var/lib/scute/{NAME}/etcd "))?)?;
         until("the API server answers again", || management.run(&["get", "--raw", "/readyz"]).is_ok())?;
         management.run(&["get", "configmap", "kept"]).map(drop)
     });
@@ -78,7 +78,7 @@ fn a_site_killed_half_way_up_is_removed_whole() {
         let part = format!("/var/lib/scute/{name}/bin/containerd --config");
         until("containerd", || pid_of(&part).is_some())?;
         let supervisor = format!("/var/lib/scute/{name}/bin/scute site-supervisor");
-        signal(pid_of(&supervisor).context("no supervisor")?)?;
+        processes::kill(pid_of(&supervisor).context("no supervisor")?)?;
         up.kill()?;
         up.wait().map(drop).context("scute up")
     });
@@ -125,39 +125,6 @@ fn pid_of(start: &str) -> Option<u32> {
 
 fn kill(part: &str) -> Result<u32> {
     let pid = find(part)?;
-    signal(pid)?;
+    processes::kill(pid)?;
     Ok(pid)
-}
-
-fn kill_any(part: &str) -> Result<()> {
-    let (pid, _) =
-        all().into_iter().find(|(_, c)| c.contains(part)).with_context(|| format!("no process {part:?}"))?;
-    signal(pid)
-}
-
-fn signal(pid: u32) -> Result<()> {
-    let status = Command::new("kill").args(["-9", &pid.to_string()]).status()?;
-    ensure!(status.success(), "kill -9 {pid}: {status}");
-    Ok(())
-}
-
-fn all() -> Vec<(u32, String)> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            let command = fs::read(Path::new("/proc").join(entry.file_name()).join("cmdline")).ok()?;
-            Some((pid, String::from_utf8_lossy(&command).replace('\0', " ")))
-        })
-        .collect()
-}
-
-/// Processes tell nobody but their parents that they come and go.
-fn until(what: &str, mut is: impl FnMut() -> bool) -> Result<()> {
-    let end = Instant::now() + QUICK;
-    while !is() {
-        ensure!(Instant::now() < end, "not within {} s: {what}", QUICK.as_secs());
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    Ok(())
 }

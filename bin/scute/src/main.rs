@@ -38,7 +38,7 @@ enum Command {
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
     /// Plan how servers are cut: which stay whole, which hold VMs of which size, what binds, what it costs
-    Plan(planner::PlanCommand),
+    Plan(Box<planner::PlanCommand>),
     /// Check manifests or a management cluster: addresses, networks, versions, references, capacity
     Lint(planner::LintCommand),
     /// Say why a cluster, machine or host is not ready, and what to change

@@ -89,7 +89,6 @@ fn stages(
         accelerator: if kvm { VmAccelerator::Kvm } else { VmAccelerator::Tcg },
         runtime_class: kvm.then(|| scute_site::KVM_RUNTIME.to_owned()),
         pod_ranges: config.networks.pods.clone(),
-        ..defaults
     };
     let defaults = scute_controlplane::Config::default();
     let controlplane = scute_controlplane::Config {

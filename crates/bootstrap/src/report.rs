@@ -66,7 +66,7 @@ pub fn report(seen: &Observed, plan: &Plan, failed: Option<&Why>, now: Timestamp
     KubeadmConfigStatus {
         conditions: conditions.finish(),
         initialization: available
-            .then(|| KubeadmConfigInitializationStatus { data_secret_created: Some(true) })
+            .then_some(KubeadmConfigInitializationStatus { data_secret_created: Some(true) })
             .or(before.initialization),
         data_secret_name: secret,
         observed_generation: generation,

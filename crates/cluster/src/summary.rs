@@ -103,7 +103,7 @@ mod tests {
         let good = Part::positive("a", Some(&reported("True", "")));
         let unknown = Part::positive("b", None);
         let bad = Part::negative("c", Some(&reported("True", "is going away")));
-        assert_eq!(summary(&[good.clone()]), (Status::True, String::new()));
+        assert_eq!(summary(std::slice::from_ref(&good)), (Status::True, String::new()));
         assert_eq!(
             summary(&[good.clone(), unknown.clone()]),
             (Status::Unknown, "* b: Not yet reported".into())

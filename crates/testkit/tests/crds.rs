@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use kube::core::ErrorResponse;
+use kube::core::Status;
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -14,7 +14,7 @@ async fn every_definition_is_taken() {
 }
 
 /// Creates an object as kubectl does: with strict field validation.
-async fn create(path: &str, object: &Value) -> Result<Value, ErrorResponse> {
+async fn create(path: &str, object: &Value) -> Result<Value, Box<Status>> {
     let server = scute_testkit::server().await;
     server.install_crds(scute_api::crds()).await;
     let namespace = server.namespace("crds").await;
@@ -25,7 +25,7 @@ async fn create(path: &str, object: &Value) -> Result<Value, ErrorResponse> {
         .unwrap();
     match server.client().await.request(request).await {
         Ok(object) => Ok(object),
-        Err(kube::Error::Api(status)) => Err(*status),
+        Err(kube::Error::Api(status)) => Err(status),
         Err(error) => panic!("{error}"),
     }
 }

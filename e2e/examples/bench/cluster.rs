@@ -75,12 +75,7 @@ impl Cluster {
         self.first(kind, watcher::Config::default(), is).await.with_context(|| kind.1.to_owned())
     }
 
-    async fn first(
-        &self,
-        kind: Kind,
-        config: watcher::Config,
-        is: impl Fn(&Value) -> bool,
-    ) -> Result<Value> {
+    async fn first(&self, kind: Kind, config: watcher::Config, is: impl Fn(&Value) -> bool) -> Result<Value> {
         let mut objects = std::pin::pin!(watcher(self.api(kind), config).default_backoff().applied_objects());
         let mut last = Value::Null;
         let found = tokio::time::timeout(PATIENCE, async {

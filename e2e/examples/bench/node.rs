@@ -107,7 +107,11 @@ impl Direct {
         let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline"))?;
         let words: Vec<_> = command.split('\0').collect();
         let option = |name: &str| {
-            words.windows(2).find(|pair| pair[0] == name).map(|pair| pair[1].to_owned()).context(name.to_owned())
+            words
+                .windows(2)
+                .find(|pair| pair[0] == name)
+                .map(|pair| pair[1].to_owned())
+                .context(name.to_owned())
         };
         let files = tempfile::tempdir()?;
         for (name, from) in [("kernel", option("-kernel")?), ("initrd", option("-initrd")?)] {

@@ -211,7 +211,8 @@ async fn by_all(bench: &Bench) -> Result<Counters> {
         let (verb, resource) = (label("verb")?, label("resource")?);
         let writes = ["POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"];
         // Reviews ask a question; nothing is written.
-        let counts = writes.contains(&verb.as_str()) && resource != "leases" && !resource.ends_with("reviews");
+        let counts =
+            writes.contains(&verb.as_str()) && resource != "leases" && !resource.ends_with("reviews");
         let subresource = label("subresource").filter(|name| !name.is_empty());
         counts.then(|| {
             [Some(verb), Some(resource), subresource].into_iter().flatten().collect::<Vec<_>>().join(" ")
@@ -247,4 +248,3 @@ fn objects(bench: &Bench) -> Result<usize> {
         kinds.lines().filter(|kind| !kind.starts_with("events") && !kind.starts_with("leases")).collect();
     Ok(bench.kubectl.run(&["get", "--all-namespaces", "--output=name", &kinds.join(",")])?.lines().count())
 }
-

@@ -79,7 +79,7 @@ impl Reader {
     async fn one(&self, group: &str, kind: &str, name: &str) -> anyhow::Result<Option<Value>> {
         let Some(api) = self.api(group, kind) else { return Ok(None) };
         let object = api.get_opt(name).await.with_context(|| format!("reading {kind} {name}"))?;
-        Ok(object.map(|object| serde_json::to_value(object)).transpose()?)
+        Ok(object.map(serde_json::to_value).transpose()?)
     }
 
     async fn labelled(

@@ -18,15 +18,18 @@ pub const BAD_FOR: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// What an API server answered; why not, if it did not.
+type Answer = Result<(), String>;
+
 /// The latest answers.
 #[derive(Default)]
 pub struct Probes {
-    answers: Mutex<HashMap<Key, (Instant, Result<(), String>)>>,
+    answers: Mutex<HashMap<Key, (Instant, Answer)>>,
 }
 
 impl Probes {
     /// Asks the Cluster's API server, or repeats a recent answer; `None` before it has been initialized.
-    pub async fn ask(&self, cluster: &Cluster, tenants: &Tenants) -> Option<Result<(), String>> {
+    pub async fn ask(&self, cluster: &Cluster, tenants: &Tenants) -> Option<Answer> {
         let initialization = cluster.status.as_ref()?.initialization.as_ref()?;
         if initialization.control_plane_initialized != Some(true) {
             return None;

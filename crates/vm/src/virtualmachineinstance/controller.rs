@@ -5,7 +5,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
-use scute_api::kubevirt::{VMI_FINALIZER, VirtualMachineInstance};
+use scute_api::kubevirt::{VMI_FINALIZER, VirtualMachineInstance, VirtualMachineInstanceStatus, VmiPhase};
 use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Why, finalizer};
 use serde_json::json;
 
@@ -79,7 +79,22 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
     {
         return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
     }
+    if let Some(message) = crashed(&vmi, &status) {
+        hub.event(vmi.as_ref(), EventType::Warning, "Stopped", &message).await;
+    }
     failed.map_or(Next::Settled, Next::Failed)
+}
+
+/// What to tell when the guest has just been lost; reason and words of the event are upstream's.
+fn crashed(vmi: &VirtualMachineInstance, now: &VirtualMachineInstanceStatus) -> Option<String> {
+    let before = vmi.status.as_ref().and_then(|status| status.phase);
+    if now.phase != Some(VmiPhase::Failed) || before == now.phase || vmi.metadata.deletion_timestamp.is_some()
+    {
+        return None;
+    }
+    let ready = now.conditions.iter().find(|condition| condition.type_ == "Ready");
+    let why = ready.map(|ready| format!(" {}: {}", ready.reason, ready.message)).unwrap_or_default();
+    Some(format!("The VirtualMachineInstance crashed.{why}"))
 }
 
 /// The Pod by its name, which follows from the VMI's UID. A Pod that the watch does not have, but the

@@ -6,8 +6,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{
-    EmptyDirVolumeSource, ImageVolumeSource, KeyToPath, LocalObjectReference, Secret,
-    SecretVolumeSource, Volume as PodVolume, VolumeMount,
+    EmptyDirVolumeSource, ImageVolumeSource, KeyToPath, LocalObjectReference, Secret, SecretVolumeSource,
+    Volume as PodVolume, VolumeMount,
 };
 use kube::ResourceExt;
 use scute_api::kubevirt::{CloudInit, PullPolicy, VirtualMachineInstance, VirtualMachineInstanceSpec};
