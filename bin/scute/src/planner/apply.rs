@@ -8,6 +8,7 @@ use clap::Args;
 use scute_plan::render::manifests::{File, Settings, files};
 
 use super::plan::{InputArgs, load};
+use crate::output;
 
 /// Write MachineDeployments, templates and host labels
 #[derive(Args)]
@@ -86,12 +87,13 @@ impl ApplyArgs {
                     let path = folder.join(&file.name);
                     std::fs::write(&path, text(file)?)
                         .with_context(|| format!("writing {}", path.display()))?;
-                    println!("{}", path.display());
+                    output::say(&format!("{}\n", path.display()))?;
                 }
+                files.iter().flat_map(|f| &f.left).for_each(|l| eprintln!("note: not written: {l}"));
             }
             None => {
                 for file in &files {
-                    println!("# {}\n{}", file.name, text(file)?);
+                    output::say(&format!("# {}\n{}\n", file.name, text(file)?))?;
                 }
             }
         }
@@ -100,6 +102,7 @@ impl ApplyArgs {
 }
 
 fn text(file: &File) -> anyhow::Result<String> {
-    let documents: Vec<String> = file.documents.iter().map(super::yaml).collect::<Result<_, _>>()?;
-    Ok(documents.iter().map(|d| format!("---\n{d}")).collect())
+    let documents: Vec<String> = file.documents.iter().map(output::yaml).collect::<Result<_, _>>()?;
+    let left: String = file.left.iter().map(|l| format!("# not in here: {l}\n")).collect();
+    Ok(documents.iter().fold(left, |text, d| text + "---\n" + d))
 }

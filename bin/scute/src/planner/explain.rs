@@ -8,6 +8,7 @@ use scute_plan::explain::{Target, explain, render};
 
 use super::live::objects;
 use crate::client::ClientArgs;
+use crate::output;
 
 /// Say why a cluster, machine or host is not ready, and what to change
 #[derive(Args)]
@@ -57,8 +58,8 @@ impl ExplainCommand {
             anyhow::bail!("there is no {} {} in namespace {}", target.kind, target.name, target.namespace);
         };
         match self.output {
-            Format::Text => print!("{}", render(&explanation)),
-            Format::Json => println!("{}", serde_json::to_string_pretty(&explanation)?),
+            Format::Text => output::say(&render(&explanation))?,
+            Format::Json => output::say(&(serde_json::to_string_pretty(&explanation)? + "\n"))?,
         }
         Ok(if explanation.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

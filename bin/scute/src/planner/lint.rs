@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use scute_plan::lint::{Level, Objects, RULES, lint, read, render, sarif};
 
 use super::live::LiveArgs;
+use crate::output;
 
 /// Check manifests or a management cluster: addresses, networks, versions, references, capacity
 #[derive(Args)]
@@ -41,7 +42,8 @@ impl LintCommand {
     /// Runs it. The exit code is 1 when errors were found, 2 when input cannot be read.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         if self.rules {
-            RULES.iter().for_each(|(rule, about)| println!("{rule:24}{about}"));
+            let rules: String = RULES.iter().map(|(rule, about)| format!("{rule:24}{about}\n")).collect();
+            output::say(&rules)?;
             return Ok(ExitCode::SUCCESS);
         }
         let mut objects = Objects { complete: self.complete, ..Objects::default() };
@@ -58,16 +60,15 @@ impl LintCommand {
             seen.iter().for_each(|o| objects.add_json("cluster", o));
         }
         let findings = lint(&objects);
-        match self.output {
-            Format::Text => print!("{}", render(&findings)),
-            Format::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
+        let json = match self.output {
+            Format::Text => None,
+            Format::Json => Some(serde_json::to_string_pretty(&findings)?),
             Format::Sarif => {
-                println!(
-                    "{}",
-                    serde_json::to_string_pretty(&sarif::sarif(&findings, env!("CARGO_PKG_VERSION")))?
-                );
+                let log = sarif::sarif(&findings, env!("CARGO_PKG_VERSION"));
+                Some(serde_json::to_string_pretty(&log)?)
             }
-        }
+        };
+        output::say(&json.map_or_else(|| render(&findings), |json| json + "\n"))?;
         let worst = findings.iter().map(|f| f.level).min();
         Ok(match worst {
             _ if unreadable => ExitCode::from(2),

@@ -21,8 +21,3 @@ fn read(path: &Path) -> anyhow::Result<String> {
     }
     std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
-
-/// A value as one YAML document.
-fn yaml(value: &serde_json::Value) -> anyhow::Result<String> {
-    Ok(serde_saphyr::to_string(value)?)
-}

@@ -13,6 +13,7 @@ use scute_plan::render;
 
 use super::apply::ApplyArgs;
 use super::live::LiveArgs;
+use crate::output;
 
 /// Plan how servers are cut: which stay whole, which hold VMs of which size, what binds, what it costs
 #[derive(Args)]
@@ -34,7 +35,7 @@ enum Sub {
         new: PathBuf,
         /// Output format
         #[arg(short, long, value_enum, default_value = "table")]
-        output: DiffFormat,
+        output: output::Format,
     },
     /// Write the objects that make a blueprint so
     Apply(ApplyArgs),
@@ -84,12 +85,6 @@ enum Format {
     Yaml,
     Svg,
     Html,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum DiffFormat {
-    Table,
-    Json,
 }
 
 impl PlanCommand {
@@ -174,19 +169,17 @@ fn print(format: Format, blueprint: &Blueprint, rows: &[Row]) -> anyhow::Result<
         }
         Ok(value)
     };
-    match format {
+    let text = match format {
+        Format::Table if rows.is_empty() => render::table::blueprint(blueprint),
         Format::Table => {
-            print!("{}", render::table::blueprint(blueprint));
-            if !rows.is_empty() {
-                print!("\nCOMPARED\n{}", render::table::comparison(rows));
-            }
+            format!("{}\nCOMPARED\n{}", render::table::blueprint(blueprint), render::table::comparison(rows))
         }
-        Format::Json => println!("{}", serde_json::to_string_pretty(&whole()?)?),
-        Format::Yaml => print!("{}", super::yaml(&whole()?)?),
-        Format::Svg => println!("{}", render::svg::blueprint(blueprint)),
-        Format::Html => println!("{}", render::html::page(blueprint, rows)),
-    }
-    Ok(())
+        Format::Json => serde_json::to_string_pretty(&whole()?)? + "\n",
+        Format::Yaml => output::yaml(&whole()?)?,
+        Format::Svg => render::svg::blueprint(blueprint) + "\n",
+        Format::Html => render::html::page(blueprint, rows) + "\n",
+    };
+    output::say(&text)
 }
 
 /// A blueprint that was written as YAML or JSON.
@@ -195,11 +188,8 @@ pub fn load(path: &Path) -> anyhow::Result<Blueprint> {
     serde_saphyr::from_str(&text).with_context(|| format!("{} is no blueprint", path.display()))
 }
 
-fn show_diff(old: &Path, new: &Path, output: DiffFormat) -> anyhow::Result<ExitCode> {
+fn show_diff(old: &Path, new: &Path, output: output::Format) -> anyhow::Result<ExitCode> {
     let changes = diff::diff(&load(old)?, &load(new)?);
-    match output {
-        DiffFormat::Json => println!("{}", serde_json::to_string_pretty(&changes)?),
-        DiffFormat::Table => print!("{}", render::table::diff(&changes)),
-    }
+    output::print(output, &changes, render::table::diff)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -189,7 +189,7 @@ pub fn fix(object: &Value, link: Option<&Link>, events: &[String]) -> String {
     let said = format!("{} {} {} {}", link.field, link.reason, link.message, events.join(" ")).to_lowercase();
     let kind = link.object.split(' ').next().unwrap_or_default();
     let has = |words: &[&str]| words.iter().any(|w| said.contains(w));
-    let text = if link.reason == "NotFound" {
+    if link.reason == "NotFound" {
         format!("create {}, or correct the reference {}", link.object, link.field)
     } else if has(&["paused"]) {
         "set spec.paused to false, or remove the annotation cluster.x-k8s.io/paused".to_owned()
@@ -229,6 +229,5 @@ pub fn fix(object: &Value, link: Option<&Link>, events: &[String]) -> String {
         format!("nothing says more than {}: wait, or look at the events of {}", link.field, link.object)
     } else {
         format!("change what {} says of {}", link.object, link.field)
-    };
-    text
+    }
 }

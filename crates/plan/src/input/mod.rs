@@ -2,19 +2,20 @@
 
 mod demand;
 mod fleet;
+mod policy;
 mod reader;
+mod tenant;
 pub mod tree;
 
 use std::fmt;
 
 use serde::Serialize;
 
-pub use demand::{
-    ControlPlane, Demand, HugePages, Isolation, NodeKind, NodeWish, Objective, Policy, Survive, Tenant,
-    parse_demand,
-};
+pub use demand::{Demand, parse_demand};
 pub(crate) use fleet::natural;
 pub use fleet::{Fleet, Host, Role, parse_fleet};
+pub use policy::{HugePages, Objective, Policy, Survive};
+pub use tenant::{ControlPlane, Isolation, NodeKind, NodeWish, Tenant};
 
 /// What is wrong in a file, and where.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]

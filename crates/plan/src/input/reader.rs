@@ -4,6 +4,23 @@ use super::InputError;
 use super::tree::{Node, Value};
 use crate::units::{Cpu, Mem};
 
+/// Enums that are written as one word each.
+macro_rules! words {
+    ($type:ident, $($word:literal => $value:ident),*) => {
+        impl FromStr for $type {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<$type, String> {
+                match text {
+                    $($word => Ok($type::$value),)*
+                    _ => Err(format!("{text:?} is none of {}", [$($word),*].join(", "))),
+                }
+            }
+        }
+    };
+}
+pub(super) use words;
+
 /// Where complaints go.
 #[derive(Debug, Default)]
 pub struct Complaints {

@@ -21,6 +21,9 @@ pub struct Master {
     known: BTreeMap<Pattern, usize>,
 }
 
+/// Prices of shapes, and the most that a host of each type is worth at them.
+pub type Proof = (Vec<i64>, Vec<i64>);
+
 /// What a solved relaxation says.
 pub struct Relaxed {
     /// Patterns in use with fractional counts.
@@ -31,8 +34,8 @@ pub struct Relaxed {
     pub prices: Vec<i64>,
     /// The proven bound (only when every host type was priced).
     pub bound: Bound,
-    /// Prices and the most that a host of each type is worth at them: what proves the bound.
-    pub proof: (Vec<i64>, Vec<i64>),
+    /// What proves the bound.
+    pub proof: Proof,
 }
 
 impl Master {
@@ -129,20 +132,19 @@ impl Master {
         duals: &[i64],
         program: &mut Program,
         branches: usize,
-    ) -> (bool, Bound, (Vec<i64>, Vec<i64>)) {
+    ) -> (bool, Bound, Proof) {
         let prices = level(problem, prices);
         let tables = pricer.tables(&prices);
         let mut upper = Vec::with_capacity(problem.hosts.len());
         let mut found = false;
         let rent = program.rents(problem);
-        for host in 0..problem.hosts.len() {
-            let slack = SCALE / 4096 * i64::from(problem.hosts[host].0.cost);
+        for (host, (kind, count)) in problem.hosts.iter().enumerate() {
+            let slack = SCALE / 4096 * i64::from(kind.cost);
             let best = pricer.best(problem, host, &prices, &tables, Effort { slack, branches });
             upper.push(best.upper);
             let worth: i64 = best.pattern.slots.iter().map(|s| duals[s.shape] * i64::from(s.count)).sum();
-            let due = (f64::from(problem.hosts[host].0.cost) + rent[host]) * SCALE as f64;
-            if problem.hosts[host].1 > 0 && worth as f64 > due + SCALE as f64 * 1e-7 && self.add(best.pattern)
-            {
+            let due = (f64::from(kind.cost) + rent[host]) * SCALE as f64;
+            if *count > 0 && worth as f64 > due + SCALE as f64 * 1e-7 && self.add(best.pattern) {
                 let p = self.patterns.len() - 1;
                 program.add(problem, p, &self.patterns[p]);
                 found = true;

@@ -135,11 +135,11 @@ pub fn pack_one(
     places.sort_by_key(|p| (host.room(shape, *p), *p));
     for place in places {
         let mut left = host.clone();
-        if left.take(shape, place, 1).is_some() {
-            if let Some(mut found) = pack_one(&left, shapes, rest, budget) {
-                found.insert(0, place);
-                return Some(found);
-            }
+        if left.take(shape, place, 1).is_some()
+            && let Some(mut found) = pack_one(&left, shapes, rest, budget)
+        {
+            found.insert(0, place);
+            return Some(found);
         }
     }
     None

@@ -79,10 +79,9 @@ impl Axes {
         let mut at = [0_usize; DIMS];
         for cell in 0..self.total {
             let (mut best, mut choice) = (0, NONE);
-            for d in 0..DIMS {
-                if at[d] > 0 && table.value[cell - self.stride[d]] > best {
-                    best = table.value[cell - self.stride[d]];
-                    choice = table.choice[cell - self.stride[d]];
+            for (_, stride) in at.iter().zip(self.stride).filter(|(at, _)| **at > 0) {
+                if table.value[cell - stride] > best {
+                    (best, choice) = (table.value[cell - stride], table.choice[cell - stride]);
                 }
             }
             // A step down keeps the choice of the smaller node: the walk back only needs what was put in.

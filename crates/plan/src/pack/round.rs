@@ -2,7 +2,7 @@
 //! hosts whose content finds room elsewhere.
 
 use super::bound::Bound;
-use super::columns::{Master, QUICK, Relaxed};
+use super::columns::{Master, Proof, QUICK, Relaxed};
 use super::price::Pricer;
 use super::{Demand, HostType, Packing, Pattern, Problem, Slot};
 
@@ -22,8 +22,8 @@ pub fn root(problem: &Problem) -> Bound {
     Master::new(problem).solve(problem, &Pricer::new(problem), ROOT_ROUNDS, THOROUGH).bound
 }
 
-/// Prices, and the most that a host of each type is worth at them.
-pub fn proof(problem: &Problem) -> (Vec<i64>, Vec<i64>) {
+/// What proves the bound of a problem.
+pub fn proof(problem: &Problem) -> Proof {
     Master::new(problem).solve(problem, &Pricer::new(problem), ROOT_ROUNDS, THOROUGH).proof
 }
 

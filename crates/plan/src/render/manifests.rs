@@ -1,4 +1,7 @@
 //! A blueprint as objects to apply: MachineDeployments with their templates, and labels of servers.
+//!
+//! Only what Scute's API takes today is written. Metal Nodes, GPUs and huge pages have no kinds or fields there yet: what
+//! of the plan is left for other tools, each file says.
 
 use serde_json::{Value, json};
 
@@ -30,46 +33,65 @@ pub struct Settings {
 pub struct File {
     /// Its name.
     pub name: String,
+    /// What of the plan these objects do not do.
+    pub left: Vec<String>,
     /// Its documents.
     pub documents: Vec<Value>,
 }
 
 /// One file a tenant, one with the labels of servers.
 pub fn files(b: &Blueprint, settings: &Settings) -> Vec<File> {
-    let mut files = vec![File { name: "hosts.yaml".to_owned(), documents: hosts(b) }];
+    let mut files = vec![hosts(b)];
     for tenant in &b.tenants {
-        let documents: Vec<Value> = tenant.pools.iter().flat_map(|p| pool(b, tenant, p, settings)).collect();
-        if !documents.is_empty() {
-            files.push(File { name: format!("{}.yaml", tenant.name), documents });
+        let mut file =
+            File { name: format!("{}.yaml", tenant.name), left: Vec::new(), documents: Vec::new() };
+        for p in &tenant.pools {
+            let what = format!("pool {}: {} x {}", p.name, p.replicas, p.size);
+            if p.material == Material::Metal {
+                file.left.push(format!("{what} are metal Nodes; Metal3 kinds are not served yet"));
+            } else if p.size.contains("gpu") {
+                file.left.push(format!("{what} have GPUs; VMs with host devices are not served yet"));
+            } else {
+                file.documents.extend(pool(b, tenant, p, settings));
+            }
+        }
+        if !file.documents.is_empty() || !file.left.is_empty() {
+            files.push(file);
         }
     }
     files
 }
 
-/// Labels of Nodes of the management cluster, to be applied server-side: nothing else of them is touched.
-fn hosts(b: &Blueprint) -> Vec<Value> {
-    b.hosts
-        .iter()
-        .filter(|h| h.role != HostRole::Free)
-        .map(|h| {
-            let role = match h.role {
-                HostRole::Vm => "vm",
-                HostRole::Metal => "metal",
-                HostRole::Spare | HostRole::Free => "spare",
-            };
-            let mut labels = json!({ROLE_LABEL: role, "topology.kubernetes.io/zone": h.rack});
-            if let Some(tenant) = alone(b, &h.placements) {
-                labels[TENANT_LABEL] = json!(tenant);
+/// Labels of Nodes of the management cluster, to be applied server-side: nothing else of them is touched. Metal Nodes are
+/// no Nodes of the management cluster, and huge pages are reserved on the kernel's command line.
+fn hosts(b: &Blueprint) -> File {
+    let (mut left, mut documents) = (Vec::new(), Vec::new());
+    for h in &b.hosts {
+        let role = match h.role {
+            HostRole::Vm => "vm",
+            HostRole::Spare => "spare",
+            HostRole::Free => continue,
+            HostRole::Metal => {
+                let whose = alone(b, &h.placements).unwrap_or_default();
+                left.push(format!("{} becomes a metal Node of {whose}: no object is written for it", h.name));
+                continue;
             }
-            // Metal Nodes are no Nodes of the management cluster: their label goes to the inventory.
-            let (version, kind) = if h.role == HostRole::Metal {
-                ("metal3.io/v1alpha1", "BareMetalHost")
-            } else {
-                ("v1", "Node")
-            };
-            json!({"apiVersion": version, "kind": kind, "metadata": {"name": h.name, "labels": labels}})
-        })
-        .collect()
+        };
+        if !h.hugepages.is_empty() {
+            left.push(format!(
+                "{}: reserve {:?} MiB of huge pages by NUMA node at boot",
+                h.name, h.hugepages
+            ));
+        }
+        let mut labels = json!({ROLE_LABEL: role, "topology.kubernetes.io/zone": h.rack});
+        if let Some(tenant) = alone(b, &h.placements) {
+            labels[TENANT_LABEL] = json!(tenant);
+        }
+        documents.push(
+            json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": h.name, "labels": labels}}),
+        );
+    }
+    File { name: "hosts.yaml".to_owned(), left, documents }
 }
 
 /// The tenant that has a server alone, when isolation says so.
@@ -81,10 +103,7 @@ fn alone<'a>(b: &'a Blueprint, placements: &'a [Placement]) -> Option<&'a str> {
 
 fn pool(b: &Blueprint, tenant: &TenantPlan, pool: &Pool, s: &Settings) -> Vec<Value> {
     let name = &pool.name;
-    let (kind, version, template) = match pool.material {
-        Material::Metal => ("Metal3MachineTemplate", "v1beta1", metal(tenant)),
-        Material::Vm | Material::Pod => ("KubevirtMachineTemplate", "v1alpha1", vm(b, tenant, pool, s)),
-    };
+    let (kind, version, template) = ("KubevirtMachineTemplate", "v1alpha1", vm(b, tenant, pool, s));
     let group = "infrastructure.cluster.x-k8s.io";
     let meta = |extra: Value| {
         let mut meta = json!({
@@ -106,7 +125,6 @@ fn pool(b: &Blueprint, tenant: &TenantPlan, pool: &Pool, s: &Settings) -> Vec<Va
     };
     let selector =
         json!({"cluster.x-k8s.io/cluster-name": tenant.name, "cluster.x-k8s.io/deployment-name": name});
-    let surge = if pool.material == Material::Metal { (0, 1) } else { (1, 0) };
     vec![
         json!({
             "apiVersion": format!("{group}/{version}"), "kind": kind, "metadata": meta(json!({})),
@@ -122,7 +140,7 @@ fn pool(b: &Blueprint, tenant: &TenantPlan, pool: &Pool, s: &Settings) -> Vec<Va
             "spec": {
                 "clusterName": tenant.name,
                 "replicas": pool.replicas,
-                "rollout": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": surge.0, "maxUnavailable": surge.1}}},
+                "rollout": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}},
                 "selector": {"matchLabels": selector},
                 "template": {
                     "metadata": {"labels": selector},
@@ -140,17 +158,13 @@ fn pool(b: &Blueprint, tenant: &TenantPlan, pool: &Pool, s: &Settings) -> Vec<Va
     ]
 }
 
-fn metal(tenant: &TenantPlan) -> Value {
-    json!({"hostSelector": {"matchLabels": {ROLE_LABEL: "metal", TENANT_LABEL: tenant.name}}})
-}
-
 fn vm(b: &Blueprint, tenant: &TenantPlan, pool: &Pool, s: &Settings) -> Value {
     let size = NodeSize::parse(&pool.size).ok();
     let memory = size.map_or(0, |z| z.memory.0);
-    let mut on = b.hosts.iter().flat_map(|h| h.placements.iter().map(move |p| (h, p)));
-    let example = on.find(|(_, p)| p.name.starts_with(&format!("{}-", pool.name)) && p.size == pool.size);
-    let cpu = example.map_or(0, |(_, p)| p.takes.cpu);
-    let mut domain = json!({
+    let mut on = b.hosts.iter().flat_map(|h| &h.placements);
+    let example = on.find(|p| p.name.starts_with(&format!("{}-", pool.name)) && p.size == pool.size);
+    let cpu = example.map_or(0, |p| p.takes.cpu);
+    let domain = json!({
         "cpu": {"cores": size.map_or(1, |z| z.cpus)},
         "memory": {"guest": format!("{memory}Mi")},
         "resources": {"requests": {"cpu": format!("{cpu}m")}},
@@ -160,14 +174,6 @@ fn vm(b: &Blueprint, tenant: &TenantPlan, pool: &Pool, s: &Settings) -> Value {
             "disks": [{"name": "root", "disk": {"bus": "virtio"}}],
         },
     });
-    if example.is_some_and(|(h, _)| !h.hugepages.is_empty()) {
-        domain["memory"]["hugepages"] = json!({"pageSize": "2Mi"});
-    }
-    if let Some(gpus) = size.map(|z| z.gpus).filter(|g| *g > 0) {
-        // The resource name is the site's: KubeVirt's permittedHostDevices says it.
-        domain["devices"]["gpus"] =
-            (0..gpus).map(|g| json!({"name": format!("gpu{g}"), "deviceName": "nvidia.com/gpu"})).collect();
-    }
     let mut selector = json!({ROLE_LABEL: "vm"});
     if tenant.isolation == "dedicated" {
         selector[TENANT_LABEL] = json!(tenant.name);

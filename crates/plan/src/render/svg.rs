@@ -94,21 +94,16 @@ fn legend(out: &mut String, b: &Blueprint, colours: &BTreeMap<String, &str>) -> 
 }
 
 fn by_rack(b: &Blueprint) -> Vec<(String, Vec<Drawn<'_>>)> {
-    let mut racks: BTreeMap<Vec<(String, u64)>, (String, Vec<Drawn<'_>>, usize)> = BTreeMap::new();
-    for host in &b.hosts {
-        let rack = racks
-            .entry(crate::input::natural(&host.rack))
-            .or_insert_with(|| (host.rack.clone(), Vec::new(), 0));
-        if host.role == HostRole::Free {
-            rack.2 += 1;
-        } else {
-            rack.1.push(Drawn { host, count: 1 });
-        }
-    }
+    let mut racks: Vec<&str> = b.hosts.iter().map(|h| h.rack.as_str()).collect();
+    racks.sort_by_key(|r| crate::input::natural(r));
+    racks.dedup();
     racks
-        .into_values()
-        .map(|(name, drawn, free)| {
-            let free = match free {
+        .into_iter()
+        .map(|name| {
+            let here = || b.hosts.iter().filter(|h| h.rack == name);
+            let used = here().filter(|h| h.role != HostRole::Free);
+            let drawn: Vec<Drawn<'_>> = used.map(|host| Drawn { host, count: 1 }).collect();
+            let free = match here().count() - drawn.len() {
                 0 => String::new(),
                 1 => " · 1 server free".to_owned(),
                 n => format!(" · {n} servers free"),
@@ -129,7 +124,7 @@ fn alike(b: &Blueprint) -> Vec<Drawn<'_>> {
         groups.entry(key).or_insert(Drawn { host, count: 0 }).count += 1;
     }
     let mut drawn: Vec<Drawn<'_>> = groups.into_values().collect();
-    drawn.sort_by(|a, b| b.count.cmp(&a.count));
+    drawn.sort_by_key(|d| std::cmp::Reverse(d.count));
     drawn.truncate(MOST_BOXES);
     drawn
 }

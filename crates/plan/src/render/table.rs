@@ -268,7 +268,7 @@ fn patterns(hosts: &[&HostPlan]) -> String {
             (hosts.len(), cells)
         })
         .collect();
-    rows.sort_by(|a, b| b.0.cmp(&a.0));
+    rows.sort_by_key(|r| std::cmp::Reverse(r.0));
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(_, r)| r).collect();
     columns(&["COUNT", "CLASS", "ROLE", "CPU", "MEMORY", "PODS", "CONTENT", "FIRST"], &rows)
 }
