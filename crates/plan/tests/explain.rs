@@ -209,3 +209,12 @@ fn recorded_cycles_end() {
     )];
     assert_eq!(ask(&objects, "cluster", "c").chain.len(), 1);
 }
+
+#[test]
+fn a_cluster_that_nobody_reported_on_is_not_called_ready() {
+    let objects = [object("Cluster", "a", json!({"apiVersion": "cluster.x-k8s.io/v1beta2"}))];
+    let e = ask(&objects, "cluster", "a");
+    assert!(!e.ready);
+    assert_eq!(e.chain[0].reason, "NotReported");
+    assert!(e.fix.contains("scute manager"), "{}", e.fix);
+}

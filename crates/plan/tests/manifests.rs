@@ -88,3 +88,23 @@ fn what_is_not_served_yet_is_said_and_not_written() {
     assert!(of("lab.yaml").left[0].contains("GPUs"));
     assert!(of("hosts.yaml").left.iter().any(|l| l.contains("metal Node of telco")));
 }
+
+#[test]
+fn vms_keep_the_isolation_and_reach_the_spares() {
+    let files = written(&example("fleet.yaml"), &example("demand.yaml"));
+    let affinity = |tenant: &str| -> String {
+        let file = files.iter().find(|f| f.name == format!("{tenant}.yaml")).unwrap();
+        let template = file.documents.iter().find(|d| d["kind"] == "KubevirtMachineTemplate").unwrap();
+        let spec =
+            &template["spec"]["template"]["spec"]["virtualMachineTemplate"]["spec"]["template"]["spec"];
+        spec["affinity"].to_string()
+    };
+    for tenant in ["bank", "shop", "press"] {
+        assert!(affinity(tenant).contains(r#""key":"scute.dev/role","operator":"In","values":["spare"]"#));
+    }
+    assert!(affinity("bank").contains(r#""key":"scute.dev/tenant","operator":"In","values":["bank"]"#));
+    assert!(affinity("bank").contains(r#""operator":"NotIn","values":["bank"]"#));
+    assert!(affinity("shop").contains(r#""key":"scute.dev/tenant","operator":"DoesNotExist""#));
+    assert!(affinity("press").contains(r#""operator":"In","values":["shop"]"#));
+    assert!(!affinity("shop").contains("podAntiAffinity"), "the scheduler keeps press away from both sides");
+}

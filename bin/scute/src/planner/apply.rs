@@ -35,7 +35,7 @@ pub struct ApplyArgs {
 #[derive(Args)]
 struct InputArgsOrBlueprint {
     /// A blueprint made earlier (YAML or JSON), instead of fleet and demand
-    #[arg(long, conflicts_with_all = ["fleet", "demand", "live"])]
+    #[arg(long, conflicts_with_all = ["fleet", "demand"])]
     blueprint: Option<PathBuf>,
     #[command(flatten)]
     input: ApplyInput,

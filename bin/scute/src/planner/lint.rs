@@ -49,8 +49,12 @@ impl LintCommand {
         let mut objects = Objects { complete: self.complete, ..Objects::default() };
         let mut unreadable = false;
         for path in self.files.iter().flat_map(files) {
-            if let Err(error) = read(&path.to_string_lossy(), &super::read(&path)?, &mut objects) {
-                eprintln!("{error}");
+            let wrong = match super::read(&path) {
+                Ok(text) => read(&path.to_string_lossy(), &text, &mut objects).err().map(|e| e.to_string()),
+                Err(error) => Some(format!("{error:#}")),
+            };
+            if let Some(wrong) = wrong {
+                eprintln!("{wrong}");
                 unreadable = true;
             }
         }

@@ -21,3 +21,17 @@ fn read(path: &Path) -> anyhow::Result<String> {
     }
     std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command};
+
+    use super::*;
+
+    #[test]
+    fn arguments_do_not_clash() {
+        PlanCommand::augment_args(Command::new("plan")).debug_assert();
+        LintCommand::augment_args(Command::new("lint")).debug_assert();
+        ExplainCommand::augment_args(Command::new("explain")).debug_assert();
+    }
+}

@@ -189,7 +189,9 @@ pub fn fix(object: &Value, link: Option<&Link>, events: &[String]) -> String {
     let said = format!("{} {} {} {}", link.field, link.reason, link.message, events.join(" ")).to_lowercase();
     let kind = link.object.split(' ').next().unwrap_or_default();
     let has = |words: &[&str]| words.iter().any(|w| said.contains(w));
-    if link.reason == "NotFound" {
+    if link.reason == "NotReported" {
+        format!("start the controller of {kind}: scute manager, or the provider that serves it")
+    } else if link.reason == "NotFound" {
         format!("create {}, or correct the reference {}", link.object, link.field)
     } else if has(&["paused"]) {
         "set spec.paused to false, or remove the annotation cluster.x-k8s.io/paused".to_owned()

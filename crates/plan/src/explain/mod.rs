@@ -59,7 +59,16 @@ pub fn explain(objects: &[Value], target: &Target) -> Option<Explanation> {
     let start = objects.iter().find(|o| matches(o, target))?;
     let mut seen = vec![id(start)];
     let mut chain = Vec::new();
-    let ready = descend(objects, start, &mut chain, &mut seen);
+    let mut ready = descend(objects, start, &mut chain, &mut seen);
+    if ready && unreported(start) {
+        ready = false;
+        chain.push(Link {
+            field: "status".to_owned(),
+            reason: "NotReported".to_owned(),
+            message: "nobody has reported on it".to_owned(),
+            ..judge::unspoken(start)
+        });
+    }
     let last = chain.last().map(|l| l.object.clone()).unwrap_or_else(|| id(start));
     let blocked = objects.iter().find(|o| id(o) == last).unwrap_or(start);
     let events = events(objects, blocked);
@@ -151,6 +160,14 @@ pub(crate) fn id(object: &Value) -> String {
 
 pub(crate) fn title(kind: &str, namespace: &str, name: &str) -> String {
     if namespace.is_empty() { format!("{kind} {name}") } else { format!("{kind} {namespace}/{name}") }
+}
+
+/// An object of Cluster API, or of what builds on it, whose controller has not written a status. Nothing is known of it.
+fn unreported(object: &Value) -> bool {
+    let served = str_at(object, "/apiVersion").contains("cluster.x-k8s.io")
+        || matches!(str_at(object, "/kind"), "BareMetalHost" | "TenantControlPlane" | "VirtualMachine");
+    let empty = object.get("status").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty);
+    served && empty && !str_at(object, "/kind").ends_with("Template")
 }
 
 fn matches(object: &Value, target: &Target) -> bool {

@@ -93,7 +93,6 @@ mod tests {
                 "d.yaml:4: policy.shapes[1]: \"eight\" is no Node size such as 8/32 or 8/32+1gpu (CPUs/GiB)",
                 "d.yaml:8: tenants[0].pods[0].cpuLimit: 500m is below the request of 1",
                 "d.yaml:11: tenants[1].nodes[0].size: is missing",
-                "d.yaml:10: tenants[1]: asks for neither pods nor nodes",
                 "d.yaml:10: tenants: tenant \"a\" is already defined on line 6",
                 "d.yaml:6: tenants.isolation.neverWith: \"b\" is no other tenant",
             ]

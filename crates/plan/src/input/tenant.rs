@@ -92,6 +92,7 @@ words!(NodeKind, "any" => Any, "vm" => Vm, "metal" => Metal);
 /// One entry may stand for `count` tenants that are alike.
 pub fn read_tenants(node: &Node, path: &str, defaults: Defaults, c: &mut Complaints) -> Vec<Tenant> {
     let mut f = Fields::of(node, path, c);
+    let before = c.errors.len();
     let name = f.text("name", c);
     let name = f.need(name, "name", c);
     let count = f.int("count", 1, 100_000, c).unwrap_or(1);
@@ -109,7 +110,7 @@ pub fn read_tenants(node: &Node, path: &str, defaults: Defaults, c: &mut Complai
         wish.finish(c);
         nodes.extend(size.map(|size| NodeWish { size, count, kind }));
     }
-    if pods.is_empty() && nodes.is_empty() {
+    if pods.is_empty() && nodes.is_empty() && c.errors.len() == before {
         c.add(f.line(), path, "asks for neither pods nor nodes");
     }
     let tenant = Tenant {

@@ -7,7 +7,7 @@ use super::{Solved, shares};
 use crate::blueprint::{
     Amount, Blueprint, HostPlan, HostRole, Material, Placement, Pool, Purpose, TenantPlan, Totals, Unplaced,
 };
-use crate::input::{ControlPlane, Demand, Fleet, HugePages, Isolation, Objective, Survive};
+use crate::input::{ControlPlane, Demand, Fleet, HugePages, Isolation, Policy, Survive};
 use crate::model::nodes::Allocatable;
 
 /// Format of the data.
@@ -29,7 +29,7 @@ pub fn blueprint(solved: &Solved, fleet: &Fleet, demand: &Demand, seed: u64) -> 
     let (standard_size, standard) = standard(&hosts);
     strand(&mut hosts, standard);
     let tenants = tenants(solved, demand);
-    let totals = totals(solved, demand.policy.objective, &hosts, &tenants);
+    let totals = totals(solved, &demand.policy, &hosts, &tenants);
     let mut blueprint = Blueprint {
         version: VERSION,
         seed,
@@ -258,7 +258,7 @@ fn binds(requested: Amount, node: Amount) -> String {
     most.filter(|m| need(m) > 0.0).map_or(String::new(), |((_, _), (name, _))| name.to_owned())
 }
 
-fn totals(solved: &Solved, objective: Objective, hosts: &[HostPlan], tenants: &[TenantPlan]) -> Totals {
+fn totals(solved: &Solved, policy: &Policy, hosts: &[HostPlan], tenants: &[TenantPlan]) -> Totals {
     let count = |roles: &[HostRole]| hosts.iter().filter(|h| roles.contains(&h.role)).count() as u32;
     let used = count(&[HostRole::Vm, HostRole::Metal]);
     let spare = count(&[HostRole::Spare]);
@@ -271,10 +271,10 @@ fn totals(solved: &Solved, objective: Objective, hosts: &[HostPlan], tenants: &[
         used,
         spare,
         free: count(&[HostRole::Free]),
-        objective,
+        objective: policy.objective,
         at_least: solved.floor.at_least,
         gap_percent: 0.0,
-        bound_note: solved.note.clone(),
+        bound_note: String::new(),
         impossible: solved.floor.impossible,
         percent: sum(|h| h.used).percent_of(sum(|h| h.capacity)),
         stranded: sum(|h| h.stranded),
@@ -282,10 +282,25 @@ fn totals(solved: &Solved, objective: Objective, hosts: &[HostPlan], tenants: &[
         price: paid.clone().map(|h| h.price).sum(),
         power: paid.map(|h| h.power).sum(),
     };
+    totals.bound_note = unseen(solved, policy.survive, totals.proven_best());
     if totals.at_least > 0.0 {
         totals.gap_percent = ((totals.have() / totals.at_least - 1.0) * 1000.0).round().max(0.0) / 10.0;
     }
     totals
+}
+
+/// Why the bound may lie below what is possible.
+fn unseen(solved: &Solved, survive: Survive, met: bool) -> String {
+    if met || solved.floor.impossible {
+        return String::new();
+    }
+    let lost = if survive.rack || survive.hosts > 0 {
+        "; after a loss it may move everything, the plan moves only what was lost"
+    } else {
+        ""
+    };
+    let note = if solved.note.is_empty() { String::new() } else { format!("; {}", solved.note) };
+    format!("the bound may split VMs across servers{lost}{note}")
 }
 
 fn survives(survive: Survive) -> String {

@@ -79,3 +79,53 @@ fn even_part(cpu: i64, memory: i64, parts: i64, gpus: i64, policy: &Policy) -> O
     let gib = if gib >= 16 { gib / 2 * 2 } else { gib };
     (cpus >= 2 && gib >= 2).then(|| NodeSize { cpus, memory: Mem::gib(gib), gpus })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// VMs of a size that one server takes, by CPU and memory, and by Pod slots.
+    fn on(threads: i64, gib: i64, size: &str, overcommit: f64) -> (i64, i64) {
+        let mut policy = Policy::default();
+        policy.sharing.cpu_overcommit = overcommit;
+        let host = NodeSize { cpus: threads, memory: Mem::gib(gib), gpus: 0 }.allocatable(&policy.host());
+        let size = NodeSize::parse(size).unwrap();
+        // The table is KubeVirt's default guest, which has a graphics device.
+        let asked = kubevirt::request(&Vm { headless: false, ..vm(size) }, &policy.sharing);
+        ((host.cpu.0 / asked.0.0).min(host.memory.0 / asked.1.0), host.pods)
+    }
+
+    /// The published table of VM Nodes by server: GKE's reservations and half a core and 2 GiB for agents, CPU 1:1, 4:1
+    /// and 10:1. Its 95 Pod slots are what the server's kubelet leaves for VMs.
+    #[test]
+    fn vms_per_host() {
+        let table = [
+            (96, 251, [[47, 55, 55], [14, 14, 14], [7, 7, 7], [3, 3, 3]]),
+            (128, 512, [[63, 115, 115], [30, 30, 30], [15, 15, 15], [7, 7, 7]]),
+            (192, 1024, [[95, 232, 232], [47, 60, 60], [23, 30, 30], [11, 15, 15]]),
+            (256, 2048, [[127, 467, 467], [63, 122, 122], [31, 61, 61], [15, 30, 30]]),
+        ];
+        for (threads, gib, rows) in table {
+            for (size, row) in ["2/4", "4/16", "8/32", "16/64"].into_iter().zip(rows) {
+                for (overcommit, want) in [1.0, 4.0, 10.0].into_iter().zip(row) {
+                    let got = on(threads, gib, size, overcommit);
+                    assert_eq!(got, (want, 95), "{threads} threads, {gib} GiB, {size}, {overcommit}:1");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn exact_divisors_cost_one_vm_and_even_parts_do_not() {
+        let policy = Policy::default();
+        // Four 16/64 do not fit 256 GiB: launchers, page tables and the server's own reserve take the last one.
+        assert_eq!(on(64, 256, "16/64", 4.0).0, 3);
+        let host = NodeSize { cpus: 64, memory: Mem::gib(256), gpus: 0 }.allocatable(&policy.host());
+        let part = even_part(host.cpu.0, host.memory.0, 4, 0, &policy).unwrap();
+        let (cpu, memory) = request(part, &policy);
+        assert!(
+            cpu.0 * 4 <= host.cpu.0 && memory.0 * 4 <= host.memory.0 && memory.0 * 5 > host.memory.0,
+            "{part}"
+        );
+    }
+}

@@ -18,7 +18,7 @@ p{margin:4px 0}.lead{font-size:15px;color:#3e4c59;max-width:900px}
 .good{background:#f0f9f1}.warn{background:#fff4e5;border-color:#f0b429}.bad{background:#fdeaea;border-color:#c0392b}
 .box{border-left:4px solid #f0b429;background:#fffaf0;padding:8px 12px;margin:8px 0}.box.bad{border-color:#c0392b;background:#fdf1f0}
 table{border-collapse:collapse;width:100%;font-size:12.5px}th{text-align:left;color:#616e7c;font-weight:600;border-bottom:1px solid #cbd2d9}
-td,th{padding:4px 8px 4px 0;vertical-align:top}tr+tr td{border-top:1px solid #eef1f4}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
+td,th{padding:4px 8px 4px 0;vertical-align:top}tr+tr td{border-top:1px solid #eef1f4}td.n,th.n,td:first-child{white-space:nowrap}td.n,th.n{text-align:right;padding-left:8px;font-variant-numeric:tabular-nums}
 .dot{display:inline-block;width:10px;height:10px;border-radius:2px;margin-right:6px}
 svg{width:100%;height:auto;display:block;margin-top:10px}
 footer{margin-top:30px;color:#7b8794;font-size:11.5px}
@@ -56,7 +56,7 @@ pub fn page(b: &Blueprint, compared: &[Row]) -> String {
     shares(&mut out, b);
     let _ = write!(
         out,
-        "<footer>Areas in a server show each thing's dearest resource. Stranded is what stays free on a server and takes no further {}. The lower bound is certified: no plan of any kind needs fewer servers. Blueprint format {}, seed {}.</footer></body></html>",
+        "<footer>Areas in a server show each thing's dearest resource. Stranded is what stays free on a server and takes no further {}. The lower bound is certified: it holds for every plan under these rules. Blueprint format {}, seed {}.</footer></body></html>",
         if b.standard_size.is_empty() { "VM".to_owned() } else { escape(&b.standard_size) },
         b.version,
         b.seed

@@ -174,10 +174,6 @@ fn vm(b: &Blueprint, tenant: &TenantPlan, pool: &Pool, s: &Settings) -> Value {
             "disks": [{"name": "root", "disk": {"bus": "virtio"}}],
         },
     });
-    let mut selector = json!({ROLE_LABEL: "vm"});
-    if tenant.isolation == "dedicated" {
-        selector[TENANT_LABEL] = json!(tenant.name);
-    }
     json!({
         "virtualMachineBootstrapCheck": {"checkStrategy": "none"},
         "virtualMachineTemplate": {
@@ -186,11 +182,45 @@ fn vm(b: &Blueprint, tenant: &TenantPlan, pool: &Pool, s: &Settings) -> Value {
                 "runStrategy": "Always",
                 "template": {"spec": {
                     "evictionStrategy": "External",
-                    "nodeSelector": selector,
+                    "affinity": affinity(tenant),
                     "domain": domain,
                     "volumes": [{"name": "root", "containerDisk": {"image": s.image}}],
                 }},
             },
         },
     })
+}
+
+/// VMs lie on the tenant's VM hosts, on spares when those are lost, and never beside whom the tenant avoids.
+fn affinity(tenant: &TenantPlan) -> Value {
+    const CLUSTER: &str = "cluster.x-k8s.io/cluster-name";
+    let is = |key: &str, value: &str| json!({"key": key, "operator": "In", "values": [value]});
+    let dedicated = tenant.isolation == "dedicated";
+    let whose = if dedicated {
+        is(TENANT_LABEL, &tenant.name)
+    } else {
+        json!({"key": TENANT_LABEL, "operator": "DoesNotExist"})
+    };
+    let own = json!([is(ROLE_LABEL, "vm"), whose]);
+    let mut affinity = json!({"nodeAffinity": {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
+            {"matchExpressions": own}, {"matchExpressions": [is(ROLE_LABEL, "spare")]},
+        ]},
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+            {"weight": 100, "preference": {"matchExpressions": own}},
+        ],
+    }});
+    let avoided: Vec<&str> =
+        tenant.isolation.strip_prefix("never with ").map(|o| o.split(", ").collect()).unwrap_or_default();
+    let others = if dedicated {
+        json!([{"key": CLUSTER, "operator": "Exists"}, {"key": CLUSTER, "operator": "NotIn", "values": [tenant.name]}])
+    } else {
+        json!([{"key": CLUSTER, "operator": "In", "values": avoided}])
+    };
+    if dedicated || !avoided.is_empty() {
+        affinity["podAntiAffinity"] = json!({"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"labelSelector": {"matchExpressions": others}, "topologyKey": "kubernetes.io/hostname"},
+        ]});
+    }
+    affinity
 }

@@ -187,8 +187,18 @@ pub fn comparison(rows: &[Row]) -> String {
         })
         .collect();
     let header = [
-        "VARIANT", "SERVERS", "SPARE", "AT LEAST", "NODES", "CPU", "MEMORY", "STRANDED", "STRANDED", "PRICE",
-        "KW", "FITS",
+        "VARIANT",
+        "SERVERS",
+        "SPARE",
+        "AT LEAST",
+        "NODES",
+        "CPU",
+        "MEMORY",
+        "STRANDED CPU",
+        "STRANDED MEMORY",
+        "PRICE",
+        "KW",
+        "FITS",
     ];
     columns(&header, &rows)
 }
