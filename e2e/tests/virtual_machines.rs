@@ -36,10 +36,9 @@ fn a_virtual_machine_survives_its_processes_and_waits_for_its_image() {
     });
     step("an image that is missing is named", || {
         management.apply(&vm("b", LATER))?;
-        let failed = "jsonpath={.status.conditions[?(@.type==\"Failure\")].status}=True";
-        management.wait("vm/b", failed, QUICK)?;
-        let vm = management.run(&["get", "vm", "b", "-o", "yaml"])?;
-        ensure!(vm.contains(LATER), "the image is not named:\n{vm}");
+        management.wait("vm/b", "jsonpath={.status.printableStatus}=ImagePullBackOff", QUICK)?;
+        let said = management.run(&["get", "vmi", "b", "-o", "jsonpath={.status.conditions}"])?;
+        ensure!(said.contains(LATER), "no condition names the image:\n{said}");
         Ok(())
     });
     step("once it is there, the VM runs", || {
