@@ -9,7 +9,7 @@ use super::{Demand, HostType, Packing, Pattern, Problem, Slot};
 /// Pricing rounds at the root: the bound ends the loop long before.
 const ROOT_ROUNDS: usize = 600;
 /// Branches of the look that proves the bound.
-const THOROUGH: usize = 3000;
+const THOROUGH: usize = 300;
 /// Pricing rounds once alternatives are decided: most columns are known by then.
 const FIXED_ROUNDS: usize = 30;
 
