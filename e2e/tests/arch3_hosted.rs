@@ -16,20 +16,7 @@ fn a_tenant_comes_grows_shrinks_and_goes() {
     let site = step("scute up", || Site::up("e2e"));
     let management = site.kubectl();
 
-    let manifest = format!("{ROOT}/10-kamaji-kubevirt");
-    step("apply 10-kamaji-kubevirt", || management.run(&["apply", "-k", &manifest]));
-    step("control plane initialized", || {
-        management.wait("cluster/kv-tenant", "condition=ControlPlaneInitialized", QUICK)
-    });
-    let tenant = step("tenant answers with the admin kubeconfig", || site.tenant("kv-tenant"));
-    step("tenant answers", || tenant.run(&["get", "namespaces"]));
-    step("one Machine available", || {
-        management.wait(
-            "machinedeployment/kv-tenant-md-0",
-            "jsonpath={.status.availableReplicas}=1",
-            PATIENCE,
-        )
-    });
+    let tenant = comes(&site, "10-kamaji-kubevirt");
     step("the Node is a VM", || nodes_are_vms(&tenant, 1));
     step("a Pod runs on it", || a_pod_runs(&tenant));
     step("the tree says that all is well", || {
@@ -73,12 +60,39 @@ fn a_tenant_comes_grows_shrinks_and_goes() {
         tenant.run(&["get", "nodes"]).map(|_| ())
     });
 
+    goes(&site);
+
+    // The same with an endpoint that is found by itself.
+    let tenant = comes(&site, "11-kubevirtcluster-managed-by");
+    step("the Node is a VM", || nodes_are_vms(&tenant, 1));
+    goes(&site);
+    step("scute down", || site.down());
+    step("the machine is as it was", || before.nothing_new(&Traces::look()));
+}
+
+/// Applies a manifest and waits for its one Node.
+fn comes(site: &Site, manifest: &str) -> Kubectl {
+    let management = site.kubectl();
+    let folder = format!("{ROOT}/{manifest}");
+    step(&format!("apply {manifest}"), || management.run(&["apply", "-k", &folder]));
+    step("control plane initialized", || {
+        management.wait("cluster/kv-tenant", "condition=ControlPlaneInitialized", QUICK)
+    });
+    let tenant = step("a kubeconfig of the tenant", || site.tenant("kv-tenant"));
+    step("tenant answers", || tenant.run(&["get", "namespaces"]));
+    step("one Machine available", || {
+        let one = "jsonpath={.status.availableReplicas}=1";
+        management.wait("machinedeployment/kv-tenant-md-0", one, PATIENCE)
+    });
+    tenant
+}
+
+/// Deletes the Cluster and with it everything.
+fn goes(site: &Site) {
     step("delete the Cluster", || {
         site.scute(&["cluster", "delete", "kv-tenant", "--yes", "--site", site.name()])
     });
-    step("nothing of it is left", || nothing_left(&management));
-    step("scute down", || site.down());
-    step("the machine is as it was", || before.nothing_new(&Traces::look()));
+    step("nothing of it is left", || nothing_left(&site.kubectl()));
 }
 
 /// So many Nodes, all Ready, all with the provider id of a KubeVirt VM.
