@@ -74,7 +74,8 @@ pub fn summary(b: &Blueprint) -> String {
         t.spare,
         t.free
     );
-    let note = if t.bound_note.is_empty() { String::new() } else { format!(" ({})", t.bound_note) };
+    let note =
+        if t.bound_note.is_empty() { String::new() } else { format!(" (In between: {}.)", t.bound_note) };
     let _ = writeln!(out, "{}{note}", proof(t));
     let _ = writeln!(
         out,
