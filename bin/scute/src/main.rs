@@ -62,10 +62,6 @@ enum Command {
     },
 }
 
-/// The manager lives for months and answers in bursts: an allocator that gives pages back after each.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // Fails only when one is installed already, which is just as well.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::Config;
 use crate::inside::Inside;
 use crate::stores::Stores;
-use crate::tenant::{Known, Workshop};
+use crate::tenant::Known;
 
 /// Shared by all controllers of this room.
 pub struct Context {
@@ -23,8 +23,6 @@ pub struct Context {
     pub config: Config,
     /// The DataStores.
     pub stores: Stores,
-    /// Where keys are made.
-    pub workshop: Arc<Workshop>,
     /// What was last found about the Secrets of a tenant.
     pub known: Memory<Known>,
     /// The UID, and the user and prefix that exist in the DataStore.
@@ -58,7 +56,6 @@ impl Context {
             remotes: Arc::clone(remotes),
             config,
             stores: Stores::new(hub, connect),
-            workshop: Arc::default(),
             known: Memory::default(),
             tenants: Memory::default(),
             inside: Memory::default(),

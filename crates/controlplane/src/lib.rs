@@ -64,7 +64,6 @@ pub fn spawn_on(
     tasks: &mut JoinSet<()>,
 ) {
     let (context, wires) = Context::new(hub, remotes, config, connect);
-    tasks.spawn(Arc::clone(&context.workshop).keep_stock());
     tasks.spawn(datastore::run(Arc::clone(&context)));
     tasks.spawn(tenant::run(Arc::clone(&context), wires.inside_changed));
     tasks.spawn(kamajicontrolplane::run(Arc::clone(&context)));

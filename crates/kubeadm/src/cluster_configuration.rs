@@ -18,7 +18,7 @@ pub fn cluster_configuration(facts: &ClusterFacts) -> Value {
         "controlPlaneEndpoint": facts.endpoint(),
         "controllerManager": {},
         "dns": {},
-        "encryptionAlgorithm": "RSA-2048",
+        "encryptionAlgorithm": "ECDSA-P256",
         "imageRepository": facts.image_repository,
         "kubernetesVersion": facts.version.to_string(),
         "networking": {

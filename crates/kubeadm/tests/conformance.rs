@@ -25,6 +25,7 @@ nodeRegistration: {criSocket: 'unix:///nowhere.sock', name: any}
 ---
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
+encryptionAlgorithm: ECDSA-P256
 kubernetesVersion: v1.35.4
 clusterName: first-tenant
 controlPlaneEndpoint: 172.30.0.130:6443

@@ -24,16 +24,7 @@ impl Ca {
         algorithm: KeyAlgorithm,
         now: Timestamp,
     ) -> Result<Self, Error> {
-        Self::with_key(common_name, validity, PrivateKey::generate(algorithm)?, now)
-    }
-
-    /// Like [`generate`](Self::generate) with a key that exists already (a pool of keys, a key kept over a renewal).
-    pub fn with_key(
-        common_name: &str,
-        validity: Duration,
-        key: PrivateKey,
-        now: Timestamp,
-    ) -> Result<Self, Error> {
+        let key = PrivateKey::generate(algorithm)?;
         let params = params(common_name, validity, now)?;
         let certificate = params.self_signed(&key.pair).map_err(Error::Sign)?;
         Self::load(&certificate.pem(), key.pem())

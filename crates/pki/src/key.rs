@@ -21,7 +21,7 @@ pub struct PrivateKey {
 }
 
 impl PrivateKey {
-    /// Makes a new key. RSA takes 20-300 ms of CPU: call it off the async threads.
+    /// Makes a new key. RSA takes 20-300 ms of CPU.
     pub fn generate(algorithm: KeyAlgorithm) -> Result<Self, Error> {
         let pair = match algorithm {
             KeyAlgorithm::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),

@@ -111,16 +111,7 @@ impl std::fmt::Debug for KeyPairPem {
 ///
 /// More than one organization is refused: the encoder keeps one value per kind of name.
 pub fn issue(request: &LeafRequest, ca: &Ca, now: Timestamp) -> Result<KeyPairPem, Error> {
-    issue_with_key(request, PrivateKey::generate(request.algorithm)?, ca, now)
-}
-
-/// Like [`issue`] with a key that exists already (a stock of keys, a key kept over a renewal).
-pub fn issue_with_key(
-    request: &LeafRequest,
-    key: PrivateKey,
-    ca: &Ca,
-    now: Timestamp,
-) -> Result<KeyPairPem, Error> {
+    let key = PrivateKey::generate(request.algorithm)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = subject(request)?;
     params.subject_alt_names = alternative_names(&request.sans)?;

@@ -16,7 +16,7 @@ pub use ca::Ca;
 pub use inspect::Certificate;
 pub use key::{KeyAlgorithm, PrivateKey};
 pub use kubeconfig::{ClientIdentity, Kubeconfig};
-pub use leaf::{KeyPairPem, LeafRequest, Sans, Usage, issue, issue_with_key};
+pub use leaf::{KeyPairPem, LeafRequest, Sans, Usage, issue};
 pub use renewal::{Renewal, Stale};
 pub use service_account::ServiceAccountKeys;
 pub use token::{BootstrapToken, system_random};

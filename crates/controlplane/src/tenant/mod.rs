@@ -32,7 +32,6 @@ use scute_api::kamaji::{DataStore, KAMAJI_PAUSED_ANNOTATION, TenantControlPlane}
 use scute_kit::{Controller, EventType, Key, Next, Why};
 use tokio::sync::mpsc;
 
-pub use issue::Workshop;
 pub use secrets::Known;
 pub use steps::{facts, installed_version};
 

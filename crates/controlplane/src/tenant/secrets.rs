@@ -65,7 +65,7 @@ pub async fn keep(
     for secret in read.values() {
         former(tcp, Some(secret), Stage::Certificates)?;
     }
-    let contents = contents(context, needs, &read, now).await?;
+    let contents = contents(needs, &read, now)?;
     tell(tcp, context, &contents.make).await;
     let mut versions = write(tcp, context, &read, &contents, now).await?;
     versions.insert(kubeadm_key(tcp), write_kubeadm(tcp, context, &kubeadm).await?);
@@ -144,23 +144,13 @@ struct Contents {
 }
 
 /// What every Secret shall hold: what it holds, or something new.
-async fn contents(
-    context: &Context,
-    needs: &Needs,
-    read: &BTreeMap<Piece, Secret>,
-    now: Timestamp,
-) -> Result<Contents, Stop> {
-    let broken = |error: String| Stop::failed(Stage::Certificates, Why::new("IssueFailed", error));
+fn contents(needs: &Needs, read: &BTreeMap<Piece, Secret>, now: Timestamp) -> Result<Contents, Stop> {
     let found: BTreeMap<Piece, Found> = read.iter().map(|(piece, secret)| (*piece, found(secret))).collect();
-    let (assessed, found) = {
-        let needs = needs.clone();
-        let judge = move || (assess(&found, &needs, Renewal::at(now)), found);
-        tokio::task::spawn_blocking(judge).await.map_err(|error| broken(error.to_string()))?
-    };
+    let assessed = assess(&found, needs, Renewal::at(now));
     let (reasons, due) = (assessed.make.clone(), assessed.due);
     let mut data = kept(&assessed, found);
-    let made =
-        make(&context.workshop, assessed, needs, now).await.map_err(|error| broken(error.to_string()))?;
+    let made = make(assessed, needs, now)
+        .map_err(|error| Stop::failed(Stage::Certificates, Why::new("IssueFailed", error.to_string())))?;
     let due = if made.is_empty() { due } else { next_due(due, now) };
     data.extend(made);
     Ok(Contents { data, make: reasons, due })

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::certificates::{Found, Needs, assess};
 use super::fixture::{NOW, endpoint, needs, tcp, wanted};
-use super::issue::{Workshop, make};
+use super::issue::make;
 use super::progress::{Progress, Stage, Stop};
 use super::rollout::{self, Rollout};
 use super::{deployment, endpoint as endpoints, report, service, steps, validate};
@@ -234,7 +234,7 @@ fn phases_of_a_life() {
 /// Makes what is asked for, and gives what the Secrets hold afterwards.
 async fn made(found: BTreeMap<Piece, Found>, needs: &Needs) -> BTreeMap<Piece, Found> {
     let assessed = assess(&found, needs, Renewal::at(NOW));
-    let made = make(&Workshop::default(), assessed, needs, NOW).await.expect("made");
+    let made = make(assessed, needs, NOW).expect("made");
     let mut all = found;
     all.extend(made.into_iter().map(|(piece, data)| (piece, Found { data, rotate: false })));
     all
