@@ -84,8 +84,9 @@ pub fn kvm_spec_file(layout: &Layout) -> PathBuf {
 /// is neither in a container's `/dev` nor allowed by its device cgroup. Numbers: Linux, `admin-guide/devices.txt`.
 pub fn with_kvm(mut spec: Value) -> Value {
     let (major, minor) = (10, 232);
-    let device =
-        json!({"path": "/dev/kvm", "type": "c", "major": major, "minor": minor, "fileMode": 0o666, "uid": 0, "gid": 0});
+    let device = json!({
+        "path": "/dev/kvm", "type": "c", "major": major, "minor": minor, "fileMode": 0o666, "uid": 0, "gid": 0,
+    });
     let rule = json!({"allow": true, "type": "c", "major": major, "minor": minor, "access": "rw"});
     let linux = &mut spec["linux"];
     push(&mut linux["devices"], device);
