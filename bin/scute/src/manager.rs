@@ -4,7 +4,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -65,7 +64,6 @@ impl ManagerArgs {
                 tracing::error!(%error, "the probe server ended");
             }
         });
-        tasks.spawn(give_memory_back());
         let mut stop = signal(SignalKind::terminate())?;
         tokio::select! {
             _ = stop.recv() => Ok(ExitCode::SUCCESS),
@@ -74,19 +72,6 @@ impl ManagerArgs {
                 anyhow::bail!("a controller ended, which none does")
             }
         }
-    }
-}
-
-/// How often memory is given back.
-const TRIM_EVERY: Duration = Duration::from_secs(30);
-
-/// Work comes in bursts, and what a burst freed lies between what stays: glibc keeps such pages unless it is asked.
-async fn give_memory_back() {
-    let mut every = tokio::time::interval(TRIM_EVERY);
-    loop {
-        every.tick().await;
-        // SAFETY: malloc_trim takes no pointer and locks each arena by itself.
-        unsafe { libc::malloc_trim(0) };
     }
 }
 
