@@ -88,26 +88,14 @@ fn names(dir: &str) -> BTreeSet<String> {
 }
 
 fn processes() -> BTreeSet<String> {
-    let own = std::process::id().to_string();
-    names("/proc")
-        .into_iter()
-        .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()) && *pid != own)
-        .filter_map(|pid| {
-            let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-            let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            let program = command.split(' ').next()?.rsplit('/').next()?.to_owned();
-            let ours = [
-                "scute",
-                "kube",
-                "kubelet",
-                "containerd",
-                "etcd",
-                "qemu-system-x86_64",
-                "containerd-shim-runc-v2",
-            ];
-            ours.contains(&program.as_str()).then(|| format!("{pid} {command}"))
-        })
-        .collect()
+    let ours =
+        ["scute", "kube", "kubelet", "containerd", "etcd", "qemu-system-x86_64", "containerd-shim-runc-v2"];
+    let is_ours = |command: &str| {
+        let program = command.split(' ').next().and_then(|path| path.rsplit('/').next());
+        program.is_some_and(|program| ours.contains(&program))
+    };
+    let others = crate::processes::all().into_iter().filter(|(pid, _)| *pid != std::process::id());
+    others.filter(|(_, command)| is_ours(command)).map(|(pid, command)| format!("{pid} {command}")).collect()
 }
 
 fn cgroups() -> BTreeSet<String> {

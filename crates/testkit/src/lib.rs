@@ -63,22 +63,27 @@ pub async fn eventually_gone<K>(api: Api<K>, name: &str)
 where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
 {
+    let gone = tokio::time::timeout(PATIENCE, gone(api, name)).await;
+    assert!(gone.is_ok(), "{name} is still there");
+}
+
+/// Waits until an object of this name is gone, by watching it, for as long as the caller waits.
+pub async fn gone<K>(api: Api<K>, name: &str)
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut events = std::pin::pin!(watcher(api, config).default_backoff());
-    let gone = tokio::time::timeout(PATIENCE, async {
-        let mut listed = 0;
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(watcher::Event::Init) => listed = 0,
-                Ok(watcher::Event::InitApply(_)) => listed += 1,
-                Ok(watcher::Event::InitDone) if listed == 0 => return,
-                Ok(watcher::Event::Delete(_)) => return,
-                _ => {}
-            }
+    let mut listed = 0;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Init) => listed = 0,
+            Ok(watcher::Event::InitApply(_)) => listed += 1,
+            Ok(watcher::Event::InitDone) if listed == 0 => return,
+            Ok(watcher::Event::Delete(_)) => return,
+            _ => {}
         }
-    })
-    .await;
-    assert!(gone.is_ok(), "{name} is still there");
+    }
 }
 
 /// How long a test waits for what it wants to see.

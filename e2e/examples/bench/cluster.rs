@@ -102,20 +102,7 @@ impl Cluster {
     }
 
     async fn one_gone(&self, kind: Kind, name: &str) -> Result<()> {
-        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let mut events = std::pin::pin!(watcher(self.api(kind), config).default_backoff());
-        let gone = tokio::time::timeout(PATIENCE, async {
-            let mut listed = 0;
-            while let Some(event) = events.next().await {
-                match event {
-                    Ok(watcher::Event::Init) => listed = 0,
-                    Ok(watcher::Event::InitApply(_)) => listed += 1,
-                    Ok(watcher::Event::InitDone) if listed == 0 => return,
-                    Ok(watcher::Event::Delete(_)) => return,
-                    _ => {}
-                }
-            }
-        });
+        let gone = tokio::time::timeout(PATIENCE, scute_testkit::gone(self.api(kind), name));
         gone.await.with_context(|| format!("{} {name} is still there", kind.1))
     }
 

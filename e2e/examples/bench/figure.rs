@@ -2,6 +2,9 @@
 
 use serde_json::json;
 
+/// Bytes of the unit that memory is given in.
+pub const MIB: f64 = 1024.0 * 1024.0;
+
 /// A figure: what it is, what came out, what could not be beaten and what we want.
 pub struct Figure {
     name: String,

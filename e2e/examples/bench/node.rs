@@ -11,10 +11,9 @@ use kube::api::LogParams;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, MACHINE, NAMESPACE, NODE, POD, SECRET, VM, is_true};
-use crate::figure::Figure;
+use crate::figure::{Figure, MIB};
 use crate::{Bench, floor, median, process};
 
-const MIB: f64 = 1024.0 * 1024.0;
 /// The first line that a kernel of Linux writes.
 const FIRST_LINE: &str = "Linux version";
 const IMAGE: &str = "scute.dev/node:v1.35.4";

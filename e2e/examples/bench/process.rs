@@ -41,16 +41,9 @@ fn field(text: &str, name: &str) -> Result<u64> {
 
 /// Every process whose control group names `group`, with its command line.
 pub fn of_group(group: &str) -> BTreeMap<u32, String> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
-            // It may end while we look.
-            let groups = fs::read_to_string(entry.path().join("cgroup")).ok()?;
-            let command = fs::read(entry.path().join("cmdline")).ok()?;
-            groups.contains(group).then(|| (pid, String::from_utf8_lossy(&command).replace('\0', " ")))
-        })
-        .collect()
+    // It may end while we look.
+    let groups = |pid| fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    scute_e2e::processes::all().into_iter().filter(|(pid, _)| groups(*pid).contains(group)).collect()
 }
 
 /// Like `of_group`, for a Pod by its uid: drivers write it with dashes or with underscores.

@@ -10,10 +10,9 @@ use futures::future::try_join_all;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, POD, SECRET, TCP, is_true};
-use crate::figure::Figure;
+use crate::figure::{Figure, MIB};
 use crate::{Bench, floor, median, process};
 
-const MIB: f64 = 1024.0 * 1024.0;
 /// How many are made at once.
 const MANY: usize = 10;
 /// Nothing was written for so long: what a tenant's creation set off is over.
@@ -21,7 +20,7 @@ const QUIET: Duration = Duration::from_secs(8);
 const IDLE: Duration = Duration::from_secs(60);
 
 pub async fn measure(bench: &Bench) -> Result<()> {
-    let manager = manager(bench).await?;
+    let manager = manager(bench)?;
     let empty = process::resident(manager)?;
     let bare = floor::api_server(bench.runs).await?;
     one(bench, &bare).await.context("one tenant")?;
@@ -178,13 +177,13 @@ fn manifest(names: &[String]) -> String {
 
 const MANAGER: &str = "scute-system";
 
-async fn manager_pod(bench: &Bench) -> Result<Value> {
+fn manager_pod(bench: &Bench) -> Result<Value> {
     let pods = bench.kubectl.json(&["pods", "--namespace", MANAGER])?;
     pods["items"].get(0).cloned().context("no Pod of the manager")
 }
 
-async fn manager(bench: &Bench) -> Result<u32> {
-    let pod = manager_pod(bench).await?;
+fn manager(bench: &Bench) -> Result<u32> {
+    let pod = manager_pod(bench)?;
     let all = process::of_pod(pod["metadata"]["uid"].as_str().context("a uid")?);
     all.keys().next().copied().context("no process of the manager")
 }
@@ -192,7 +191,7 @@ async fn manager(bench: &Bench) -> Result<u32> {
 type Counters = BTreeMap<String, f64>;
 
 async fn by_manager(bench: &Bench) -> Result<Counters> {
-    let pod = manager_pod(bench).await?;
+    let pod = manager_pod(bench)?;
     let name = pod["metadata"]["name"].as_str().context("a name")?;
     let path = format!("/api/v1/namespaces/{MANAGER}/pods/{name}:8080/proxy/metrics");
     let text = bench.management.text(&path).await?;
