@@ -64,7 +64,7 @@ impl ApplyArgs {
             None => {
                 let input =
                     InputArgs::files(self.input.input.fleet, self.input.input.demand, self.input.input.seed);
-                let Some((fleet, demand)) = input.read().await? else { return Ok(ExitCode::from(2)) };
+                let (fleet, demand) = input.read().await?;
                 max_pods = demand.policy.max_pods;
                 scute_plan::planner::plan(&fleet, &demand, input.seed())
             }

@@ -34,8 +34,12 @@ enum Format {
 }
 
 impl ExplainCommand {
-    /// Runs it. The exit code is 1 when something blocks.
+    /// Runs it. The exit code is 1 when something blocks, 2 when there is nothing to explain.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
+        super::end(self.answer().await)
+    }
+
+    async fn answer(self) -> anyhow::Result<ExitCode> {
         let (seen, namespace) = if self.from.is_empty() {
             let (client, namespace) = self.client.connect().await?;
             let (seen, notes) = objects(&client).await?;
@@ -61,6 +65,6 @@ impl ExplainCommand {
             Format::Text => output::say(&render(&explanation))?,
             Format::Json => output::say(&(serde_json::to_string_pretty(&explanation)? + "\n"))?,
         }
-        Ok(if explanation.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(ExitCode::from(if explanation.ready { 0 } else { super::BAD }))
     }
 }

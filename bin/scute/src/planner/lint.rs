@@ -41,6 +41,10 @@ enum Format {
 impl LintCommand {
     /// Runs it. The exit code is 1 when errors were found, 2 when input cannot be read.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
+        super::end(self.answer().await)
+    }
+
+    async fn answer(self) -> anyhow::Result<ExitCode> {
         if self.rules {
             let rules: String = RULES.iter().map(|(rule, about)| format!("{rule:24}{about}\n")).collect();
             output::say(&rules)?;
@@ -49,11 +53,9 @@ impl LintCommand {
         let mut objects = Objects { complete: self.complete, ..Objects::default() };
         let mut unreadable = false;
         for path in self.files.iter().flat_map(files) {
-            let wrong = match super::read(&path) {
-                Ok(text) => read(&path.to_string_lossy(), &text, &mut objects).err().map(|e| e.to_string()),
-                Err(error) => Some(format!("{error:#}")),
-            };
-            if let Some(wrong) = wrong {
+            let text = super::read(&path);
+            let done = text.and_then(|text| read(&path.to_string_lossy(), &text, &mut objects));
+            if let Err(wrong) = done {
                 eprintln!("{wrong}");
                 unreadable = true;
             }
@@ -75,9 +77,9 @@ impl LintCommand {
         output::say(&json.map_or_else(|| render(&findings), |json| json + "\n"))?;
         let worst = findings.iter().map(|f| f.level).min();
         Ok(match worst {
-            _ if unreadable => ExitCode::from(2),
-            Some(Level::Error) => ExitCode::FAILURE,
-            Some(Level::Warning) if self.strict => ExitCode::FAILURE,
+            _ if unreadable => ExitCode::from(super::NO_ANSWER),
+            Some(Level::Error) => ExitCode::from(super::BAD),
+            Some(Level::Warning) if self.strict => ExitCode::from(super::BAD),
             _ => ExitCode::SUCCESS,
         })
     }

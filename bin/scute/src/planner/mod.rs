@@ -7,19 +7,59 @@ mod live;
 mod plan;
 
 use std::path::Path;
+use std::process::ExitCode;
 
-use anyhow::Context;
+use scute_plan::input::InputError;
 
 pub use explain::ExplainCommand;
 pub use lint::LintCommand;
 pub use plan::PlanCommand;
 
-/// A file as text; `-` is standard input.
-fn read(path: &Path) -> anyhow::Result<String> {
-    if path == Path::new("-") {
-        return std::io::read_to_string(std::io::stdin()).context("reading standard input");
+use crate::output;
+
+/// The answer is there, and it is not good: something finds no place, is wrong, or blocks.
+const BAD: u8 = 1;
+/// There is no answer: what was asked or given is wrong, or cannot be read. Wrong arguments end so, too.
+const NO_ANSWER: u8 = 2;
+
+/// Input that is wrong: every complaint, a line each.
+#[derive(Debug)]
+struct Wrong(Vec<InputError>);
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(InputError::to_string).collect();
+        f.write_str(&lines.join("\n"))
     }
-    std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+impl std::error::Error for Wrong {}
+
+/// Ends a command: what kept it from an answer is said, and makes the exit code [`NO_ANSWER`].
+fn end(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
+    match done {
+        Err(error) if error.is::<output::Closed>() => Err(error),
+        Err(error) => {
+            // Complaints about files read as a compiler's do.
+            if error.is::<Wrong>() || error.is::<InputError>() {
+                eprintln!("{error}");
+            } else {
+                eprintln!("scute: {error:#}");
+            }
+            Ok(ExitCode::from(NO_ANSWER))
+        }
+        done => done,
+    }
+}
+
+/// A file as text; `-` is standard input.
+fn read(path: &Path) -> Result<String, InputError> {
+    let text = if path == Path::new("-") {
+        std::io::read_to_string(std::io::stdin())
+    } else {
+        std::fs::read_to_string(path)
+    };
+    text.map_err(|error| InputError::unreadable(&path.to_string_lossy(), &error))
 }
 
 #[cfg(test)]

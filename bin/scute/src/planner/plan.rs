@@ -88,19 +88,19 @@ enum Format {
 }
 
 impl PlanCommand {
-    /// Runs it. The exit code is 2 when something finds no place.
+    /// Runs it. The exit code is 1 when something finds no place, 2 when there is no plan at all.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        match self.command {
+        super::end(match self.command {
             Some(Sub::Diff { old, new, output }) => show_diff(&old, &new, output),
             Some(Sub::Apply(args)) => args.run().await,
             None => self.plan.run().await,
-        }
+        })
     }
 }
 
 impl PlanArgs {
     async fn run(self) -> anyhow::Result<ExitCode> {
-        let Some((fleet, demand)) = self.input.read().await? else { return Ok(ExitCode::from(2)) };
+        let (fleet, demand) = self.input.read().await?;
         let seed = self.input.seed;
         let blueprint = match &self.replan {
             Some(path) => replan::replan(&fleet, &demand, &load(path)?, self.max_moves),
@@ -111,28 +111,22 @@ impl PlanArgs {
             None => Vec::new(),
         };
         print(self.output, &blueprint, &rows)?;
-        Ok(if blueprint.unplaced.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+        Ok(ExitCode::from(if blueprint.unplaced.is_empty() { 0 } else { super::BAD }))
     }
 }
 
 impl InputArgs {
-    /// Fleet and demand; `None` when the files are wrong, which was said.
-    pub async fn read(&self) -> anyhow::Result<Option<(Fleet, Demand)>> {
-        let mut errors: Vec<InputError> = Vec::new();
-        let mut keep = |result: Result<(), Vec<InputError>>| errors.extend(result.err().unwrap_or_default());
-        let (mut fleet, mut demand) = (None, None);
-        if let Some(path) = &self.fleet {
-            let text = super::read(path)?;
-            keep(parse_fleet(&path.to_string_lossy(), &text).map(|f| fleet = Some(f)));
-        }
-        if let Some(path) = &self.demand {
-            let text = super::read(path)?;
-            keep(parse_demand(&path.to_string_lossy(), &text).map(|d| demand = Some(d)));
-        }
-        if !errors.is_empty() {
-            errors.iter().for_each(|e| eprintln!("{e}"));
-            return Ok(None);
-        }
+    /// Fleet and demand, from files and, where none is given, from the cluster.
+    pub async fn read(&self) -> anyhow::Result<(Fleet, Demand)> {
+        let (fleet, demand) =
+            (parsed(self.fleet.as_deref(), parse_fleet), parsed(self.demand.as_deref(), parse_demand));
+        let (mut fleet, mut demand) = match (fleet, demand) {
+            (Ok(fleet), Ok(demand)) => (fleet, demand),
+            (fleet, demand) => {
+                let errors = fleet.err().into_iter().chain(demand.err()).flatten().collect();
+                return Err(super::Wrong(errors).into());
+            }
+        };
         if fleet.is_none() || demand.is_none() {
             let (seen, notes) = self.live.objects().await?;
             notes.iter().for_each(|n| eprintln!("note: {n}"));
@@ -147,7 +141,7 @@ impl InputArgs {
             }
             demand = demand.or_else(|| Some(scute_plan::live::demand(&seen, Default::default())));
         }
-        Ok(fleet.zip(demand))
+        fleet.zip(demand).context("there is neither fleet nor demand")
     }
 
     /// For files alone.
@@ -159,6 +153,16 @@ impl InputArgs {
     pub fn seed(&self) -> u64 {
         self.seed
     }
+}
+
+/// What a file says; `None` when none is given.
+fn parsed<T>(
+    path: Option<&Path>,
+    parse: fn(&str, &str) -> Result<T, Vec<InputError>>,
+) -> Result<Option<T>, Vec<InputError>> {
+    let Some(path) = path else { return Ok(None) };
+    let text = super::read(path).map_err(|e| vec![e])?;
+    parse(&path.to_string_lossy(), &text).map(Some)
 }
 
 fn print(format: Format, blueprint: &Blueprint, rows: &[Row]) -> anyhow::Result<()> {
@@ -185,7 +189,15 @@ fn print(format: Format, blueprint: &Blueprint, rows: &[Row]) -> anyhow::Result<
 /// A blueprint that was written as YAML or JSON.
 pub fn load(path: &Path) -> anyhow::Result<Blueprint> {
     let text = super::read(path)?;
-    serde_saphyr::from_str(&text).with_context(|| format!("{} is no blueprint", path.display()))
+    serde_saphyr::from_str(&text).map_err(|error| {
+        let line = error.location().map_or(0, |l| l.line());
+        let text = error.without_snippet().to_string();
+        let why =
+            text.lines().next().and_then(|l| l.split(" at line ").next()).unwrap_or_default().to_owned();
+        let file = path.to_string_lossy().into_owned();
+        let message = format!("is no blueprint (scute plan -o yaml): {why}");
+        InputError { file, line, field: String::new(), message }.into()
+    })
 }
 
 fn show_diff(old: &Path, new: &Path, output: output::Format) -> anyhow::Result<ExitCode> {

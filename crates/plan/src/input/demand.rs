@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::InputError;
 use super::policy::{Defaults, Policy, read_policy};
 use super::reader::{Complaints, Fields};
-use super::tenant::{Isolation, Tenant, read_row, read_tenants};
+use super::tenant::{Isolation, Tenant, Written, read_row, read_tenants};
 
 /// Policy and tenants.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -20,8 +20,10 @@ pub struct Demand {
 
 /// Reads a demand from YAML (`policy:`, `tenants:`) or CSV (one row a kind of Pod: `tenant,name,count,cpu,memory,…`).
 pub fn parse_demand(file: &str, text: &str) -> Result<Demand, Vec<InputError>> {
-    let document = super::document(file, text, "rows").map_err(|e| vec![e])?;
     let mut c = Complaints::of(file);
+    let Some(document) = super::document(file, text, "rows", &mut c) else {
+        return c.verdict(Demand::default());
+    };
     let mut f = Fields::of(&document, "", &mut c);
     f.node("apiVersion");
     f.node("kind");
@@ -29,9 +31,14 @@ pub fn parse_demand(file: &str, text: &str) -> Result<Demand, Vec<InputError>> {
     if let Some(node) = f.node("policy") {
         (policy, defaults) = read_policy(node, &mut c);
     }
-    let mut tenants: Vec<(Tenant, u64)> = Vec::new();
+    let mut tenants: Vec<Written> = Vec::new();
     for (node, path) in f.list("tenants", &mut c) {
-        tenants.extend(read_tenants(&node, &path, defaults, &mut c).into_iter().map(|t| (t, node.line)));
+        let read = read_tenants(&node, &path, defaults, &mut c);
+        tenants.extend(read.into_iter().map(|tenant| Written {
+            tenant,
+            line: node.line,
+            path: path.clone(),
+        }));
     }
     for (node, path) in f.list("rows", &mut c) {
         read_row(&node, &path, defaults, &mut tenants, &mut c);
@@ -41,29 +48,21 @@ pub fn parse_demand(file: &str, text: &str) -> Result<Demand, Vec<InputError>> {
     }
     f.finish(&mut c);
     check_names(&mut tenants, &mut c);
-    if c.errors.is_empty() {
-        Ok(Demand { policy, tenants: tenants.into_iter().map(|(t, _)| t).collect() })
-    } else {
-        Err(c.errors)
-    }
+    c.verdict(Demand { policy, tenants: tenants.into_iter().map(|t| t.tenant).collect() })
 }
 
-fn check_names(tenants: &mut [(Tenant, u64)], c: &mut Complaints) {
-    tenants.sort_by(|a, b| {
-        super::fleet::natural(&a.0.name).cmp(&super::fleet::natural(&b.0.name)).then(a.1.cmp(&b.1))
-    });
-    for pair in tenants.windows(2).filter(|p| p[0].0.name == p[1].0.name) {
-        c.add(
-            pair[1].1,
-            "tenants",
-            format!("tenant {:?} is already defined on line {}", pair[1].0.name, pair[0].1),
-        );
+fn check_names(tenants: &mut [Written], c: &mut Complaints) {
+    let key = |t: &Written| (super::fleet::natural(&t.tenant.name), t.line);
+    tenants.sort_by_cached_key(key);
+    for pair in tenants.windows(2).filter(|p| p[0].tenant.name == p[1].tenant.name) {
+        let message = format!("tenant {:?} is already defined on line {}", pair[1].tenant.name, pair[0].line);
+        c.add(pair[1].line, &format!("{}.name", pair[1].path), message);
     }
-    let names: BTreeSet<&str> = tenants.iter().map(|(t, _)| t.name.as_str()).collect();
-    for (tenant, line) in tenants.iter() {
+    let names: BTreeSet<&str> = tenants.iter().map(|t| t.tenant.name.as_str()).collect();
+    for Written { tenant, line, path } in tenants.iter() {
         if let Isolation::NeverWith(others) = &tenant.isolation {
             for other in others.iter().filter(|o| !names.contains(o.as_str()) || **o == tenant.name) {
-                c.add(*line, "tenants.isolation.neverWith", format!("{other:?} is no other tenant"));
+                c.add(*line, &format!("{path}.neverWith"), format!("{other:?} is no other tenant"));
             }
         }
     }
@@ -88,13 +87,13 @@ mod tests {
         assert_eq!(
             errors,
             [
-                "d.yaml:2: policy.reservations: \"gek\" is none of kubelet, gke, eks, aks, aks-before-1.29, gdc",
+                "d.yaml:2: policy.reservations: \"gek\" is none of kubelet, gke, eks, aks, aks-before-1.29, gdc, cce",
                 "d.yaml:3: policy.maxPods: 0 is not within 1 to 2500",
                 "d.yaml:4: policy.shapes[1]: \"eight\" is no Node size such as 8/32 or 8/32+1gpu (CPUs/GiB)",
+                "d.yaml:6: tenants[0].neverWith: \"b\" is no other tenant",
                 "d.yaml:8: tenants[0].pods[0].cpuLimit: 500m is below the request of 1",
+                "d.yaml:10: tenants[1].name: tenant \"a\" is already defined on line 6",
                 "d.yaml:11: tenants[1].nodes[0].size: is missing",
-                "d.yaml:10: tenants: tenant \"a\" is already defined on line 6",
-                "d.yaml:6: tenants.isolation.neverWith: \"b\" is no other tenant",
             ]
         );
     }

@@ -75,14 +75,16 @@ impl FromStr for Role {
 
 /// Reads a fleet from YAML (`hosts:` list) or CSV (one row a host or group of hosts).
 pub fn parse_fleet(file: &str, text: &str) -> Result<Fleet, Vec<InputError>> {
-    let document = super::document(file, text, "hosts").map_err(|e| vec![e])?;
     let mut complaints = Complaints::of(file);
+    let Some(document) = super::document(file, text, "hosts", &mut complaints) else {
+        return complaints.verdict(Fleet::default());
+    };
     let mut fields = Fields::of(&document, "", &mut complaints);
     fields.node("apiVersion");
     fields.node("kind");
     let mut hosts: Vec<(Host, u64, String)> = Vec::new();
     let entries = fields.list("hosts", &mut complaints);
-    if entries.is_empty() {
+    if entries.is_empty() && complaints.errors.is_empty() {
         complaints.add(fields.line(), "hosts", "lists no host");
     }
     for (node, path) in entries {
@@ -96,11 +98,7 @@ pub fn parse_fleet(file: &str, text: &str) -> Result<Fleet, Vec<InputError>> {
         let message = format!("host {:?} is already defined on line {}", pair[1].0.name, pair[0].1);
         complaints.add(pair[1].1, &format!("{}.name", pair[1].2), message);
     }
-    if complaints.errors.is_empty() {
-        Ok(Fleet { hosts: hosts.into_iter().map(|(h, _, _)| h).collect() })
-    } else {
-        Err(complaints.errors)
-    }
+    complaints.verdict(Fleet { hosts: hosts.into_iter().map(|(h, _, _)| h).collect() })
 }
 
 /// A name cut into texts and numbers, so that `r2` comes before `r10`.

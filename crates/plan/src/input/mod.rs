@@ -11,6 +11,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use reader::Complaints;
+
 pub use demand::{Demand, parse_demand};
 pub(crate) use fleet::natural;
 pub use fleet::{Fleet, Host, Role, parse_fleet};
@@ -30,9 +32,19 @@ pub struct InputError {
     pub message: String,
 }
 
+impl InputError {
+    /// A file that cannot be read at all.
+    pub fn unreadable(file: &str, why: &impl fmt::Display) -> InputError {
+        InputError { file: file.to_owned(), line: 0, field: String::new(), message: why.to_string() }
+    }
+}
+
 impl fmt::Display for InputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file, self.line)?;
+        match self.line {
+            0 => write!(f, "{}: ", self.file)?,
+            line => write!(f, "{}:{line}: ", self.file)?,
+        }
         if !self.field.is_empty() {
             write!(f, "{}: ", self.field)?;
         }
@@ -41,20 +53,23 @@ impl fmt::Display for InputError {
 }
 
 /// The one document of a file, by the ending of its name: CSV rows stand for a list under `rows`.
-fn document(file: &str, text: &str, rows: &str) -> Result<tree::Node, InputError> {
+fn document(file: &str, text: &str, rows: &str, complaints: &mut Complaints) -> Option<tree::Node> {
     if file.to_lowercase().ends_with(".csv") {
-        let list = tree::csv(file, text)?;
+        let (list, errors) = tree::csv(file, text);
+        complaints.errors.extend(errors);
         let value = tree::Value::Map(vec![(rows.to_owned(), 1, list)]);
-        return Ok(tree::Node { line: 1, value });
+        return Some(tree::Node { line: 1, value });
     }
-    let mut docs = tree::yaml(file, text)?;
-    match docs.len() {
-        1 => Ok(docs.remove(0)),
-        n => Err(InputError {
-            file: file.to_owned(),
-            line: docs.get(1).map_or(1, |d| d.line),
-            field: String::new(),
-            message: format!("has {n} documents where one is expected"),
-        }),
+    match tree::yaml(file, text) {
+        Ok(mut docs) if docs.len() == 1 => docs.pop(),
+        Ok(docs) => {
+            let line = docs.get(1).map_or(1, |d| d.line);
+            complaints.add(line, "", format!("has {} documents where one is expected", docs.len()));
+            None
+        }
+        Err(error) => {
+            complaints.errors.push(error);
+            None
+        }
     }
 }

@@ -59,6 +59,8 @@ pub struct Policy {
     pub max_pods: i64,
     /// kubelet's `maxPods` on servers of the management cluster.
     pub host_max_pods: i64,
+    /// kubelet's `podsPerCore`, on tenants' Nodes and servers alike; 0 for no such limit.
+    pub pods_per_core: i64,
     /// Pod CIDR mask of a Node.
     pub pod_cidr_mask: u8,
     /// DaemonSet Pods of a tenant's Node.
@@ -103,6 +105,7 @@ impl Default for Policy {
             numa: false,
             max_pods: 110,
             host_max_pods: 110,
+            pods_per_core: 0,
             pod_cidr_mask: 24,
             guest_pods: 4,
             guest_agents: (Cpu(100), Mem(256)),
@@ -126,6 +129,7 @@ impl Policy {
         Keep {
             profile: self.reservations,
             max_pods: self.max_pods,
+            pods_per_core: self.pods_per_core,
             pod_cidr_mask: self.pod_cidr_mask,
             agent_pods: self.guest_pods,
             agents: self.guest_agents,
@@ -137,6 +141,7 @@ impl Policy {
         Keep {
             profile: self.reservations,
             max_pods: self.host_max_pods,
+            pods_per_core: self.pods_per_core,
             pod_cidr_mask: self.pod_cidr_mask,
             agent_pods: self.host_pods,
             agents: self.host_agents,
@@ -191,6 +196,7 @@ pub fn read_policy(node: &Node, c: &mut Complaints) -> (Policy, Defaults) {
     );
     set!(p.max_pods, f.int("maxPods", 1, 2500, c));
     set!(p.host_max_pods, f.int("hostMaxPods", 1, 2500, c));
+    set!(p.pods_per_core, f.int("podsPerCore", 0, 2500, c));
     set!(p.pod_cidr_mask, f.int("podCIDRMask", 16, 30, c).map(|m| m as u8));
     set!(p.guest_pods, f.int("guestPods", 0, 1000, c));
     set!(p.host_pods, f.int("hostPods", 0, 1000, c));

@@ -35,6 +35,12 @@ impl Complaints {
         Complaints { file: file.to_owned(), errors: Vec::new() }
     }
 
+    /// What was read, or every complaint in the order of lines.
+    pub fn verdict<T>(mut self, read: T) -> Result<T, Vec<InputError>> {
+        self.errors.sort_by_key(|e| e.line);
+        if self.errors.is_empty() { Ok(read) } else { Err(self.errors) }
+    }
+
     /// Adds one.
     pub fn add(&mut self, line: u64, field: &str, message: impl Into<String>) {
         let (file, field) = (self.file.clone(), field.to_owned());

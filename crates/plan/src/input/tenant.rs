@@ -86,6 +86,16 @@ pub struct Tenant {
     pub shapes: Vec<NodeSize>,
 }
 
+/// A tenant and where it stands.
+pub struct Written {
+    /// What is read.
+    pub tenant: Tenant,
+    /// Line of its entry.
+    pub line: u64,
+    /// Path of its entry.
+    pub path: String,
+}
+
 words!(ControlPlane, "hosted" => Hosted, "vm" => Vm, "metal" => Metal, "none" => None);
 words!(NodeKind, "any" => Any, "vm" => Vm, "metal" => Metal);
 
@@ -170,19 +180,13 @@ fn read_pod(mut f: Fields<'_>, c: &mut Complaints) -> Option<PodKind> {
 }
 
 /// A row is a kind of Pod; the first one of a tenant makes the tenant.
-pub fn read_row(
-    node: &Node,
-    path: &str,
-    defaults: Defaults,
-    tenants: &mut Vec<(Tenant, u64)>,
-    c: &mut Complaints,
-) {
+pub fn read_row(node: &Node, path: &str, defaults: Defaults, tenants: &mut Vec<Written>, c: &mut Complaints) {
     let mut f = Fields::of(node, path, c);
     let tenant = f.text("tenant", c);
     let Some(name) = f.need(tenant, "tenant", c) else { return };
     let Some(pod) = read_pod(f, c) else { return };
-    match tenants.iter_mut().find(|(t, _)| t.name == name) {
-        Some((tenant, _)) => tenant.pods.push(pod),
+    match tenants.iter_mut().find(|t| t.tenant.name == name) {
+        Some(written) => written.tenant.pods.push(pod),
         None => {
             let tenant = Tenant {
                 name,
@@ -195,7 +199,7 @@ pub fn read_row(
                 replicas: defaults.replicas,
                 shapes: Vec::new(),
             };
-            tenants.push((tenant, node.line));
+            tenants.push(Written { tenant, line: node.line, path: path.to_owned() });
         }
     }
 }

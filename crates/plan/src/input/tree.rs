@@ -68,31 +68,42 @@ pub fn yaml(file: &str, text: &str) -> Result<Vec<Node>, InputError> {
         .map(|docs| docs.into_iter().map(Raw::into_node).filter(|n| n.value != Value::Null).collect())
         .map_err(|error| {
             let line = error.location().map_or(0, |l| l.line());
-            let text = error.without_snippet().to_string();
-            let message = text.lines().next().unwrap_or("not YAML").to_owned();
+            let message = format!("is not YAML: {}", plain(&error.without_snippet().to_string()));
             InputError { file: file.to_owned(), line, field: String::new(), message }
         })
 }
 
-/// Reads CSV with a header line: a list of mappings. Quotes are doubled inside quotes; empty cells are absent.
-pub fn csv(file: &str, text: &str) -> Result<Node, InputError> {
+/// What the reader says, without its place (which stands before it) and without advice for its callers.
+fn plain(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    let line = line.split(" at line ").next().unwrap_or(line);
+    line.split(", set DuplicateKeyPolicy").next().unwrap_or(line)
+}
+
+/// Reads CSV with a header line: a list of mappings, and what is wrong with the other rows. Quotes are doubled inside
+/// quotes; empty cells are absent.
+pub fn csv(file: &str, text: &str) -> (Node, Vec<InputError>) {
     let mut rows =
         text.lines().enumerate().map(|(i, l)| (i as u64 + 1, l)).filter(|(_, l)| !l.trim().is_empty());
     let error =
         |line, message: String| InputError { file: file.to_owned(), line, field: String::new(), message };
-    let (_, header) = rows.next().ok_or_else(|| error(1, "no header line".to_owned()))?;
-    let names = cells(header);
-    let mut items = Vec::new();
+    let (mut items, mut errors) = (Vec::new(), Vec::new());
+    let names = rows.next().map(|(_, header)| cells(header)).unwrap_or_default();
+    if names.is_empty() {
+        errors.push(error(1, "has no header line".to_owned()));
+    }
     for (line, row) in rows {
         let values = cells(row);
         if values.len() != names.len() {
-            return Err(error(line, format!("{} cells where the header has {}", values.len(), names.len())));
+            let message = format!("has {} cells where the header has {}", values.len(), names.len());
+            errors.push(error(line, message));
+            continue;
         }
         let entries = names.iter().zip(values).filter(|(_, v)| !v.is_empty());
         let entries = entries.map(|(k, v)| (k.clone(), line, Node { line, value: Value::Text(v) })).collect();
         items.push(Node { line, value: Value::Map(entries) });
     }
-    Ok(Node { line: 1, value: Value::List(items) })
+    (Node { line: 1, value: Value::List(items) }, errors)
 }
 
 fn cells(row: &str) -> Vec<String> {
@@ -203,10 +214,13 @@ mod tests {
         assert_eq!(docs.len(), 2);
         assert_eq!(docs[0].line_of(&["b", "0", "x"]), 3);
         assert_eq!(docs[1].line_of(&["c"]), 6);
-        let rows = csv("f", "name,memory\na,\"1,5\"\n\nb,\n").unwrap();
+        let (rows, _) = csv("f", "name,memory\na,\"1,5\"\n\nb,\n");
         assert_eq!(rows.line_of(&["1", "name"]), 4);
         assert_eq!(rows.to_json(), serde_json::json!([{"name": "a", "memory": "1,5"}, {"name": "b"}]));
-        assert_eq!(csv("f", "a,b\n1\n").unwrap_err().line, 2);
+        let lines: Vec<u64> = csv("f", "a,b\n1\n1,2\n3\n").1.iter().map(|e| e.line).collect();
+        assert_eq!(lines, [2, 4], "every row that is wrong");
         assert!(yaml("f", "a: [1\nb: 2").is_err());
+        let twice = yaml("f", "a: 1\na: 2\n").unwrap_err();
+        assert_eq!(twice.to_string(), "f:2: is not YAML: duplicate mapping key: a");
     }
 }

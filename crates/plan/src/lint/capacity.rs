@@ -118,6 +118,7 @@ fn hosts(objects: &Objects) -> Vec<(&Object, Cpu, Mem)> {
     let keep = Keep {
         profile: Profile::Gke,
         max_pods: 110,
+        pods_per_core: 0,
         pod_cidr_mask: 24,
         agent_pods: 0,
         agents: (Cpu(0), Mem(0)),

@@ -39,8 +39,16 @@ pub const ETCD_QUOTA: i64 = 8192;
 pub const ETCD_FILL_PERCENT: i64 = 60;
 /// Database per Node of a tenant, in MiB: the same in every row of [`ETCD`] (100 MiB for 50 Nodes).
 pub const ETCD_PER_NODE: i64 = 2;
-/// Members of a datastore.
-pub const ETCD_MEMBERS: u32 = 3;
+/// Members of a datastore that must survive the loss of so many at once: a quorum is left. Never fewer than three.
+pub fn etcd_members(losses: u32) -> u32 {
+    (2 * losses + 1).max(3)
+}
+
+/// Members that must be left for a datastore to answer.
+pub fn quorum(members: u32) -> u32 {
+    members / 2 + 1
+}
+
 /// What an empty Kubernetes cluster keeps in etcd, in MiB: rounded up from the one or two that a fresh one has.
 pub const ETCD_EMPTY: i64 = 4;
 
@@ -109,6 +117,8 @@ mod tests {
         assert_eq!(hosted(3), Size { cpu: Cpu(400), memory: Mem(560) });
         assert_eq!(hosted(99).cpu, Cpu(1300));
         assert_eq!(hosted(251), on_machines(251));
+        assert_eq!([0, 1, 2, 3].map(etcd_members), [3, 3, 5, 7], "a quorum outlives the losses");
+        assert!((0..8).all(|k| etcd_members(k) - k >= quorum(etcd_members(k))));
         assert_eq!(etcd_member(Mem(100), 50).cpu, Cpu::cores(2));
         assert_eq!(etcd_member(Mem(100), 51).cpu, Cpu::cores(4));
         assert_eq!(etcd_member(Mem(900), 1000).cpu, Cpu::cores(8));

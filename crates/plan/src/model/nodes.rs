@@ -45,6 +45,8 @@ pub struct Keep {
     pub profile: Profile,
     /// kubelet's `maxPods`.
     pub max_pods: i64,
+    /// kubelet's `podsPerCore`; 0 for no such limit.
+    pub pods_per_core: i64,
     /// The Pod CIDR mask of a Node.
     pub pod_cidr_mask: u8,
     /// DaemonSet Pods on each Node.
@@ -73,6 +75,14 @@ pub fn pod_limit(max_pods: i64, pod_cidr_mask: u8) -> i64 {
     max_pods.min(addresses).max(0)
 }
 
+impl Keep {
+    /// Pods that a Node of so many CPUs takes, DaemonSets included: the lowest of its limits.
+    pub fn pods(&self, cpus: i64) -> i64 {
+        let by_core = if self.pods_per_core > 0 { self.pods_per_core * cpus } else { i64::MAX };
+        pod_limit(self.max_pods, self.pod_cidr_mask).min(by_core)
+    }
+}
+
 impl NodeSize {
     /// `8/32`, `8/30.5`, `8/32+2gpu`: CPUs, GiB, GPUs.
     pub fn parse(text: &str) -> Result<NodeSize, String> {
@@ -98,7 +108,7 @@ impl NodeSize {
         Allocatable {
             cpu: Cpu((Cpu::cores(self.cpus) - cpu - keep.agents.0).0.max(0)),
             memory: Mem((self.memory - memory - keep.agents.1).0.max(0)),
-            pods: (pod_limit(keep.max_pods, keep.pod_cidr_mask) - keep.agent_pods).max(0),
+            pods: (keep.pods(self.cpus) - keep.agent_pods).max(0),
             gpus: self.gpus,
         }
     }
@@ -224,6 +234,9 @@ mod tests {
         assert_eq!(pod_limit(110, 24), 110);
         assert_eq!(pod_limit(500, 24), 254);
         assert_eq!(pod_limit(500, 26), 62);
+        let mut keep = crate::input::Policy::default().guest();
+        keep.pods_per_core = 10;
+        assert_eq!([keep.pods(4), keep.pods(16)], [40, 110], "podsPerCore caps further, the lower wins");
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub enum Profile {
     AksBefore129,
     /// Google Distributed Cloud.
     Gdc,
+    /// Huawei CCE (support.huaweicloud.com/usermanual-cce/cce_10_0178.html, memory rule v1).
+    Cce,
 }
 
 /// kubelet's default hard eviction threshold for memory.
@@ -41,7 +43,10 @@ impl FromStr for Profile {
             "aks" => Profile::Aks,
             "aks-before-1.29" => Profile::AksBefore129,
             "gdc" => Profile::Gdc,
-            _ => return Err(format!("{text:?} is none of kubelet, gke, eks, aks, aks-before-1.29, gdc")),
+            "cce" => Profile::Cce,
+            _ => {
+                return Err(format!("{text:?} is none of kubelet, gke, eks, aks, aks-before-1.29, gdc, cce"));
+            }
         })
     }
 }
@@ -59,6 +64,7 @@ pub fn reserved(profile: Profile, cores: i64, memory: Mem, max_pods: i64) -> (Cp
         }
         Profile::AksBefore129 => (azure_cpu(cores), google_memory(mib) + EVICTION_AKS_BEFORE_129),
         Profile::Gdc => (Cpu(80 + 10 * cores), Mem(330 + mib / 20) + EVICTION),
+        Profile::Cce => (google_cpu(cores), huawei_memory(mib, max_pods) + EVICTION),
     }
 }
 
@@ -78,14 +84,31 @@ fn google_memory(mib: i64) -> Mem {
     if mib < 1024 {
         return Mem(255);
     }
-    let bands = [(4, 25), (4, 20), (8, 10), (112, 6), (i64::MAX / 2048, 2)];
-    let (mut left, mut hundredths) = (mib, 0);
-    for (gib, percent) in bands {
+    Mem((hundredths(mib, [(4, 25), (4, 20), (8, 10), (112, 6), (REST, 2)]) + 50) / 100)
+}
+
+/// The system: nothing of the first 8 GiB, then as Google. The kubelet: by its Pods, a quarter of the memory up to 2 GiB.
+fn huawei_memory(mib: i64, max_pods: i64) -> Mem {
+    // Up to so many Pods: MiB at the one before, and hundredths of a MiB for each further.
+    let by_pods = [(16, 700, 0, 0), (32, 700, 16, 1875), (64, 1024, 32, 625), (128, 1230, 64, 780)];
+    let (_, base, from, each) =
+        by_pods.into_iter().find(|(most, ..)| max_pods <= *most).unwrap_or((i64::MAX, 1740, 128, 1120));
+    let kubelet = if mib <= 2048 { mib * 25 } else { base * 100 + (max_pods - from).max(0) * each };
+    Mem((hundredths(mib, [(8, 0), (8, 10), (112, 6), (REST, 2), (0, 0)]) + kubelet + 50) / 100)
+}
+
+/// GiB of a band without an end.
+const REST: i64 = i64::MAX / 2048;
+
+/// Percent of each band of GiB, in hundredths of a MiB.
+fn hundredths(mib: i64, bands: [(i64, i64); 5]) -> i64 {
+    let mut left = mib;
+    let part = |(gib, percent): (i64, i64)| {
         let part = left.min(gib * 1024);
-        hundredths += part * percent;
         left -= part;
-    }
-    Mem((hundredths + 50) / 100)
+        part * percent
+    };
+    bands.into_iter().map(part).sum()
 }
 
 /// Azure publishes points; between them the line is drawn straight.
@@ -122,6 +145,21 @@ mod tests {
             assert_eq!(Mem::gib(gib) - m, Mem(allocatable), "{cores}/{gib}");
         }
         assert_eq!(google_memory(600), Mem(255));
+    }
+
+    #[test]
+    fn cce_vectors() {
+        // 16 GiB and 110 Pods: a tenth of the second 8 GiB, and 1,230 MiB + 46 x 7.80.
+        assert_eq!(reserved(Profile::Cce, 4, Mem::gib(16), 110), (Cpu(80), Mem(819 + 1589) + EVICTION));
+        let kept = |gib: i64, pods: i64| huawei_memory(gib * 1024, pods).0;
+        let system = [(8, 0), (16, 819), (128, 819 + 6881), (256, 819 + 6881 + 2621)];
+        for (gib, mib) in system {
+            assert!((kept(gib, 16) - 700 - mib).abs() <= 1, "{gib} GiB");
+        }
+        for (pods, mib) in [(16, 700), (32, 1000), (64, 1224), (128, 1729), (256, 3174)] {
+            assert_eq!(kept(8, pods), mib, "{pods} Pods");
+        }
+        assert_eq!(kept(2, 110), 512, "a quarter of a small machine");
     }
 
     #[test]

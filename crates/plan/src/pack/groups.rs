@@ -193,22 +193,30 @@ impl<'a> State<'a> {
         (demand(&problem, waiting), origin)
     }
 
-    /// Slots of a packing on named hosts, racks in turn.
+    /// Slots of a packing on named hosts, racks in turn. Hosts that take part in what should lie in distinct racks choose
+    /// first, those whose type stands in few racks before others.
     fn slots(&self, packing: &super::Packing, origin: &[Option<usize>]) -> Slots {
-        let mut free: Vec<Vec<usize>> = vec![Vec::new(); self.problem.hosts.len()];
-        let mut seen: BTreeMap<(usize, u32), usize> = BTreeMap::new();
-        let mut order: Vec<(usize, usize)> = Vec::new();
-        for (h, instance) in self.instances.iter().enumerate().filter(|(h, _)| !self.open[*h]) {
-            let turn = seen.entry((instance.kind, instance.rack)).or_default();
-            order.push((*turn, h));
-            *turn += 1;
+        let mut free: Vec<Racks> = vec![Racks::new(); self.problem.hosts.len()];
+        for (h, instance) in self.instances.iter().enumerate().rev().filter(|(h, _)| !self.open[*h]) {
+            free[instance.kind].entry(instance.rack).or_default().0.push(h);
         }
-        order.sort_unstable();
-        order.iter().rev().for_each(|(_, h)| free[self.instances[*h].kind].push(*h));
+        let mut spread = vec![false; self.problem.shapes.len()];
+        for group in self.groups.iter().filter(|g| g.rule == Rule::ApartRacks) {
+            group.members.iter().for_each(|(i, _)| spread[self.items[*i]] = true);
+        }
+        let spreads = |p: &super::Pattern| p.slots.iter().any(|s| spread[s.shape]);
+        let mut order: Vec<&(super::Pattern, u32)> = packing.opened.iter().collect();
+        order.sort_by_key(|(p, _)| match (spreads(p), origin[p.host]) {
+            (true, None) => (0, free[p.host].len()),
+            _ => (1, 0),
+        });
+        let mut held: BTreeMap<u32, usize> = BTreeMap::new();
         let mut slots: Slots = vec![BTreeMap::new(); self.problem.shapes.len()];
-        for (pattern, count) in &packing.opened {
+        for (pattern, count) in order {
             for _ in 0..*count {
-                let Some(host) = origin[pattern.host].or_else(|| free[pattern.host].pop()) else { continue };
+                let held = spreads(pattern).then_some(&mut held);
+                let next = origin[pattern.host].or_else(|| next(&mut free[pattern.host], held));
+                let Some(host) = next else { continue };
                 for slot in &pattern.slots {
                     let places = slots[slot.shape].entry(host).or_default();
                     places.extend(std::iter::repeat_n(slot.nodes, slot.count as usize));
@@ -217,6 +225,25 @@ impl<'a> State<'a> {
         }
         slots
     }
+}
+
+/// Free hosts of one type by rack, the last is the next; and how many were taken.
+type Racks = BTreeMap<u32, (Vec<usize>, usize)>;
+
+/// Takes the next host of a type: of the rack with fewest that `held` counts, else of those in turn.
+fn next(racks: &mut Racks, held: Option<&mut BTreeMap<u32, usize>>) -> Option<usize> {
+    let counts = held.as_deref();
+    let holds = |rack: &u32| counts.and_then(|c| c.get(rack)).copied().unwrap_or(0);
+    let key =
+        |(rack, (free, taken)): &(&u32, &(Vec<usize>, usize))| (holds(rack), *taken, free.last().copied());
+    let rack = *racks.iter().filter(|(_, (free, _))| !free.is_empty()).min_by_key(key)?.0;
+    let (free, taken) = racks.get_mut(&rack)?;
+    *taken += 1;
+    let host = free.pop();
+    if let Some(held) = held {
+        *held.entry(rack).or_default() += 1;
+    }
+    host
 }
 
 /// Rules broken by a placement, one line each; groups listed in `placed.split` are held to their own number of hosts.

@@ -34,7 +34,11 @@ pub fn blueprint(solved: &Solved, fleet: &Fleet, demand: &Demand, seed: u64) -> 
         version: VERSION,
         seed,
         totals,
-        survives: if solved.lossy { String::new() } else { survives(demand.policy.survive) },
+        survives: match (solved.lossy, solved.quorate) {
+            (true, _) => String::new(),
+            (false, true) => survives(demand.policy.survive),
+            (false, false) => format!("{} but for a quorum (see the notes)", survives(demand.policy.survive)),
+        },
         standard_size,
         binding: Vec::new(),
         tenants,

@@ -34,8 +34,7 @@ pub fn node_size(host: &Host) -> NodeSize {
 
 /// What the hardware has.
 pub fn hardware(host: &Host, keep: &Keep) -> Amount {
-    let pods = crate::model::nodes::pod_limit(keep.max_pods, keep.pod_cidr_mask);
-    Amount { cpu: host.threads * 1000, memory: host.memory.0, pods, gpus: host.gpus }
+    Amount { cpu: host.threads * 1000, memory: host.memory.0, pods: keep.pods(host.threads), gpus: host.gpus }
 }
 
 /// What is left for VMs and Pods.

@@ -7,6 +7,7 @@ mod company;
 pub mod compare;
 pub mod diff;
 mod floor;
+mod quorum;
 pub mod replan;
 pub mod shares;
 mod sizes;
@@ -56,6 +57,8 @@ pub(crate) struct Solved {
     note: String,
     /// A loss that should be survived is not.
     lossy: bool,
+    /// Every quorum outlives what must be survived.
+    quorate: bool,
     notes: Vec<String>,
 }
 
@@ -165,8 +168,11 @@ fn settle(fleet: &Fleet, demand: &Demand, draft: Draft, placed: Placed) -> Solve
     let outcome = spare::keep(fleet, demand, &hosts, &wishes, &items, &groups, &placed);
     let lossy = !outcome.notes.is_empty();
     let mut notes = outcome.notes;
+    let broken = quorum::broken(demand, &hosts, &wishes, &items, &groups, &placed);
+    let quorate = broken.is_empty();
+    notes.extend(broken);
     notes.extend(crowding(&demand.policy));
-    Solved { hosts, wishes, items, placed, spare: outcome.spare, floor, note, lossy, notes }
+    Solved { hosts, wishes, items, placed, spare: outcome.spare, floor, note, lossy, quorate, notes }
 }
 
 /// Nodes of each tenant, where `count` says how many a worker wish has.

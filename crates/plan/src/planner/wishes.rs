@@ -210,7 +210,8 @@ impl<'a> Writer<'a> {
             let members = counts.iter().zip(&stores).filter(|(_, s)| **s == store).map(|(n, _)| *n);
             let (total, holds) = members.fold((0, 0), |(n, h), c| (n + c, h + controlplane::database(c).0));
             let size = controlplane::etcd_member(crate::units::Mem(holds), total);
-            let choice = Choice { shape: self.pod(size, 1, ETCD_DISK), count: controlplane::ETCD_MEMBERS };
+            let count = controlplane::etcd_members(self.demand.policy.survive.hosts);
+            let choice = Choice { shape: self.pod(size, 1, ETCD_DISK), count };
             let part = format!("datastore-{}", store + 1);
             self.site(Purpose::Datastore, &part, choice, Some(Rule::ApartRacks));
         }
@@ -222,12 +223,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Room for rolling: the largest worker VM, and the control plane, of as many tenants as roll at once.
+    /// Room for rolling: the largest worker VM, and the hosted control plane, of as many tenants as roll at once.
     pub fn surge(&mut self, chosen: &[Choice]) {
         let count = self.demand.policy.surge;
         if count == 0 {
             return;
         }
+        self.surge_of_control_planes(count);
         let workers = self.out.wishes.iter().zip(chosen).filter(|(w, _)| w.purpose == Purpose::Worker);
         let vms = workers.filter(|(_, c)| self.out.infos[c.shape].material == Material::Vm);
         let mut largest: BTreeMap<Company, usize> = BTreeMap::new();
@@ -251,6 +253,18 @@ impl<'a> Writer<'a> {
             if !covered {
                 self.site(Purpose::Surge, &format!("surge-{}", n + 1), choice, None);
             }
+        }
+    }
+
+    /// A hosted control plane rolls all its replicas at once (`maxSurge: 100%`): it is there twice for a while.
+    fn surge_of_control_planes(&mut self, tenants: u32) {
+        let hosted = self.out.wishes.iter().filter(|w| w.purpose == Purpose::ControlPlane);
+        let hosted = hosted.flat_map(|w| &w.options);
+        let pods = hosted.filter(|c| self.out.infos[c.shape].material == Material::Pod);
+        let largest = pods.max_by_key(|c| (self.out.shapes[c.shape].res, c.count)).copied();
+        if let Some(Choice { shape, count }) = largest {
+            let choice = Choice { shape, count: count * tenants };
+            self.site(Purpose::Surge, "surge-cp", choice, None);
         }
     }
 

@@ -111,23 +111,27 @@ fn nodes(b: &Blueprint) -> String {
 
 /// `3 x shop 8/32, 2 cp`.
 pub fn content(placements: &[Placement]) -> String {
-    let mut groups: BTreeMap<(Purpose, &str, &str), u32> = BTreeMap::new();
+    let mut groups: BTreeMap<(Purpose, Material, &str, &str), u32> = BTreeMap::new();
     for p in placements {
-        *groups.entry((p.purpose, &p.tenant, &p.size)).or_default() += 1;
+        *groups.entry((p.purpose, p.material, &p.tenant, &p.size)).or_default() += 1;
     }
     let mut parts = Vec::new();
-    let mut hosted = 0;
-    for ((purpose, tenant, size), n) in groups {
+    let (mut hosted, mut rolling) = (0, 0);
+    for ((purpose, material, tenant, size), n) in groups {
         match purpose {
             Purpose::Worker => parts.push(format!("{n} x {tenant} {size}")),
             Purpose::ControlPlane => hosted += n,
             Purpose::Datastore => parts.push(format!("{n} etcd")),
             Purpose::Management => parts.push("management".to_owned()),
+            Purpose::Surge if material == Material::Pod => rolling += n,
             Purpose::Surge => parts.push(format!("room for {n} x {size}")),
         }
     }
     if hosted > 0 {
-        parts.push(format!("{hosted} control-plane replica{}", if hosted == 1 { "" } else { "s" }));
+        parts.push(super::many(hosted, "control-plane replica"));
+    }
+    if rolling > 0 {
+        parts.push(format!("room for {}", super::many(rolling, "control-plane replica")));
     }
     parts.join(", ")
 }
