@@ -32,6 +32,12 @@ pub fn artifacts() -> Result<Artifacts> {
 }
 
 impl Artifacts {
+    /// The binary.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.scute
+    }
+
     /// A command of `scute`; `up` gets the bundle.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -82,6 +88,15 @@ impl Site {
         let output = up.args(RANGES).output().context("running scute up")?;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         text(output).context("scute up").map(|_| said)
+    }
+
+    /// Runs `scute up` on the site as it is, with more arguments.
+    ///
+    /// # Errors
+    /// When it fails; its output is in the error.
+    pub fn up_with(&self, arguments: &[&str]) -> Result<()> {
+        let mut up = self.artifacts.command(&["up", "--site", &self.name]);
+        text(up.args(arguments).output().context("running scute up")?).context("scute up").map(drop)
     }
 
     /// Runs a command of `scute`; gives what it printed.

@@ -1,12 +1,14 @@
 //! A management cluster that is shot at: it converges each time, keeps what it knew, and leaves nothing behind.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use scute_e2e::processes::{self, all, until};
 use scute_e2e::{Site, Traces, step};
+use serde_json::Value;
 
 const NAME: &str = "e2e-faults";
 const QUICK: Duration = Duration::from_secs(120);
@@ -28,6 +30,26 @@ fn a_site_survives_the_death_of_any_of_its_processes_and_goes_without_a_trace() 
         management.apply(&opens_kvm("with", "runtimeClassName: scute-kvm"))?;
         until("QEMU with /dev/kvm", || holds_kvm("-name with"))?;
         management.run(&["delete", "pod", "with", "without"]).map(drop)
+    });
+
+    step("a probe guest told what guests run on", || {
+        let status = status(&site)?;
+        let (accelerator, reason) = (&status["accelerator"], &status["acceleratorReason"]);
+        ensure!(accelerator == "kvm" || (accelerator == "tcg" && reason.is_string()), "{status}");
+        // Not: the probe itself did not work.
+        ensure!(!reason.to_string().contains("prob"), "{reason}");
+        Ok(())
+    });
+    step("other LoadBalancer pools under the running site", || another_pool(&site));
+    step("another version of the site is not touched", || {
+        let path = Path::new("/var/lib/scute").join(NAME).join("site.json");
+        let now = fs::read_to_string(&path)?;
+        fs::write(&path, now.replace("\"kubernetes\": \"v1.", "\"kubernetes\": \"v9."))?;
+        let said = site.up_with(&[]);
+        fs::write(&path, now)?;
+        let said = said.err().map(|error| format!("{error:#}")).unwrap_or_default();
+        ensure!(said.contains("exists with Kubernetes v9."), "{said}");
+        Ok(())
     });
 
     for part in ["bin/containerd --config", "bin/kube kubelet"] {
@@ -89,6 +111,41 @@ fn a_site_killed_half_way_up_is_removed_whole() {
     });
     step("no trace", || before.nothing_new(&Traces::look()));
 }
+
+fn status(site: &Site) -> Result<Value> {
+    Ok(serde_json::from_str(&site.scute(&["status", "--site", NAME, "-o", "json"])?)?)
+}
+
+/// A Service gets an address of the new pool, and what answers there answers to the host.
+fn another_pool(site: &Site) -> Result<()> {
+    let refused =
+        site.up_with(&["--pool", "10.185.7.1-10.185.7.9"]).err().context("a pool among the Pods")?;
+    ensure!(format!("{refused:#}").contains("overlaps the Pod network"), "{refused:#}");
+    let management = site.kubectl();
+    management.apply(BEHIND_A_POOL)?;
+    let address = "jsonpath={.status.loadBalancer.ingress[0].ip}";
+    let wait = |condition: &str| {
+        let (condition, timeout) = (format!("--for={condition}"), format!("--timeout={}s", QUICK.as_secs()));
+        management.run(&["wait", "-n", "kube-system", "service/pooled", &condition, &timeout])
+    };
+    wait(address)?;
+    site.up_with(&["--pool", "172.30.101.8/30"])?;
+    wait(&format!("{address}=172.30.101.8"))?;
+    let answers = || TcpStream::connect("172.30.101.8:53").is_ok();
+    until("the new address answers", answers)?;
+    ensure!(status(site)?["pools"][0]["range"] == "172.30.101.8-172.30.101.11", "the pool in the status");
+    management.run(&["delete", "service", "-n", "kube-system", "pooled"]).map(drop)
+}
+
+/// The DNS server of the site, to be reached from outside.
+const BEHIND_A_POOL: &str = "apiVersion: v1
+kind: Service
+metadata: {name: pooled, namespace: kube-system}
+spec:
+  type: LoadBalancer
+  selector: {k8s-app: kube-dns}
+  ports: [{port: 53, protocol: TCP}]
+";
 
 /// A Pod of user 107 with a QEMU that opens KVM, makes no machine, and waits.
 fn opens_kvm(name: &str, class: &str) -> String {

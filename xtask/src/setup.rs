@@ -19,6 +19,7 @@ const PACKAGES: &[Package] = &[
     Package("ipxe-qemu", "option ROM of a VM's network card"),
     Package("iproute2", "network namespaces"),
     Package("iptables", "CNI plugins masquerade with it"),
+    Package("libprotobuf-dev", "well-known types that the etcd client's definitions import"),
     Package("mmdebstrap", "root file system of the node image"),
     Package("nftables", "kube-proxy"),
     Package("openssh-client", "keys for the ssh check"),

@@ -167,7 +167,7 @@ fn table(status: &Status) -> String {
         status.network.as_str(),
         status.node,
         if status.node_ready { "ready" } else { "not ready" },
-        status.accelerator.as_str(),
+        status.accelerator.map_or("not probed yet", |accelerator| accelerator.as_str()),
         reason,
         status.kubeconfig.display(),
         status.bundle,

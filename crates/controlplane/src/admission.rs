@@ -2,22 +2,51 @@
 
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
+use ipnet::IpNet;
 use kube::ResourceExt;
+use scute_api::cluster::Cluster;
 use scute_api::kamaji::{DataStore, TenantControlPlane};
 use scute_kit::{Admission, AdmissionRequest, FieldError, Hub, Key, Operation, Verdict};
 use serde_json::{Value, json};
 
 use crate::Config;
+use crate::kamajicontrolplane::mapping::check_ranges;
 use crate::tenant::validate::{tenant_of, validate};
 
 /// Adds the handlers.
 pub fn add(hub: &Arc<Hub>, config: &Config, admission: Admission) -> Admission {
     let (hub, config) = (Arc::clone(hub), Arc::new(config.clone()));
+    let management_pods = config.management_pod_cidrs.clone();
+    let admission = admission.on("cluster.x-k8s.io", "Cluster", move |request| {
+        std::future::ready(cluster(&management_pods, &request)).boxed()
+    });
     admission.on("kamaji.clastix.io", "TenantControlPlane", move |request| -> BoxFuture<'static, Verdict> {
         let (hub, config) = (Arc::clone(&hub), Arc::clone(&config));
         Box::pin(async move { tenant(&hub, &config, request).await })
     })
+}
+
+/// A Cluster with VM Nodes whose ranges would hide them. One that is there already is told in its conditions.
+fn cluster(management_pods: &[IpNet], request: &AdmissionRequest) -> Verdict {
+    let asks = |object: &Value| {
+        let spec = &object["spec"];
+        (spec["clusterNetwork"].clone(), spec["infrastructureRef"]["kind"].clone())
+    };
+    let writes = matches!(request.operation, Operation::Create | Operation::Update);
+    let same = request.old.as_ref().is_some_and(|old| asks(old) == asks(&request.object));
+    if !writes || same || !request.subresource.is_empty() {
+        return Verdict::Allow;
+    }
+    // What does not parse is told to the user by the schema, with the path.
+    let Ok(cluster) = serde_json::from_value::<Cluster>(request.object.clone()) else {
+        return Verdict::Allow;
+    };
+    match check_ranges(&cluster, management_pods) {
+        Ok(()) => Verdict::Allow,
+        Err(bad) => Verdict::Deny(vec![bad]),
+    }
 }
 
 async fn tenant(hub: &Hub, config: &Config, request: AdmissionRequest) -> Verdict {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use scute_api::cluster::Cluster;
 use scute_api::kamaji::{DataStore, TenantControlPlane};
 use scute_controlplane::Config;
 use scute_etcd::fake::Fake;
@@ -14,6 +15,8 @@ use scute_testkit::{free_port, server};
 use serde_json::{Value, json};
 use support::{World, tenant};
 use tokio::task::JoinSet;
+
+const MANAGEMENT_PODS: &str = "10.85.0.0/16";
 
 /// A world with webhooks, and the server that they call.
 async fn world(name: &str) -> (World, JoinSet<()>, tempfile::TempDir) {
@@ -25,13 +28,17 @@ async fn world(name: &str) -> (World, JoinSet<()>, tempfile::TempDir) {
     std::fs::write(dir.path().join("tls.crt"), certificate).expect("written");
     std::fs::write(dir.path().join("tls.key"), key).expect("written");
     let address = SocketAddr::from(([127, 0, 0, 1], free_port().expect("a port")));
-    let config = Config { default_datastore: world.datastore.clone(), ..Config::default() };
+    let config = Config {
+        default_datastore: world.datastore.clone(),
+        management_pod_cidrs: vec![MANAGEMENT_PODS.parse().expect("a range")],
+        ..Config::default()
+    };
     let admission = scute_controlplane::admission(&world.hub, &config, Admission::new());
     let (mut tasks, folder) = (JoinSet::new(), dir.path().to_owned());
     tasks.spawn(async move {
         admission.serve(address, &folder).await.expect("serves");
     });
-    let groups = ["kamaji.clastix.io"];
+    let groups = ["kamaji.clastix.io", "cluster.x-k8s.io"];
     server().await.install_webhooks(&world.namespace, &groups, address, &ca, &world.namespace).await;
     // The API server takes webhooks from a cache: they are there when what they refuse is refused.
     let bad = tenant(&world.namespace, "probe", json!({ "dataStore": "none" }));
@@ -50,6 +57,29 @@ async fn refusal(world: &World, name: &str, spec: Value) -> String {
         Ok(_) => panic!("{name} {spec} was accepted"),
         Err(error) => error.to_string(),
     }
+}
+
+#[tokio::test]
+async fn vm_nodes_are_not_hidden_by_their_own_clusters_ranges() {
+    let (world, _tasks, _dir) = world("ranges").await;
+    let api = world.api::<Cluster>();
+    let cluster = |name: &str, pods: &str, kind: &str| -> Cluster {
+        let infra = json!({ "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": kind, "name": name });
+        let ranges = json!({ "pods": { "cidrBlocks": [pods] } });
+        let spec = json!({ "clusterNetwork": ranges, "infrastructureRef": infra });
+        serde_json::from_value(json!({ "metadata": { "name": name }, "spec": spec })).expect("a Cluster")
+    };
+    let params = PostParams::default();
+    let inside = cluster("vms", "10.85.64.0/18", "KubevirtCluster");
+    let refused = api.create(&params, &inside).await.expect_err("refused").to_string();
+    for part in ["spec.clusterNetwork.pods.cidrBlocks", "10.85.64.0/18", MANAGEMENT_PODS] {
+        assert!(refused.contains(part), "{part} is not in {refused}");
+    }
+    api.create(&params, &cluster("metal", "10.85.64.0/18", "Metal3Cluster")).await.expect("bare metal");
+    api.create(&params, &cluster("vms", "10.245.0.0/16", "KubevirtCluster")).await.expect("another range");
+    let moved = json!({ "spec": { "clusterNetwork": { "pods": { "cidrBlocks": ["10.0.0.0/8"] } } } });
+    let patch = Patch::Merge(&moved);
+    api.patch("vms", &PatchParams::default(), &patch).await.expect_err("moved into it");
 }
 
 #[tokio::test]

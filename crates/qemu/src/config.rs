@@ -30,7 +30,8 @@ pub struct MachineConfig {
 }
 
 /// What runs the guest's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Accelerator {
     /// Hardware virtualisation.
     Kvm,

@@ -298,6 +298,17 @@ impl Addresses {
         Ok(())
     }
 
+    /// The same plan with other LoadBalancer pools.
+    ///
+    /// # Errors
+    /// A pool runs into another range of the site or into what is taken.
+    pub fn with_pools(&self, pools: &[AddressRange], taken: &[Taken]) -> Result<Self, AddressError> {
+        let plan = Self { pools: pools.to_vec(), ..self.clone() };
+        plan.check_itself()?;
+        plan.check_against(taken)?;
+        Ok(plan)
+    }
+
     fn check_against(&self, taken: &[Taken]) -> Result<(), AddressError> {
         for (what, range) in self.roles() {
             if let Some(hit) = taken.iter().find(|t| t.range.overlaps(&range)) {

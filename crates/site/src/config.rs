@@ -48,6 +48,15 @@ impl Accelerator {
     }
 }
 
+/// What a probe guest told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// What guests run on.
+    pub accelerator: Accelerator,
+    /// Why it is not KVM; empty when it is.
+    pub reason: String,
+}
+
 /// What a site was made with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -68,11 +77,6 @@ pub struct SiteConfig {
     pub bundle: PathBuf,
     /// Digest of the bundle's index when it was last read.
     pub bundle_digest: String,
-    /// What guests run on.
-    pub accelerator: Accelerator,
-    /// Why it is not KVM, when it is not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub accelerator_reason: Option<String>,
     /// Folders on the machine that we made as mount points; removed by `down` when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub made_folders: Vec<PathBuf>,

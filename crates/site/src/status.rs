@@ -105,8 +105,9 @@ pub struct Status {
     pub node_ready: bool,
     /// Kubeconfig of its administrator.
     pub kubeconfig: PathBuf,
-    /// What guests run on.
-    pub accelerator: Accelerator,
+    /// What guests run on, once a probe guest has told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accelerator: Option<Accelerator>,
     /// Why it is not KVM.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accelerator_reason: Option<String>,
@@ -169,6 +170,7 @@ pub async fn status(options: &StatusOptions) -> Result<Status, StatusError> {
     if supervisor.is_some() && !node_ready {
         problems.push("the Node is not ready".to_owned());
     }
+    let probe = crate::node::accelerator::found(&layout);
     let pools = pools(&config.addresses.pools, &cluster.services);
     problems.extend(
         pools.iter().filter(|p| p.free == 0).map(|p| format!("the LoadBalancer pool {} is used up", p.range)),
@@ -182,8 +184,8 @@ pub async fn status(options: &StatusOptions) -> Result<Status, StatusError> {
         node: config.addresses.node,
         node_ready,
         kubeconfig: layout.admin_kubeconfig(),
-        accelerator: config.accelerator,
-        accelerator_reason: config.accelerator_reason,
+        accelerator: probe.as_ref().map(|probe| probe.accelerator),
+        accelerator_reason: probe.map(|probe| probe.reason).filter(|reason| !reason.is_empty()),
         bundle: config.bundle_digest,
         components,
         pools,

@@ -112,13 +112,15 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    async fn run(self) -> Result<(), SuperviseError> {
+    async fn run(mut self) -> Result<(), SuperviseError> {
         let mut stop = signal(SignalKind::terminate()).map_err(failed("watching signals"))?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed("watching signals"))?;
         let mut pause = BACKOFF.0;
         loop {
             let began = Instant::now();
             self.clean()?;
+            // Its address plan may have changed since.
+            self.config = SiteConfig::load(&self.layout)?.unwrap_or(self.config);
             let mut init = tokio::process::Command::from(self.prepare()?)
                 .kill_on_drop(true)
                 .spawn()

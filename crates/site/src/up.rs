@@ -2,12 +2,12 @@
 //! The work itself is done by the site's supervisor and init; this process prepares, watches and tells.
 
 use crate::{
-    Accelerator, Layout, NetworkMode, Progress, SiteConfig, VERSION,
+    Layout, NetworkMode, Progress, SiteConfig, VERSION,
     addresses::{AddressError, AddressWishes, Addresses, Taken},
     bundle::{Bundle, BundleError, Checked, PartKind},
     config::{self, ConfigError, SCHEMA},
     files,
-    host::{accelerator, command::CommandError, network, preflight, settings},
+    host::{command::CommandError, network, preflight, settings},
     layout::{SITES, SiteName},
     node::{
         control::{self, Ask, Event},
@@ -141,8 +141,8 @@ pub async fn up(options: &UpOptions, progress: &dyn Progress) -> Result<UpReport
     }
     let running = supervisor::running(&layout).is_some();
     let config = match &existing {
-        Some(existing) => refreshed(existing.clone(), &bundle),
-        None => new_config(options, &bundle).await?,
+        Some(existing) => refreshed(existing, options, &bundle)?,
+        None => new_config(options, &bundle)?,
     };
     let machine = async {
         match running {
@@ -154,9 +154,17 @@ pub async fn up(options: &UpOptions, progress: &dyn Progress) -> Result<UpReport
     // Reading the bundle takes as long as looking at the machine; a machine that does not fit is told first.
     let (machine, checked) = tokio::join!(machine, checked);
     machine?;
-    prepare_files(&layout, &bundle, &checked?)?;
+    let checked = checked?;
+    // Up to here nothing was changed: a refusal leaves nothing behind.
+    claim(&layout)?;
+    prepare_files(&layout, &bundle, &checked)?;
+    if let Some(old) = existing.as_ref().filter(|old| running && old.network == NetworkMode::Namespace) {
+        network::reroute(&old.addresses, &config.addresses)?;
+    }
     let config = write_config(&layout, config)?;
-    let changed = existing.is_none_or(|old| old.bundle_digest != config.bundle_digest);
+    let changed = existing.as_ref().is_none_or(|old| {
+        old.bundle_digest != config.bundle_digest || old.addresses.pools != config.addresses.pools
+    });
     let ask = if running && changed { Ask::Converge } else { Ask::Watch };
     if !running {
         supervisor::start_detached(&layout)?;
@@ -169,7 +177,6 @@ pub async fn up(options: &UpOptions, progress: &dyn Progress) -> Result<UpReport
 
 /// The site's folder and what is in it.
 fn locate(options: &UpOptions) -> Result<(Layout, Option<SiteConfig>), UpError> {
-    let entry = Layout::entry(&options.site);
     let known = config::find(&options.site);
     let existing = SiteConfig::load(&known)?;
     let Some(dir) = &options.dir else { return Ok((known, existing)) };
@@ -179,18 +186,24 @@ fn locate(options: &UpOptions) -> Result<(Layout, Option<SiteConfig>), UpError> 
         let (found, wanted) = (known.dir.display().to_string(), wanted.display().to_string());
         return Err(UpError::Other { site: options.site.clone(), what: "state folder", found, wanted });
     }
-    if wanted != entry && existing.is_none() {
-        files::folder(&wanted, 0o711).map_err(file(&wanted))?;
-        fs::create_dir_all(SITES).map_err(file(Path::new(SITES)))?;
-        // Left by an `up` that broke off.
-        if fs::symlink_metadata(&entry).is_ok_and(|meta| meta.is_symlink()) {
-            fs::remove_file(&entry).map_err(file(&entry))?;
-        }
-        symlink(&wanted, &entry).map_err(file(&entry))?;
-    }
     let layout = Layout::new(options.site.clone(), wanted);
     let existing = SiteConfig::load(&layout)?;
     Ok((layout, existing))
+}
+
+/// Makes the site's folder, and its entry where that is elsewhere.
+fn claim(layout: &Layout) -> Result<(), UpError> {
+    let (entry, dir) = (Layout::entry(&layout.name), &layout.dir);
+    files::folder(dir, 0o711).map_err(file(dir))?;
+    if fs::canonicalize(&entry).is_ok_and(|found| fs::canonicalize(dir).is_ok_and(|dir| dir == found)) {
+        return Ok(());
+    }
+    fs::create_dir_all(SITES).map_err(file(Path::new(SITES)))?;
+    // Left by an `up` that broke off.
+    if fs::symlink_metadata(&entry).is_ok_and(|meta| meta.is_symlink()) {
+        fs::remove_file(&entry).map_err(file(&entry))?;
+    }
+    symlink(dir, &entry).map_err(file(&entry))
 }
 
 /// An existing site is not turned into another one behind its owner's back.
@@ -217,19 +230,36 @@ fn check_same(options: &UpOptions, existing: &SiteConfig) -> Result<(), UpError>
 }
 
 /// What an existing site takes from this call: bundle and LoadBalancer pools may change under a running site.
-fn refreshed(mut config: SiteConfig, bundle: &Bundle) -> SiteConfig {
+fn refreshed(existing: &SiteConfig, options: &UpOptions, bundle: &Bundle) -> Result<SiteConfig, UpError> {
+    let mut config = existing.clone();
     config.bundle.clone_from(&bundle.dir);
     config.bundle_digest.clone_from(&bundle.digest);
-    config
+    let pools = &options.addresses.pools;
+    if !pools.is_empty() && *pools != config.addresses.pools {
+        let mut taken = taken_by(&other_sites(&options.site));
+        if config.network == NetworkMode::Namespace {
+            taken.extend(network::taken()?);
+        }
+        config.addresses = config.addresses.with_pools(pools, &taken)?;
+    }
+    Ok(config)
 }
 
-async fn new_config(options: &UpOptions, bundle: &Bundle) -> Result<SiteConfig, UpError> {
+/// The other sites of this machine.
+fn other_sites(site: &SiteName) -> Vec<(Layout, SiteConfig)> {
+    config::all_sites().into_iter().filter(|(layout, _)| layout.name != *site).collect()
+}
+
+fn taken_by(sites: &[(Layout, SiteConfig)]) -> Vec<Taken> {
+    let ranges = |(layout, config): &(Layout, SiteConfig)| {
+        config.addresses.taken_by(&format!("site {:?}", layout.name.as_str()))
+    };
+    sites.iter().flat_map(ranges).collect()
+}
+
+fn new_config(options: &UpOptions, bundle: &Bundle) -> Result<SiteConfig, UpError> {
     let network = options.network.unwrap_or_default();
-    // A probe guest lives for most of a second: it may do that while we read the network.
-    let probe = tokio::task::spawn_blocking(accelerator::probe);
     let addresses = choose_addresses(options, network)?;
-    let (accelerator, accelerator_reason) =
-        probe.await.unwrap_or((Accelerator::Tcg, Some("the probe broke off".to_owned())));
     Ok(SiteConfig {
         schema: SCHEMA,
         name: options.site.to_string(),
@@ -239,19 +269,14 @@ async fn new_config(options: &UpOptions, bundle: &Bundle) -> Result<SiteConfig, 
         addresses,
         bundle: fs::canonicalize(&bundle.dir).map_err(file(&bundle.dir))?,
         bundle_digest: bundle.digest.clone(),
-        accelerator,
-        accelerator_reason,
         made_folders: Vec::new(),
         changed_settings: Vec::new(),
     })
 }
 
 fn choose_addresses(options: &UpOptions, network: NetworkMode) -> Result<Addresses, UpError> {
-    let others: Vec<_> = config::all_sites().into_iter().filter(|(l, _)| l.name != options.site).collect();
-    let mut taken: Vec<Taken> = others
-        .iter()
-        .flat_map(|(l, c)| c.addresses.taken_by(&format!("site {:?}", l.name.as_str())))
-        .collect();
+    let others = other_sites(&options.site);
+    let mut taken = taken_by(&others);
     let used: Vec<u8> = others.iter().map(|(_, c)| c.addresses.index).collect();
     let mut wishes = options.addresses.clone();
     let host = match network {
@@ -275,7 +300,6 @@ fn choose_addresses(options: &UpOptions, network: NetworkMode) -> Result<Address
 }
 
 fn preflight_report(layout: &Layout, config: &SiteConfig, progress: &dyn Progress) -> Result<(), UpError> {
-    files::folder(&layout.dir, 0o711).map_err(file(&layout.dir))?;
     let (bearable, fatal): (Vec<_>, Vec<_>) =
         preflight::check(layout, config).into_iter().partition(|problem| problem.bearable);
     for problem in bearable {

@@ -87,7 +87,7 @@ where
 }
 
 /// How long a test waits for what it wants to see.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs `check` again until it is `Some`, for what cannot be watched.
 ///

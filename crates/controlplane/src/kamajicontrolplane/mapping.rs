@@ -13,7 +13,7 @@ use scute_api::kamaji::{
     TenantControlPlane, TenantControlPlaneSpec,
 };
 use scute_api::meta::{CLUSTER_NAME_LABEL, TemplateMeta};
-use scute_kit::Why;
+use scute_kit::FieldError;
 
 use crate::inside::{EMBEDDED, POD_NETWORK_ANNOTATION};
 use crate::tenant::validate::overlaps;
@@ -188,8 +188,8 @@ fn addons(kcp: &KamajiControlPlane) -> Addons {
 /// or Services could not reach its Nodes.
 ///
 /// # Errors
-/// Both ranges, and where each is set.
-pub fn check_ranges(cluster: &Cluster, management_pods: &[IpNet]) -> Result<(), Why> {
+/// The field, its range, and the one that it overlaps.
+pub fn check_ranges(cluster: &Cluster, management_pods: &[IpNet]) -> Result<(), FieldError> {
     let on_vms =
         cluster.spec.infrastructure_ref.as_ref().is_some_and(|infra| infra.kind == "KubevirtCluster");
     if !on_vms {
@@ -205,12 +205,11 @@ pub fn check_ranges(cluster: &Cluster, management_pods: &[IpNet]) -> Result<(), 
     for (field, list) in [("pods", pods), ("services", services)] {
         for range in list.iter().filter_map(|range| range.parse::<IpNet>().ok()) {
             if let Some(management) = management_pods.iter().find(|management| overlaps(management, &range)) {
-                let message = format!(
-                    "spec.clusterNetwork.{field} {range} of Cluster {} overlaps {management}, the management \
-                     cluster's Pod range, in which VM Nodes have their addresses",
-                    cluster.name_any()
+                let detail = format!(
+                    "overlaps {management}, the management cluster's Pod range, in which VM Nodes have their addresses"
                 );
-                return Err(Why::new("RangeOverlap", message));
+                let path = format!("spec.clusterNetwork.{field}.cidrBlocks");
+                return Err(FieldError::new(path, range.to_string(), detail));
             }
         }
     }

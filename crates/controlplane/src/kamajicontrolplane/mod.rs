@@ -1,7 +1,7 @@
 //! KamajiControlPlane: Cluster API's hand on a TenantControlPlane of the same name.
 
 mod infra;
-mod mapping;
+pub mod mapping;
 mod report;
 mod secrets;
 mod steps;

@@ -27,8 +27,9 @@ pub async fn advance(
 ) -> Result<(), Stop> {
     let context = &desk.context;
     let stage = Stage::Created;
-    mapping::check_ranges(cluster, &context.config.management_pod_cidrs)
-        .map_err(|why| Stop::wait(stage, why))?;
+    mapping::check_ranges(cluster, &context.config.management_pod_cidrs).map_err(|bad| {
+        Stop::wait(stage, Why::new("RangeOverlap", format!("Cluster {}: {bad}", cluster.name_any())))
+    })?;
     let kcp =
         finalizer::ensure(&context.hub, kcp, KAMAJI_CONTROL_PLANE_FINALIZER).await.map_err(failed(stage))?;
     let tcp = create(&kcp, cluster, context).await?;

@@ -29,6 +29,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::ResourceExt;
 use scute_api::kamaji::{DataStore, KAMAJI_PAUSED_ANNOTATION, TenantControlPlane};
+use scute_kit::conditions::is_true;
 use scute_kit::{Controller, EventType, Key, Next, Why};
 use tokio::sync::mpsc;
 
@@ -71,6 +72,12 @@ async fn reconcile(tcp: Arc<TenantControlPlane>, context: Arc<Context>) -> Next 
     if !progress.paused {
         progress.stopped = steps::advance(&tcp, &context, &mut progress).await.err();
     }
+    if is_about_to_tell(&tcp, &context, &progress) {
+        return Next::OnChange(Why::new(
+            "LookingInside",
+            "the first answer of the API server goes into the same write",
+        ));
+    }
     report(&tcp, &context, progress).await
 }
 
@@ -80,6 +87,17 @@ fn is_paused(tcp: &TenantControlPlane) -> bool {
         annotations.contains_key(KAMAJI_PAUSED_ANNOTATION)
             || annotations.contains_key(scute_api::meta::PAUSED_ANNOTATION)
     })
+}
+
+/// Whether the first Pod has just become ready: what is found inside follows at once, be it good or bad, and one write
+/// says both.
+fn is_about_to_tell(tcp: &TenantControlPlane, context: &Context, progress: &Progress) -> bool {
+    let pods = progress.deployment.as_ref().and_then(|deployment| deployment.status.as_ref()?.ready_replicas);
+    let was_ready = tcp.status.as_ref().is_some_and(|status| is_true(&status.conditions, report::READY));
+    progress.stopped.is_none()
+        && pods.is_some_and(|pods| pods > 0)
+        && !was_ready
+        && context.inside.get(&Key::of(tcp)).is_none()
 }
 
 /// Writes the status and says when to look again.

@@ -76,8 +76,8 @@ pub struct NumbersOfAll {
 }
 
 /// Asked every second, so that a fast start is seen at once; given up after ten minutes. No API server is there within
-/// the first second, and a probe that fails is an event.
-const STARTUP: Numbers = Numbers { initial_delay: 1, timeout: 10, period: 1, success: 1, failure: 600 };
+/// two seconds, and a probe that fails is an event.
+const STARTUP: Numbers = Numbers { initial_delay: 2, timeout: 10, period: 1, success: 1, failure: 600 };
 /// Out of the Service after half a minute without an answer.
 const READINESS: Numbers = Numbers { initial_delay: 0, timeout: 10, period: 5, success: 1, failure: 3 };
 /// Killed only after minutes without an answer.

@@ -98,7 +98,8 @@ pub fn installed_version(tcp: &TenantControlPlane) -> Option<scute_kubeadm::Vers
     resources.version.version.as_ref()?.parse().ok()
 }
 
-/// Another, older tenant on the same DataStore with the same user or prefix: the two would read each other's keys.
+/// Another tenant on the same DataStore with the same user or prefix, that came first: the two would read each other's
+/// keys. Who has the finalizer may have keys there already; creation times are whole seconds.
 pub fn conflict(
     tcp: &TenantControlPlane,
     wanted: &Wanted,
@@ -106,7 +107,8 @@ pub fn conflict(
     default_datastore: &str,
 ) -> Option<Why> {
     let age = |tcp: &TenantControlPlane| {
-        (tcp.metadata.creation_timestamp.as_ref().map(|time| time.0), tcp.uid().unwrap_or_default())
+        let created = tcp.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        (!finalizer::has(tcp, TENANT_FINALIZER), created, tcp.uid().unwrap_or_default())
     };
     let older = tenants.iter().filter(|other| other.uid() != tcp.uid() && age(other) < age(tcp));
     older.into_iter().find_map(|other| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
-use scute_api::kamaji::{Phase, TenantControlPlane, VersionStatus};
+use scute_api::kamaji::{Phase, TENANT_FINALIZER, TenantControlPlane, VersionStatus};
 use scute_kit::Why;
 use scute_pki::{CA_VALIDITY, Ca, KeyAlgorithm, Renewal};
 use serde_json::{Value, json};
@@ -336,6 +336,16 @@ fn a_younger_tenant_does_not_get_the_prefix_of_an_older_one() {
     assert_eq!(conflict(&elsewhere), None, "another DataStore is another world");
     let why = conflict(&young).expect("refused");
     assert!(why.message.contains("default/old") && why.message.contains("\"shared\""), "{}", why.message);
+
+    // Born in the same second: the one that may have keys keeps them.
+    let mut settled = old.as_ref().clone();
+    settled.metadata.finalizers = Some(vec![TENANT_FINALIZER.to_owned()]);
+    settled.metadata.uid = Some("9".to_owned());
+    let late = with("late", "0", "2026-01-01T00:00:00Z", json!({ "dataStoreSchema": "shared" }));
+    let both = [Arc::new(settled.clone()), late.clone()];
+    let conflict = |tcp: &TenantControlPlane| steps::conflict(tcp, &wanted(tcp), &both, "default");
+    assert_eq!(conflict(&settled), None, "it was first");
+    assert!(conflict(&late).is_some(), "its UID is lower, but it came later");
 }
 
 /// What a person reads at each stage.

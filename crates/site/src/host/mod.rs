@@ -1,6 +1,5 @@
 //! The machine around a site: its network, its cgroups, and a check that the site fits.
 
-pub mod accelerator;
 pub mod cgroups;
 pub mod command;
 pub mod facts;

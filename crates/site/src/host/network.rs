@@ -29,6 +29,14 @@ pub fn create(layout: &Layout, addresses: &Addresses) -> Result<(), CommandError
     Ok(())
 }
 
+/// Changes the host's routes from one plan of a running site to another.
+pub fn reroute(from: &Addresses, to: &Addresses) -> Result<(), CommandError> {
+    let (gone, come) = changed_routes(from, to);
+    // One that somebody else removed is gone as well.
+    _ = run("ip", &["-force", "-batch", "-"], Some(&gone));
+    run("ip", &["-batch", "-"], Some(&come)).map(drop)
+}
+
 /// Removes namespace and veth; the routes go with the link. What is not there is fine.
 pub fn remove(layout: &Layout, addresses: &Addresses) -> Result<(), CommandError> {
     let link = addresses.host_interface();
@@ -85,8 +93,20 @@ fn node_side(addresses: &Addresses) -> String {
 }
 
 fn host_routes(addresses: &Addresses) -> String {
+    addresses.routed().iter().map(|net| route("add", net, addresses)).collect()
+}
+
+/// What has to go, and what has to come.
+fn changed_routes(from: &Addresses, to: &Addresses) -> (String, String) {
+    let (old, new) = (from.routed(), to.routed());
+    let gone = old.iter().filter(|net| !new.contains(net)).map(|net| route("del", net, from));
+    let come = new.iter().filter(|net| !old.contains(net)).map(|net| route("replace", net, to));
+    (gone.collect(), come.collect())
+}
+
+fn route(verb: &str, net: &Ipv4Net, addresses: &Addresses) -> String {
     let (node, link) = (addresses.node, addresses.host_interface());
-    addresses.routed().iter().map(|net| format!("route add {net} via {node} dev {link}\n")).collect()
+    format!("route {verb} {net} via {node} dev {link}\n")
 }
 
 #[derive(Deserialize)]
@@ -167,6 +187,17 @@ mod tests {
         assert!(routes.contains("route add 10.87.0.0/16 via 172.30.1.2 dev scute1\n"), "{routes}");
         assert!(routes.contains("route add 10.88.0.0/16 via 172.30.1.2 dev scute1\n"), "{routes}");
         assert!(routes.contains("route add 172.30.1.128/26 via 172.30.1.2 dev scute1\n"), "{routes}");
+    }
+
+    #[test]
+    fn another_pool_changes_its_own_routes_only() {
+        let of = |pools: &[&str]| {
+            let pools = pools.iter().map(|pool| pool.parse().unwrap()).collect();
+            Addresses::of(1, &AddressWishes { pools, ..AddressWishes::default() })
+        };
+        let (gone, come) = changed_routes(&of(&["10.9.0.4", "10.9.0.8"]), &of(&["10.9.0.8", "10.9.0.16"]));
+        assert_eq!(gone, "route del 10.9.0.4/32 via 172.30.1.2 dev scute1\n");
+        assert_eq!(come, "route replace 10.9.0.16/32 via 172.30.1.2 dev scute1\n");
     }
 
     #[test]

@@ -110,7 +110,9 @@ fn ports() -> Vec<Problem> {
 
 /// Tries every kernel feature in namespaces of a thread that ends right after.
 fn kernel(layout: &Layout) -> Vec<Problem> {
-    let scratch = layout.at(".preflight");
+    // On the site's disk, whether or not its folder is there yet.
+    let above = layout.dir.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
+    let scratch = above.join(format!(".scute-preflight-{}", std::process::id()));
     let trial = scratch.clone();
     let tried = std::thread::spawn(move || try_kernel(&trial)).join();
     // The thread's mounts ended with its namespace; the folders are ours.

@@ -4,7 +4,7 @@
 use super::{
     InstallError, LoadBalancerConfig, MANAGER, ManagementNetworks, ManagerConfig, NAMESPACE, scute_image,
 };
-use crate::{Layout, SiteConfig};
+use crate::{Accelerator, Layout, SiteConfig};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -22,8 +22,13 @@ const WEBHOOK_PORT: u16 = 9443;
 const HEALTH_PORT: u16 = 8080;
 
 /// All objects but rights. `image_digest` makes the Pod new when the bundle brings another image of the same name.
-pub fn objects(layout: &Layout, config: &SiteConfig, image_digest: &str) -> Result<Vec<Value>, InstallError> {
-    let configuration = serde_json::to_string_pretty(&manager_config(config))
+pub fn objects(
+    layout: &Layout,
+    config: &SiteConfig,
+    accelerator: Accelerator,
+    image_digest: &str,
+) -> Result<Vec<Value>, InstallError> {
+    let configuration = serde_json::to_string_pretty(&manager_config(config, accelerator))
         .map_err(|e| InstallError::Malformed(e.to_string()))?;
     Ok(vec![
         json!({
@@ -45,7 +50,7 @@ pub fn objects(layout: &Layout, config: &SiteConfig, image_digest: &str) -> Resu
 }
 
 /// What this site tells its manager.
-pub fn manager_config(config: &SiteConfig) -> ManagerConfig {
+pub fn manager_config(config: &SiteConfig, accelerator: Accelerator) -> ManagerConfig {
     let addresses = &config.addresses;
     ManagerConfig {
         site: config.name.clone(),
@@ -56,9 +61,9 @@ pub fn manager_config(config: &SiteConfig) -> ManagerConfig {
             dns: Some(addresses.dns().into()),
         },
         load_balancer: LoadBalancerConfig { pools: addresses.pools.clone() },
-        accelerator: Some(config.accelerator),
+        accelerator: Some(accelerator),
         scute_image: Some(scute_image()),
-        launcher_image: Some(format!("scute.dev/launcher:{}", crate::VERSION)),
+        launcher_image: Some(super::launcher_image()),
         webhook_certificates: Some(CERTIFICATE_FOLDER.into()),
     }
 }

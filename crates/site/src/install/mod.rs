@@ -11,7 +11,7 @@ mod webhooks;
 
 pub use manager_config::{LoadBalancerConfig, ManagementNetworks, ManagerConfig, ManagerConfigError};
 
-use crate::{Layout, SiteConfig, bundle::Bundle};
+use crate::{Accelerator, Layout, SiteConfig, bundle::Bundle};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::{
     api::apps::v1::Deployment,
@@ -89,10 +89,15 @@ pub fn scute_image() -> String {
     format!("scute.dev/scute:{}", crate::VERSION)
 }
 
-/// Images that the installed objects need.
+/// The image in which virtual machines run.
+pub fn launcher_image() -> String {
+    format!("scute.dev/launcher:{}", crate::VERSION)
+}
+
+/// Images that the installed objects need, and the one that says what guests run on.
 pub fn images() -> Vec<String> {
     let coredns = format!("{IMAGE_REPOSITORY}/coredns/coredns:{}", scute_kubeadm::COREDNS_VERSION);
-    vec![scute_image(), coredns]
+    vec![launcher_image(), scute_image(), coredns]
 }
 
 /// Applies every CustomResourceDefinition and waits until the API server serves them.
@@ -121,12 +126,13 @@ pub async fn manager(
     client: &Client,
     layout: &Layout,
     config: &SiteConfig,
+    accelerator: Accelerator,
     bundle: &Bundle,
 ) -> Result<(), InstallError> {
     let digest = bundle.image(&scute_image()).map(|part| part.digest.clone()).unwrap_or_default();
     apply_all(client, vec![apply::namespace(NAMESPACE)]).await?;
     let mut objects = rbac::objects();
-    objects.extend(manager::objects(layout, config, &digest)?);
+    objects.extend(manager::objects(layout, config, accelerator, &digest)?);
     objects.extend(dns(config)?);
     objects.extend(tenants_etcd::secrets(layout)?);
     apply_all(client, objects).await?;

@@ -6,7 +6,7 @@
 //! ```
 
 use super::{
-    cni, containerd,
+    accelerator, cni, containerd,
     images::{ImageError, Importer},
     init::{InitError, Site, configuration},
     kubelet, pki, processes,
@@ -53,6 +53,9 @@ pub enum UpError {
         #[source]
         source: io::Error,
     },
+    /// What the probe guest told.
+    #[error("what guests run on cannot be written down")]
+    Probe(#[source] io::Error),
     /// Asking for containerd's defaults.
     #[error("containerd's default specification of containers is not known")]
     Spec(#[source] processes::OnceError),
@@ -133,15 +136,18 @@ async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), UpError
     write_manifests(site, static_pods::second(&site.layout, &config))?;
     board.step(NODE_READY, node_ready(site, &config, &client)).await?;
     let images = install::images();
-    tokio::try_join!(
-        async { Ok(board.step("custom resources", install::definitions(&client)).await?) },
-        async { Ok(board.step("manager and DNS images", importer.import_named(&bundle, &images)).await?) },
-    )
-    .map_err(|e: UpError| e)?;
-    tokio::try_join!(
-        async { Ok(board.step("manager", install::manager(&client, &site.layout, &config, &bundle)).await?) },
-        async { Ok(board.step("other images", importer.import_all(&bundle)).await?) },
-    )
+    let (_, probe) = tokio::try_join!(
+        async { Ok::<_, UpError>(board.step("custom resources", install::definitions(&client)).await?) },
+        async {
+            board.step("manager, launcher and DNS images", importer.import_named(&bundle, &images)).await?;
+            let probe = async { accelerator::probe(site).await.map_err(UpError::Probe) };
+            board.step("probe guest", probe).await
+        },
+    )?;
+    let manager = install::manager(&client, &site.layout, &config, probe.accelerator, &bundle);
+    tokio::try_join!(async { Ok(board.step("manager", manager).await?) }, async {
+        Ok(board.step("other images", importer.import_all(&bundle)).await?)
+    },)
     .map_err(|e: UpError| e)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Inside a site: what its init (process 1 of the site's namespaces) mounts, starts and keeps alive.
 
+pub mod accelerator;
 pub mod bringup;
 pub mod cni;
 pub mod containerd;

@@ -36,7 +36,7 @@ pub use spec::LauncherSpec;
 
 use options::{Options, Verb};
 
-/// `scute launcher run|network|ready`: `args` is what follows `launcher`. Blocks until the job is done.
+/// `scute launcher run|network|ready|probe`: `args` is what follows `launcher`. Blocks until the job is done.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match Options::parse(args) {
         Ok(options) => options,
@@ -49,5 +49,21 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Verb::Run => run::run(&options),
         Verb::Network => network::main(&options),
         Verb::Ready => run::ready(&options.places),
+        Verb::Probe => probe(&options.places),
     }
+}
+
+/// Prints a [`scute_qemu::Probe`] as one line of JSON.
+fn probe(places: &Places) -> ExitCode {
+    let qemu = scute_qemu::Qemu::new(&places.qemu);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("scute launcher: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let found = runtime.block_on(scute_qemu::probe(&qemu));
+    println!("{}", serde_json::json!(found));
+    ExitCode::SUCCESS
 }

@@ -44,6 +44,8 @@ pub enum Verb {
     Network,
     /// Say whether the guest runs.
     Ready,
+    /// Say what guests can run on here.
+    Probe,
 }
 
 /// The parsed command line.
@@ -61,7 +63,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
     /// No verb, or an unknown one.
-    #[error("expected `run`, `network` or `ready`")]
+    #[error("expected `run`, `network`, `ready` or `probe`")]
     Verb,
     /// An unknown option.
     #[error("unknown option {0:?}")]
@@ -99,6 +101,7 @@ impl Options {
             Some("run") => Verb::Run,
             Some("network") => Verb::Network,
             Some("ready") => Verb::Ready,
+            Some("probe") => Verb::Probe,
             _ => return Err(UsageError::Verb),
         };
         let mut options = Options { verb, spec: None, places: Places::default() };
