@@ -10,13 +10,16 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
 use clap::Args;
-use kube::{Client, Config};
+use kube::Config;
 use scute_kit::remote::Remotes;
 use scute_kit::{Admission, Hub};
 use scute_site::install::ManagerConfig;
 use scute_vm::launcher::spec::Accelerator as VmAccelerator;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
+
+/// Requests to the management API server that wait for an answer.
+const AT_ONCE: usize = 16;
 
 /// Run the controllers
 #[derive(Args)]
@@ -39,11 +42,8 @@ impl ManagerArgs {
             Some(path) => ManagerConfig::load(path)?,
             None => ManagerConfig::default(),
         };
-        let mut server = Config::infer().await.context("no API server to talk to")?;
-        // Every controller tries again by itself, later each time.
-        server.default_retry = false;
-        let client = Client::try_from(server)?;
-        let hub = Hub::new(client);
+        let server = Config::infer().await.context("no API server to talk to")?;
+        let hub = Hub::new(scute_kit::client(server, AT_ONCE)?);
         let remotes = Remotes::new(&hub);
         let mut tasks = JoinSet::new();
         let admission = stages(&hub, &remotes, &config, &mut tasks);

@@ -5,6 +5,7 @@
 //! servers and the admission server. It knows no kind of ours and decides nothing.
 
 pub mod admission;
+mod client;
 pub mod conditions;
 pub mod controller;
 pub mod finalizer;
@@ -17,6 +18,7 @@ mod watch;
 mod write;
 
 pub use admission::{Admission, AdmissionRequest, FieldError, Operation, Verdict};
+pub use client::client;
 pub use controller::{Controller, Next, Why};
 pub use hub::Hub;
 pub use kube::runtime::events::EventType;

@@ -73,6 +73,8 @@ pub struct Remotes {
 
 /// How long a request to a tenant may take: a dead tenant must not hold a controller.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests to one tenant that wait for an answer: its objects are some dozens.
+const AT_ONCE: usize = 4;
 
 impl Remotes {
     /// No tenants yet; clients are made on first use.
@@ -163,9 +165,7 @@ async fn client_of(text: &[u8], secret: &Key) -> Result<Client, RemoteError> {
         .await
         .map_err(|_| unusable())?;
     config.connect_timeout = Some(REQUEST_TIMEOUT);
-    // A refused eviction is an answer (429), not something to try again for a quarter of an hour.
-    config.default_retry = false;
-    Client::try_from(config).map_err(|source| RemoteError::Client(secret.clone(), Box::new(source)))
+    crate::client(config, AT_ONCE).map_err(|source| RemoteError::Client(secret.clone(), Box::new(source)))
 }
 
 /// Holds the tenants weakly: a watch on one must not keep them all alive.

@@ -8,9 +8,13 @@ use crate::{
     files,
     host::{cgroups, facts},
     layout::SiteName,
-    node::control::{self, Ask, Event, State},
+    node::{
+        control::{self, Ask, Event, State},
+        pki,
+    },
     supervisor,
 };
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::{Api, Client, api::ListParams, config::Kubeconfig};
 use serde::Serialize;
@@ -21,6 +25,8 @@ use tokio::time::{Duration, timeout};
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Less free disk than this is worth a word.
 const LITTLE_DISK: u64 = 2 << 30;
+/// Certificates that end within this time are worth a word.
+const RENEW_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Choices of `scute status`.
 #[derive(Clone, Debug)]
@@ -122,6 +128,9 @@ pub struct Status {
     /// Bytes of memory of all its processes, where the kernel counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// When its certificates end; every start of the site makes new ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificates_end: Option<Timestamp>,
     /// What is wrong, in words.
     pub problems: Vec<String>,
 }
@@ -170,6 +179,8 @@ pub async fn status(options: &StatusOptions) -> Result<Status, StatusError> {
     if supervisor.is_some() && !node_ready {
         problems.push("the Node is not ready".to_owned());
     }
+    let certificates_end = pki::end(&layout);
+    problems.extend(old_certificates(&config.name, certificates_end, Timestamp::now()));
     let probe = crate::node::accelerator::found(&layout);
     let pools = pools(&config.addresses.pools, &cluster.services);
     problems.extend(
@@ -191,8 +202,17 @@ pub async fn status(options: &StatusOptions) -> Result<Status, StatusError> {
         pools,
         disk,
         memory: cgroups::memory(&layout.cgroup()),
+        certificates_end,
         problems,
     })
+}
+
+/// Certificates that end soon, and how they are renewed.
+fn old_certificates(name: &str, end: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let end = end.filter(|end| end.duration_since(now) < RENEW_WITHIN)?;
+    Some(format!(
+        "the site's certificates end at {end}; every start makes new ones: end the supervisor and run `scute up --site {name}`"
+    ))
 }
 
 async fn within<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
@@ -321,5 +341,20 @@ fn bundle_problems(config: &SiteConfig, problems: &mut Vec<String>) {
             problems.push("the bundle has changed since `scute up`; run it again to bring it in".to_owned())
         }
         Err(e) => problems.push(crate::chain(&e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn certificates_that_end_soon_are_told_and_how_to_renew_them() {
+        let end: Timestamp = "2027-11-23T00:00:00Z".parse().unwrap();
+        let told =
+            |days: i64| old_certificates("lab", Some(end), end - SignedDuration::from_hours(24 * days));
+        assert_eq!(told(31), None);
+        assert!(told(29).is_some_and(|text| text.contains("2027-11-23") && text.contains("--site lab")));
+        assert!(told(-1).is_some(), "and when they have ended");
     }
 }

@@ -191,6 +191,8 @@ async fn bring(
             let secret = Piece::Admin.secret(&key.name);
             Why::new(UNREACHABLE, format!("a request with {ADMIN} of Secret {secret} failed: {error}"))
         })?;
+        // It has proved what it was made for.
+        context.remotes.forget(&admin(&key, ADMIN));
         context.found_inside(&key, found(desired, wanted, false));
     }
     put::keep(&root, &desired.objects).await.map_err(|error| error.why())?;

@@ -5,7 +5,7 @@
 use crate::{Layout, SiteConfig, files};
 use jiff::Timestamp;
 use scute_pki::{
-    CA_VALIDITY, Ca, ClientIdentity, KeyAlgorithm, KeyPairPem, Kubeconfig, LeafRequest, Sans,
+    CA_VALIDITY, Ca, Certificate, ClientIdentity, KeyAlgorithm, KeyPairPem, Kubeconfig, LeafRequest, Sans,
     ServiceAccountKeys, issue,
 };
 use std::{fs, io, path::PathBuf};
@@ -78,6 +78,12 @@ pub fn lay_out(layout: &Layout, config: &SiteConfig, now: Timestamp) -> Result<(
         writer.kubeconfig(file, config.node_name(), server, &LeafRequest::client(user, group), &ca)?;
     }
     Ok(())
+}
+
+/// When the leaf certificates end: all are made in the same second.
+pub fn end(layout: &Layout) -> Option<Timestamp> {
+    let text = fs::read_to_string(layout.pki("apiserver.crt")).ok()?;
+    Certificate::parse(&text).ok().map(|certificate| certificate.not_after())
 }
 
 /// The Node's user name.
