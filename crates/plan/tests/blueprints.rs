@@ -1,7 +1,8 @@
 //! Random fleets and demands: every blueprint passes the linter, which recounts everything.
 
 use proptest::prelude::*;
-use scute_plan::blueprint::Blueprint;
+use proptest::strategy::ValueTree;
+use scute_plan::blueprint::{Blueprint, HostRole, Purpose};
 use scute_plan::input::{Demand, Fleet, parse_demand, parse_fleet};
 use scute_plan::lint::blueprint::check;
 use scute_plan::planner::diff::diff;
@@ -116,4 +117,76 @@ fn the_linter_is_no_rubber_stamp() {
     let copy = doubled.hosts.iter().find(|h| !h.placements.is_empty()).unwrap().placements[0].clone();
     doubled.hosts[3].placements.push(copy);
     assert!(rules(&doubled).contains(&"duplicate"));
+}
+
+/// Blueprints of random fleets that must survive `survive`, and hold everything without a note that they do not.
+fn surviving(survive: &str, cases: usize) -> Vec<(Blueprint, Demand)> {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut all = Vec::new();
+    for _ in 0..cases {
+        let fleet = fleet().new_tree(&mut runner).unwrap().current();
+        let demand = demand().new_tree(&mut runner).unwrap().current();
+        let (before, rest) = demand.split_once("survive: {").unwrap();
+        let rest = rest.split_once('}').unwrap().1;
+        // Twice the servers: random demands seldom leave a rack's worth of room.
+        let fleet = fleet.replace("count: ", "count: 1");
+        let (fleet, demand) = read(&fleet, &format!("{before}survive: {survive}{rest}"));
+        let blueprint = plan(&fleet, &demand, 0);
+        assert_eq!(check(&blueprint, &demand), [], "{fleet:#?} {demand:#?}");
+        if blueprint.unplaced.is_empty() && blueprint.survives.starts_with("any ") {
+            all.push((blueprint, demand));
+        }
+    }
+    all
+}
+
+#[test]
+fn every_rack_and_every_host_may_go() {
+    for survive in ["{rack: true}", "{hosts: 1}", "{hosts: 2}", "{hosts: 1, rack: true}"] {
+        let survivors = surviving(survive, 30);
+        assert!(survivors.len() >= 15, "{survive}: {} of 30 say something", survivors.len());
+        let mut caught = 0;
+        for (mut blueprint, demand) in survivors {
+            // Without its spares a plan that kept some must fail: the linter really takes racks and hosts away.
+            let spares = blueprint.hosts.iter_mut().filter(|h| h.role == HostRole::Spare);
+            let spares = spares.map(|h| h.role = HostRole::Free).count();
+            let found = check(&blueprint, &demand).iter().any(|f| f.rule == "survival");
+            caught += usize::from(spares > 0 && found);
+        }
+        assert!(caught >= 8, "{survive}: {caught} plans are caught without their spares");
+    }
+}
+
+#[test]
+fn a_quorum_in_one_rack_is_no_quorum() {
+    let fleet = "hosts:\n- {name: h, count: 6, cores: 32, memory: 128Gi, racks: [a, b, c]}\n";
+    let demand = "policy: {survive: {rack: true}}\ntenants:\n- {name: a, nodes: [{size: 8/32, count: 3}]}\n";
+    let (fleet, demand) = read(fleet, demand);
+    let good = plan(&fleet, &demand, 0);
+    assert_eq!(check(&good, &demand), []);
+    assert_eq!(good.survives, "any one rack");
+    let mut huddled = good.clone();
+    huddled
+        .hosts
+        .iter_mut()
+        .for_each(|h| h.rack = if h.rack == "c" { "b".to_owned() } else { h.rack.clone() });
+    let found = check(&huddled, &demand);
+    assert!(found.iter().any(|f| f.message.contains("datastore-1 loses 2 of its 3 members")), "{found:#?}");
+
+    let two = "hosts:\n- {name: h, count: 6, cores: 32, memory: 128Gi, racks: [a, b]}\n";
+    let honest = plan(&read(two, "tenants: [{name: x, nodes: [{size: 2/4}]}]\n").0, &demand, 0);
+    assert_eq!(check(&honest, &demand), []);
+    assert!(honest.notes.iter().any(|n| n.contains("keeps no quorum")), "{:#?}", honest.notes);
+    assert!(honest.survives.contains("but for a quorum"), "{}", honest.survives);
+}
+
+#[test]
+fn datastores_have_members_for_the_losses_they_must_outlive() {
+    let fleet = "hosts:\n- {name: h, count: 12, cores: 32, memory: 128Gi}\n";
+    let demand = "policy: {survive: {hosts: 2}, managementReplicas: 5}\ntenants:\n- {name: a, nodes: [{size: 8/32, count: 3}]}\n";
+    let (fleet, demand) = read(fleet, demand);
+    let plan = plan(&fleet, &demand, 0);
+    let members = plan.hosts.iter().flat_map(|h| &h.placements).filter(|p| p.purpose == Purpose::Datastore);
+    assert_eq!(members.count(), 5);
+    assert_eq!((plan.survives.as_str(), check(&plan, &demand)), ("any 2 hosts", vec![]));
 }

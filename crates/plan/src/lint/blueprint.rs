@@ -4,12 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Level, Place};
+use super::{Finding, Level, Place, losses};
 use crate::blueprint::{Amount, Blueprint, HostPlan, HostRole, Material, Placement, Purpose};
 use crate::input::{ControlPlane, Demand, Isolation};
-
-/// Losses of several hosts are played through up to so many.
-const MOST_LOSSES: usize = 3000;
 
 /// Everything that contradicts itself, the demand, or what must survive.
 pub fn check(b: &Blueprint, demand: &Demand) -> Vec<Finding> {
@@ -225,111 +222,30 @@ impl Check<'_> {
         }
     }
 
-    /// Plays losses through by first fit, largest first, on what is written down alone.
+    /// Whatever the policy says may be lost is lost.
     fn survival(&mut self, demand: &Demand) {
-        let survive = demand.policy.survive;
-        let admitted = self.b.notes.iter().any(|n| n.contains("is not survived"));
-        if admitted || !self.b.unplaced.is_empty() {
+        let admits = |words: &str| self.b.notes.iter().any(|n| n.contains(words));
+        if !self.b.unplaced.is_empty() {
             return;
         }
-        let used: Vec<usize> =
-            (0..self.b.hosts.len()).filter(|h| self.b.hosts[*h].role != HostRole::Free).collect();
-        let mut losses: Vec<Vec<usize>> = match survive.hosts {
-            0 => Vec::new(),
-            1 => used.iter().map(|h| vec![*h]).collect(),
-            _ => used
-                .iter()
-                .enumerate()
-                .flat_map(|(i, a)| used[i + 1..].iter().map(|b| vec![*a, *b]))
-                .collect(),
-        };
-        losses.truncate(MOST_LOSSES);
-        if survive.rack {
-            let racks: BTreeSet<&str> = self.b.hosts.iter().map(|h| h.rack.as_str()).collect();
-            losses.extend(
-                racks.into_iter().map(|r| {
-                    (0..self.b.hosts.len()).filter(|h| self.b.hosts[*h].rack == r).collect::<Vec<_>>()
-                }),
-            );
-        }
-        for lost in losses.into_iter().filter(|l| !l.is_empty()) {
-            if let Some(name) = self.homeless(&lost) {
-                let hosts: Vec<&str> = lost.iter().map(|h| self.b.hosts[*h].name.as_str()).collect();
-                let message = format!("when {} is lost, {name} finds no room", hosts.join(", "));
-                self.say("survival", format!("host {}", hosts[0]), "placements", message);
-                return;
+        if !admits("keeps no quorum") {
+            for (name, members, lost) in losses::without_quorum(self.b, demand.policy.survive) {
+                let message = format!("{name} loses {lost} of its {members} members at once, and its quorum");
+                self.say("survival", format!("members of {name}"), "placements", message);
             }
         }
-    }
-
-    fn homeless(&self, lost: &[usize]) -> Option<String> {
-        let mut room: Vec<(usize, Vec<Amount>, i64, BTreeSet<String>)> = (0..self.b.hosts.len())
-            .filter(|h| {
-                !lost.contains(h)
-                    && self.b.hosts[*h].role != HostRole::Free
-                    && self.b.hosts[*h].role != HostRole::Metal
-            })
-            .map(|h| {
-                let host = &self.b.hosts[h];
-                let nodes: Vec<Amount> =
-                    host.numa.iter().zip(numa(host)).map(|(have, used)| have.minus(used)).collect();
-                let families = host.placements.iter().filter_map(group).collect();
-                (h, nodes, host.capacity.pods - host.used.pods, families)
-            })
-            .collect();
-        // Fullest first, so that the spares go last.
-        room.sort_by_key(|(_, nodes, _, _)| nodes.iter().map(|n| n.memory).sum::<i64>());
-        let mut moved: Vec<&Placement> = lost.iter().flat_map(|h| &self.b.hosts[*h].placements).collect();
-        moved.sort_by_key(|p| {
-            (p.material != Material::Metal, std::cmp::Reverse((p.takes.cpu, p.takes.memory)))
-        });
-        for p in moved {
-            let from =
-                lost.iter().find(|h| self.b.hosts[**h].placements.contains(p)).map(|h| &self.b.hosts[*h]);
-            let home = room.iter_mut().find_map(|slot| {
-                let host = &self.b.hosts[slot.0];
-                if p.material == Material::Metal {
-                    let same = from.is_some_and(|f| f.class == host.class)
-                        || host.hardware.zip(p.takes, |h, t| i64::from(h >= t))
-                            == Amount { cpu: 1, memory: 1, pods: 1, gpus: 1 };
-                    let empty = host.role == HostRole::Spare && slot.2 == host.capacity.pods;
-                    return (same && empty).then(|| {
-                        slot.1.iter_mut().for_each(|n| *n = Amount::default());
-                        slot.2 = 0;
-                    });
-                }
-                if group(p).is_some_and(|g| slot.3.contains(&g)) || slot.2 < p.takes.pods {
-                    return None;
-                }
-                fit(&mut slot.1, p)?;
-                slot.2 -= p.takes.pods;
-                slot.3.extend(group(p));
-                Some(())
-            });
-            if home.is_none() {
-                return Some(p.name.clone());
-            }
+        if admits("is not survived") {
+            return;
         }
-        None
+        if let Some((hosts, name)) = losses::homeless(self.b, demand) {
+            let message = format!("when {} is lost, {name} finds no room", hosts.join(", "));
+            self.say("survival", format!("host {}", hosts[0]), "placements", message);
+        }
     }
-}
-
-fn fit(nodes: &mut [Amount], p: &Placement) -> Option<()> {
-    let parts = p.numa.len().max(1) as i64;
-    let part = p.takes.zip(p.takes, |v, _| (v + parts - 1) / parts);
-    let able = |n: &Amount| n.cpu >= part.cpu && n.memory >= part.memory && n.gpus >= part.gpus;
-    let places: Vec<usize> = (0..nodes.len()).filter(|n| able(&nodes[*n])).take(parts as usize).collect();
-    (places.len() == parts as usize).then(|| places.iter().for_each(|n| nodes[*n] = nodes[*n].minus(part)))
-}
-
-/// What must not meet its like on a host.
-fn group(p: &Placement) -> Option<String> {
-    matches!(p.purpose, Purpose::ControlPlane | Purpose::Datastore | Purpose::Management)
-        .then(|| format!("{:?} {}", p.purpose, family(&p.name)))
 }
 
 /// A name without its number.
-fn family(name: &str) -> &str {
+pub(super) fn family(name: &str) -> &str {
     name.rsplit_once('-').map_or(name, |(f, _)| f)
 }
 
@@ -339,7 +255,7 @@ fn guests(h: &HostPlan) -> impl Iterator<Item = &Placement> {
 }
 
 /// What is used of each NUMA node.
-fn numa(h: &HostPlan) -> Vec<Amount> {
+pub(super) fn numa(h: &HostPlan) -> Vec<Amount> {
     let mut nodes = vec![Amount::default(); h.numa.len()];
     for p in h.placements.iter().filter(|p| p.material != Material::Metal) {
         let on: Vec<usize> =

@@ -5,6 +5,7 @@
 mod addresses;
 pub mod blueprint;
 mod capacity;
+mod losses;
 mod networks;
 mod objects;
 mod references;

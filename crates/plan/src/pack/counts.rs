@@ -17,9 +17,10 @@ const MOST_MINIMAL: usize = 1_500;
 /// Vectors that are tried against losses.
 const MOST_TRIED: usize = 20_000;
 
-struct Cut {
-    gives: Vec<i128>,
-    needs: i128,
+/// What hosts of each type give at most, and what is needed in all.
+pub(super) struct Cut {
+    pub(super) gives: Vec<i128>,
+    pub(super) needs: i128,
 }
 
 /// What hosts for all parts cost at least, where parts (over the same hosts) share none and any `losses` hosts may be
@@ -50,11 +51,8 @@ fn minimal(part: &Problem) -> Option<Vec<Vec<u32>>> {
         cuts.iter().all(|c| given(c) >= c.needs)
     };
     // More of a type than would do alone is never minimal.
-    let alone = |t: usize, most: u32| {
-        let enough = |c: &Cut| if c.gives[t] > 0 { (c.needs + c.gives[t] - 1) / c.gives[t] } else { 0 };
-        cuts.iter().map(enough).max().unwrap_or(0).clamp(0, i128::from(most)) as u32
-    };
-    let caps: Vec<u32> = part.hosts.iter().enumerate().map(|(t, (_, n))| alone(t, *n)).collect();
+    let caps: Vec<u32> =
+        part.hosts.iter().enumerate().map(|(t, (_, n))| enough_alone(&cuts, t, *n)).collect();
     let vectors = caps.iter().try_fold(1_u64, |all, c| all.checked_mul(u64::from(*c) + 1))?;
     if vectors > MOST_VECTORS {
         return None;
@@ -113,10 +111,16 @@ fn less(x: &[u32], t: usize, by: u32) -> Vec<u32> {
     less
 }
 
-fn cuts(part: &Problem) -> Vec<Cut> {
+/// How many hosts of a type, of at most `most`, pass every cut that they can pass alone.
+pub(super) fn enough_alone(cuts: &[Cut], t: usize, most: u32) -> u32 {
+    let enough = |c: &Cut| if c.gives[t] > 0 { (c.needs + c.gives[t] - 1) / c.gives[t] } else { 0 };
+    cuts.iter().map(enough).max().unwrap_or(0).clamp(0, i128::from(most)) as u32
+}
+
+pub(super) fn cuts(part: &Problem) -> Vec<Cut> {
     let mut cuts = vec![whole(part)];
     cuts.extend((0..DIMS + SIDES).map(|d| volume(part, d)));
-    let with_gpus = |s: usize| part.shapes[s].res[DIMS - 1] > 0;
+    let with_gpus = |s: usize| least(part, s, DIMS - 1) > 0;
     let scarce = part.demands.iter().filter(|d| d.options.iter().all(|(s, _)| with_gpus(*s)));
     let scarce = Problem { demands: scarce.cloned().collect(), ..part.clone() };
     for priced in [part, &scarce] {
@@ -143,17 +147,28 @@ fn whole(part: &Problem) -> Cut {
 
 /// One resource: of NUMA nodes, then of hosts.
 fn volume(part: &Problem, d: usize) -> Cut {
-    let of = |s: usize| match d.checked_sub(DIMS) {
-        None => part.shapes[s].res[d],
-        Some(side) => part.shapes[s].side[side],
-    };
-    let needs = part
-        .demands
-        .iter()
-        .filter_map(|demand| demand.options.iter().map(|(s, n)| i128::from(of(*s)) * i128::from(*n)).min());
-    let gives = part.hosts.iter().map(|(h, _)| match d.checked_sub(DIMS) {
-        None => h.nodes.iter().map(|n| i128::from(n[d].max(0))).sum(),
-        Some(side) => i128::from(h.side[side].max(0)),
-    });
+    let of = |(s, n): &(usize, u32)| i128::from(least(part, *s, d)) * i128::from(*n);
+    let needs = part.demands.iter().filter_map(|demand| demand.options.iter().map(of).min());
+    let gives = part.hosts.iter().map(|(h, _)| i128::from(has(h, d)));
     Cut { needs: needs.sum(), gives: gives.collect() }
+}
+
+fn has(host: &HostType, d: usize) -> i64 {
+    match d.checked_sub(DIMS) {
+        None => host.nodes.iter().map(|n| n[d].max(0)).sum(),
+        Some(side) => host.side[side].max(0),
+    }
+}
+
+/// What one of a shape takes of a resource at least: all that the host has, when it takes the host.
+fn least(part: &Problem, s: usize, d: usize) -> i64 {
+    let shape = &part.shapes[s];
+    match (&shape.fit, d.checked_sub(DIMS)) {
+        (Fit::Whole(_), _) => {
+            let taken = part.hosts.iter().filter(|(h, n)| *n > 0 && shape.takes(h));
+            taken.map(|(h, _)| has(h, d)).min().unwrap_or(0)
+        }
+        (_, None) => shape.res[d],
+        (_, Some(side)) => shape.side[side],
+    }
 }

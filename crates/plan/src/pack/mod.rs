@@ -4,6 +4,7 @@
 //! NUMA node, and a bound that no placement can beat. Never floats where a guarantee is given: duals come from a
 //! floating simplex, the bound is recomputed from them in integers.
 
+pub mod apart;
 pub mod baseline;
 mod bound;
 mod columns;

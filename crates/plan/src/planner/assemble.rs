@@ -299,7 +299,7 @@ fn unseen(solved: &Solved, survive: Survive, met: bool) -> String {
         return String::new();
     }
     let lost = if survive.rack || survive.hosts > 0 {
-        "; after a loss it may move everything, the plan moves only what was lost"
+        "; after a loss it may pack anew what shares servers, the plan moves only what was lost"
     } else {
         ""
     };

@@ -6,7 +6,7 @@ use super::classes::Hosts;
 use super::wishes::Wishes;
 use crate::blueprint::Material;
 use crate::input::{Demand, Isolation};
-use crate::pack::{self, Bound, Fit, Problem, counts};
+use crate::pack::{self, Bound, Fit, Problem, apart, counts};
 
 /// Parts of a demand that are bounded one by one.
 const MOST_PARTS: usize = 40;
@@ -33,7 +33,8 @@ pub fn at_least(problem: &Problem, whole: Bound, parts: &[Problem], demand: &Dem
     let racks = hosts.racks.len() as u64;
     let by_rack = if survive.rack && racks > 1 { (needed * racks).div_ceil(racks - 1) } else { 0 };
     let by_type = counts::at_least(parts, survive.hosts).unwrap_or(0);
-    let cost = (needed + lost).max(by_rack).max(by_type) as f64 * hosts.unit;
+    let apart = if survive.hosts > 0 { apart::at_least(parts, survive.hosts) } else { 0 };
+    let cost = (needed + lost).max(by_rack).max(by_type).max(apart) as f64 * hosts.unit;
     Floor {
         // To a ten-thousandth, downwards: a figure that JSON gives back as it got it.
         at_least: (cost * 1e4 + 1e-3).floor() / 1e4,

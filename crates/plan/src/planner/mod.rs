@@ -7,6 +7,7 @@ mod company;
 pub mod compare;
 pub mod diff;
 mod floor;
+mod level;
 mod quorum;
 pub mod replan;
 pub mod shares;
@@ -14,10 +15,11 @@ mod sizes;
 mod spare;
 mod wishes;
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::blueprint::{Blueprint, Material, Purpose};
-use crate::input::{Demand, Fleet, Policy};
+use crate::input::{Demand, Fleet, Isolation, Policy};
 use crate::pack::groups::{At, Group, Placed};
 use crate::pack::{self, Problem};
 
@@ -62,10 +64,64 @@ pub(crate) struct Solved {
     notes: Vec<String>,
 }
 
+/// The best of a few choices of sizes, each placed, and made to survive what it must.
 fn solve(fleet: &Fleet, demand: &Demand, seed: u64) -> Solved {
-    let draft = draft(fleet, demand, None);
-    let placed = draft.place(seed, &vec![None; draft.items.len()]);
-    settle(fleet, demand, draft, placed)
+    let outline = Outline::new(fleet, demand);
+    let mut best: Option<Solved> = None;
+    for picked in outline.choices() {
+        let draft = outline.draft(picked);
+        let placed = draft.place(seed, &vec![None; draft.items.len()]);
+        let solved = settle(fleet, demand, draft, placed, true);
+        if best.as_ref().is_none_or(|b| solved.rank(fleet) < b.rank(fleet)) {
+            best = Some(solved);
+        }
+        if best.as_ref().is_some_and(Solved::proven_best) {
+            break;
+        }
+    }
+    // There is always a first choice; an empty demand has it, too.
+    best.unwrap_or_else(|| {
+        let draft = outline.draft(Vec::new());
+        let placed = draft.place(seed, &vec![None; draft.items.len()]);
+        settle(fleet, demand, draft, placed, true)
+    })
+}
+
+impl Solved {
+    /// Hosts that hold anything or are kept empty.
+    fn in_use(&self) -> BTreeSet<usize> {
+        self.placed.at.iter().flatten().map(|at| at.host).chain(self.spare.iter().copied()).collect()
+    }
+
+    fn cost(&self) -> u64 {
+        self.in_use().iter().map(|h| u64::from(self.hosts.types[self.hosts.instances[*h].kind].0.cost)).sum()
+    }
+
+    /// Lower is better: what finds no place, what is not survived, what the objective counts, the price.
+    fn rank(&self, fleet: &Fleet) -> (usize, bool, bool, u64, u64) {
+        let lost = self.placed.at.iter().filter(|at| at.is_none()).count();
+        let price = self.in_use().iter().map(|h| (fleet.hosts[*h].price * 1000.0) as u64).sum();
+        (lost, self.lossy, !self.quorate, self.cost(), price)
+    }
+
+    /// No other choice can be better.
+    fn proven_best(&self) -> bool {
+        let all = self.placed.at.iter().all(Option::is_some);
+        all && !self.lossy
+            && self.quorate
+            && self.cost() as f64 * self.hosts.unit <= self.floor.at_least + 1e-6
+    }
+}
+
+/// What is decided but for the placement, to be read.
+#[derive(Clone, Copy)]
+pub(crate) struct Scene<'a> {
+    fleet: &'a Fleet,
+    demand: &'a Demand,
+    hosts: &'a classes::Hosts,
+    wishes: &'a Wishes,
+    items: &'a [Item],
+    groups: &'a [Group],
 }
 
 /// Everything but the placement.
@@ -79,53 +135,118 @@ pub(crate) struct Draft {
     note: String,
 }
 
-/// Chooses sizes and counts; pools of `keep` stay as they are where the demand still allows it.
-fn draft(fleet: &Fleet, demand: &Demand, keep: Option<&Blueprint>) -> Draft {
-    let hosts = classes::classify(fleet, &demand.policy);
-    let tenants = demand.tenants.len();
-    let company = company::companies(&demand.tenants);
+/// What is wanted and what it takes at least; sizes are still to be chosen.
+pub(crate) struct Outline<'a> {
+    fleet: &'a Fleet,
+    demand: &'a Demand,
+    hosts: classes::Hosts,
+    company: company::Companies,
+    floor: floor::Floor,
+    /// Nodes of tenants with their alternatives.
+    workers: Wishes,
+    /// Of each wish, the one that the relaxation takes.
+    relaxed: Vec<Choice>,
+    /// Hosts that the relaxation opens.
+    opened: i64,
+}
 
-    // What every legal plan must do at least: free choice of sizes, the smallest control planes that can result.
-    let mut writer = Writer::new(fleet, demand, &hosts, &company.certain);
-    writer.workers();
-    let fewest =
-        nodes_by_tenant(&writer.clone().finish(), tenants, |w| w.options.iter().map(|c| c.count).min());
-    writer.control_planes(&fewest, 1);
-    let loosest = writer.finish();
-    let (problem, demand_of) = problem(&loosest, &hosts);
-    let relaxed = pack::pack(&problem);
-    let floor = floor::at_least(
-        &problem,
-        relaxed.bound,
-        &floor::parts(&problem, &loosest, demand, &demand_of),
-        demand,
-        &hosts,
-    );
+impl<'a> Outline<'a> {
+    pub(crate) fn new(fleet: &'a Fleet, demand: &'a Demand) -> Outline<'a> {
+        let hosts = classes::classify(fleet, &demand.policy);
+        let company = company::companies(&demand.tenants);
 
-    // The plan proper: sizes as chosen, control planes for what results.
-    let mut writer = Writer::new(fleet, demand, &hosts, &company.kept);
-    writer.workers();
-    let workers = writer.clone().finish();
-    let mut picked: Vec<Choice> = Vec::new();
-    for (w, wish) in workers.wishes.iter().enumerate() {
-        let best = loosest.wishes[w].options[relaxed.chosen[demand_of[w]]];
-        let same = wish
-            .options
-            .iter()
-            .find(|o| workers.infos[o.shape] == loosest.infos[best.shape] && o.count == best.count);
-        let kept = keep.and_then(|old| kept(old, demand, &workers, wish));
-        picked.push(kept.or(same.copied()).unwrap_or(wish.options[0]));
+        // What every legal plan must do at least: free choice of sizes, the smallest control planes that can result.
+        let mut writer = Writer::new(fleet, demand, &hosts, &company.certain);
+        writer.workers();
+        let count = |w: &wishes::Wish| w.options.iter().map(|c| c.count).min();
+        let fewest = nodes_by_tenant(&writer.clone().finish(), demand.tenants.len(), count);
+        writer.control_planes(&fewest, 1);
+        let loosest = writer.finish();
+        let (problem, demand_of) = problem(&loosest, &hosts);
+        let relaxed = pack::pack(&problem);
+        let parts = floor::parts(&problem, &loosest, demand, &demand_of);
+        let floor = floor::at_least(&problem, relaxed.bound, &parts, demand, &hosts);
+
+        let mut writer = Writer::new(fleet, demand, &hosts, &company.kept);
+        writer.workers();
+        let workers = writer.finish();
+        let taken = workers.wishes.iter().enumerate().map(|(w, wish)| {
+            let best = loosest.wishes[w].options[relaxed.chosen[demand_of[w]]];
+            let same = wish
+                .options
+                .iter()
+                .find(|o| workers.infos[o.shape] == loosest.infos[best.shape] && o.count == best.count);
+            same.copied().unwrap_or(wish.options[0])
+        });
+        let taken = taken.collect();
+        let opened = relaxed.hosts() as i64;
+        Outline { fleet, demand, hosts, company, floor, workers, relaxed: taken, opened }
     }
-    let mut at = picked.iter();
-    let counts = nodes_by_tenant(&workers, tenants, |_| at.next().map(|c| c.count));
-    writer.control_planes(&counts, relaxed.hosts() as i64);
-    writer.surge(&picked);
-    let wishes = writer.finish();
-    picked.extend(wishes.wishes[picked.len()..].iter().map(|w| w.options[0]));
-    let (items, groups) = items(&wishes, &picked);
-    let loose = company.kept != company.certain;
-    let note = if loose { "tenants that avoid each other are not in the bound" } else { "" };
-    Draft { hosts, wishes, items, groups, floor, note: note.to_owned() }
+
+    /// Choices of sizes to try: what the relaxation takes, and the same with whole hosts counted for tenants that share
+    /// with nobody.
+    fn choices(&self) -> Vec<Vec<Choice>> {
+        let alone = |wish: &wishes::Wish, taken: &Choice| {
+            let tenant = wish.tenant.map(|t| &self.demand.tenants[t].isolation);
+            if tenant != Some(&Isolation::Dedicated) {
+                return *taken;
+            }
+            let dear = |c: &&Choice| self.whole_hosts(**c);
+            wish.options
+                .iter()
+                .min_by(|a, b| dear(a).partial_cmp(&dear(b)).unwrap_or(Ordering::Equal))
+                .copied()
+                .unwrap_or(*taken)
+        };
+        let whole = self.workers.wishes.iter().zip(&self.relaxed).map(|(w, c)| alone(w, c)).collect();
+        let mut all = vec![self.relaxed.clone(), whole];
+        all.dedup();
+        all
+    }
+
+    /// What the hosts of a choice cost when nothing else lies on them, room for rolling included: in whole, and in parts.
+    fn whole_hosts(&self, choice: Choice) -> (f64, f64) {
+        let shape = &self.workers.shapes[choice.shape];
+        let rolling = u32::from(self.demand.policy.surge > 0 && !matches!(shape.fit, pack::Fit::Whole(_)));
+        let wanted = f64::from(choice.count + rolling);
+        let on = |(host, _): &(pack::HostType, u32)| {
+            let mut left = host.clone();
+            let mut fits = i64::from(shape.takes(host));
+            for at in shape.places(host) {
+                let room = left.room(shape, at);
+                fits += room;
+                left.take(shape, at, room);
+            }
+            (fits > 0)
+                .then(|| (wanted / fits as f64).ceil() * f64::from(host.cost))
+                .map(|c| (c, wanted / fits as f64))
+        };
+        let all = self.hosts.types.iter().filter_map(on);
+        all.fold((f64::INFINITY, f64::INFINITY), |a, b| if b < a { b } else { a })
+    }
+
+    /// The choice as it is, but pools of an older plan stay as they are where the demand still allows it.
+    pub(crate) fn kept(&self, old: &Blueprint) -> Vec<Choice> {
+        let wishes = self.workers.wishes.iter().zip(&self.relaxed);
+        wishes.map(|(wish, taken)| kept(old, self.demand, &self.workers, wish).unwrap_or(*taken)).collect()
+    }
+
+    /// All that is to be placed for a choice of sizes.
+    pub(crate) fn draft(&self, mut picked: Vec<Choice>) -> Draft {
+        let mut writer = Writer::new(self.fleet, self.demand, &self.hosts, &self.company.kept);
+        writer.workers();
+        let mut at = picked.iter();
+        let tenants = self.demand.tenants.len();
+        let counts = nodes_by_tenant(&self.workers, tenants, |_| at.next().map(|c| c.count));
+        writer.control_planes(&counts, self.opened);
+        writer.surge(&picked);
+        let wishes = writer.finish();
+        picked.extend(wishes.wishes[picked.len()..].iter().map(|w| w.options[0]));
+        let (items, groups) = items(&wishes, &picked);
+        let loose = self.company.kept != self.company.certain;
+        let note = if loose { "tenants that avoid each other are not in the bound" } else { "" };
+        Draft { hosts: self.hosts.clone(), wishes, items, groups, floor: self.floor, note: note.to_owned() }
+    }
 }
 
 /// The alternative of a wish that an older plan took.
@@ -162,13 +283,21 @@ impl Draft {
     }
 }
 
-/// Adds what must be kept empty, and what is known about the best possible.
-fn settle(fleet: &Fleet, demand: &Demand, draft: Draft, placed: Placed) -> Solved {
+/// Adds what must be kept empty, with fewer hosts in all where things `may_move` for it.
+fn settle(fleet: &Fleet, demand: &Demand, draft: Draft, placed: Placed, may_move: bool) -> Solved {
     let Draft { hosts, wishes, items, groups, floor, note } = draft;
-    let outcome = spare::keep(fleet, demand, &hosts, &wishes, &items, &groups, &placed);
+    let scene = Scene { fleet, demand, hosts: &hosts, wishes: &wishes, items: &items, groups: &groups };
+    let mut outcome = spare::keep(&scene, &placed, None);
+    let mut placed = placed;
+    let survive = demand.policy.survive;
+    let safe = outcome.notes.is_empty() && placed.at.iter().all(Option::is_some);
+    if may_move && safe && (survive.rack || survive.hosts > 0) {
+        level::Safe { placed, outcome } =
+            level::level(&scene, level::Safe { placed, outcome }, floor.at_least);
+    }
     let lossy = !outcome.notes.is_empty();
     let mut notes = outcome.notes;
-    let broken = quorum::broken(demand, &hosts, &wishes, &items, &groups, &placed);
+    let broken = quorum::broken(&scene, &placed);
     let quorate = broken.is_empty();
     notes.extend(broken);
     notes.extend(crowding(&demand.policy));

@@ -3,26 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use super::Item;
-use super::classes::Hosts;
-use super::wishes::{Wish, Wishes};
+use super::Scene;
+use super::wishes::Wish;
 use crate::blueprint::{Material, Purpose};
 use crate::input::Demand;
 use crate::model::controlplane::quorum;
-use crate::pack::groups::{Group, Placed};
+use crate::pack::groups::Placed;
 
 /// What ends such a note: the linter reads it as an admission.
 pub const ADMITTED: &str = "keeps no quorum";
 
 /// A note for each that loses its quorum when what the policy names is lost.
-pub fn broken(
-    demand: &Demand,
-    hosts: &Hosts,
-    wishes: &Wishes,
-    items: &[Item],
-    groups: &[Group],
-    placed: &Placed,
-) -> Vec<String> {
+pub fn broken(scene: &Scene<'_>, placed: &Placed) -> Vec<String> {
+    let Scene { fleet: _, demand, hosts, wishes, items, groups } = *scene;
     let survive = demand.policy.survive;
     let mut notes = Vec::new();
     for group in groups {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draft, assemble, binding, draft, settle};
+use super::{Draft, Outline, assemble, binding, settle};
 use crate::blueprint::{Blueprint, HostRole};
 use crate::input::{Demand, Fleet};
 use crate::pack::groups::{At, Placed};
@@ -10,7 +10,8 @@ use crate::pack::groups::{At, Placed};
 /// Plans again from what `current` says runs where; at most `max_moves` things change their host, and only in lots that
 /// free one. What the new demand no longer wants goes, what it wants besides comes; neither counts as a move.
 pub fn replan(fleet: &Fleet, demand: &Demand, current: &Blueprint, max_moves: u32) -> Blueprint {
-    let draft = draft(fleet, demand, Some(current));
+    let outline = Outline::new(fleet, demand);
+    let draft = outline.draft(outline.kept(current));
     let names = names(&draft, demand);
     let fixed = running(&draft, fleet, &names, current);
     let mut best = draft.place(current.seed, &fixed);
@@ -33,7 +34,7 @@ pub fn replan(fleet: &Fleet, demand: &Demand, current: &Blueprint, max_moves: u3
         }
     }
     let seed = current.seed;
-    let solved = settle(fleet, demand, draft, best);
+    let solved = settle(fleet, demand, draft, best, false);
     let mut blueprint = assemble::blueprint(&solved, fleet, demand, seed);
     blueprint.notes.push(format!("{moves} of at most {max_moves} moves used"));
     blueprint.binding = binding::explain(fleet, demand, &blueprint);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::input::{Fleet, Host, Policy};
 use crate::model::kubevirt::{self, Vm};
-use crate::model::nodes::NodeSize;
+use crate::model::nodes::{NodeSize, PodKind};
 use crate::units::{Cpu, Mem};
 
 use super::classes::capacity;
@@ -14,6 +14,9 @@ const COMMON: [(i64, i64); 9] =
     [(2, 4), (4, 8), (4, 16), (8, 16), (8, 32), (16, 32), (16, 64), (32, 64), (32, 128)];
 /// A host is also cut evenly into so many.
 const PARTS: [i64; 6] = [2, 3, 4, 6, 8, 12];
+
+/// Steps in which a size grows beyond what its Pods ask.
+const MOST_GROWTH: u32 = 100;
 
 /// The VM of a size under a policy.
 pub fn vm(size: NodeSize) -> Vm {
@@ -40,9 +43,11 @@ pub fn candidates(fleet: &Fleet, policy: &Policy) -> Vec<NodeSize> {
     sizes
 }
 
-/// Free sizes with at least so many GPUs: each GPU with its share of the host, or half of that.
-pub fn with_gpus(fleet: &Fleet, policy: &Policy, least: i64) -> Vec<NodeSize> {
-    let mut sizes = Vec::new();
+/// Free sizes with GPUs for these Pods: each GPU with its share of the host, or half of that, or just what one, two or
+/// four of the Pods ask: GPUs bind on such hosts, and what their VMs leave is there for others.
+pub fn with_gpus(fleet: &Fleet, policy: &Policy, pods: &[PodKind]) -> Vec<NodeSize> {
+    let least = pods.iter().map(|p| p.gpus).max().unwrap_or(0);
+    let mut sizes: Vec<NodeSize> = [1, 2, 4].iter().filter_map(|n| just(pods, *n, policy)).collect();
     for host in classes(fleet).filter(|h| h.gpus > 0) {
         let room = capacity(host, &policy.host());
         for parts in (1..=host.gpus).filter(|p| host.gpus % p == 0 && host.gpus / p >= least) {
@@ -54,6 +59,24 @@ pub fn with_gpus(fleet: &Fleet, policy: &Policy, least: i64) -> Vec<NodeSize> {
     sizes.sort_unstable();
     sizes.dedup();
     sizes
+}
+
+/// The smallest size that takes so many of the largest of these Pods: an even number of CPUs, memory in steps of 2 GiB.
+fn just(pods: &[PodKind], times: i64, policy: &Policy) -> Option<NodeSize> {
+    let most = |of: fn(&PodKind) -> i64| pods.iter().map(of).max().map(|m| m * times);
+    let (cpu, memory, gpus) = (most(|p| p.cpu.0)?, most(|p| p.memory.0)?, most(|p| p.gpus)?);
+    let mut size = NodeSize { cpus: cpu / 2000 * 2 + 2, memory: Mem(memory / 2048 * 2048 + 2048), gpus };
+    let guest = policy.guest();
+    // Reservations are a part of the size, so it grows until they fit beside the Pods.
+    for _ in 0..MOST_GROWTH {
+        let given = size.allocatable(&guest);
+        match (given.cpu.0 < cpu, given.memory.0 < memory) {
+            (false, false) => return Some(size),
+            (true, _) => size.cpus += 2,
+            (false, true) => size.memory = size.memory + Mem::gib(2),
+        }
+    }
+    None
 }
 
 /// A host of each class.
@@ -112,6 +135,26 @@ mod tests {
                     assert_eq!(got, (want, 95), "{threads} threads, {gib} GiB, {size}, {overcommit}:1");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_size_for_its_pods_is_the_smallest_that_takes_them() {
+        let pod = PodKind {
+            name: "train".to_owned(),
+            count: 8,
+            cpu: Cpu::cores(8),
+            memory: Mem::gib(64),
+            cpu_limit: None,
+            memory_limit: None,
+            gpus: 2,
+        };
+        let policy = Policy::default();
+        for (times, want) in [(1, "10/72+2gpu"), (2, "18/138+4gpu")] {
+            let size = just(std::slice::from_ref(&pod), times, &policy).unwrap();
+            assert_eq!(size.to_string(), want);
+            let pods = [PodKind { count: times as u32, ..pod.clone() }];
+            assert_eq!(crate::model::nodes::nodes_for(&pods, size.allocatable(&policy.guest())), Some(1));
         }
     }
 

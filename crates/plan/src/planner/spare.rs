@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Item;
 use super::classes::Hosts;
 use super::wishes::Wishes;
-use crate::input::{Demand, Fleet};
+use super::{Item, Scene};
+use crate::blueprint::Purpose;
 use crate::pack::groups::{Group, Instance, Placed};
 use crate::pack::{HostType, Shape};
 
@@ -13,6 +13,7 @@ use crate::pack::{HostType, Shape};
 const MOST_LOSSES: usize = 4000;
 
 /// Hosts to keep empty, and what could not be kept.
+#[derive(Debug, Default)]
 pub struct Outcome {
     /// Instance indices.
     pub spare: Vec<usize>,
@@ -58,8 +59,18 @@ fn choose(among: &[usize], k: usize, taken: &mut Vec<usize>, out: &mut Vec<Vec<u
     }
 }
 
+/// In which order what was lost is placed again, and where.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// The largest first, on the fullest host.
+    Size,
+    /// Those with GPUs first; all others where there are none, as long as there is room.
+    Gpus,
+}
+
 struct Play<'a> {
     shapes: &'a [Shape],
+    wishes: &'a Wishes,
     items: &'a [Item],
     placed: &'a Placed,
     left: Vec<HostType>,
@@ -69,18 +80,11 @@ struct Play<'a> {
     groups: &'a [Group],
 }
 
-/// Keeps hosts empty until every loss that the policy names can be survived, or no host is left.
-pub fn keep(
-    fleet: &Fleet,
-    demand: &Demand,
-    hosts: &Hosts,
-    wishes: &Wishes,
-    items: &[Item],
-    groups: &[Group],
-    placed: &Placed,
-) -> Outcome {
+/// Keeps hosts (of `only` these) empty until every loss that the policy names can be survived, or no host is left.
+pub fn keep(scene: &Scene<'_>, placed: &Placed, only: Option<&[bool]>) -> Outcome {
+    let Scene { fleet, demand, hosts, wishes, items, groups } = *scene;
     let survive = demand.policy.survive;
-    let mut outcome = Outcome { spare: Vec::new(), notes: Vec::new() };
+    let mut outcome = Outcome::default();
     if survive.hosts == 0 && !survive.rack {
         return outcome;
     }
@@ -95,7 +99,12 @@ pub fn keep(
         for lost in failures(&busy, &hosts.instances, survive.hosts, survive.rack) {
             while let Some(item) = play.homeless(&lost, &outcome.spare) {
                 let shape = &wishes.shapes[items[item].shape];
-                let Some(spare) = play.another(hosts, shape, &lost, &outcome.spare, survive.rack) else {
+                let may = |h: usize| {
+                    let apart = !survive.rack
+                        || !lost.iter().any(|l| hosts.instances[*l].rack == hosts.instances[h].rack);
+                    apart && only.is_none_or(|only| only[h])
+                };
+                let Some(spare) = play.another(hosts, shape, &outcome.spare, may) else {
                     let held = lost.iter().filter(|h| !play.on[**h].is_empty());
                     let names: Vec<&str> = held.map(|h| fleet.hosts[*h].name.as_str()).collect();
                     let wish = &wishes.wishes[items[item].wish];
@@ -128,6 +137,7 @@ impl<'a> Play<'a> {
     ) -> Play<'a> {
         let mut play = Play {
             shapes: &wishes.shapes,
+            wishes,
             items,
             placed,
             left: hosts.instances.iter().map(|i| hosts.types[i.kind].0.clone()).collect(),
@@ -152,16 +162,15 @@ impl<'a> Play<'a> {
         &self,
         hosts: &Hosts,
         shape: &Shape,
-        lost: &[usize],
         spare: &[usize],
-        racks: bool,
+        may: impl Fn(usize) -> bool,
     ) -> Option<usize> {
         let rack = |h: usize| hosts.instances[h].rack;
         let busy = |h: &usize| !self.on[*h].is_empty() || spare.contains(h);
         let able = |h: &usize| {
             let left = &self.left[*h];
             let takes = shape.takes(left) || shape.places(left).into_iter().any(|p| left.room(shape, p) > 0);
-            takes && (!racks || !lost.iter().any(|l| rack(*l) == rack(*h)))
+            takes && may(*h)
         };
         let mut held: BTreeMap<u32, usize> = BTreeMap::new();
         (0..hosts.instances.len()).filter(busy).for_each(|h| *held.entry(rack(h)).or_default() += 1);
@@ -171,20 +180,38 @@ impl<'a> Play<'a> {
         (0..hosts.instances.len()).filter(|h| !busy(h)).filter(able).min_by_key(rank)
     }
 
+    fn purpose(&self, item: usize) -> Purpose {
+        self.wishes.wishes[self.items[item].wish].purpose
+    }
+
     fn load(&self, host: usize) -> i64 {
         self.on[host].iter().map(|i| self.shapes[self.items[*i].shape].res[1]).sum()
     }
 
-    /// An item of the lost hosts that finds no room on what is left.
+    /// An item of the lost hosts that finds no room on what is left, in either order.
     fn homeless(&self, lost: &[usize], spare: &[usize]) -> Option<usize> {
+        let first = self.homeless_in(Order::Size, lost, spare)?;
+        self.homeless_in(Order::Gpus, lost, spare).map(|_| first)
+    }
+
+    fn homeless_in(&self, order: Order, lost: &[usize], spare: &[usize]) -> Option<usize> {
         let mut left: Vec<(usize, HostType)> = (0..self.left.len())
             .filter(|h| !lost.contains(h) && (!self.on[*h].is_empty() || spare.contains(h)))
             .map(|h| (h, self.left[h].clone()))
             .collect();
         // Fullest first: small gaps are used up before spares are touched.
-        left.sort_by_key(|(h, host)| (host.nodes.iter().map(|n| n[1]).sum::<i64>(), *h));
-        let mut moved: Vec<usize> = lost.iter().flat_map(|h| self.on[*h].iter().copied()).collect();
-        moved.sort_by_key(|i| (std::cmp::Reverse(self.shapes[self.items[*i].shape].res), *i));
+        left.sort_by_key(|(h, host)| {
+            let gpus: i64 = host.nodes.iter().map(|n| n[2]).sum();
+            (order == Order::Gpus && gpus > 0, host.nodes.iter().map(|n| n[1]).sum::<i64>(), *h)
+        });
+        // Room for rolling is not replaced: nobody rolls while hosts are missing.
+        let runs = |i: &usize| self.purpose(*i) != Purpose::Surge;
+        let mut moved: Vec<usize> =
+            lost.iter().flat_map(|h| self.on[*h].iter().copied()).filter(runs).collect();
+        moved.sort_by_key(|i| {
+            let res = self.shapes[self.items[*i].shape].res;
+            (std::cmp::Reverse((if order == Order::Gpus { res[2] } else { 0 }, res)), *i)
+        });
         // Whole hosts first: a VM must not take the spare that a metal Node needs.
         moved.sort_by_key(|i| !matches!(self.shapes[self.items[*i].shape].fit, crate::pack::Fit::Whole(_)));
         let mut homes: Vec<(usize, usize)> = Vec::new();

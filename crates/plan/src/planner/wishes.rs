@@ -131,10 +131,9 @@ impl<'a> Writer<'a> {
     fn pods(&mut self, t: usize, pods: Vec<PodKind>, part: &str) {
         let (tenant, policy) = (&self.demand.tenants[t], &self.demand.policy);
         let kind = if tenant.nodes_on == NodeKind::Any { policy.nodes } else { tenant.nodes_on };
-        let most_gpus = pods.iter().map(|p| p.gpus).max().unwrap_or(0);
         let mut options = Vec::new();
         if kind != NodeKind::Metal {
-            for size in self.allowed(tenant, most_gpus) {
+            for size in self.allowed(tenant, &pods) {
                 let count = nodes_for(&pods, size.allocatable(&policy.guest())).filter(|n| *n > 0);
                 let choice = count
                     .and_then(|count| self.vm(size, self.company[t]).map(|shape| Choice { shape, count }));
@@ -162,7 +161,8 @@ impl<'a> Writer<'a> {
         self.push(t, Purpose::Worker, part, pods, options, None, &what, 1);
     }
 
-    fn allowed(&self, tenant: &Tenant, gpus: i64) -> Vec<NodeSize> {
+    fn allowed(&self, tenant: &Tenant, pods: &[PodKind]) -> Vec<NodeSize> {
+        let gpus = pods.iter().map(|p| p.gpus).max().unwrap_or(0);
         let policy = &self.demand.policy;
         let given = if tenant.shapes.is_empty() { &policy.shapes } else { &tenant.shapes };
         if !given.is_empty() {
@@ -171,7 +171,7 @@ impl<'a> Writer<'a> {
         if gpus == 0 {
             sizes::candidates(self.fleet, policy)
         } else {
-            sizes::with_gpus(self.fleet, policy, gpus)
+            sizes::with_gpus(self.fleet, policy, pods)
         }
     }
 

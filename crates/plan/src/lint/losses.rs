@@ -1,0 +1,213 @@
+//! Losses played through on what a blueprint writes down, and nothing else: each server, each set of `k`, each rack with
+//! the spares in it is taken away, and everything that lay there must find room on what is left.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::blueprint::{Amount, Blueprint, HostPlan, HostRole, Material, Placement, Purpose};
+use crate::input::{Demand, Isolation, Survive};
+
+use super::blueprint::{family, numa};
+
+/// So many losses of several servers are played through; beyond it those of the fullest are.
+const MOST_LOSSES: usize = 3000;
+/// Servers that are asked for room in all: a check of a large fleet ends, too.
+const MOST_VISITS: usize = 20_000_000;
+
+/// The first loss that leaves something without room: the servers lost, and what it is.
+pub fn homeless(b: &Blueprint, demand: &Demand) -> Option<(Vec<String>, String)> {
+    let play = Play { b, avoids: avoids(demand) };
+    let sets = sets(b, demand.policy.survive);
+    let most = (MOST_VISITS / b.hosts.len().max(1)).max(1);
+    sets.into_iter().take(most).find_map(|lost| {
+        let name = play.without(&lost)?;
+        Some((lost.iter().map(|h| b.hosts[*h].name.clone()).collect(), name))
+    })
+}
+
+/// What has fewer members than a quorum once `hosts` servers, or a rack, are lost: its name, members, and how many go.
+pub fn without_quorum(b: &Blueprint, survive: Survive) -> Vec<(String, usize, usize)> {
+    let mut members: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for host in &b.hosts {
+        let etcd = |p: &&Placement| match p.purpose {
+            Purpose::Datastore | Purpose::Management => true,
+            Purpose::ControlPlane => p.material != Material::Pod,
+            Purpose::Worker | Purpose::Surge => false,
+        };
+        for p in host.placements.iter().filter(etcd) {
+            members.entry(family(&p.name)).or_default().push(&host.rack);
+        }
+    }
+    let worst = |racks: &[&str]| {
+        let in_rack = racks.iter().map(|r| racks.iter().filter(|o| *o == r).count()).max().unwrap_or(0);
+        let by_hosts = (survive.hosts as usize).min(racks.len());
+        if survive.rack { in_rack.max(by_hosts) } else { by_hosts }
+    };
+    let all = members.into_iter().filter(|(_, racks)| racks.len() > 1);
+    all.map(|(name, racks)| (name.to_owned(), racks.len(), worst(&racks)))
+        .filter(|(_, members, lost)| members - lost <= members / 2)
+        .collect()
+}
+
+/// Sets of servers that are lost at once.
+fn sets(b: &Blueprint, survive: Survive) -> Vec<Vec<usize>> {
+    let racks: BTreeSet<&str> =
+        b.hosts.iter().filter(|h| !h.placements.is_empty()).map(|h| h.rack.as_str()).collect();
+    let whole = |rack: &str| (0..b.hosts.len()).filter(|h| b.hosts[*h].rack == rack).collect::<Vec<_>>();
+    let mut sets: Vec<Vec<usize>> =
+        if survive.rack { racks.into_iter().map(whole).collect() } else { Vec::new() };
+    let mut used: Vec<usize> = (0..b.hosts.len()).filter(|h| b.hosts[*h].role != HostRole::Free).collect();
+    used.sort_by_key(|h| std::cmp::Reverse(b.hosts[*h].used.memory));
+    let k = (survive.hosts as usize).min(used.len());
+    if k > 0 {
+        // In the order of their last member, so that what is left out is about the emptiest.
+        let mut last: Vec<Vec<usize>> = vec![Vec::new()];
+        let mut taken: Vec<Vec<usize>> = Vec::new();
+        for host in used {
+            let with: Vec<Vec<usize>> =
+                last.iter().filter(|s| s.len() < k).map(|s| [&s[..], &[host]].concat()).collect();
+            taken.extend(with.iter().filter(|s| s.len() == k).cloned());
+            if taken.len() >= MOST_LOSSES && k > 1 {
+                break;
+            }
+            last.extend(with.into_iter().filter(|s| s.len() < k));
+        }
+        sets.extend(taken);
+    }
+    sets
+}
+
+/// Tenants that must not meet, by name, both ways; a dedicated one avoids all.
+struct Avoids {
+    alone: BTreeSet<String>,
+    pairs: BTreeSet<(String, String)>,
+}
+
+fn avoids(demand: &Demand) -> Avoids {
+    let mut avoids = Avoids { alone: BTreeSet::new(), pairs: BTreeSet::new() };
+    for tenant in &demand.tenants {
+        match &tenant.isolation {
+            Isolation::Shared => {}
+            Isolation::Dedicated => {
+                avoids.alone.insert(tenant.name.clone());
+            }
+            Isolation::NeverWith(others) => {
+                for other in others {
+                    avoids.pairs.insert((tenant.name.clone(), other.clone()));
+                    avoids.pairs.insert((other.clone(), tenant.name.clone()));
+                }
+            }
+        }
+    }
+    avoids
+}
+
+impl Avoids {
+    /// Whether both may lie on one server. Control planes that are Pods keep away from dedicated tenants' only.
+    fn meet(&self, a: &Placement, b: &Placement) -> bool {
+        let alone = |p: &Placement| p.material != Material::Pod && self.alone.contains(&p.tenant);
+        let guests = a.material != Material::Pod && b.material != Material::Pod;
+        a.tenant == b.tenant
+            || !(alone(a) || alone(b))
+                && !(guests && self.pairs.contains(&(a.tenant.clone(), b.tenant.clone())))
+    }
+}
+
+struct Play<'a> {
+    b: &'a Blueprint,
+    avoids: Avoids,
+}
+
+/// What is left of a server.
+struct Room<'a> {
+    host: &'a HostPlan,
+    nodes: Vec<Amount>,
+    pods: i64,
+    on: Vec<&'a Placement>,
+}
+
+impl<'a> Play<'a> {
+    /// Plays one loss; the name of what finds no room in any of the orders tried.
+    fn without(&self, lost: &[usize]) -> Option<String> {
+        // Room for rolling is not replaced: nobody rolls while servers are missing.
+        let lies = lost.iter().flat_map(|h| &self.b.hosts[*h].placements);
+        let moved: Vec<&Placement> = lies.filter(|p| p.purpose != Purpose::Surge).collect();
+        let mut failed = None;
+        for by_size in [true, false] {
+            for fullest in [true, false] {
+                let name = self.place(moved.clone(), lost, by_size, fullest)?;
+                failed = failed.or(Some(name));
+            }
+        }
+        failed
+    }
+
+    /// First fit. `by_size`: the largest first, else those with GPUs before; `fullest`: servers with least room first, else
+    /// those without GPUs before.
+    fn place(
+        &self,
+        mut moved: Vec<&'a Placement>,
+        lost: &[usize],
+        by_size: bool,
+        fullest: bool,
+    ) -> Option<String> {
+        let mut rooms: Vec<Room<'a>> = (0..self.b.hosts.len())
+            .filter(|h| !lost.contains(h))
+            .map(|h| &self.b.hosts[h])
+            .filter(|h| matches!(h.role, HostRole::Vm | HostRole::Spare))
+            .map(Room::of)
+            .collect();
+        rooms.sort_by_cached_key(|r| {
+            let memory: i64 = r.nodes.iter().map(|n| n.memory).sum();
+            (!fullest && r.host.capacity.gpus > 0, memory)
+        });
+        moved.sort_by_key(|p| {
+            let gpus = if by_size { 0 } else { p.takes.gpus };
+            let size = std::cmp::Reverse((gpus, p.takes.cpu, p.takes.memory, p.takes.gpus));
+            (p.material != Material::Metal, size)
+        });
+        moved.into_iter().find(|p| !rooms.iter_mut().any(|room| self.takes(room, p))).map(|p| p.name.clone())
+    }
+
+    /// Puts it there, when it may lie there and fits.
+    fn takes(&self, room: &mut Room<'a>, p: &'a Placement) -> bool {
+        let replica = |o: &&Placement| {
+            o.purpose == p.purpose
+                && matches!(p.purpose, Purpose::ControlPlane | Purpose::Datastore | Purpose::Management)
+                && family(&o.name) == family(&p.name)
+        };
+        let fits = if p.material == Material::Metal {
+            let has = room.host.hardware;
+            let enough = has.cpu >= p.takes.cpu && has.memory >= p.takes.memory && has.gpus >= p.takes.gpus;
+            room.on.is_empty() && enough
+        } else {
+            let whole = room.on.iter().any(|o| o.material == Material::Metal);
+            !whole && !room.on.iter().any(replica) && room.on.iter().all(|o| self.avoids.meet(o, p))
+        };
+        let done = fits && (p.material == Material::Metal || room.fit(p).is_some());
+        if done {
+            room.on.push(p);
+        }
+        done
+    }
+}
+
+impl<'a> Room<'a> {
+    fn of(host: &'a HostPlan) -> Room<'a> {
+        let nodes = host.numa.iter().zip(numa(host)).map(|(have, used)| have.minus(used)).collect();
+        Room { host, nodes, pods: host.capacity.pods - host.used.pods, on: host.placements.iter().collect() }
+    }
+
+    fn fit(&mut self, p: &Placement) -> Option<()> {
+        let parts = p.numa.len().max(1);
+        let part = p.takes.zip(p.takes, |v, _| (v + parts as i64 - 1) / parts as i64);
+        let able = |n: &Amount| n.cpu >= part.cpu && n.memory >= part.memory && n.gpus >= part.gpus;
+        let places: Vec<usize> =
+            (0..self.nodes.len()).filter(|n| able(&self.nodes[*n])).take(parts).collect();
+        if places.len() < parts || self.pods < p.takes.pods {
+            return None;
+        }
+        places.iter().for_each(|n| self.nodes[*n] = self.nodes[*n].minus(part));
+        self.pods -= p.takes.pods;
+        Some(())
+    }
+}
