@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 use scute_plan::explain::{Target, explain, render};
 
@@ -48,7 +49,8 @@ impl ExplainCommand {
         } else {
             let mut seen = Vec::new();
             for path in &self.from {
-                for document in serde_saphyr::from_multiple::<serde_json::Value>(&super::read(path)?)? {
+                let documents = serde_saphyr::from_multiple::<serde_json::Value>(&super::read(path)?);
+                for document in documents.with_context(|| format!("{} is not YAML", path.display()))? {
                     match document.get("items").and_then(serde_json::Value::as_array) {
                         Some(items) => seen.extend(items.iter().cloned()),
                         None => seen.push(document),

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use scute_plan::lint::{Level, Objects, RULES, lint, read, render, sarif};
+use scute_plan::blueprint::Blueprint;
+use scute_plan::input::{Demand, InputError, parse_demand};
+use scute_plan::lint::{Finding, Level, Objects, RULES, blueprint, lint, read, render, sarif};
 
 use super::live::LiveArgs;
 use crate::output;
@@ -12,9 +14,12 @@ use crate::output;
 /// Check manifests or a management cluster: addresses, networks, versions, references, capacity
 #[derive(Args)]
 pub struct LintCommand {
-    /// Files or folders of YAML; - is standard input
+    /// Files or folders of YAML; - is standard input. A blueprint among them is held against --demand
     #[arg(required_unless_present_any = ["live", "rules"])]
     files: Vec<PathBuf>,
+    /// Tenants and policy that blueprints among the files must keep
+    #[arg(long)]
+    demand: Option<PathBuf>,
     #[command(flatten)]
     live: LiveArgs,
     /// Output format
@@ -51,21 +56,36 @@ impl LintCommand {
             return Ok(ExitCode::SUCCESS);
         }
         let mut objects = Objects { complete: self.complete, ..Objects::default() };
-        let mut unreadable = false;
+        let (mut wrong, mut findings) = (Vec::new(), Vec::new());
+        let demand = super::plan::parsed(self.demand.as_deref(), parse_demand);
+        let demand = demand.unwrap_or_else(|errors| {
+            wrong.extend(errors);
+            None
+        });
         for path in self.files.iter().flat_map(files) {
+            let name = path.to_string_lossy();
             let text = super::read(&path);
-            let done = text.and_then(|text| read(&path.to_string_lossy(), &text, &mut objects));
-            if let Err(wrong) = done {
-                eprintln!("{wrong}");
-                unreadable = true;
-            }
+            let done = text.and_then(|text| match (is_blueprint(&text), &demand) {
+                (true, Some(demand)) => {
+                    findings.extend(of_blueprint(&name, &super::plan::blueprint(&name, &text)?, demand));
+                    Ok(())
+                }
+                (true, None) if self.demand.is_none() => Err(InputError::unreadable(
+                    &name,
+                    &"is a blueprint: give --demand, which says what it must keep",
+                )),
+                (true, None) => Ok(()),
+                (false, _) => read(&name, &text, &mut objects),
+            });
+            wrong.extend(done.err());
         }
+        wrong.iter().for_each(|w| eprintln!("{w}"));
         if self.live.wanted() {
             let (seen, notes) = self.live.objects().await?;
             notes.iter().for_each(|n| eprintln!("note: {n}"));
             seen.iter().for_each(|o| objects.add_json("cluster", o));
         }
-        let findings = lint(&objects);
+        findings.extend(lint(&objects));
         let json = match self.output {
             Format::Text => None,
             Format::Json => Some(serde_json::to_string_pretty(&findings)?),
@@ -77,12 +97,30 @@ impl LintCommand {
         output::say(&json.map_or_else(|| render(&findings), |json| json + "\n"))?;
         let worst = findings.iter().map(|f| f.level).min();
         Ok(match worst {
-            _ if unreadable => ExitCode::from(super::NO_ANSWER),
+            _ if !wrong.is_empty() => ExitCode::from(super::NO_ANSWER),
             Some(Level::Error) => ExitCode::from(super::BAD),
             Some(Level::Warning) if self.strict => ExitCode::from(super::BAD),
             _ => ExitCode::SUCCESS,
         })
     }
+}
+
+/// Whether a file is a plan and not objects.
+fn is_blueprint(text: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Plan {
+        #[serde(rename = "totals")]
+        _totals: serde::de::IgnoredAny,
+        #[serde(rename = "hosts")]
+        _hosts: serde::de::IgnoredAny,
+    }
+    serde_saphyr::from_str::<Plan>(text).is_ok()
+}
+
+fn of_blueprint(file: &str, plan: &Blueprint, demand: &Demand) -> Vec<Finding> {
+    let mut findings = blueprint::check(plan, demand);
+    findings.iter_mut().flat_map(|f| &mut f.places).for_each(|p| p.file = file.to_owned());
+    findings
 }
 
 /// A file, or the YAML files of a folder and those below it, by name.

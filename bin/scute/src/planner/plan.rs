@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
 use scute_plan::blueprint::Blueprint;
 use scute_plan::input::{Demand, Fleet, InputError, parse_demand, parse_fleet};
+use scute_plan::lint;
 use scute_plan::planner::compare::{Row, Variant, compare};
 use scute_plan::planner::{diff, replan};
 use scute_plan::render;
@@ -106,6 +107,7 @@ impl PlanArgs {
             Some(path) => replan::replan(&fleet, &demand, &load(path)?, self.max_moves),
             None => scute_plan::planner::plan(&fleet, &demand, seed),
         };
+        verify(&blueprint, &demand)?;
         let rows = match &self.compare {
             Some(Variants(variants)) => compare(&fleet, &demand, variants, seed),
             None => Vec::new(),
@@ -113,6 +115,14 @@ impl PlanArgs {
         print(self.output, &blueprint, &rows)?;
         Ok(ExitCode::from(if blueprint.unplaced.is_empty() { 0 } else { super::BAD }))
     }
+}
+
+/// Holds a plan against the linter, which shares nothing with the planner: a plan that fails is not shown.
+fn verify(blueprint: &Blueprint, demand: &Demand) -> anyhow::Result<()> {
+    let findings = lint::blueprint::check(blueprint, demand);
+    let first = findings.iter().map(|f| f.message.as_str()).take(3).collect::<Vec<_>>().join("; ");
+    anyhow::ensure!(findings.is_empty(), "the plan breaks its own rules, a fault of scute's: {first}");
+    Ok(())
 }
 
 impl InputArgs {
@@ -156,7 +166,7 @@ impl InputArgs {
 }
 
 /// What a file says; `None` when none is given.
-fn parsed<T>(
+pub fn parsed<T>(
     path: Option<&Path>,
     parse: fn(&str, &str) -> Result<T, Vec<InputError>>,
 ) -> Result<Option<T>, Vec<InputError>> {
@@ -187,21 +197,27 @@ fn print(format: Format, blueprint: &Blueprint, rows: &[Row]) -> anyhow::Result<
 }
 
 /// A blueprint that was written as YAML or JSON.
-pub fn load(path: &Path) -> anyhow::Result<Blueprint> {
-    let text = super::read(path)?;
-    serde_saphyr::from_str(&text).map_err(|error| {
+pub fn load(path: &Path) -> Result<Blueprint, InputError> {
+    blueprint(&path.to_string_lossy(), &super::read(path)?)
+}
+
+/// The same, as text of a file.
+pub fn blueprint(file: &str, text: &str) -> Result<Blueprint, InputError> {
+    serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map_or(0, |l| l.line());
-        let text = error.without_snippet().to_string();
-        let why =
-            text.lines().next().and_then(|l| l.split(" at line ").next()).unwrap_or_default().to_owned();
-        let file = path.to_string_lossy().into_owned();
+        let said = error.without_snippet().to_string();
+        let why = said.lines().next().and_then(|l| l.split(" at line ").next()).unwrap_or_default();
         let message = format!("is no blueprint (scute plan -o yaml): {why}");
-        InputError { file, line, field: String::new(), message }.into()
+        InputError { file: file.to_owned(), line, field: String::new(), message }
     })
 }
 
 fn show_diff(old: &Path, new: &Path, output: output::Format) -> anyhow::Result<ExitCode> {
-    let changes = diff::diff(&load(old)?, &load(new)?);
+    let (old, new) = match (load(old), load(new)) {
+        (Ok(old), Ok(new)) => (old, new),
+        (old, new) => return Err(super::Wrong(old.err().into_iter().chain(new.err()).collect()).into()),
+    };
+    let changes = diff::diff(&old, &new);
     output::print(output, &changes, render::table::diff)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,9 +2,12 @@
 
 use serde::Serialize;
 
-use crate::blueprint::Totals;
-use crate::input::{ControlPlane, Demand, Fleet, NodeKind};
+use crate::blueprint::{Material, TenantPlan, Totals};
+use crate::input::{ControlPlane, Demand, Fleet, NodeKind, Tenant};
 use crate::model::nodes::NodeSize;
+
+/// Tenants that a note names.
+const MOST_NAMES: usize = 5;
 
 /// A change of the rules.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +42,9 @@ pub struct Row {
     pub totals: Totals,
     /// Things that find no place under it.
     pub unplaced: u32,
+    /// What it leaves as it is, or does against what a tenant asks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 impl Variant {
@@ -119,13 +125,62 @@ impl Variant {
                     d.policy.pod_cidr_mask -= 1;
                 }
             }
-            Variant::ControlPlanes(mode) => d.tenants.iter_mut().for_each(|t| t.control_plane = *mode),
+            Variant::ControlPlanes(mode) => {
+                let here = d.tenants.iter_mut().filter(|t| t.control_plane != ControlPlane::None);
+                here.for_each(|t| t.control_plane = *mode);
+            }
             Variant::NoReserve => {
                 d.policy.survive = crate::input::Survive::default();
                 d.policy.surge = 0;
             }
         }
         d
+    }
+
+    /// What a reader of its line must know: whom it does not reach, and whom it gives what was not asked for.
+    fn notes(&self, demand: &Demand, plans: &[TenantPlan]) -> Vec<String> {
+        let named = |what: &str, is: &dyn Fn(&Tenant) -> bool| {
+            let names: Vec<&str> = demand.tenants.iter().filter(|t| is(t)).map(|t| t.name.as_str()).collect();
+            match names.len() {
+                0 => None,
+                1..=MOST_NAMES => Some(format!("{what}: {}", names.join(", "))),
+                n => Some(format!("{what}: {}, and {} more", names[..MOST_NAMES].join(", "), n - MOST_NAMES)),
+            }
+        };
+        let metal = |t: &Tenant| {
+            t.nodes_on == NodeKind::Metal
+                || t.nodes_on == NodeKind::Any && demand.policy.nodes == NodeKind::Metal
+        };
+        let gpus = |t: &Tenant| t.pods.iter().any(|p| p.gpus > 0);
+        let on_metal = |t: &Tenant| {
+            let pools = plans.iter().filter(|p| p.name == t.name).flat_map(|p| &p.pools);
+            pools.into_iter().any(|p| p.material == Material::Metal)
+        };
+        let all = match self {
+            Variant::Shapes(_) => vec![
+                named("stay on servers of their own, for nodesOn is metal", &metal),
+                named("keep their sizes, for their Pods want GPUs", &gpus),
+                named("keep the sizes they list under nodes", &|t: &Tenant| !t.nodes.is_empty()),
+                named(
+                    "take whole servers, which cost less or alone hold their largest Pod",
+                    &|t: &Tenant| !metal(t) && on_metal(t),
+                ),
+            ],
+            Variant::AllVm | Variant::Mixed => vec![named("may get VMs, though nodesOn is metal", &metal)],
+            Variant::AllMetal => {
+                vec![named("get servers, though nodesOn is vm", &|t: &Tenant| t.nodes_on == NodeKind::Vm)]
+            }
+            Variant::Overcommit(_) if demand.policy.sharing.dedicated_cpus => {
+                vec![Some("changes nothing: dedicatedCpus shares no CPU".to_owned())]
+            }
+            Variant::ControlPlanes(_) => {
+                vec![named("keep theirs elsewhere", &|t: &Tenant| t.control_plane == ControlPlane::None)]
+            }
+            Variant::Overcommit(_) | Variant::MaxPods(_) | Variant::NoReserve | Variant::AsGiven => {
+                Vec::new()
+            }
+        };
+        all.into_iter().flatten().collect()
     }
 
     /// As it is written.
@@ -156,7 +211,8 @@ pub fn compare(fleet: &Fleet, demand: &Demand, variants: &[Variant], seed: u64) 
         .map(|v| {
             let plan = super::quick(fleet, &v.apply(demand), seed);
             let unplaced = plan.unplaced.iter().map(|u| u.count).sum();
-            Row { variant: v.name(), totals: plan.totals, unplaced }
+            let notes = v.notes(demand, &plan.tenants);
+            Row { variant: v.name(), totals: plan.totals, unplaced, notes }
         })
         .collect()
 }

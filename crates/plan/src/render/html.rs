@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
+use super::grid::{self, Grid};
 use super::svg::{self, escape};
 use super::{gib, proof, thousands, threads};
-use crate::blueprint::{Blueprint, HostRole, Material};
+use crate::blueprint::{Blueprint, HostRole};
 use crate::input::Objective;
 use crate::planner::compare::Row;
 
@@ -50,10 +51,18 @@ pub fn page(b: &Blueprint, compared: &[Row]) -> String {
     out.push_str(&svg::blueprint(b));
     binds(&mut out, b);
     if !compared.is_empty() {
-        comparison(&mut out, compared);
+        out.push_str("<h2>Compared</h2>");
+        grid(&mut out, &grid::comparison(compared), |_| None);
+        for (variant, note) in compared.iter().flat_map(|r| r.notes.iter().map(move |n| (&r.variant, n))) {
+            let _ = write!(out, "<p>{}: {}</p>", escape(variant), escape(note));
+        }
     }
-    tenants(&mut out, b);
-    shares(&mut out, b);
+    let colours = svg::colours(b);
+    let colour = |tenant: &str| colours.get(tenant).copied();
+    out.push_str("<h2>Tenants</h2>");
+    grid(&mut out, &grid::tenants(b), colour);
+    out.push_str("<h2>Who causes what</h2>");
+    grid(&mut out, &grid::shares(b), colour);
     let _ = write!(
         out,
         "<footer>Areas in a server show each thing's dearest resource. Stranded is what stays free on a server and takes no further {}. The lower bound is certified: it holds for every plan under these rules. Blueprint format {}, seed {}.</footer></body></html>",
@@ -81,7 +90,7 @@ fn head(out: &mut String, b: &Blueprint) {
         t.spare,
         if b.survives.is_empty() { "nothing" } else { &b.survives },
         t.free,
-        proof(t)
+        escape(&proof(t))
     );
     out.push_str("<div class=\"tiles\">");
     let mut tile = |class: &str, value: String, text: &str| {
@@ -126,75 +135,26 @@ fn binds(out: &mut String, b: &Blueprint) {
     out.push_str("</table>");
 }
 
-fn comparison(out: &mut String, rows: &[Row]) {
-    out.push_str("<h2>Compared</h2><table><tr><th>Variant</th><th class=n>Servers</th><th class=n>Spare</th><th class=n>At least</th><th class=n>Nodes</th><th class=n>CPU</th><th class=n>Memory</th><th class=n>Stranded threads</th><th class=n>Price</th><th class=n>kW</th><th class=n>Not placed</th></tr>");
-    for r in rows {
-        let t = &r.totals;
-        let _ = write!(
-            out,
-            "<tr><td>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{} %</td><td class=n>{} %</td><td class=n>{}</td><td class=n>{}</td><td class=n>{:.1}</td><td class=n>{}</td></tr>",
-            escape(&r.variant),
-            t.used + t.spare,
-            t.spare,
-            thousands(t.at_least),
-            t.nodes,
-            t.percent.cpu,
-            t.percent.memory,
-            threads(t.stranded.cpu),
-            thousands(t.price),
-            t.power / 1000.0,
-            r.unplaced
-        );
+/// A table; rows that begin as the one before do not repeat it. `colour` marks the first cell.
+fn grid(out: &mut String, grid: &Grid, colour: impl Fn(&str) -> Option<&'static str>) {
+    let class = |number: bool| if number { " class=n" } else { "" };
+    out.push_str("<table><tr>");
+    for column in &grid.columns {
+        let _ = write!(out, "<th{}>{}</th>", class(column.number), column.title);
     }
-    out.push_str("</table>");
-}
-
-fn tenants(out: &mut String, b: &Blueprint) {
-    let colours = svg::colours(b);
-    out.push_str("<h2>Tenants</h2><table><tr><th>Tenant</th><th>Pool</th><th>Nodes</th><th>Binds</th><th>Control plane</th><th>Isolation</th></tr>");
-    for t in &b.tenants {
-        for (i, p) in t.pools.iter().enumerate() {
-            let material = if p.material == Material::Metal { "metal" } else { "VM" };
-            let name = if i == 0 {
-                let colour = colours.get(&t.name).copied().unwrap_or("#fff");
-                format!("<span class=dot style=\"background:{colour}\"></span>{}", escape(&t.name))
-            } else {
-                String::new()
-            };
-            let _ = write!(
-                out,
-                "<tr><td>{name}</td><td>{}</td><td>{} × {} {material}</td><td>{}</td><td>{} × {}</td><td>{}</td></tr>",
-                escape(&p.name),
-                p.replicas,
-                escape(&p.size),
-                p.binds,
-                t.replicas,
-                t.control_plane,
-                escape(&t.isolation)
-            );
+    out.push_str("</tr>");
+    let mut before = "";
+    for row in &grid.rows {
+        out.push_str("<tr>");
+        for (i, (cell, column)) in row.iter().zip(&grid.columns).enumerate() {
+            let shown = if i == 0 && cell == before { String::new() } else { escape(cell) };
+            let dot = colour(cell).filter(|_| i == 0 && cell != before);
+            let dot =
+                dot.map_or(String::new(), |c| format!("<span class=dot style=\"background:{c}\"></span>"));
+            let _ = write!(out, "<td{}>{dot}{shown}</td>", class(column.number));
         }
-    }
-    out.push_str("</table>");
-}
-
-fn shares(out: &mut String, b: &Blueprint) {
-    let colours = svg::colours(b);
-    out.push_str("<h2>Who causes what</h2><table><tr><th>Tenant</th><th class=n>Servers</th><th class=n>Used</th><th class=n>Stranded</th><th class=n>Control plane</th><th class=n>Reserve</th><th class=n>Price a month</th><th class=n>kW</th></tr>");
-    let servers = |milli: i64| format!("{:.2}", milli as f64 / 1000.0);
-    for s in b.shares.iter().filter(|s| s.millihosts > 0) {
-        let name = if s.tenant.is_empty() { "free servers".to_owned() } else { escape(&s.tenant) };
-        let colour = colours.get(&s.tenant).copied().unwrap_or("#fff");
-        let _ = write!(
-            out,
-            "<tr><td><span class=dot style=\"background:{colour}\"></span>{name}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td class=n>{:.2}</td></tr>",
-            servers(s.millihosts),
-            servers(s.used),
-            servers(s.stranded),
-            servers(s.control_plane),
-            servers(s.reserve),
-            thousands(s.price),
-            s.power / 1000.0
-        );
+        out.push_str("</tr>");
+        before = row.first().map_or("", String::as_str);
     }
     out.push_str("</table>");
 }

@@ -1,5 +1,6 @@
 //! Blueprints as text: tables for terminals, pictures for people, manifests for clusters.
 
+pub mod grid;
 pub mod html;
 pub mod manifests;
 pub mod svg;
@@ -41,7 +42,9 @@ pub(crate) fn proof(t: &Totals) -> String {
     } else if t.proven_best() {
         format!("{floor}: this one is proven best.")
     } else {
-        format!("{floor}: this one is at most {} % above the best.", t.gap_percent)
+        let note =
+            if t.bound_note.is_empty() { String::new() } else { format!(" (In between: {}.)", t.bound_note) };
+        format!("{floor}: this one is at most {} % above the best.{note}", t.gap_percent)
     }
 }
 

@@ -164,10 +164,15 @@ fn server(out: &mut String, drawn: &Drawn<'_>, at: Rect, colours: &BTreeMap<Stri
         at.x + 7.0,
         at.y + 24.0,
         escape(&format!(
-            "{} · {} threads · {}",
+            "{} · {} threads · {}{}",
             host.class,
             threads(host.hardware.cpu),
-            gib(host.hardware.memory)
+            gib(host.hardware.memory),
+            if host.hardware.gpus > 0 {
+                format!(" · {}", super::many(host.hardware.gpus, "GPU"))
+            } else {
+                String::new()
+            }
         )),
     );
     let inside = Rect { x: at.x + 6.0, y: at.y + HEAD, w: at.w - 12.0, h: at.h - HEAD - FOOT };
@@ -260,18 +265,20 @@ fn label(out: &mut String, p: &Placement, r: &Rect) {
 
 fn meters(out: &mut String, host: &HostPlan, at: Rect) {
     let percent = host.used.percent_of(host.capacity);
-    let third = (at.w - 12.0) / 3.0;
-    for (i, (name, value)) in
-        [("CPU", percent.cpu), ("mem", percent.memory), ("Pods", percent.pods)].into_iter().enumerate()
-    {
-        let x = at.x + i as f64 * (third + 6.0);
+    let mut bars = vec![("CPU", percent.cpu), ("mem", percent.memory), ("Pods", percent.pods)];
+    if host.hardware.gpus > 0 {
+        bars.push(("GPU", percent.gpus));
+    }
+    let width = (at.w - 6.0 * (bars.len() - 1) as f64) / bars.len() as f64;
+    for (i, (name, value)) in bars.into_iter().enumerate() {
+        let x = at.x + i as f64 * (width + 6.0);
         let _ = write!(
             out,
-            r##"<text class="dim" x="{x:.1}" y="{:.1}">{name} {value} %</text><rect x="{x:.1}" y="{:.1}" width="{third:.1}" height="3" rx="1.5" fill="#e4e7eb"/><rect x="{x:.1}" y="{:.1}" width="{:.1}" height="3" rx="1.5" fill="#486581"/>"##,
+            r##"<text class="dim" x="{x:.1}" y="{:.1}">{name} {value} %</text><rect x="{x:.1}" y="{:.1}" width="{width:.1}" height="3" rx="1.5" fill="#e4e7eb"/><rect x="{x:.1}" y="{:.1}" width="{:.1}" height="3" rx="1.5" fill="#486581"/>"##,
             at.y + 5.0,
             at.y + 8.0,
             at.y + 8.0,
-            third * (value.clamp(0, 100) as f64) / 100.0
+            width * (value.clamp(0, 100) as f64) / 100.0
         );
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use super::grid::{self, Grid};
 use super::{gib, proof, thousands, threads};
 use crate::blueprint::{Blueprint, HostPlan, HostRole, Material, Placement, Purpose};
 use crate::planner::compare::Row;
@@ -30,6 +31,12 @@ pub fn columns(header: &[&str], rows: &[Vec<String>]) -> String {
     out
 }
 
+fn grid(grid: &Grid) -> String {
+    let titles: Vec<String> = grid.columns.iter().map(|c| c.title.to_uppercase()).collect();
+    let titles: Vec<&str> = titles.iter().map(String::as_str).collect();
+    columns(&titles, &grid.rows)
+}
+
 /// The whole answer.
 pub fn blueprint(b: &Blueprint) -> String {
     let mut out = summary(b);
@@ -47,9 +54,9 @@ pub fn blueprint(b: &Blueprint) -> String {
     section(&mut out, "SERVERS");
     out.push_str(&hosts(b));
     section(&mut out, "TENANTS");
-    out.push_str(&tenants(b));
+    out.push_str(&grid(&grid::tenants(b)));
     section(&mut out, "SHARES");
-    out.push_str(&shares(b));
+    out.push_str(&grid(&grid::shares(b)));
     out
 }
 
@@ -74,9 +81,7 @@ pub fn summary(b: &Blueprint) -> String {
         t.spare,
         t.free
     );
-    let note =
-        if t.bound_note.is_empty() { String::new() } else { format!(" (In between: {}.)", t.bound_note) };
-    let _ = writeln!(out, "{}{note}", proof(t));
+    let _ = writeln!(out, "{}", proof(t));
     let _ = writeln!(
         out,
         "{} tenant Nodes; survives {}. In use: CPU {} %, memory {} %, Pod slots {} %{}.",
@@ -150,7 +155,9 @@ fn hosts(b: &Blueprint) -> String {
     if used.len() > MOST_ROWS {
         return patterns(&used);
     }
-    let rows: Vec<Vec<String>> = used
+    let gpus = used.iter().any(|h| h.hardware.gpus > 0);
+    let mut titles = vec!["NAME", "RACK", "CLASS", "ROLE", "CPU", "MEMORY", "PODS", "CONTENT"];
+    let mut rows: Vec<Vec<String>> = used
         .iter()
         .map(|h| {
             let p = h.used.percent_of(h.capacity);
@@ -166,46 +173,21 @@ fn hosts(b: &Blueprint) -> String {
             ]
         })
         .collect();
-    columns(&["NAME", "RACK", "CLASS", "ROLE", "CPU", "MEMORY", "PODS", "CONTENT"], &rows)
+    if gpus {
+        titles.insert(7, "GPUS");
+        let cell = |h: &HostPlan| match h.capacity.gpus {
+            0 => String::new(),
+            all => format!("{}/{all}", h.used.gpus),
+        };
+        rows.iter_mut().zip(&used).for_each(|(row, h)| row.insert(7, cell(h)));
+    }
+    columns(&titles, &rows)
 }
 
-/// Variants side by side.
+/// Variants side by side, and what each leaves as it is.
 pub fn comparison(rows: &[Row]) -> String {
-    let rows: Vec<Vec<String>> = rows
-        .iter()
-        .map(|r| {
-            let t = &r.totals;
-            vec![
-                r.variant.clone(),
-                (t.used + t.spare).to_string(),
-                t.spare.to_string(),
-                thousands(t.at_least),
-                t.nodes.to_string(),
-                format!("{} %", t.percent.cpu),
-                format!("{} %", t.percent.memory),
-                threads(t.stranded.cpu),
-                gib(t.stranded.memory),
-                thousands(t.price),
-                format!("{:.1}", t.power / 1000.0),
-                if r.unplaced > 0 { format!("no: {} not placed", r.unplaced) } else { "yes".to_owned() },
-            ]
-        })
-        .collect();
-    let header = [
-        "VARIANT",
-        "SERVERS",
-        "SPARE",
-        "AT LEAST",
-        "NODES",
-        "CPU",
-        "MEMORY",
-        "STRANDED CPU",
-        "STRANDED MEMORY",
-        "PRICE",
-        "KW",
-        "FITS",
-    ];
-    columns(&header, &rows)
+    let notes = rows.iter().flat_map(|r| r.notes.iter().map(move |n| format!("{}: {n}\n", r.variant)));
+    notes.fold(grid(&grid::comparison(rows)), |out, note| out + &note)
 }
 
 /// Changes between two blueprints.
@@ -286,60 +268,4 @@ fn patterns(hosts: &[&HostPlan]) -> String {
     rows.sort_by_key(|r| std::cmp::Reverse(r.0));
     let rows: Vec<Vec<String>> = rows.into_iter().map(|(_, r)| r).collect();
     columns(&["COUNT", "CLASS", "ROLE", "CPU", "MEMORY", "PODS", "CONTENT", "FIRST"], &rows)
-}
-
-fn tenants(b: &Blueprint) -> String {
-    let mut rows = Vec::new();
-    for t in &b.tenants {
-        let control = match t.control_plane.as_str() {
-            "none" => "elsewhere".to_owned(),
-            mode => format!("{} x {mode}", t.replicas),
-        };
-        if t.pools.is_empty() {
-            rows.push(vec![
-                t.name.clone(),
-                "-".into(),
-                String::new(),
-                String::new(),
-                String::new(),
-                control.clone(),
-                t.isolation.clone(),
-            ]);
-        }
-        for pool in &t.pools {
-            let material = if pool.material == Material::Metal { "metal" } else { "VM" };
-            rows.push(vec![
-                t.name.clone(),
-                pool.name.clone(),
-                format!("{} x {} {material}", pool.replicas, pool.size),
-                pool.binds.clone(),
-                pool.limits_percent.map_or(String::new(), |p| format!("{p} %")),
-                control.clone(),
-                t.isolation.clone(),
-            ]);
-        }
-    }
-    columns(&["TENANT", "POOL", "NODES", "BINDS", "LIMITS", "CONTROL PLANE", "ISOLATION"], &rows)
-}
-
-fn shares(b: &Blueprint) -> String {
-    let servers = |milli: i64| format!("{:.3}", milli as f64 / 1000.0);
-    let rows: Vec<Vec<String>> = b
-        .shares
-        .iter()
-        .filter(|s| s.millihosts > 0)
-        .map(|s| {
-            vec![
-                if s.tenant.is_empty() { "(free)".to_owned() } else { s.tenant.clone() },
-                servers(s.millihosts),
-                servers(s.used),
-                servers(s.stranded),
-                servers(s.control_plane),
-                servers(s.reserve),
-                thousands(s.price),
-                format!("{:.2}", s.power / 1000.0),
-            ]
-        })
-        .collect();
-    columns(&["TENANT", "SERVERS", "USED", "STRANDED", "CONTROL PLANE", "RESERVE", "PRICE", "KW"], &rows)
 }
