@@ -27,7 +27,7 @@ use kube::Api;
 use kube::runtime::{WatchStreamExt, watcher};
 
 /// Waits until the object of this name satisfies `is`, by watching it. `what` names it in the panic
-/// that ends the test after 30 seconds.
+/// that ends the test after [`PATIENCE`].
 ///
 /// # Panics
 /// When it does not happen in time: the test has failed.

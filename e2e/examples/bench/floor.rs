@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use futures::future::try_join_all;
 use scute_testkit::ApiServer;
 
 use crate::cluster::{POD, is_true};
@@ -23,6 +24,17 @@ pub async fn api_server(runs: usize) -> Result<Bare> {
         cpu.push(process::cpu(server.process())?);
     }
     Ok(Bare { wall: median(wall), cpu: median(cpu) })
+}
+
+/// How long `count` of them take when they start together: more than their share of it alone, for they are in each
+/// other's way.
+pub async fn api_servers(count: usize) -> Result<f64> {
+    let start = Instant::now();
+    // Each of them dies with this list.
+    let servers = try_join_all((0..count).map(|_| ApiServer::start())).await?;
+    let took = start.elapsed().as_secs_f64();
+    drop(servers);
+    Ok(took)
 }
 
 /// The one image that holds a program which waits.

@@ -15,6 +15,33 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
+/// CPU time of the living processes, summed by what they are, and under "everything" that of the whole machine: the
+/// difference is the kernel's, the dead ones' and strangers'.
+pub fn cpu_by_role() -> Result<BTreeMap<String, Duration>> {
+    let mut roles = BTreeMap::new();
+    for (pid, command) in scute_e2e::processes::all() {
+        // It may end while we look.
+        let used = cpu(pid).unwrap_or_default();
+        *roles.entry(role(&command)).or_default() += used;
+    }
+    let stat = fs::read_to_string("/proc/stat")?;
+    let of_all = stat.lines().next().context("a line for all processors")?;
+    // user, nice, system, idle, iowait, irq, softirq
+    let fields: Vec<u64> = of_all.split_whitespace().skip(1).filter_map(|n| n.parse().ok()).collect();
+    let busy: u64 = fields.iter().take(7).sum::<u64>() - fields.iter().skip(3).take(2).sum::<u64>();
+    roles.insert("everything".to_owned(), Duration::from_millis(busy * 10));
+    Ok(roles)
+}
+
+/// The program, and whether it is a tenant's.
+fn role(command: &str) -> String {
+    let mut words = command.split(' ').map(|word| word.rsplit('/').next().unwrap_or(word));
+    let program = words.next().unwrap_or_default();
+    let program = if program == "kube" { words.next().unwrap_or_default() } else { program };
+    let tenants = command.contains("--etcd-prefix=/") || command.contains("kubeconfig=/etc/kubernetes/");
+    if tenants { format!("a tenant's {program}") } else { program.to_owned() }
+}
+
 /// Resident bytes of a process.
 pub fn resident(pid: u32) -> Result<u64> {
     field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:")

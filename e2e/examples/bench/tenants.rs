@@ -23,6 +23,7 @@ pub async fn measure(bench: &Bench) -> Result<()> {
     let manager = manager(bench)?;
     let empty = process::resident(manager)?;
     let bare = floor::api_server(bench.runs).await?;
+    let together = floor::api_servers(MANY).await?;
     one(bench, &bare).await.context("one tenant")?;
     writes(bench).await.context("what one tenant writes")?;
     let usable = many(bench).await.context("ten tenants")?;
@@ -32,6 +33,7 @@ pub async fn measure(bench: &Bench) -> Result<()> {
         .floor(floor)
         .at_most(1.5 * floor)
         .print();
+    Figure::of("ten bare API servers started at once, all ready", "s").value(together).print();
     idle(bench, manager, empty).await.context("an idle manager")?;
     remove(bench, &names(MANY)).await
 }
@@ -57,10 +59,18 @@ async fn one(bench: &Bench, bare: &floor::Bare) -> Result<()> {
 
 async fn many(bench: &Bench) -> Result<f64> {
     let names = names(MANY);
+    let before = process::cpu_by_role()?;
     let start = Instant::now();
     bench.kubectl.apply(&manifest(&names))?;
     try_join_all(names.iter().map(|name| usable(bench, name))).await?;
-    Ok(start.elapsed().as_secs_f64())
+    let took = start.elapsed().as_secs_f64();
+    for (role, used) in process::cpu_by_role()? {
+        let used = used.saturating_sub(before.get(&role).copied().unwrap_or_default()).as_secs_f64();
+        if used >= 1.0 {
+            eprintln!("ten tenants: {used:.1} s of CPU by {role}");
+        }
+    }
+    Ok(took)
 }
 
 /// Requests that write, leases excluded, from the apply until nothing more comes of it. The floor is the
