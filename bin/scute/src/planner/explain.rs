@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use scute_plan::explain::{Target, explain, render};
+use scute_plan::explain::{Target, elsewhere, explain, is_kind, render};
 
-use super::live::objects;
+use super::live;
 use crate::client::ClientArgs;
 use crate::output;
 
@@ -34,6 +34,17 @@ enum Format {
     Json,
 }
 
+/// Why there is nothing to explain.
+fn absent(seen: &[serde_json::Value], target: &Target) -> String {
+    let Target { kind, namespace, name } = target;
+    let missing = format!("there is no {kind} {name} in namespace {namespace}");
+    let spaces: Vec<String> = elsewhere(seen, target);
+    match spaces.as_slice() {
+        [] => missing,
+        spaces => format!("{missing}; there is one in {}: -n {}", spaces.join(", "), spaces[0]),
+    }
+}
+
 impl ExplainCommand {
     /// Runs it. The exit code is 1 when something blocks, 2 when there is nothing to explain.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
@@ -42,10 +53,10 @@ impl ExplainCommand {
 
     async fn answer(self) -> anyhow::Result<ExitCode> {
         let (seen, namespace) = if self.from.is_empty() {
-            let (client, namespace) = self.client.connect().await?;
-            let (seen, notes) = objects(&client).await?;
-            notes.iter().for_each(|n| eprintln!("note: {n}"));
-            (seen, namespace)
+            let (seen, namespace) = live::seen(&self.client).await?;
+            let served = seen.kinds.iter().any(|k| is_kind(k, &self.kind));
+            anyhow::ensure!(served, "this cluster serves no kind {}: its CRDs are not installed", self.kind);
+            (seen.objects, namespace)
         } else {
             let mut seen = Vec::new();
             for path in &self.from {
@@ -61,7 +72,7 @@ impl ExplainCommand {
         };
         let target = Target { kind: self.kind, namespace, name: self.name };
         let Some(explanation) = explain(&seen, &target) else {
-            anyhow::bail!("there is no {} {} in namespace {}", target.kind, target.name, target.namespace);
+            anyhow::bail!(absent(&seen, &target));
         };
         match self.output {
             Format::Text => output::say(&render(&explanation))?,

@@ -81,9 +81,7 @@ impl LintCommand {
         }
         wrong.iter().for_each(|w| eprintln!("{w}"));
         if self.live.wanted() {
-            let (seen, notes) = self.live.objects().await?;
-            notes.iter().for_each(|n| eprintln!("note: {n}"));
-            seen.iter().for_each(|o| objects.add_json("cluster", o));
+            self.live.objects().await?.iter().for_each(|o| objects.add_json("cluster", o));
         }
         findings.extend(lint(&objects));
         let json = match self.output {

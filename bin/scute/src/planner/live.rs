@@ -1,5 +1,6 @@
 //! What a cluster knows: every object that the planner, the linter and the explainer read, as plain JSON.
 
+use anyhow::Context;
 use clap::Args;
 use kube::api::{Api, ListParams};
 use kube::core::DynamicObject;
@@ -52,17 +53,38 @@ impl LiveArgs {
         self.live
     }
 
-    /// Every object, and what could not be read.
-    pub async fn objects(&self) -> anyhow::Result<(Vec<serde_json::Value>, Vec<String>)> {
-        let (client, _) = self.client.connect().await?;
-        objects(&client).await
+    /// Every object; what could not be read is said.
+    pub async fn objects(&self) -> anyhow::Result<Vec<serde_json::Value>> {
+        let (seen, _) = seen(&self.client).await?;
+        Ok(seen.objects)
     }
 }
 
+/// What the cluster that is meant has, and the namespace that is meant. What could not be read is said.
+pub async fn seen(client: &ClientArgs) -> anyhow::Result<(Seen, String)> {
+    let (connected, namespace) = client.connect().await?;
+    let seen = objects(&connected).await.with_context(|| match &client.kubeconfig {
+        Some(path) => format!("the cluster of kubeconfig {} does not answer", path.display()),
+        None => "the cluster does not answer; --kubeconfig names another".to_owned(),
+    })?;
+    seen.notes.iter().for_each(|n| eprintln!("note: {n}"));
+    Ok((seen, namespace))
+}
+
+/// What a cluster has.
+pub struct Seen {
+    /// Objects.
+    pub objects: Vec<serde_json::Value>,
+    /// Kinds that were listed.
+    pub kinds: Vec<String>,
+    /// What could not be read.
+    notes: Vec<String>,
+}
+
 /// Lists every kind of the groups that exists in the cluster.
-pub async fn objects(client: &Client) -> anyhow::Result<(Vec<serde_json::Value>, Vec<String>)> {
+async fn objects(client: &Client) -> anyhow::Result<Seen> {
     let discovery = Discovery::new(client.clone()).filter(&GROUPS).run().await?;
-    let (mut found, mut notes) = (Vec::new(), Vec::new());
+    let mut seen = Seen { objects: Vec::new(), kinds: Vec::new(), notes: Vec::new() };
     for group in discovery.groups() {
         let core = matches!(group.name(), "" | "apps");
         for (resource, capabilities) in group.recommended_resources() {
@@ -72,12 +94,13 @@ pub async fn objects(client: &Client) -> anyhow::Result<(Vec<serde_json::Value>,
                 continue;
             }
             match list(client, &resource).await {
-                Ok(objects) => found.extend(objects),
-                Err(error) => notes.push(format!("{} could not be listed: {error}", resource.plural)),
+                Ok(objects) => seen.objects.extend(objects),
+                Err(error) => seen.notes.push(format!("{} could not be listed: {error}", resource.plural)),
             }
+            seen.kinds.push(resource.kind);
         }
     }
-    Ok((found, notes))
+    Ok(seen)
 }
 
 async fn list(client: &Client, resource: &ApiResource) -> anyhow::Result<Vec<serde_json::Value>> {

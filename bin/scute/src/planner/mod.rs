@@ -44,12 +44,24 @@ fn end(done: anyhow::Result<ExitCode>) -> anyhow::Result<ExitCode> {
             if error.is::<Wrong>() || error.is::<InputError>() {
                 eprintln!("{error}");
             } else {
-                eprintln!("scute: {error:#}");
+                eprintln!("scute: {}", chain(&error));
             }
             Ok(ExitCode::from(NO_ANSWER))
         }
         done => done,
     }
+}
+
+/// An error and its causes; clients that wrap each other repeat theirs, which is left out.
+fn chain(error: &anyhow::Error) -> String {
+    let mut said: Vec<String> = Vec::new();
+    for cause in error.chain().map(ToString::to_string) {
+        let known = said.last().is_some_and(|last| last.ends_with(&cause));
+        if !known {
+            said.push(cause);
+        }
+    }
+    said.join(": ")
 }
 
 /// A file as text; `-` is standard input.

@@ -138,8 +138,7 @@ impl InputArgs {
             }
         };
         if fleet.is_none() || demand.is_none() {
-            let (seen, notes) = self.live.objects().await?;
-            notes.iter().for_each(|n| eprintln!("note: {n}"));
+            let seen = self.live.objects().await?;
             if fleet.is_none() {
                 let (found, notes) = scute_plan::live::fleet(&seen);
                 notes.iter().for_each(|n| eprintln!("note: {n}"));
@@ -149,7 +148,15 @@ impl InputArgs {
                 );
                 fleet = Some(found);
             }
-            demand = demand.or_else(|| Some(scute_plan::live::demand(&seen, Default::default())));
+            if demand.is_none() {
+                let (found, notes) = scute_plan::live::demand(&seen, Default::default());
+                notes.iter().for_each(|n| eprintln!("note: {n}"));
+                anyhow::ensure!(
+                    !found.tenants.is_empty(),
+                    "the cluster has no Clusters, and no Pods outside of kube-* and *-system: give --demand"
+                );
+                demand = Some(found);
+            }
         }
         fleet.zip(demand).context("there is neither fleet nor demand")
     }

@@ -85,6 +85,8 @@ fn named<'a>(objects: &'a [Value], kind: &str, space: &str, name: &str, pointer:
         None if kind == "Secret" => None,
         None => {
             let field = pointer.trim_start_matches('/').replace('/', ".");
+            // A DataStore belongs to no namespace.
+            let space = if kind == "DataStore" { "" } else { space };
             Some(Child::Missing { object: title(kind, space, name), field })
         }
     }

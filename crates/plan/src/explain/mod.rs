@@ -171,14 +171,22 @@ fn unreported(object: &Value) -> bool {
 }
 
 fn matches(object: &Value, target: &Target) -> bool {
-    let kind = str_at(object, "/kind");
-    let kinds: &[&str] = match target.kind.to_lowercase().as_str() {
-        "host" | "bmh" => &["BareMetalHost", "Node"],
-        "cluster" => &["Cluster"],
-        "machine" => &["Machine"],
-        other => return kind.to_lowercase() == other && same_name(object, target),
-    };
-    kinds.contains(&kind) && same_name(object, target)
+    is_kind(str_at(object, "/kind"), &target.kind) && same_name(object, target)
+}
+
+/// Whether a kind is what `asked` means, in any case; `host` stands for BareMetalHost or Node.
+pub fn is_kind(kind: &str, asked: &str) -> bool {
+    match asked.to_lowercase().as_str() {
+        "host" | "bmh" => matches!(kind, "BareMetalHost" | "Node"),
+        asked => kind.to_lowercase() == asked,
+    }
+}
+
+/// Namespaces that have what is asked for, where its own has not.
+pub fn elsewhere(objects: &[Value], target: &Target) -> Vec<String> {
+    let same =
+        |o: &&Value| is_kind(str_at(o, "/kind"), &target.kind) && str_at(o, "/metadata/name") == target.name;
+    objects.iter().filter(same).map(|o| namespace(o).to_owned()).collect()
 }
 
 fn same_name(object: &Value, target: &Target) -> bool {

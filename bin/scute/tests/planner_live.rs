@@ -1,0 +1,300 @@
+//! `scute plan|lint --live` and `scute explain` against a real API server: bare, with a tenant that is stuck, and not there.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use scute_testkit::ApiServer;
+use serde_json::{Value, json};
+
+fn scute(kubeconfig: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scute"));
+    command.args(arguments).arg("--kubeconfig").arg(kubeconfig).env_remove("KUBECONFIG");
+    command.output().unwrap()
+}
+
+/// Exit code, standard output, standard error.
+fn said(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+fn file(name: &str, text: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("planner-{name}"));
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// A CRD of a kind that others serve, without a schema.
+fn foreign(group: &str, version: &str, kind: &str, plural: &str) -> Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {
+            "group": group, "scope": "Namespaced",
+            "names": {"kind": kind, "plural": plural, "singular": kind.to_lowercase()},
+            "versions": [{"name": version, "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}],
+        },
+    })
+}
+
+/// Writes an object, and its status where that is a resource of its own.
+async fn write(client: &Client, object: &Value) -> Value {
+    let at = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (version, kind) = (at("/apiVersion"), at("/kind"));
+    let (group, version) = version.rsplit_once('/').unwrap_or(("", &version));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind));
+    let space = at("/metadata/namespace");
+    let api: Api<DynamicObject> = if space.is_empty() {
+        Api::all_with(client.clone(), &resource)
+    } else {
+        Api::namespaced_with(client.clone(), &space, &resource)
+    };
+    let (name, params) = (at("/metadata/name"), PatchParams::apply("test").force());
+    let done = api.patch(&name, &params, &Patch::Apply(object)).await;
+    let mut written = done.unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
+    if let Some(status) = object.get("status") {
+        let status = json!({"apiVersion": at("/apiVersion"), "kind": kind, "status": status});
+        match api.patch_status(&name, &params, &Patch::Apply(&status)).await {
+            Ok(with) => written = with,
+            // Kinds without the subresource took it with the rest.
+            Err(kube::Error::Api(error)) if error.code == 404 => {}
+            Err(error) => panic!("status of {kind} {name}: {error}"),
+        }
+    }
+    serde_json::to_value(written).unwrap()
+}
+
+fn node(name: &str, cpus: u32, memory: &str) -> Value {
+    let has = json!({"cpu": cpus.to_string(), "memory": memory, "pods": "110"});
+    json!({"apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": "r1"}},
+        "status": {"capacity": has, "allocatable": has}})
+}
+
+fn condition(kind: &str, status: &str, reason: &str, message: &str) -> Value {
+    json!({"conditions": [{"type": kind, "status": status, "reason": reason, "message": message,
+        "lastTransitionTime": "2026-11-01T10:00:00Z"}]})
+}
+
+/// A tenant whose one VM finds no room, from the Cluster down to the launcher's Pod.
+async fn stuck_tenant(client: &Client, space: &str) {
+    let meta = |name: &str| json!({"name": name, "namespace": space});
+    let owned = |name: &str, owner: &Value| {
+        let of = |path: &str| owner.pointer(path).cloned().unwrap_or_default();
+        json!({"name": name, "namespace": space, "ownerReferences": [{
+            "apiVersion": of("/apiVersion"), "kind": of("/kind"), "name": of("/metadata/name"), "uid": of("/metadata/uid")}]})
+    };
+    let infra = "infrastructure.cluster.x-k8s.io";
+    let of = |kind: &str, group: &str| json!({"apiGroup": group, "kind": kind, "name": "team"});
+    write(client, &json!({
+        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "metadata": meta("team"),
+        "spec": {"controlPlaneRef": of("KamajiControlPlane", "controlplane.cluster.x-k8s.io"), "infrastructureRef": of("KubevirtCluster", infra)},
+        "status": condition("Available", "False", "NotAvailable", "* WorkersAvailable: 0 of 2"),
+    })).await;
+    write(client, &json!({
+        "apiVersion": "controlplane.cluster.x-k8s.io/v1alpha1", "kind": "KamajiControlPlane", "metadata": meta("team"),
+        "spec": {"dataStoreName": "default", "replicas": 2, "version": "1.33.1",
+            "network": {"serviceType": "LoadBalancer", "serviceAnnotations": {"metallb.io/loadBalancerIPs": "192.168.0.200"}}},
+        "status": condition("Ready", "True", "Ready", ""),
+    })).await;
+    write(client, &json!({
+        "apiVersion": format!("{infra}/v1alpha1"), "kind": "KubevirtCluster", "metadata": meta("team"), "spec": {},
+    })).await;
+    write(client, &json!({
+        "apiVersion": "bootstrap.cluster.x-k8s.io/v1beta2", "kind": "KubeadmConfigTemplate", "metadata": meta("team"),
+        "spec": {"template": {"spec": {}}},
+    })).await;
+    let domain = json!({"cpu": {"cores": 4}, "memory": {"guest": "8Gi"}, "devices": {}});
+    write(client, &json!({
+        "apiVersion": format!("{infra}/v1alpha1"), "kind": "KubevirtMachineTemplate", "metadata": meta("team"),
+        "spec": {"template": {"spec": {"virtualMachineTemplate": {"spec": {
+            "runStrategy": "Always", "template": {"spec": {"domain": domain}}}}}}},
+    })).await;
+    let labels = json!({"cluster.x-k8s.io/cluster-name": "team", "cluster.x-k8s.io/deployment-name": "team"});
+    let machine = json!({
+        "clusterName": "team", "version": "v1.34.1",
+        "bootstrap": {"configRef": of("KubeadmConfigTemplate", "bootstrap.cluster.x-k8s.io")},
+        "infrastructureRef": of("KubevirtMachineTemplate", infra),
+    });
+    write(
+        client,
+        &json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineDeployment", "metadata": meta("team"),
+            "spec": {"clusterName": "team", "replicas": 2, "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": machine}},
+            "status": condition("Available", "False", "NotAvailable", "0 of 2 Machines are available"),
+        }),
+    )
+    .await;
+    let one = write(
+        client,
+        &json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+            "metadata": {"name": "team-a", "namespace": space, "labels": labels},
+            "spec": {"clusterName": "team", "version": "v1.34.1", "bootstrap": {"dataSecretName": "none"},
+                "infrastructureRef": {"apiGroup": infra, "kind": "KubevirtMachine", "name": "team-a"}},
+            "status": condition("InfrastructureReady", "False", "NotReady", "the VM does not run"),
+        }),
+    )
+    .await;
+    write(client, &json!({
+        "apiVersion": format!("{infra}/v1alpha1"), "kind": "KubevirtMachine", "metadata": owned("team-a", &one),
+        "spec": {"virtualMachineTemplate": {"spec": {"runStrategy": "Always", "template": {"spec": {"domain": domain}}}}},
+        "status": condition("VMProvisioned", "False", "VMNotReady", "the VM does not run"),
+    })).await;
+    write(
+        client,
+        &json!({
+            "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": meta("team-a"),
+            "spec": {"domain": domain}, "status": {"phase": "Scheduling"},
+        }),
+    )
+    .await;
+    write(
+        client,
+        &json!({
+            "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine", "metadata": meta("team-a"),
+            "spec": {"runStrategy": "Always", "template": {"spec": {"domain": domain}}},
+            "status": {"printableStatus": "Starting"},
+        }),
+    )
+    .await;
+    write(client, &json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "virt-launcher-team-a", "namespace": space, "labels": {"kubevirt.io": "virt-launcher", "vm.kubevirt.io/name": "team-a"}},
+        "spec": {"automountServiceAccountToken": false, "containers": [{"name": "compute", "image": "none", "resources": {"requests": {"cpu": "4", "memory": "9Gi"}}}]},
+        "status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/2 nodes are available: 2 Insufficient memory."}]},
+    })).await;
+}
+
+/// What runs on the site for itself: two Pods of a shop, and a pool of addresses.
+async fn others(client: &Client, space: &str) {
+    for name in ["web-a", "web-b"] {
+        write(client, &json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": name, "namespace": space, "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "0"}]},
+            "spec": {"automountServiceAccountToken": false, "containers": [{"name": "web", "image": "none", "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}}}]},
+        })).await;
+    }
+    write(
+        client,
+        &json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "front", "namespace": space},
+            "spec": {"type": "LoadBalancer", "selector": {"app": "web"}, "ports": [{"port": 80}]},
+        }),
+    )
+    .await;
+    write(client, &json!({
+        "apiVersion": "metallb.io/v1beta1", "kind": "IPAddressPool", "metadata": {"name": "api", "namespace": space},
+        "spec": {"addresses": ["192.168.0.150-192.168.0.159"]},
+    })).await;
+    write(client, &json!({
+        "apiVersion": "metal3.io/v1alpha1", "kind": "BareMetalHost", "metadata": {"name": "r2-01", "namespace": space, "labels": {"rack": "r2"}},
+        "spec": {"online": true, "bmc": {"address": "redfish://10.0.0.9", "credentialsName": "r2-01-bmc"}},
+        "status": {"hardware": {"cpu": {"count": 32}, "ramMebibytes": 131_072}, "errorType": "registration error", "errorMessage": "401 Unauthorized"},
+    })).await;
+    write(client, &json!({
+        "apiVersion": "metal3.io/v1alpha1", "kind": "BareMetalHost", "metadata": {"name": "r2-02", "namespace": space},
+        "spec": {"online": false},
+    })).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_is_planned_checked_and_explained() {
+    let server = ApiServer::start().await.unwrap();
+    let kubeconfig = file("site", &server.kubeconfig());
+
+    // A cluster that has nothing, not even the kinds.
+    let (code, _, wrong) = said(&scute(&kubeconfig, &["plan", "--live"]));
+    assert_eq!(code, 2, "{wrong}");
+    assert!(wrong.contains("neither Nodes nor inspected BareMetalHosts"), "{wrong}");
+    let (code, out, wrong) = said(&scute(&kubeconfig, &["lint", "--live"]));
+    assert_eq!((code, out.as_str()), (0, "0 errors, 0 warnings, 0 notes\n"), "{wrong}");
+    let (code, _, wrong) = said(&scute(&kubeconfig, &["explain", "cluster", "team"]));
+    assert_eq!(code, 2, "{wrong}");
+    assert!(wrong.contains("serves no kind cluster"), "{wrong}");
+
+    let foreign = [
+        foreign("metal3.io", "v1alpha1", "BareMetalHost", "baremetalhosts"),
+        foreign("metallb.io", "v1beta1", "IPAddressPool", "ipaddresspools"),
+    ];
+    let foreign = foreign.into_iter().map(|crd| serde_json::from_value(crd).unwrap()).collect();
+    server.install_crds([scute_api::crds(), foreign].concat()).await;
+    let client = server.client().await;
+    for one in [node("n1", 32, "134217728Ki"), node("n2", 32, "134217728Ki")] {
+        write(&client, &one).await;
+    }
+    let (team, shop) = (server.namespace("team").await, server.namespace("shop").await);
+    for space in [&team, &shop] {
+        write(&client, &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": space}})).await;
+    }
+    stuck_tenant(&client, &team).await;
+    others(&client, &shop).await;
+
+    // Servers are Nodes and inspected hosts; tenants are Clusters and namespaces. Launchers are neither.
+    let (code, out, wrong) = said(&scute(&kubeconfig, &["plan", "--live", "-o", "json"]));
+    assert_eq!(code, 0, "{wrong}");
+    let plan: Value = serde_json::from_str(&out).unwrap();
+    let names = |list: &str| -> Vec<String> {
+        plan[list].as_array().unwrap().iter().map(|x| x["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names("hosts"), ["n1", "n2", "r2-01"]);
+    assert_eq!(names("tenants"), [shop.as_str(), "team"]);
+    let pool = &plan["tenants"][1]["pools"][0];
+    assert_eq!((pool["size"].as_str(), pool["replicas"].as_u64()), (Some("4/8"), Some(2)));
+    assert_eq!(plan["tenants"][1]["controlPlane"], "hosted");
+    assert_eq!(plan["tenants"][0]["pools"][0]["requested"]["cpu"], 1000);
+    assert!(wrong.contains("BareMetalHost r2-02 was not inspected"), "{wrong}");
+
+    let (code, out, wrong) = said(&scute(&kubeconfig, &["lint", "--live"]));
+    assert_eq!(code, 1, "{out}{wrong}");
+    assert!(out.contains("error[address-outside-pool]") && out.contains("192.168.0.200"), "{out}");
+    assert!(out.contains("error[version-skew]"), "{out}");
+    assert!(!out.contains("error[reference]"), "{out}");
+
+    for question in [["cluster", "team"], ["machine", "team-a"]] {
+        let (code, out, wrong) =
+            said(&scute(&kubeconfig, &["explain", question[0], question[1], "-n", &team]));
+        assert_eq!(code, 1, "{out}{wrong}");
+        assert!(
+            out.contains(&format!("└ Pod {team}/virt-launcher-team-a: PodScheduled=False: Unschedulable")),
+            "{out}"
+        );
+        assert!(out.contains("fix: no host has room"), "{out}");
+    }
+    let (code, out, wrong) = said(&scute(&kubeconfig, &["explain", "host", "r2-01", "-n", &shop]));
+    assert_eq!(code, 1, "{out}{wrong}");
+    assert!(out.contains("fix: correct the BMC user and password in Secret r2-01-bmc"), "{out}");
+    let (code, _, wrong) = said(&scute(&kubeconfig, &["explain", "cluster", "team"]));
+    assert_eq!(code, 2);
+    assert!(
+        wrong.contains(&format!("there is no cluster team in namespace default; there is one in {team}")),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn a_cluster_that_is_not_there_is_named() {
+    let config = |server: &str| {
+        json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+            "clusters": [{"name": "c", "cluster": {"server": server}}], "users": [{"name": "c", "user": {}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}]})
+        .to_string()
+    };
+    let closed = format!("https://127.0.0.1:{}", scute_testkit::free_port().unwrap());
+    let cases = [
+        (PathBuf::from("/nowhere/kubeconfig"), "reading kubeconfig /nowhere/kubeconfig"),
+        (file("garbage", "{{{"), "reading kubeconfig"),
+        (file("closed", &config(&closed)), "does not answer"),
+    ];
+    for (kubeconfig, words) in &cases {
+        for arguments in [&["plan", "--live"][..], &["lint", "--live"], &["explain", "cluster", "x"]] {
+            let (code, out, wrong) = said(&scute(kubeconfig, arguments));
+            assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {wrong}");
+            assert!(wrong.contains(words), "{arguments:?}: {wrong}");
+        }
+    }
+}
