@@ -258,6 +258,9 @@ pub struct Blueprint {
     pub totals: Totals,
     /// What must survive, for people.
     pub survives: String,
+    /// kubelet's `maxPods` of tenants' Nodes.
+    #[serde(default = "kubelet_max_pods")]
+    pub max_pods: i64,
     /// Commonest size of VMs: what stranded means.
     pub standard_size: String,
     /// What limits each class.
@@ -274,6 +277,11 @@ pub struct Blueprint {
     /// Anything a reader should know.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// What a kubelet takes unless it is told.
+const fn kubelet_max_pods() -> i64 {
+    110
 }
 
 impl Totals {

@@ -190,3 +190,16 @@ fn datastores_have_members_for_the_losses_they_must_outlive() {
     assert_eq!(members.count(), 5);
     assert_eq!((plan.survives.as_str(), check(&plan, &demand)), ("any 2 hosts", vec![]));
 }
+
+#[test]
+fn many_tenants_with_many_sizes_to_choose_from_are_planned() {
+    let fleet = "hosts:\n- {name: h, count: 200, cores: 64, memory: 512Gi, racks: [a, b, c]}\n";
+    let tenant =
+        |i: u32| format!("- {{name: t{i}, pods: [{{count: {}, cpu: 500m, memory: 1Gi}}]}}\n", 20 + i);
+    let demand =
+        format!("policy: {{survive: {{hosts: 1}}}}\ntenants:\n{}", (0..80).map(tenant).collect::<String>());
+    let (fleet, demand) = read(fleet, &demand);
+    let plan = plan(&fleet, &demand, 0);
+    assert!(plan.unplaced.is_empty() && plan.totals.gap_percent <= 5.0, "{:?}", plan.totals);
+    assert_eq!(check(&plan, &demand), []);
+}

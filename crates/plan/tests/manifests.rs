@@ -12,7 +12,6 @@ fn written(fleet: &str, demand: &str) -> Vec<File> {
         namespace: "tenants".to_owned(),
         version: "v1.34.1".to_owned(),
         image: "scute.dev/node:v1.34.1".to_owned(),
-        max_pods: 200,
     };
     files(&plan(&fleet, &demand, 0), &settings)
 }

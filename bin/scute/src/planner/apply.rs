@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use scute_plan::blueprint::{Blueprint, HostRole};
 use scute_plan::render::manifests::{File, Settings, files};
 
 use super::plan::{InputArgs, load};
@@ -58,14 +59,12 @@ struct ApplyInput {
 impl ApplyArgs {
     /// Runs it.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let mut max_pods = 110;
         let blueprint = match self.input.blueprint {
             Some(path) => load(&path)?,
             None => {
                 let input =
                     InputArgs::files(self.input.input.fleet, self.input.input.demand, self.input.input.seed);
                 let (fleet, demand) = input.read().await?;
-                max_pods = demand.policy.max_pods;
                 scute_plan::planner::plan(&fleet, &demand, input.seed())
             }
         };
@@ -77,8 +76,13 @@ impl ApplyArgs {
             namespace: self.namespace,
             image: self.image.unwrap_or_else(|| format!("scute.dev/node:{}", self.kubernetes_version)),
             version: self.kubernetes_version,
-            max_pods,
         };
+        let wrong: Vec<&str> = names(&blueprint).filter(|n| !is_name(n)).collect();
+        anyhow::ensure!(
+            wrong.is_empty(),
+            "no names for objects of Kubernetes (a-z, 0-9 and - are): {}",
+            wrong.join(", ")
+        );
         let files = files(&blueprint, &settings);
         match self.write {
             Some(folder) => {
@@ -99,6 +103,21 @@ impl ApplyArgs {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What becomes the name of an object.
+fn names(blueprint: &Blueprint) -> impl Iterator<Item = &str> {
+    let hosts = blueprint.hosts.iter().filter(|h| h.role != HostRole::Free).map(|h| h.name.as_str());
+    hosts.chain(blueprint.tenants.iter().map(|t| t.name.as_str()))
+}
+
+/// Labels of RFC 1123, with dots between them.
+fn is_name(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let label = |l: &str| {
+        l.len() <= 63 && l.starts_with(plain) && l.ends_with(plain) && l.chars().all(|c| plain(c) || c == '-')
+    };
+    text.len() <= 253 && text.split('.').all(label)
 }
 
 fn text(file: &File) -> anyhow::Result<String> {

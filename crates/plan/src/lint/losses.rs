@@ -15,7 +15,7 @@ const MOST_VISITS: usize = 20_000_000;
 
 /// The first loss that leaves something without room: the servers lost, and what it is.
 pub fn homeless(b: &Blueprint, demand: &Demand) -> Option<(Vec<String>, String)> {
-    let play = Play { b, avoids: avoids(demand) };
+    let play = Play::new(b, avoids(demand));
     let sets = sets(b, demand.policy.survive);
     let most = (MOST_VISITS / b.hosts.len().max(1)).max(1);
     sets.into_iter().take(most).find_map(|lost| {
@@ -115,10 +115,16 @@ impl Avoids {
 struct Play<'a> {
     b: &'a Blueprint,
     avoids: Avoids,
+    /// Servers that may take something: those with least room first, and those without GPUs before.
+    fullest: Vec<Room<'a>>,
+    plain: Vec<Room<'a>>,
 }
 
 /// What is left of a server.
+#[derive(Clone)]
 struct Room<'a> {
+    /// Its place in the blueprint.
+    at: usize,
     host: &'a HostPlan,
     nodes: Vec<Amount>,
     pods: i64,
@@ -126,6 +132,16 @@ struct Room<'a> {
 }
 
 impl<'a> Play<'a> {
+    fn new(b: &'a Blueprint, avoids: Avoids) -> Play<'a> {
+        let hosts = b.hosts.iter().enumerate();
+        let able = hosts.filter(|(_, h)| matches!(h.role, HostRole::Vm | HostRole::Spare));
+        let mut fullest: Vec<Room<'a>> = able.map(|(at, h)| Room::of(at, h)).collect();
+        fullest.sort_by_key(Room::memory);
+        let mut plain = fullest.clone();
+        plain.sort_by_key(|r| r.host.capacity.gpus > 0);
+        Play { b, avoids, fullest, plain }
+    }
+
     /// Plays one loss; the name of what finds no room in any of the orders tried.
     fn without(&self, lost: &[usize]) -> Option<String> {
         // Room for rolling is not replaced: nobody rolls while servers are missing.
@@ -133,39 +149,44 @@ impl<'a> Play<'a> {
         let moved: Vec<&Placement> = lies.filter(|p| p.purpose != Purpose::Surge).collect();
         let mut failed = None;
         for by_size in [true, false] {
-            for fullest in [true, false] {
-                let name = self.place(moved.clone(), lost, by_size, fullest)?;
+            for rooms in [&self.fullest, &self.plain] {
+                let name = self.place(moved.clone(), lost, by_size, rooms)?;
                 failed = failed.or(Some(name));
             }
         }
         failed
     }
 
-    /// First fit. `by_size`: the largest first, else those with GPUs before; `fullest`: servers with least room first, else
-    /// those without GPUs before.
+    /// First fit on the rooms in their order. `by_size`: the largest first, else those with GPUs before.
     fn place(
         &self,
         mut moved: Vec<&'a Placement>,
         lost: &[usize],
         by_size: bool,
-        fullest: bool,
+        rooms: &[Room<'a>],
     ) -> Option<String> {
-        let mut rooms: Vec<Room<'a>> = (0..self.b.hosts.len())
-            .filter(|h| !lost.contains(h))
-            .map(|h| &self.b.hosts[h])
-            .filter(|h| matches!(h.role, HostRole::Vm | HostRole::Spare))
-            .map(Room::of)
-            .collect();
-        rooms.sort_by_cached_key(|r| {
-            let memory: i64 = r.nodes.iter().map(|n| n.memory).sum();
-            (!fullest && r.host.capacity.gpus > 0, memory)
-        });
         moved.sort_by_key(|p| {
             let gpus = if by_size { 0 } else { p.takes.gpus };
             let size = std::cmp::Reverse((gpus, p.takes.cpu, p.takes.memory, p.takes.gpus));
             (p.material != Material::Metal, size)
         });
-        moved.into_iter().find(|p| !rooms.iter_mut().any(|room| self.takes(room, p))).map(|p| p.name.clone())
+        // Rooms that took something; the others are as they were.
+        let mut changed: BTreeMap<usize, Room<'a>> = BTreeMap::new();
+        let homeless = moved.into_iter().find(|p| {
+            !rooms.iter().enumerate().filter(|(_, room)| !lost.contains(&room.at)).any(|(r, room)| {
+                match changed.get_mut(&r) {
+                    Some(room) => self.takes(room, p),
+                    // Cheap to see, and most often so: nothing is left there.
+                    None if room.host.role != HostRole::Spare && !room.may_fit(p) => false,
+                    None => {
+                        let mut room = room.clone();
+                        let taken = self.takes(&mut room, p);
+                        taken.then(|| changed.insert(r, room)).is_some()
+                    }
+                }
+            })
+        });
+        homeless.map(|p| p.name.clone())
     }
 
     /// Puts it there, when it may lie there and fits.
@@ -192,9 +213,26 @@ impl<'a> Play<'a> {
 }
 
 impl<'a> Room<'a> {
-    fn of(host: &'a HostPlan) -> Room<'a> {
+    fn of(at: usize, host: &'a HostPlan) -> Room<'a> {
         let nodes = host.numa.iter().zip(numa(host)).map(|(have, used)| have.minus(used)).collect();
-        Room { host, nodes, pods: host.capacity.pods - host.used.pods, on: host.placements.iter().collect() }
+        Room {
+            at,
+            host,
+            nodes,
+            pods: host.capacity.pods - host.used.pods,
+            on: host.placements.iter().collect(),
+        }
+    }
+
+    fn memory(&self) -> i64 {
+        self.nodes.iter().map(|n| n.memory).sum()
+    }
+
+    /// Whether there is room in all, wherever it lies.
+    fn may_fit(&self, p: &Placement) -> bool {
+        let left = self.nodes.iter().fold(Amount::default(), |sum, n| sum.plus(*n));
+        let enough = left.cpu >= p.takes.cpu && left.memory >= p.takes.memory && left.gpus >= p.takes.gpus;
+        enough && self.pods >= p.takes.pods
     }
 
     fn fit(&mut self, p: &Placement) -> Option<()> {

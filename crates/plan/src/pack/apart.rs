@@ -63,8 +63,8 @@ struct Table {
 /// A table for each choice of classes; one for parts that take no whole hosts.
 fn tables(part: &Problem, losses: u32) -> Option<Vec<Table>> {
     let whole = |d: &Demand| d.options.iter().all(|(s, _)| matches!(part.shapes[*s].fit, Fit::Whole(_)));
-    let choices: usize = part.demands.iter().map(|d| d.options.len()).product();
-    if part.demands.iter().all(whole) && choices <= MOST_CHOICES {
+    let choices = part.demands.iter().fold(1_usize, |all, d| all.saturating_mul(d.options.len()));
+    if choices <= MOST_CHOICES && part.demands.iter().all(whole) {
         let fixed = |mut choice: usize| {
             let demands = part.demands.iter().map(|d| {
                 let option = d.options[choice % d.options.len()];

@@ -34,6 +34,7 @@ pub fn blueprint(solved: &Solved, fleet: &Fleet, demand: &Demand, seed: u64) -> 
         version: VERSION,
         seed,
         totals,
+        max_pods: demand.policy.max_pods,
         survives: match (solved.lossy, solved.quorate) {
             (true, _) => String::new(),
             (false, true) => survives(demand.policy.survive),

@@ -89,6 +89,8 @@ pub fn keep(scene: &Scene<'_>, placed: &Placed, only: Option<&[bool]>) -> Outcom
         return outcome;
     }
     let play = Play::new(hosts, wishes, items, groups, placed);
+    let both = |spare: &[usize]| [Order::Size, Order::Gpus].map(|order| play.rooms(order, spare));
+    let mut rooms = both(&outcome.spare);
     // Where several hosts may be lost at once, spares may be among them: play until no further one is needed.
     loop {
         let before = outcome.spare.len();
@@ -97,7 +99,7 @@ pub fn keep(scene: &Scene<'_>, placed: &Placed, only: Option<&[bool]>) -> Outcom
             .map(|h| (h, hosts.instances[h].rack, play.load(h)))
             .collect();
         for lost in failures(&busy, &hosts.instances, survive.hosts, survive.rack) {
-            while let Some(item) = play.homeless(&lost, &outcome.spare) {
+            while let Some(item) = play.homeless(&lost, &rooms) {
                 let shape = &wishes.shapes[items[item].shape];
                 let may = |h: usize| {
                     let apart = !survive.rack
@@ -117,6 +119,7 @@ pub fn keep(scene: &Scene<'_>, placed: &Placed, only: Option<&[bool]>) -> Outcom
                     return outcome;
                 };
                 outcome.spare.push(spare);
+                rooms = both(&outcome.spare);
             }
         }
         if outcome.spare.len() == before || survive.hosts < 2 {
@@ -188,22 +191,25 @@ impl<'a> Play<'a> {
         self.on[host].iter().map(|i| self.shapes[self.items[*i].shape].res[1]).sum()
     }
 
-    /// An item of the lost hosts that finds no room on what is left, in either order.
-    fn homeless(&self, lost: &[usize], spare: &[usize]) -> Option<usize> {
-        let first = self.homeless_in(Order::Size, lost, spare)?;
-        self.homeless_in(Order::Gpus, lost, spare).map(|_| first)
+    /// Hosts in use in the order in which they are asked for room.
+    fn rooms(&self, order: Order, spare: &[usize]) -> Vec<usize> {
+        let mut hosts: Vec<usize> =
+            (0..self.left.len()).filter(|h| !self.on[*h].is_empty() || spare.contains(h)).collect();
+        // Fullest first: small gaps are used up before spares are touched.
+        hosts.sort_by_key(|h| {
+            let sum = |d: usize| self.left[*h].nodes.iter().map(|n| n[d]).sum::<i64>();
+            (order == Order::Gpus && sum(2) > 0, sum(1), *h)
+        });
+        hosts
     }
 
-    fn homeless_in(&self, order: Order, lost: &[usize], spare: &[usize]) -> Option<usize> {
-        let mut left: Vec<(usize, HostType)> = (0..self.left.len())
-            .filter(|h| !lost.contains(h) && (!self.on[*h].is_empty() || spare.contains(h)))
-            .map(|h| (h, self.left[h].clone()))
-            .collect();
-        // Fullest first: small gaps are used up before spares are touched.
-        left.sort_by_key(|(h, host)| {
-            let gpus: i64 = host.nodes.iter().map(|n| n[2]).sum();
-            (order == Order::Gpus && gpus > 0, host.nodes.iter().map(|n| n[1]).sum::<i64>(), *h)
-        });
+    /// An item of the lost hosts that finds no room on what is left, in either order.
+    fn homeless(&self, lost: &[usize], rooms: &[Vec<usize>; 2]) -> Option<usize> {
+        let first = self.homeless_in(Order::Size, lost, &rooms[0])?;
+        self.homeless_in(Order::Gpus, lost, &rooms[1]).map(|_| first)
+    }
+
+    fn homeless_in(&self, order: Order, lost: &[usize], rooms: &[usize]) -> Option<usize> {
         // Room for rolling is not replaced: nobody rolls while hosts are missing.
         let runs = |i: &usize| self.purpose(*i) != Purpose::Surge;
         let mut moved: Vec<usize> =
@@ -215,26 +221,33 @@ impl<'a> Play<'a> {
         // Whole hosts first: a VM must not take the spare that a metal Node needs.
         moved.sort_by_key(|i| !matches!(self.shapes[self.items[*i].shape].fit, crate::pack::Fit::Whole(_)));
         let mut homes: Vec<(usize, usize)> = Vec::new();
+        // Hosts that took something; the others are as they were.
+        let mut changed: BTreeMap<usize, HostType> = BTreeMap::new();
+        let gone: BTreeSet<usize> = lost.iter().copied().collect();
+        // What had no room for one of a shape has none for the next.
+        let mut from = vec![0; self.shapes.len()];
         for item in moved {
             let shape = &self.shapes[self.items[item].shape];
-            let found = left.iter_mut().find_map(|(h, host)| {
-                if self.taboo(item, *h, lost, &homes) {
+            let start = if self.group[item].is_some() { 0 } else { from[self.items[item].shape] };
+            let found = (start..rooms.len()).find_map(|r| {
+                let h = rooms[r];
+                if gone.contains(&h) {
                     return None;
                 }
-                if shape.takes(host) {
-                    return (self.on[*h].is_empty() && !homes.iter().any(|(_, o)| o == h)).then(|| {
-                        put(host, shape, [0, 0]);
-                        *h
-                    });
-                }
-                let place = shape.places(host).into_iter().find(|p| host.room(shape, *p) > 0)?;
-                put(host, shape, place);
-                Some(*h)
+                let host = changed.get(&h).unwrap_or(&self.left[h]);
+                let at = if shape.takes(host) {
+                    (self.on[h].is_empty() && !homes.iter().any(|(_, o)| *o == h)).then_some([0, 0])
+                } else {
+                    shape.places(host).into_iter().find(|p| host.room(shape, *p) > 0)
+                };
+                at.filter(|_| !self.taboo(item, h, lost, &homes)).map(|at| (r, h, at))
             });
-            match found {
-                Some(host) => homes.push((item, host)),
-                None => return Some(item),
+            let Some((r, host, at)) = found else { return Some(item) };
+            if self.group[item].is_none() {
+                from[self.items[item].shape] = r;
             }
+            put(changed.entry(host).or_insert_with(|| self.left[host].clone()), shape, at);
+            homes.push((item, host));
         }
         None
     }

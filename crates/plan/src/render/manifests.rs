@@ -24,8 +24,6 @@ pub struct Settings {
     pub version: String,
     /// containerDisk of a VM Node.
     pub image: String,
-    /// kubelet's `maxPods`; written when it is not the default of 110.
-    pub max_pods: i64,
 }
 
 /// A file to write.
@@ -117,10 +115,11 @@ fn pool(b: &Blueprint, tenant: &TenantPlan, pool: &Pool, s: &Settings) -> Vec<Va
         meta
     };
     let planned = format!("{} x {}", pool.replicas, pool.size);
-    let bootstrap = if s.max_pods == 110 {
+    // Written when it is not the kubelet's default.
+    let bootstrap = if b.max_pods == 110 {
         json!({})
     } else {
-        let arg = json!([{"name": "max-pods", "value": s.max_pods.to_string()}]);
+        let arg = json!([{"name": "max-pods", "value": b.max_pods.to_string()}]);
         json!({"joinConfiguration": {"nodeRegistration": {"kubeletExtraArgs": arg}}})
     };
     let selector =
