@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change};
@@ -50,7 +51,7 @@ fn a_taken_port() {
     refused(&["--network", "host"], "port 6443 is taken", |_| {
         for line in [
             "link set lo up",
-            "link add lan type dummy",
+            "link add lan type bridge",
             "addr add 10.77.0.2/24 dev lan",
             "link set lan up",
             "route add default via 10.77.0.1",
@@ -73,7 +74,7 @@ fn a_taken_address_range() {
     let text = "the Pod network 10.77.0.0-10.77.255.255 overlaps the network of lan 10.77.3.0-10.77.3.255";
     let ranges = ["--link", "172.30.97.0/24", "--pods", "10.77.0.0/16", "--services", "10.78.0.0/16"];
     refused(&ranges, text, |_| {
-        ["link add lan type dummy", "addr add 10.77.3.2/24 dev lan"].into_iter().try_for_each(ip)
+        ["link add lan type bridge", "addr add 10.77.3.2/24 dev lan"].into_iter().try_for_each(ip)
     });
 }
 
@@ -94,9 +95,13 @@ fn a_user_who_is_not_root() {
     assert!(!output.status.success() && said.contains("this needs root"), "{said}");
 }
 
+static ALONE: Mutex<()> = Mutex::new(());
+
 /// Runs `scute up` on a machine that `prepare` spoiled, and expects `words`. The folder that `prepare` gets becomes the
 /// site's disk.
 fn refused(arguments: &[&str], words: &str, prepare: impl FnOnce(&Path) -> Result<()> + Send) {
+    // Each looks for what is left on the machine, where another would show.
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let artifacts = artifacts().expect("artifacts");
     let before = Traces::look();
     let folder = tempfile::tempdir().expect("a folder");

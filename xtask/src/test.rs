@@ -47,7 +47,8 @@ fn end_to_end() -> Result<()> {
     let bundle = bundle::default().context("the bundle for the end-to-end tests")?;
     say::stream("end to end", || {
         // One site at a time, and the steps are printed while they run: the whole takes minutes.
-        let args = ["test", "--package", "scute-e2e", "--", "--test-threads=1", "--nocapture"];
+        let args =
+            ["test", "--package", "scute-e2e", "--no-fail-fast", "--", "--test-threads=1", "--nocapture"];
         run::loud(run::cargo().args(args).env("SCUTE_BUNDLE", &bundle))
     })
     .with_context(|| format!("end-to-end tests in {}", workspace::root().join("e2e").display()))
