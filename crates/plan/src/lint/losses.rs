@@ -106,9 +106,9 @@ impl Avoids {
     fn meet(&self, a: &Placement, b: &Placement) -> bool {
         let alone = |p: &Placement| p.material != Material::Pod && self.alone.contains(&p.tenant);
         let guests = a.material != Material::Pod && b.material != Material::Pod;
-        a.tenant == b.tenant
-            || !(alone(a) || alone(b))
-                && !(guests && self.pairs.contains(&(a.tenant.clone(), b.tenant.clone())))
+        let apart =
+            alone(a) || alone(b) || guests && self.pairs.contains(&(a.tenant.clone(), b.tenant.clone()));
+        a.tenant == b.tenant || !apart
     }
 }
 

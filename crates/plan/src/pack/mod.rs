@@ -14,6 +14,7 @@ mod grid;
 pub mod groups;
 mod knapsack;
 pub mod online;
+mod opened;
 mod price;
 mod round;
 mod simplex;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Draft, Outline, assemble, binding, settle};
+use super::outline::Outline;
+use super::{Draft, assemble, binding, settle};
 use crate::blueprint::{Blueprint, HostRole};
 use crate::input::{Demand, Fleet};
 use crate::pack::groups::{At, Placed};

@@ -78,7 +78,7 @@ pub fn tenants(b: &Blueprint) -> Grid {
             mode => format!("{} x {mode}", t.replicas),
         };
         let row = |pool: [String; 4]| {
-            [&[t.name.clone()], &pool[..], &[control.clone(), t.isolation.clone()]].concat()
+            [std::slice::from_ref(&t.name), &pool[..], &[control.clone(), t.isolation.clone()]].concat()
         };
         if t.pools.is_empty() {
             return vec![row(["-".to_owned(), String::new(), String::new(), String::new()])];
