@@ -84,7 +84,7 @@ fn head(out: &mut String, b: &Blueprint) {
     };
     let _ = write!(
         out,
-        "<h1>{title}</h1><p class=\"lead\">{} hold VMs, {} are metal Nodes, {} stay empty so that {} can be lost, {} are free for other use. {}</p>",
+        "<h1>{title}</h1><p class=\"lead\">{} to hold VMs, {} as metal Nodes, {} kept empty so that {} can be lost, {} free for other use. {}</p>",
         count(HostRole::Vm),
         count(HostRole::Metal),
         t.spare,

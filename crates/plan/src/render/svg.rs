@@ -274,7 +274,7 @@ fn meters(out: &mut String, host: &HostPlan, at: Rect) {
         let x = at.x + i as f64 * (width + 6.0);
         let _ = write!(
             out,
-            r##"<text class="dim" x="{x:.1}" y="{:.1}">{name} {value} %</text><rect x="{x:.1}" y="{:.1}" width="{width:.1}" height="3" rx="1.5" fill="#e4e7eb"/><rect x="{x:.1}" y="{:.1}" width="{:.1}" height="3" rx="1.5" fill="#486581"/>"##,
+            r##"<text class="dim" x="{x:.1}" y="{:.1}">{name} {value}%</text><rect x="{x:.1}" y="{:.1}" width="{width:.1}" height="3" rx="1.5" fill="#e4e7eb"/><rect x="{x:.1}" y="{:.1}" width="{:.1}" height="3" rx="1.5" fill="#486581"/>"##,
             at.y + 5.0,
             at.y + 8.0,
             at.y + 8.0,
