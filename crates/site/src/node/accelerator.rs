@@ -54,7 +54,7 @@ async fn start(site: &Site) -> Result<String, OnceError> {
         "--runc-binary",
     ]);
     ctr.arg(layout.bin("runc")).args([&install::launcher_image(), &name]);
-    once(&site.reaper, ctr.arg("probe")).await
+    once(&site.reaper, ctr.args(["/usr/local/bin/scute", "launcher", "probe"])).await
 }
 
 /// The last line is the answer: what is before it was logged.
