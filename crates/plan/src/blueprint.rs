@@ -108,6 +108,9 @@ pub struct HostPlan {
     /// MiB of huge pages to reserve at boot, by NUMA node.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hugepages: Vec<i64>,
+    /// Gbit/s that its network ports carry together; 0 when unknown.
+    #[serde(default)]
+    pub nic_gbits: f64,
     /// Price a month.
     pub price: f64,
     /// Watts.

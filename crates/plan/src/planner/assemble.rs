@@ -123,6 +123,7 @@ fn host(
         stranded: Amount::default(),
         numa: numa.collect(),
         hugepages: hugepages(demand.policy.hugepages, kind.nodes.len(), &placements),
+        nic_gbits: host.nic_gbits,
         price: host.price,
         power: host.power,
         placements,

@@ -40,8 +40,10 @@ pub struct Diff {
     pub copied: i64,
     /// Metal Nodes to provision anew.
     pub reinstalled: u32,
-    /// Seconds that copying takes at [`MIGRATION_GBITS`] a host.
+    /// Seconds that copying takes at [`MIGRATION_GBITS`] a host, or what its network carries.
     pub seconds: f64,
+    /// Rounds in which VMs migrate, [`AT_ONCE`] of one host and [`AT_ONCE_IN_ALL`].
+    pub rounds: u32,
     /// Change in hosts in use (spares included).
     pub hosts: i64,
     /// Change in price a month.
@@ -52,11 +54,22 @@ pub struct Diff {
 /// (KubeVirt leaves `bandwidthPerMigration` without a limit by default).
 pub const MIGRATION_GBITS: f64 = 10.0;
 
+/// Live migrations from one host, and of a cluster, at the same time: KubeVirt's `parallelOutboundMigrationsPerNode` and
+/// `parallelMigrationsPerCluster`.
+pub const AT_ONCE: u32 = 2;
+/// The same of a cluster.
+pub const AT_ONCE_IN_ALL: u32 = 5;
+
 /// Compares two blueprints by the names of placements and hosts.
 pub fn diff(old: &Blueprint, new: &Blueprint) -> Diff {
     let (before, after) = (index(old), index(new));
     let mut d = Diff::default();
-    let mut leaving: BTreeMap<&str, i64> = BTreeMap::new();
+    // Of each host: MiB and VMs that leave it, and seconds for a MiB.
+    let mut leaving: BTreeMap<&str, (i64, u32, f64)> = BTreeMap::new();
+    let slow = |h: &HostPlan| {
+        let gbits = if h.nic_gbits > 0.0 { h.nic_gbits.min(MIGRATION_GBITS) } else { MIGRATION_GBITS };
+        8.0 * 1_048_576.0 / (gbits * 1e9)
+    };
     for (name, (host, p)) in &before {
         match after.get(name) {
             None => d.removed.push(change(name, Some((host, p)), None)),
@@ -67,7 +80,8 @@ pub fn diff(old: &Blueprint, new: &Blueprint) -> Diff {
             Some((to, q)) if to.name != host.name => {
                 d.copied += p.guest_memory;
                 d.reinstalled += u32::from(p.material == Material::Metal);
-                *leaving.entry(&host.name).or_default() += p.guest_memory;
+                let of = leaving.entry(&host.name).or_insert((0, 0, slow(host)));
+                (of.0, of.1) = (of.0 + p.guest_memory, of.1 + u32::from(p.material == Material::Vm));
                 d.moves.push(change(name, Some((host, p)), Some((to, q))));
             }
             Some(_) => {}
@@ -84,10 +98,11 @@ pub fn diff(old: &Blueprint, new: &Blueprint) -> Diff {
             d.roles.push((host.name.clone(), was, host.role));
         }
     }
-    let seconds = |mib: i64| mib as f64 * 8.0 * 1.048_576e6 / (MIGRATION_GBITS * 1e9);
-    let slowest = leaving.values().map(|m| seconds(*m)).fold(0.0, f64::max);
-    // Two at a time share the link of the host they leave: the sum is the same, the fullest host is last.
-    d.seconds = slowest.round();
+    // Those that migrate together share the link of the host they leave: the sum is the same, the fullest host is last.
+    d.seconds = leaving.values().map(|(mib, _, slow)| *mib as f64 * slow).fold(0.0, f64::max).round();
+    let fullest = leaving.values().map(|(_, vms, _)| vms.div_ceil(AT_ONCE)).max().unwrap_or(0);
+    let all: u32 = leaving.values().map(|(_, vms, _)| vms).sum();
+    d.rounds = fullest.max(all.div_ceil(AT_ONCE_IN_ALL));
     let count = |b: &Blueprint| i64::from(b.totals.used + b.totals.spare);
     d.hosts = count(new) - count(old);
     d.price = new.totals.price - old.totals.price;
@@ -108,5 +123,26 @@ fn change(name: &str, old: Option<(&HostPlan, &Placement)>, new: Option<(&HostPl
         becomes: text(new.map(|(_, p)| p.size.as_str())),
         from: text(old.map(|(h, _)| h.name.as_str())),
         to: text(new.map(|(h, _)| h.name.as_str())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::{parse_demand, parse_fleet};
+
+    #[test]
+    fn a_drained_host_takes_rounds_and_what_its_link_carries() {
+        let fleet = "hosts:\n- {name: h, count: 2, cores: 64, memory: 512Gi, nicGbits: 5}\n";
+        let demand = "policy: {managementReplicas: 0}\ntenants:\n- {name: a, controlPlane: none, nodes: [{size: 2/8, count: 7}]}\n";
+        let fleet = parse_fleet("fleet.yaml", fleet).unwrap();
+        let old = super::super::plan(&fleet, &parse_demand("demand.yaml", demand).unwrap(), 0);
+        let mut new = old.clone();
+        let moved = std::mem::take(&mut new.hosts[0].placements);
+        assert_eq!(moved.len(), 7, "all on one host");
+        new.hosts[1].placements = moved;
+        let d = diff(&old, &new);
+        // 56 GiB at 5 Gbit/s; two of a host at a time.
+        assert_eq!((d.moves.len(), d.copied, d.rounds, d.seconds), (7, 56 * 1024, 4, 96.0));
     }
 }

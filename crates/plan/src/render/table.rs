@@ -216,11 +216,12 @@ pub fn diff(d: &Diff) -> String {
     }
     let _ = writeln!(
         out,
-        "{} moves copy {} in {:.0} s or more at {} Gbit/s a server; {} added, {} removed, {} resized, {} servers installed anew.",
+        "{} moves copy {} in {:.0} s or more at {} Gbit/s a server, in {} or more; {} added, {} removed, {} resized, {} servers installed anew.",
         d.moves.len(),
         gib(d.copied),
         d.seconds,
         MIGRATION_GBITS,
+        super::many(d.rounds, "round"),
         d.added.len(),
         d.removed.len(),
         d.resized.len(),
