@@ -1,4 +1,5 @@
-//! `scute plan|lint --live` and `scute explain` against a real API server: bare, with a tenant that is stuck, and not there.
+//! `scute plan`, `lint` and `explain` as a user runs them: on files, and against a real API server that is bare, that has
+//! a tenant which is stuck, and that is not there.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -297,4 +298,34 @@ fn a_cluster_that_is_not_there_is_named() {
             assert!(wrong.contains(words), "{arguments:?}: {wrong}");
         }
     }
+}
+
+#[test]
+fn exit_codes_tell_a_bad_answer_from_none() {
+    let run = |arguments: &[&str]| {
+        said(&Command::new(env!("CARGO_BIN_EXE_scute")).args(arguments).output().unwrap())
+    };
+    let path = |name: &str, text: &str| file(name, text).to_string_lossy().into_owned();
+    let fleet = path("fleet.yaml", "hosts:\n- {name: h, count: 3, cores: 16, memory: 64Gi}\n");
+    let small = path("small.yaml", "tenants:\n- {name: a, nodes: [{size: 4/8, count: 2}]}\n");
+    let large = path("large.yaml", "tenants:\n- {name: a, nodes: [{size: 8/32, count: 9}]}\n");
+    let wrong = path("wrong.yaml", "tenants:\n- {name: a, neverWith: [b], nodes: [{size: 4}]}\n");
+    let plan = |fleet: &str, demand: &str| run(&["plan", "--fleet", fleet, "--demand", demand, "-o", "yaml"]);
+
+    let (code, blueprint, _) = plan(&fleet, &small);
+    assert_eq!(code, 0);
+    assert_eq!(plan(&fleet, &large).0, 1, "something finds no place");
+    let (code, out, said) = plan("/nowhere.yaml", &wrong);
+    assert_eq!((code, out.as_str()), (2, ""));
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 3, "the missing file and both complaints: {said}");
+    assert!(lines[0].starts_with("/nowhere.yaml: ") && lines[1].contains(":2: tenants[0].n"), "{said}");
+
+    let saved = path("blueprint.yaml", &blueprint);
+    assert_eq!(run(&["lint", &saved]).0, 2, "a blueprint alone says not what it must keep");
+    assert_eq!(run(&["lint", &saved, "--demand", &small]).0, 0);
+    let broken = path("broken.yaml", &blueprint.replace("role: vm", "role: metal"));
+    assert_eq!(run(&["lint", &broken, "--demand", &small]).0, 1);
+    assert_eq!(run(&["plan", "diff", &saved, &fleet]).0, 2);
+    assert_eq!(run(&["explain", "cluster", "a", "--from", &small]).0, 2);
 }
