@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 /// Requests to the management API server that wait for an answer.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 
 /// Run the controllers
 #[derive(Args)]

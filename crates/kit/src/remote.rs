@@ -74,7 +74,7 @@ pub struct Remotes {
 /// How long a request to a tenant may take: a dead tenant must not hold a controller.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests to one tenant that wait for an answer: its objects are some dozens.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 2;
 
 impl Remotes {
     /// No tenants yet; clients are made on first use.
