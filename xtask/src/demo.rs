@@ -10,6 +10,8 @@ use crate::{bundle, run, say, setup, workspace};
 
 const TENANT: &str = "first";
 const MANIFEST: &str = "examples/first-tenant.yaml";
+/// The network of the first site's pool, where the example has its address.
+const NETWORK: &str = "172.30.0";
 const KUBECONFIG: &str = "/var/lib/scute/scute/admin.kubeconfig";
 /// What a slow emulated machine may take.
 const PATIENCE: &str = "--timeout=900s";
@@ -28,7 +30,7 @@ pub fn run(_: &Args) -> Result<()> {
     say::stream("scute up", || run::loud(Command::new(&scute).arg("up").arg("--bundle").arg(&bundle)))?;
     let management = Kubectl { kube: bundle.join("bin/kube"), kubeconfig: KUBECONFIG.into() };
     let ready = Instant::now();
-    tenant(&management)?;
+    tenant(&management, &manifest(&scute)?)?;
     let kubeconfig = say::step("kubeconfig of the tenant", || kubeconfig(&scute, &bundle))?;
     let tenant = Kubectl { kube: management.kube.clone(), kubeconfig };
     node(&tenant)?;
@@ -50,11 +52,31 @@ impl Kubectl {
         let mut kubectl = Command::new(&self.kube);
         run::output(kubectl.arg("kubectl").arg("--kubeconfig").arg(&self.kubeconfig).args(args))
     }
+
+    fn apply(&self, manifest: &str) -> Result<String> {
+        let file = tempfile::NamedTempFile::new()?;
+        std::fs::write(file.path(), manifest)?;
+        self.output(&["apply", "--filename", &file.path().display().to_string()])
+    }
 }
 
-fn tenant(management: &Kubectl) -> Result<()> {
-    let manifest = workspace::root().join(MANIFEST).display().to_string();
-    say::step(&format!("apply {MANIFEST}"), || management.output(&["apply", "--filename", &manifest]))?;
+/// The example, with an address of this site's pool: where something on the machine has the first site's usual range,
+/// the site has another one.
+fn manifest(scute: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(workspace::root().join(MANIFEST)).context(MANIFEST)?;
+    let status = run::output(Command::new(scute).args(["status", "--output", "json"]))?;
+    let status: serde_json::Value = serde_json::from_str(&status).context("scute status")?;
+    let pool = status["pools"][0]["range"].as_str().context("the site has no LoadBalancer pool")?;
+    in_pool(&text, pool).context("the pool of the site")
+}
+
+fn in_pool(manifest: &str, pool: &str) -> Option<String> {
+    let (network, _) = pool.split('-').next()?.rsplit_once('.')?;
+    Some(manifest.replace(&format!("{NETWORK}."), &format!("{network}.")))
+}
+
+fn tenant(management: &Kubectl, manifest: &str) -> Result<()> {
+    say::step(&format!("apply {MANIFEST}"), || management.apply(manifest))?;
     let wait = |title: &str, object: &str, condition: &str| {
         let condition = format!("--for=condition={condition}");
         let waited = say::step(title, || management.output(&["wait", object, &condition, PATIENCE]));
@@ -109,4 +131,18 @@ fn next(scute: &Path, tenant: &Path) {
         bin = scute.parent().unwrap_or(Path::new(".")).display(),
         tenant = tenant.display(),
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_gets_an_address_of_the_sites_pool() {
+        let example = std::fs::read_to_string(workspace::root().join(MANIFEST)).unwrap();
+        assert_eq!(in_pool(&example, "172.30.0.128-172.30.0.254").as_deref(), Some(&*example));
+        let moved = in_pool(&example, "172.30.3.128-172.30.3.254").unwrap();
+        assert_eq!(moved.matches("172.30.3.171").count(), example.matches(NETWORK).count());
+        assert!(!moved.contains(&format!("{NETWORK}.")));
+    }
 }
