@@ -1,6 +1,6 @@
 //! What a site could leave on a machine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::{Result, ensure};
@@ -16,8 +16,8 @@ pub struct Traces {
     mounts: BTreeSet<String>,
     /// IPv4 routes.
     routes: BTreeSet<String>,
-    /// Processes that name Scute or run Kubernetes.
-    processes: BTreeSet<String>,
+    /// Processes that name Scute or run Kubernetes, and the site of each.
+    processes: BTreeMap<String, Option<String>>,
     /// Control groups that name Scute.
     cgroups: BTreeSet<String>,
     /// Entries of the folders that a site may write to.
@@ -67,12 +67,18 @@ impl Traces {
         let new = |kind: &str, now: &BTreeSet<String>, before: &BTreeSet<String>| {
             now.difference(before).map(|name| format!("{kind} {name}")).collect::<Vec<_>>()
         };
+        // A site of the machine's user may run beside the tests: its processes come and go.
+        let was_there = |site: &String| self.files.contains(&format!("/var/lib/scute/{site}"));
+        let strangers = |processes: &BTreeMap<String, Option<String>>| {
+            let ours = processes.iter().filter(|(_, site)| !site.as_ref().is_some_and(was_there));
+            ours.map(|(process, _)| process.clone()).collect()
+        };
         let left = [
             new("interface", interfaces, &self.interfaces),
             new("network namespace", namespaces, &self.namespaces),
             new("mount", mounts, &self.mounts),
             new("route", routes, &self.routes),
-            new("process", processes, &self.processes),
+            new("process", &strangers(processes), &strangers(&self.processes)),
             new("cgroup", cgroups, &self.cgroups),
             new("file", files, &self.files),
         ]
@@ -87,7 +93,7 @@ fn names(dir: &str) -> BTreeSet<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-fn processes() -> BTreeSet<String> {
+fn processes() -> BTreeMap<String, Option<String>> {
     let ours =
         ["scute", "kube", "kubelet", "containerd", "etcd", "qemu-system-x86_64", "containerd-shim-runc-v2"];
     let is_ours = |command: &str| {
@@ -95,7 +101,15 @@ fn processes() -> BTreeSet<String> {
         program.is_some_and(|program| ours.contains(&program))
     };
     let others = crate::processes::all().into_iter().filter(|(pid, _)| *pid != std::process::id());
-    others.filter(|(_, command)| is_ours(command)).map(|(pid, command)| format!("{pid} {command}")).collect()
+    let named = |(pid, command)| (format!("{pid} {command}"), site_of(pid));
+    others.filter(|(_, command)| is_ours(command)).map(named).collect()
+}
+
+/// The site in whose control group a process is.
+fn site_of(pid: u32) -> Option<String> {
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let (_, rest) = groups.split_once(":/scute/")?;
+    rest.split(['/', '\n']).next().map(str::to_owned)
 }
 
 fn cgroups() -> BTreeSet<String> {
