@@ -8,6 +8,7 @@ use kube::api::{Api, ApiResource, DynamicObject, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
 
+use crate::memory::Memory;
 use crate::watch::{Kind, Watch};
 
 #[derive(PartialEq, Eq, Hash)]
@@ -20,8 +21,8 @@ enum WatchId {
 pub struct Hub {
     client: Client,
     watches: Mutex<HashMap<WatchId, Box<dyn Any + Send + Sync>>>,
-    pub(crate) applied: Mutex<HashMap<String, u64>>,
-    pub(crate) events: Mutex<HashMap<String, u64>>,
+    pub(crate) applied: Memory,
+    pub(crate) events: Memory,
 }
 
 impl Hub {
@@ -31,8 +32,8 @@ impl Hub {
         Arc::new(Self {
             client,
             watches: Mutex::default(),
-            applied: Mutex::default(),
-            events: Mutex::default(),
+            applied: Memory::default(),
+            events: Memory::default(),
         })
     }
 

@@ -1,7 +1,6 @@
 //! Writing: server-side apply and merge patches that are skipped when nothing would change.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use kube::Resource;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
@@ -13,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::hub::Hub;
 use crate::json::{covers, merge_patch, without_nulls};
+use crate::memory::hash;
 use crate::watch::{Key, Kind, Watch};
 
 /// A write that failed. The variant names the operation; the cause is in the source.
@@ -162,10 +162,8 @@ impl Hub {
         watch: Option<Watch<K>>,
     ) -> Result<Arc<K>, Error> {
         let memory = format!("{manager} {} {}", target.path, target.key.name);
-        let mut hasher = DefaultHasher::new();
-        body.to_string().hash(&mut hasher);
-        let hash = hasher.finish();
-        let known = self.applied.lock().unwrap_or_else(PoisonError::into_inner).get(&memory) == Some(&hash);
+        let hash = hash(body.to_string());
+        let known = self.applied.last(&memory) == Some(hash);
         if let Some(seen) = watch.as_ref().filter(|_| known).and_then(|watch| watch.get(&target.key)) {
             let seen_value = target.encoded(serde_json::to_value(seen.as_ref()))?;
             if seen.meta().deletion_timestamp.is_none() && covers(&seen_value, &body) {
@@ -179,7 +177,7 @@ impl Hub {
             &Patch::Apply(&body),
         ))?;
         let object: K = target.answered("apply", self.client().request(request).await)?;
-        self.applied.lock().unwrap_or_else(PoisonError::into_inner).insert(memory, hash);
+        self.applied.say(&memory, hash);
         Ok(learned(watch, object))
     }
 
@@ -343,15 +341,10 @@ impl Hub {
     where
         K: Kind + Resource<DynamicType = ()>,
     {
-        let mut hasher = DefaultHasher::new();
-        (reason, note).hash(&mut hasher);
-        let hash = hasher.finish();
-        let memory = format!("{} {reason}", about.meta().uid.clone().unwrap_or_default());
-        {
-            let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-            if events.insert(memory, hash) == Some(hash) {
-                return;
-            }
+        let memory = format!("{} {reason}", about.meta().uid.as_deref().unwrap_or_default());
+        let hash = hash((reason, note));
+        if self.events.say(&memory, hash) == Some(hash) {
+            return;
         }
         let recorder =
             Recorder::new(self.client(), Reporter { controller: REPORTER.to_owned(), instance: None });
