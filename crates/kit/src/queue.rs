@@ -12,12 +12,14 @@ const FIRST_RETRY: Duration = Duration::from_millis(200);
 /// Longest delay after failures.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
+/// When a key is due; of those that are due together, the one that asked first comes first.
+type Place = (Instant, u64);
+
 /// Keys that wait for their time. A key is there at most once, and never runs twice at a time.
 #[derive(Default)]
 pub(crate) struct Queue {
-    due: HashMap<Key, Instant>,
-    order: BTreeMap<(Instant, u64), Key>,
-    sequence: HashMap<Key, u64>,
+    due: HashMap<Key, Place>,
+    order: BTreeMap<Place, Key>,
     next_sequence: u64,
     running: HashSet<Key>,
     again: HashSet<Key>,
@@ -32,25 +34,21 @@ impl Queue {
             self.again.insert(key);
             return;
         }
-        if self.due.get(&key).is_some_and(|due| *due <= at) {
+        if self.due.get(&key).is_some_and(|(due, _)| *due <= at) {
             return;
         }
         self.unschedule(&key);
         self.next_sequence += 1;
-        self.due.insert(key.clone(), at);
-        self.sequence.insert(key.clone(), self.next_sequence);
-        self.order.insert((at, self.next_sequence), key);
+        let place = (at, self.next_sequence);
+        self.due.insert(key.clone(), place);
+        self.order.insert(place, key);
     }
 
     /// The next key that is due, marked as running.
     pub(crate) fn start(&mut self, now: Instant) -> Option<Key> {
-        let (&(at, sequence), _) = self.order.first_key_value()?;
-        if at > now {
-            return None;
-        }
-        let key = self.order.remove(&(at, sequence))?;
+        let first = self.order.first_entry().filter(|first| first.key().0 <= now)?;
+        let key = first.remove();
         self.due.remove(&key);
-        self.sequence.remove(&key);
         self.running.insert(key.clone());
         Some(key)
     }
@@ -85,8 +83,8 @@ impl Queue {
     }
 
     fn unschedule(&mut self, key: &Key) {
-        if let (Some(at), Some(sequence)) = (self.due.remove(key), self.sequence.remove(key)) {
-            self.order.remove(&(at, sequence));
+        if let Some(place) = self.due.remove(key) {
+            self.order.remove(&place);
         }
     }
 }
