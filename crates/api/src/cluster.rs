@@ -1,12 +1,14 @@
-//! Cluster, MachineDeployment, MachineSet and Machine.
+//! Cluster, MachineDeployment, MachineSet and Machine, and the MachinePool that clients look for.
 
 mod machine;
 mod machinedeployment;
+mod machinepool;
 mod machineset;
 mod names;
 
 pub use machine::*;
 pub use machinedeployment::*;
+pub use machinepool::*;
 pub use machineset::*;
 pub use names::*;
 
@@ -21,7 +23,7 @@ use crate::meta::{ApiEndpoint, ContractRef};
 /// The CustomResourceDefinitions of this module.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![Cluster::crd(), MachineDeployment::crd(), MachineSet::crd(), Machine::crd()]
+    vec![Cluster::crd(), MachineDeployment::crd(), MachineSet::crd(), Machine::crd(), MachinePool::crd()]
 }
 
 /// What a Cluster should be: its network, its control plane and its infrastructure.

@@ -18,9 +18,12 @@ fn bad_objects_are_refused_at_the_door() {
         let case = Case::on(world::bare().await, "refused").await;
         let cluster = || build::cluster("c");
         let deployment = || build::deployment("md", "c", "t", 1);
+        let pool =
+            json!({"apiVersion": build::CORE, "kind": "MachinePool", "metadata": {"name": "p"}, "spec": {}});
         let mut nothing = cluster();
         nothing["spec"] = json!({"clusterNetwork": {"serviceDomain": "x"}});
         let cases = [
+            (pool, "MachinePools are not served: use a MachineDeployment"),
             (
                 with(cluster(), "/spec/topology", json!({"classRef": {"name": "x"}})),
                 "unknown field \"spec.topology\"",

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 const INFRASTRUCTURE: &str = "infrastructure.cluster.x-k8s.io";
 const BOOTSTRAP: &str = "bootstrap.cluster.x-k8s.io";
 const CONTROL_PLANE: &str = "controlplane.cluster.x-k8s.io";
-const CORE: &str = "cluster.x-k8s.io/v1beta2";
+pub const CORE: &str = "cluster.x-k8s.io/v1beta2";
 
 pub fn infra_cluster(name: &str) -> Value {
     json!({"apiVersion": format!("{INFRASTRUCTURE}/v1"), "kind": "TestCluster", "metadata": {"name": name}, "spec": {}})

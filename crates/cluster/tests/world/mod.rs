@@ -258,7 +258,9 @@ fn resource(kind: &str) -> ApiResource {
         "Secret" | "Node" | "Pod" | "Namespace" => ("", "v1"),
         "PodDisruptionBudget" => ("policy", "v1"),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1"),
-        "Cluster" | "MachineDeployment" | "MachineSet" | "Machine" => ("cluster.x-k8s.io", "v1beta2"),
+        "Cluster" | "MachineDeployment" | "MachineSet" | "MachinePool" | "Machine" => {
+            ("cluster.x-k8s.io", "v1beta2")
+        }
         "TestConfig" | "TestConfigTemplate" => ("bootstrap.cluster.x-k8s.io", "v1"),
         "TestControlPlane" => ("controlplane.cluster.x-k8s.io", "v1"),
         _ => ("infrastructure.cluster.x-k8s.io", "v1"),
