@@ -64,8 +64,10 @@ impl Kubectl {
 /// the site has another one.
 fn manifest(scute: &Path) -> Result<String> {
     let text = std::fs::read_to_string(workspace::root().join(MANIFEST)).context(MANIFEST)?;
-    let status = run::output(Command::new(scute).args(["status", "--output", "json"]))?;
-    let status: serde_json::Value = serde_json::from_str(&status).context("scute status")?;
+    // It exits with 1 where something is wrong with the site, and says all the same which pools it has.
+    let status = Command::new(scute).args(["status", "--output", "json"]).output().context("scute status")?;
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout)
+        .with_context(|| format!("scute status: {}", String::from_utf8_lossy(&status.stderr)))?;
     let pool = status["pools"][0]["range"].as_str().context("the site has no LoadBalancer pool")?;
     in_pool(&text, pool).context("the pool of the site")
 }
