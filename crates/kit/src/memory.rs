@@ -26,7 +26,7 @@ impl Memory {
     pub fn last(&self, topic: &str) -> Option<u64> {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         let topic = hash(topic);
-        let said = generations.young.get(&topic).or_else(|| generations.old.get(&topic)).copied()?;
+        let said = generations.get(topic)?;
         generations.put(topic, said);
         Some(said)
     }
@@ -35,13 +35,17 @@ impl Memory {
     pub fn say(&self, topic: &str, what: u64) -> Option<u64> {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         let topic = hash(topic);
-        let before = generations.young.get(&topic).or_else(|| generations.old.get(&topic)).copied();
+        let before = generations.get(topic);
         generations.put(topic, what);
         before
     }
 }
 
 impl Generations {
+    fn get(&self, topic: u64) -> Option<u64> {
+        self.young.get(&topic).or_else(|| self.old.get(&topic)).copied()
+    }
+
     fn put(&mut self, topic: u64, what: u64) {
         if self.young.len() >= Memory::GENERATION && !self.young.contains_key(&topic) {
             self.old = mem::take(&mut self.young);
