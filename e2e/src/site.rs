@@ -82,21 +82,20 @@ impl Site {
     /// Runs `scute up` (again); gives what it said meanwhile.
     ///
     /// # Errors
-    /// When it fails.
+    /// When it fails; its output is in the error.
     pub fn start(&self) -> Result<String> {
-        let mut up = self.artifacts.command(&["up", "--site", &self.name]);
-        let output = up.args(RANGES).output().context("running scute up")?;
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        text(output).context("scute up").map(|_| said)
+        self.up_with(&RANGES)
     }
 
-    /// Runs `scute up` on the site as it is, with more arguments.
+    /// Runs `scute up` with these arguments, on the site as it is; gives what it said meanwhile.
     ///
     /// # Errors
     /// When it fails; its output is in the error.
-    pub fn up_with(&self, arguments: &[&str]) -> Result<()> {
+    pub fn up_with(&self, arguments: &[&str]) -> Result<String> {
         let mut up = self.artifacts.command(&["up", "--site", &self.name]);
-        text(up.args(arguments).output().context("running scute up")?).context("scute up").map(drop)
+        let output = up.args(arguments).output().context("running scute up")?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        text(output).context("scute up").map(|_| said)
     }
 
     /// Runs a command of `scute`; gives what it printed.
