@@ -67,10 +67,12 @@ pub struct Placed {
 impl Placed {
     /// How many hosts hold anything.
     pub fn hosts(&self) -> usize {
-        let mut hosts: Vec<usize> = self.at.iter().flatten().map(|a| a.host).collect();
-        hosts.sort_unstable();
-        hosts.dedup();
-        hosts.len()
+        self.in_use(&[]).len()
+    }
+
+    /// Hosts that hold anything, and these that are kept empty.
+    pub fn in_use(&self, spare: &[usize]) -> BTreeSet<usize> {
+        self.at.iter().flatten().map(|at| at.host).chain(spare.iter().copied()).collect()
     }
 }
 

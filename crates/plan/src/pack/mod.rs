@@ -291,6 +291,15 @@ impl HostType {
         self.side = [0; SIDES];
         self.company = Some(shape.company);
     }
+
+    /// Holds one of a shape that has room: becomes it, or gives it its part at `nodes`.
+    pub fn hold(&mut self, shape: &Shape, nodes: [u8; 2]) {
+        if shape.takes(self) {
+            self.occupy(shape);
+        } else {
+            self.take(shape, nodes, 1);
+        }
+    }
 }
 
 /// Packs: column generation, its bound, and the rounding to whole hosts.

@@ -27,14 +27,21 @@ pub struct Safe {
     pub outcome: Outcome,
 }
 
+impl Safe {
+    /// Hosts that hold anything, or are kept empty.
+    fn in_use(&self) -> BTreeSet<usize> {
+        self.placed.in_use(&self.outcome.spare)
+    }
+}
+
 /// The plan, or a better one with the same items: what the objective counts first, then the price. At `floor` nothing is
 /// better in the former.
 pub fn level(scene: &Scene<'_>, safe: Safe, floor: f64) -> Safe {
     let mut best = Leveller { scene, safe, tries: MOST_TRIES };
-    let hosts = best.in_use().len();
+    let hosts = best.safe.in_use().len();
     let steps = hosts.saturating_mul(scene.items.len());
     if hosts <= MOST_HOSTS && steps.saturating_mul(hosts) / 4 <= MOST_STEPS {
-        while best.cost(&best.in_use()).0 as f64 * scene.hosts.unit > floor + 1e-6 && best.step(false) {}
+        while best.cost(&best.safe.in_use()).0 as f64 * scene.hosts.unit > floor + 1e-6 && best.step(false) {}
         while best.step(true) {}
     }
     best.safe
@@ -47,11 +54,6 @@ struct Leveller<'a> {
 }
 
 impl Leveller<'_> {
-    /// Hosts that hold anything, or are kept empty.
-    fn in_use(&self) -> BTreeSet<usize> {
-        in_use(&self.safe)
-    }
-
     /// What the objective counts, then the price in thousandths.
     fn cost(&self, hosts: &BTreeSet<usize>) -> (u64, u64) {
         let of = |h: &usize| u64::from(self.scene.hosts.types[self.scene.hosts.instances[*h].kind].0.cost);
@@ -61,7 +63,7 @@ impl Leveller<'_> {
 
     /// One host less, or (`swap`) a cheaper one for it; false when no try holds.
     fn step(&mut self, swap: bool) -> bool {
-        let used = self.in_use();
+        let used = self.safe.in_use();
         let fixed = self.fixed();
         let pinned: BTreeSet<usize> = fixed.iter().flatten().map(|at| at.host).collect();
         for gone in self.each_kind(used.iter().copied().filter(|h| !pinned.contains(h))) {
@@ -123,7 +125,7 @@ impl Leveller<'_> {
                 let placed = Placed { at, ..self.safe.placed.clone() };
                 let outcome = spare::keep(self.scene, &placed, Some(&only));
                 let safe = Safe { placed, outcome };
-                let better = self.cost(&in_use(&safe)) < self.cost(&self.in_use());
+                let better = self.cost(&safe.in_use()) < self.cost(&self.safe.in_use());
                 if safe.outcome.notes.is_empty() && better {
                     self.safe = safe;
                     return true;
@@ -132,11 +134,6 @@ impl Leveller<'_> {
         }
         false
     }
-}
-
-fn in_use(safe: &Safe) -> BTreeSet<usize> {
-    let held = safe.placed.at.iter().flatten().map(|at| at.host);
-    held.chain(safe.outcome.spare.iter().copied()).collect()
 }
 
 /// Hosts as they fill evenly.
@@ -179,11 +176,7 @@ impl<'a> Spread<'a> {
 
     fn put(&mut self, item: usize, at: At) {
         let shape = self.shape(item);
-        if shape.takes(&self.left[at.host]) {
-            self.left[at.host].occupy(shape);
-        } else {
-            self.left[at.host].take(shape, at.nodes, 1);
-        }
+        self.left[at.host].hold(shape, at.nodes);
         self.at[item] = Some(at);
         if let Some(g) = self.group[item] {
             self.held[g].0.insert(at.host);

@@ -91,7 +91,7 @@ fn solve(fleet: &Fleet, demand: &Demand, seed: u64) -> Solved {
 impl Solved {
     /// Hosts that hold anything or are kept empty.
     fn in_use(&self) -> BTreeSet<usize> {
-        self.placed.at.iter().flatten().map(|at| at.host).chain(self.spare.iter().copied()).collect()
+        self.placed.in_use(&self.spare)
     }
 
     fn cost(&self) -> u64 {

@@ -151,7 +151,7 @@ impl<'a> Play<'a> {
         for (item, at) in placed.at.iter().enumerate() {
             let Some(at) = at else { continue };
             play.on[at.host].push(item);
-            put(&mut play.left[at.host], &play.shapes[items[item].shape], at.nodes);
+            play.left[at.host].hold(&play.shapes[items[item].shape], at.nodes);
         }
         for (g, group) in groups.iter().enumerate() {
             group.members.iter().for_each(|(i, _)| play.group[*i] = Some(g));
@@ -246,7 +246,7 @@ impl<'a> Play<'a> {
             if self.group[item].is_none() {
                 from[self.items[item].shape] = r;
             }
-            put(changed.entry(host).or_insert_with(|| self.left[host].clone()), shape, at);
+            changed.entry(host).or_insert_with(|| self.left[host].clone()).hold(shape, at);
             homes.push((item, host));
         }
         None
@@ -260,13 +260,5 @@ impl<'a> Play<'a> {
             let new = homes.iter().find(|(i, _)| i == other).map(|(_, h)| *h);
             *other != item && (old == Some(host) || new == Some(host))
         })
-    }
-}
-
-fn put(host: &mut HostType, shape: &Shape, at: [u8; 2]) {
-    if shape.takes(host) {
-        host.occupy(shape);
-    } else {
-        host.take(shape, at, 1);
     }
 }
