@@ -12,6 +12,7 @@ pub use machinepool::*;
 pub use machineset::*;
 pub use names::*;
 
+use ipnet::IpNet;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, CustomResourceExt, KubeSchema};
@@ -107,6 +108,36 @@ pub struct ClusterNetwork {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub service_domain: Option<String>,
+}
+
+/// A range of a Cluster that has addresses in common with one that is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RangeOverlap {
+    /// `pods` or `services`, the field of [`ClusterNetwork`].
+    pub field: &'static str,
+    /// The Cluster's range.
+    pub range: IpNet,
+    /// The one that is taken.
+    pub taken: IpNet,
+}
+
+impl ClusterNetwork {
+    /// The first range that overlaps one of `taken`. What is no range is left to the schema.
+    pub fn overlap(&self, taken: &[IpNet]) -> Option<RangeOverlap> {
+        let named = [("pods", &self.pods), ("services", &self.services)];
+        named.into_iter().find_map(|(field, ranges)| {
+            let texts = ranges.iter().flat_map(|ranges| &ranges.cidr_blocks);
+            texts.filter_map(|text| text.parse::<IpNet>().ok()).find_map(|range| {
+                let taken = taken.iter().find(|taken| overlaps(taken, &range))?;
+                Some(RangeOverlap { field, range, taken: *taken })
+            })
+        })
+    }
+}
+
+/// Whether two ranges have an address in common.
+pub fn overlaps(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
 }
 
 /// IP ranges in CIDR notation.

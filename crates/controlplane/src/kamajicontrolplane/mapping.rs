@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
-use scute_api::cluster::{Cluster, NetworkRanges};
+use scute_api::cluster::{Cluster, ClusterNetwork, NetworkRanges, RangeOverlap};
 use scute_api::controlplane::{ComponentSpec, KamajiControlPlane};
 use scute_api::kamaji::{
     AddonImage, Addons, ComponentArgs, ComponentResources, ControlPlane, DeploymentSpec,
@@ -16,7 +16,6 @@ use scute_api::meta::{CLUSTER_NAME_LABEL, TemplateMeta};
 use scute_kit::FieldError;
 
 use crate::inside::{EMBEDDED, POD_NETWORK_ANNOTATION};
-use crate::tenant::validate::overlaps;
 
 /// Label on a Cluster whose Pod network somebody else installs.
 const CNI_LABEL: &str = "cni";
@@ -195,23 +194,28 @@ pub fn check_ranges(cluster: &Cluster, management_pods: &[IpNet]) -> Result<(), 
     if !on_vms {
         return Ok(());
     }
-    let network = cluster.spec.cluster_network.clone().unwrap_or_default();
-    let default = NetworkProfile::default();
-    let or = |ranges: Option<NetworkRanges>, default: Vec<String>| {
-        ranges.map(|ranges| ranges.cidr_blocks).filter(|list| !list.is_empty()).unwrap_or(default)
+    let Some(RangeOverlap { field, range, taken }) = ranges(cluster).overlap(management_pods) else {
+        return Ok(());
     };
-    let pods = or(network.pods, default.pod_ranges());
-    let services = or(network.services, default.service_ranges());
-    for (field, list) in [("pods", pods), ("services", services)] {
-        for range in list.iter().filter_map(|range| range.parse::<IpNet>().ok()) {
-            if let Some(management) = management_pods.iter().find(|management| overlaps(management, &range)) {
-                let detail = format!(
-                    "overlaps {management}, the management cluster's Pod range, in which VM Nodes have their addresses"
-                );
-                let path = format!("spec.clusterNetwork.{field}.cidrBlocks");
-                return Err(FieldError::new(path, range.to_string(), detail));
+    let detail = format!(
+        "overlaps {taken}, the management cluster's Pod range, in which VM Nodes have their addresses"
+    );
+    Err(FieldError::new(format!("spec.clusterNetwork.{field}.cidrBlocks"), range.to_string(), detail))
+}
+
+/// The ranges that the Cluster will have: ours, where its control plane is ours and it names none.
+fn ranges(cluster: &Cluster) -> ClusterNetwork {
+    let mut network = cluster.spec.cluster_network.clone().unwrap_or_default();
+    let control_plane = cluster.spec.control_plane_ref.as_ref();
+    if control_plane.is_some_and(|control_plane| control_plane.kind == "KamajiControlPlane") {
+        let default = NetworkProfile::default();
+        let or = |asked: &mut Option<NetworkRanges>, cidr_blocks: Vec<String>| {
+            if asked.as_ref().is_none_or(|asked| asked.cidr_blocks.is_empty()) {
+                *asked = Some(NetworkRanges { cidr_blocks });
             }
-        }
+        };
+        or(&mut network.pods, default.pod_ranges());
+        or(&mut network.services, default.service_ranges());
     }
-    Ok(())
+    network
 }

@@ -134,6 +134,11 @@ fn ranges_of_vm_nodes_must_not_meet_the_management_clusters() {
             mapping::check_ranges(&cluster(over.clone()), &management).expect_err("refused").to_string();
         assert!(bad.contains("10.85.0.0/16") && bad.contains(".cidrBlocks"), "{over}: {bad}");
     }
+    let ours = json!({ "kind": "KamajiControlPlane", "name": "kv-tenant", "apiGroup": "controlplane.cluster.x-k8s.io" });
+    let unnamed = json!({ "spec": { "clusterNetwork": { "pods": null }, "controlPlaneRef": ours } });
+    let default = ["10.244.0.0/17".parse().expect("a range")];
+    let bad = mapping::check_ranges(&cluster(unnamed), &default).expect_err("refused").to_string();
+    assert!(bad.contains("10.244.0.0/16"), "the default of our control planes: {bad}");
     let metal = json!({ "spec": { "infrastructureRef": { "kind": "Metal3Cluster" } } });
     let mut metal_there = pods("10.85.128.0/17");
     merge(&mut metal_there, metal);

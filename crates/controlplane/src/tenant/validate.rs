@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use kube::ResourceExt;
+use scute_api::cluster::overlaps;
 use scute_api::kamaji::{AdmissionController, ServiceType, TenantControlPlane};
 use scute_kit::{FieldError, Why};
 use scute_kubeadm::{Version, dns_service_ip, first_service_ip};
@@ -170,11 +171,6 @@ fn overlap(pods: &[IpNet], services: &[IpNet], bad: &mut Vec<FieldError>) {
             ));
         }
     }
-}
-
-/// Whether two ranges have an address in common.
-pub fn overlaps(a: &IpNet, b: &IpNet) -> bool {
-    a.contains(b) || b.contains(a)
 }
 
 fn dns_ips(given: &[String], services: &[IpNet], bad: &mut Vec<FieldError>) -> Vec<IpAddr> {

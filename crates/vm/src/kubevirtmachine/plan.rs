@@ -11,7 +11,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
-use scute_api::cluster::{Cluster, Machine};
+use scute_api::cluster::{Cluster, Machine, RangeOverlap};
 use scute_api::infrastructure::{
     CAPK_TERMINAL_LABEL, CheckStrategy, KUBEVIRT_MACHINE_FINALIZER, KubevirtMachine,
 };
@@ -217,23 +217,12 @@ fn ready_to_create<'a>(
 /// Guests have addresses of the management cluster's Pods: a tenant whose own Pods or Services have
 /// addresses of that range too could not tell them apart.
 fn overlap(cluster: &Cluster, management: &[IpNet]) -> Option<Why> {
-    let network = cluster.spec.cluster_network.as_ref()?;
-    let named = [("pods", &network.pods), ("services", &network.services)];
-    for (field, ranges) in named {
-        for text in ranges.iter().flat_map(|ranges| &ranges.cidr_blocks) {
-            let Ok(range) = text.parse::<IpNet>() else { continue };
-            if let Some(taken) =
-                management.iter().find(|taken| taken.contains(&range) || range.contains(*taken))
-            {
-                let message = format!(
-                    "Cluster {}: spec.clusterNetwork.{field} {range} overlaps {taken}, the Pod range of the management cluster, from which VM Nodes have their addresses",
-                    cluster.name_any()
-                );
-                return Some(Why::new("PodRangeOverlap", message));
-            }
-        }
-    }
-    None
+    let RangeOverlap { field, range, taken } = cluster.spec.cluster_network.as_ref()?.overlap(management)?;
+    let message = format!(
+        "Cluster {}: spec.clusterNetwork.{field} {range} overlaps {taken}, the Pod range of the management cluster, from which VM Nodes have their addresses",
+        cluster.name_any()
+    );
+    Some(Why::new("PodRangeOverlap", message))
 }
 
 fn bootstrap(machine: &KubevirtMachine, seen: &Observed) -> Bootstrap {
