@@ -13,8 +13,8 @@ use clap::Args;
 use kube::Config;
 use scute_kit::remote::Remotes;
 use scute_kit::{Admission, Hub};
+use scute_qemu::Accelerator;
 use scute_site::install::ManagerConfig;
-use scute_vm::launcher::spec::Accelerator as VmAccelerator;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -83,11 +83,11 @@ fn stages(
     tasks: &mut JoinSet<()>,
 ) -> Admission {
     let defaults = scute_vm::Config::default();
-    let kvm = config.accelerator == Some(scute_site::Accelerator::Kvm);
+    let accelerator = config.accelerator.unwrap_or(defaults.accelerator);
     let vm = scute_vm::Config {
         launcher_image: config.launcher_image.clone().unwrap_or(defaults.launcher_image),
-        accelerator: if kvm { VmAccelerator::Kvm } else { VmAccelerator::Tcg },
-        runtime_class: kvm.then(|| scute_site::KVM_RUNTIME.to_owned()),
+        accelerator,
+        runtime_class: (accelerator == Accelerator::Kvm).then(|| scute_site::KVM_RUNTIME.to_owned()),
         pod_ranges: config.networks.pods.clone(),
     };
     let defaults = scute_controlplane::Config::default();

@@ -30,13 +30,24 @@ pub struct MachineConfig {
 }
 
 /// What runs the guest's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
-    /// Hardware virtualisation.
+    /// Hardware virtualisation, by `/dev/kvm`.
     Kvm,
-    /// Translation.
+    /// QEMU's translator, which needs no device and is slow.
     Tcg,
+}
+
+impl Accelerator {
+    /// The word that QEMU uses.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Tcg => "tcg",
+        }
+    }
 }
 
 /// vCPUs as sockets x cores x threads.

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bootsector::{self, Guest};
 use crate::config::{Accelerator, Bus, CpuTopology, Drive, DriveImage, Firmware, Identity, MachineConfig};
@@ -18,7 +18,7 @@ const PROBE_WITHIN: Duration = Duration::from_secs(10);
 const MIB: u64 = 1024 * 1024;
 
 /// The accelerator to use, and why it is not KVM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// What works.
     pub accelerator: Accelerator,

@@ -28,35 +28,6 @@ impl NetworkMode {
     }
 }
 
-/// What guests run on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Accelerator {
-    /// Hardware virtualisation; a probe guest ran.
-    Kvm,
-    /// Emulation.
-    Tcg,
-}
-
-impl Accelerator {
-    /// The word that QEMU uses.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Tcg => "tcg",
-        }
-    }
-}
-
-/// What a probe guest told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probe {
-    /// What guests run on.
-    pub accelerator: Accelerator,
-    /// Why it is not KVM; empty when it is.
-    pub reason: String,
-}
-
 /// What a site was made with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

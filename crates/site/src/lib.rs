@@ -17,7 +17,7 @@ mod status;
 mod supervisor;
 mod up;
 
-pub use config::{Accelerator, NetworkMode, Probe, SiteConfig};
+pub use config::{NetworkMode, SiteConfig};
 pub use down::{DownError, DownOptions, down, plan_down};
 pub use layout::{BadName, Layout, SiteName};
 pub use progress::{Progress, Terminal};

@@ -1,7 +1,7 @@
 //! `scute status`: what a site is and what is wrong with it. In: a site's name. Out: [`Status`]. Only reads.
 
 use crate::{
-    Accelerator, Layout, NetworkMode, SiteConfig,
+    Layout, NetworkMode, SiteConfig,
     addresses::AddressRange,
     bundle::Bundle,
     config::{self, ConfigError},
@@ -17,6 +17,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::{Api, Client, api::ListParams, config::Kubeconfig};
+use scute_qemu::Accelerator;
 use serde::Serialize;
 use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf};
 use tokio::time::{Duration, timeout};

@@ -1,8 +1,7 @@
 //! What the controllers of this room are told at start.
 
 use ipnet::IpNet;
-
-use crate::launcher::spec::Accelerator;
+use scute_qemu::Accelerator;
 
 /// Settings of the VM controllers.
 #[derive(Clone, Debug)]

@@ -23,9 +23,13 @@ pub fn available_memory() -> Option<u64> {
 
 /// Free bytes for root on the file system of the nearest existing folder at or above `path`, and its size.
 pub fn disk(path: &Path) -> Option<(u64, u64)> {
-    let existing = path.ancestors().find(|p| p.exists())?;
-    let stat = rustix::fs::statvfs(existing).ok()?;
+    let stat = rustix::fs::statvfs(existing(path)).ok()?;
     Some((stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize))
+}
+
+/// The nearest that is there at or above an absolute path.
+pub fn existing(path: &Path) -> &Path {
+    path.ancestors().find(|p| p.exists()).unwrap_or(Path::new("/"))
 }
 
 /// A number in a file below /proc.

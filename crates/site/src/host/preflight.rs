@@ -110,13 +110,16 @@ fn ports() -> Vec<Problem> {
 
 /// Tries every kernel feature in namespaces of a thread that ends right after.
 fn kernel(layout: &Layout) -> Vec<Problem> {
-    // On the site's disk, whether or not its folder is there yet.
-    let above = layout.dir.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
-    let scratch = above.join(format!(".scute-preflight-{}", std::process::id()));
+    let there = facts::existing(&layout.dir).to_owned();
+    // In the site's folder: on its disk, and where `down` finds it should we be killed.
+    let scratch = layout.at(".preflight");
     let trial = scratch.clone();
     let tried = std::thread::spawn(move || try_kernel(&trial)).join();
-    // The thread's mounts ended with its namespace; the folders are ours.
+    // The thread's mounts ended with its namespace; the folders are ours, as are those that were made to hold them.
     _ = fs::remove_dir_all(&scratch);
+    for made in layout.dir.ancestors().take_while(|folder| *folder != there) {
+        _ = fs::remove_dir(made);
+    }
     tried.unwrap_or_else(|_| vec![fatal("the check of kernel features broke off")])
 }
 

@@ -4,7 +4,8 @@
 use super::{
     InstallError, LoadBalancerConfig, MANAGER, ManagementNetworks, ManagerConfig, NAMESPACE, scute_image,
 };
-use crate::{Accelerator, Layout, SiteConfig};
+use crate::{Layout, SiteConfig};
+use scute_qemu::Accelerator;
 use serde_json::{Value, json};
 use std::fs;
 

@@ -11,7 +11,7 @@ mod webhooks;
 
 pub use manager_config::{LoadBalancerConfig, ManagementNetworks, ManagerConfig, ManagerConfigError};
 
-use crate::{Accelerator, Layout, SiteConfig, bundle::Bundle};
+use crate::{Layout, SiteConfig, bundle::Bundle};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::{
     api::apps::v1::Deployment,
@@ -19,6 +19,7 @@ use k8s_openapi::{
 };
 use kube::{Api, Client};
 use scute_kubeadm::{ClusterFacts, IMAGE_REPOSITORY, Version, addons};
+use scute_qemu::Accelerator;
 use serde_json::Value;
 use std::{io, path::PathBuf};
 use tokio::time::{Duration, Instant, sleep, timeout};

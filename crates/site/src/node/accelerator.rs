@@ -5,11 +5,8 @@ use super::{
     init::Site,
     processes::{OnceError, once},
 };
-use crate::{
-    Layout,
-    config::{Accelerator, Probe},
-    files, install,
-};
+use crate::{Layout, files, install};
+use scute_qemu::{Accelerator, Probe};
 use std::{io, path::Path, process::Command};
 
 /// `/dev/kvm` may be there and yet take no guest, so one is started.

@@ -145,10 +145,9 @@ async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), UpError
         },
     )?;
     let manager = install::manager(&client, &site.layout, &config, probe.accelerator, &bundle);
-    tokio::try_join!(async { Ok(board.step("manager", manager).await?) }, async {
+    tokio::try_join!(async { Ok::<_, UpError>(board.step("manager", manager).await?) }, async {
         Ok(board.step("other images", importer.import_all(&bundle)).await?)
-    },)
-    .map_err(|e: UpError| e)?;
+    },)?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use scute_qemu as vmm;
 use scute_qemu::{Drive, Firmware, Identity, Kernel, MachineConfig, Nic, NicModel};
 
-use super::spec::{Accelerator, Bootloader, Bus, Disk, LauncherSpec, Model};
+use super::spec::{Bootloader, Bus, Disk, LauncherSpec, Model};
 
 /// Name of the tap that every interface on the Pod network has.
 pub const TAP: &str = "tap0";
@@ -32,10 +32,7 @@ pub fn config(
     MachineConfig {
         name: format!("{}/{}", spec.namespace, spec.name),
         machine: spec.machine.clone(),
-        accelerator: match spec.accelerator {
-            Accelerator::Kvm => vmm::Accelerator::Kvm,
-            Accelerator::Tcg => vmm::Accelerator::Tcg,
-        },
+        accelerator: spec.accelerator,
         cpu: vmm::CpuTopology { sockets: spec.cpu.sockets, cores: spec.cpu.cores, threads: spec.cpu.threads },
         memory_bytes: spec.memory_bytes,
         firmware: match spec.firmware.bootloader {
@@ -106,7 +103,7 @@ pub mod tests {
             hostname: "vm".into(),
             cpu: CpuTopology { sockets: 1, cores: 4, threads: 1 },
             memory_bytes: 1 << 30,
-            accelerator: Accelerator::Tcg,
+            accelerator: vmm::Accelerator::Tcg,
             machine: "q35".into(),
             firmware: FirmwareSpec::default(),
             kernel_boot: None,

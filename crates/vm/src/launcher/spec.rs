@@ -1,5 +1,6 @@
 //! What the launcher is told: one JSON document per VM, written by the VirtualMachineInstance controller.
 
+use scute_qemu::Accelerator;
 use serde::{Deserialize, Serialize};
 
 /// Environment variable of both containers (`network` and `compute`) that carries the [`LauncherSpec`] as JSON.
@@ -68,16 +69,6 @@ pub struct CpuTopology {
     pub cores: u32,
     /// Threads per core.
     pub threads: u32,
-}
-
-/// What runs the guest's instructions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Accelerator {
-    /// Hardware virtualisation: `/dev/kvm` must be in the container.
-    Kvm,
-    /// QEMU's translator, no device needed, slow.
-    Tcg,
 }
 
 /// Firmware and SMBIOS identity.

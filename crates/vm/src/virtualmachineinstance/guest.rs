@@ -5,10 +5,11 @@ use scute_api::kubevirt::{
     CdRomBus, CloudInit, Disk, DiskBus, InterfaceModel, QuantityError, VirtualMachineInstance,
     VirtualMachineInstanceSpec, Volume,
 };
+use scute_qemu::Accelerator;
 
 use super::names::{hostname, machine_uuid};
 use super::resources::guest_memory;
-use crate::launcher::spec::{self, Accelerator, LauncherSpec};
+use crate::launcher::spec::{self, LauncherSpec};
 
 /// Where the images of containerDisk volumes are mounted, one folder for each volume.
 pub const DISKS_DIR: &str = "/var/lib/scute/disks";

@@ -10,11 +10,12 @@ use scute_api::kubevirt::{
 };
 use scute_kit::Why;
 use scute_kit::conditions::{Conditions, Status};
+use scute_qemu::Accelerator;
 
 use super::guest::launcher_spec;
 use super::seen::{Seen, see};
 use crate::Config;
-use crate::launcher::spec::{Accelerator, LauncherSpec, RUN_AS};
+use crate::launcher::spec::{LauncherSpec, RUN_AS};
 
 /// The status of `vmi`, whose Pod is `pod`; `failure` is why the VMI failed for another reason than its
 /// Pod's.

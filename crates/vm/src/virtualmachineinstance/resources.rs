@@ -13,8 +13,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use scute_api::kubevirt::{CpuMemory, Domain, QuantityError};
-
-use crate::launcher::spec::Accelerator;
+use scute_qemu::Accelerator;
 
 const MIB: u64 = 1 << 20;
 const LAUNCHER: u64 = 12 * MIB;
