@@ -1,7 +1,8 @@
 //! A management cluster that is shot at: it converges each time, keeps what it knew, and leaves nothing behind.
 
 use std::fs;
-use std::net::TcpStream;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ fn a_site_survives_the_death_of_any_of_its_processes_and_goes_without_a_trace() 
         ensure!(!reason.to_string().contains("prob"), "{reason}");
         Ok(())
     });
+    step("a Service without Pods refuses connections at once", || refuses_at_once(&site));
     step("other LoadBalancer pools under the running site", || another_pool(&site));
     step("another version of the site is not touched", || {
         let path = Path::new("/var/lib/scute").join(NAME).join("site.json");
@@ -116,6 +118,21 @@ fn status(site: &Site) -> Result<Value> {
     Ok(serde_json::from_str(&site.scute(&["status", "--site", NAME, "-o", "json"])?)?)
 }
 
+/// Every one is refused, not one a second: what is not refused is tried again by its client a second later.
+fn refuses_at_once(site: &Site) -> Result<()> {
+    let management = site.kubectl();
+    management.apply(WITHOUT_PODS)?;
+    let address = "jsonpath={.status.loadBalancer.ingress[0].ip}";
+    management.wait("service/lonely", address, QUICK)?;
+    let ip = management.run(&["get", "service", "lonely", "-o", address])?;
+    let address = SocketAddr::new(ip.trim().parse()?, 80);
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_secs(1)).map(drop);
+    let refused = || connect().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+    until("a refusal", refused)?;
+    ensure!((0..20).all(|_| refused()), "some connection was not refused");
+    management.run(&["delete", "service", "lonely"]).map(drop)
+}
+
 /// A Service gets an address of the new pool, and what answers there answers to the host.
 fn another_pool(site: &Site) -> Result<()> {
     let refused =
@@ -136,6 +153,13 @@ fn another_pool(site: &Site) -> Result<()> {
     ensure!(status(site)?["pools"][0]["range"] == "172.30.101.8-172.30.101.11", "the pool in the status");
     management.run(&["delete", "service", "-n", "kube-system", "pooled"]).map(drop)
 }
+
+const WITHOUT_PODS: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: lonely}
+spec: {type: LoadBalancer, selector: {app: nobody}, ports: [{port: 80}]}
+";
 
 /// The DNS server of the site, to be reached from outside.
 const BEHIND_A_POOL: &str = "apiVersion: v1

@@ -46,10 +46,27 @@ pub fn run(args: &Args) -> Result<()> {
 fn end_to_end() -> Result<()> {
     let bundle = bundle::default().context("the bundle for the end-to-end tests")?;
     say::stream("end to end", || {
+        // Out of the whole workspace: alone, the package's dependencies would be compiled again with fewer features.
+        let mut cargo = run::cargo();
+        cargo.args(["test", "--workspace", "--no-fail-fast"]);
+        for name in end_to_end_tests()? {
+            cargo.args(["--test", &name]);
+        }
         // One site at a time, and the steps are printed while they run: the whole takes minutes.
-        let args =
-            ["test", "--package", "scute-e2e", "--no-fail-fast", "--", "--test-threads=1", "--nocapture"];
-        run::loud(run::cargo().args(args).env("SCUTE_BUNDLE", &bundle))
+        run::loud(cargo.args(["--", "--test-threads=1", "--nocapture"]).env("SCUTE_BUNDLE", &bundle))
     })
     .with_context(|| format!("end-to-end tests in {}", workspace::root().join("e2e").display()))
+}
+
+/// One file, one test binary.
+fn end_to_end_tests() -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for file in std::fs::read_dir(workspace::root().join("e2e/tests"))? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    Ok(names)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use scute_etcd::Connect;
 use scute_kit::remote::Remotes;
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::Config;
 use crate::inside::Inside;
+use crate::starts::Starts;
 use crate::stores::Stores;
 use crate::tenant::Known;
 
@@ -29,14 +31,16 @@ pub struct Context {
     pub tenants: Memory<(String, scute_etcd::Tenant)>,
     /// What was last found inside a tenant.
     pub inside: Memory<Inside>,
-    inside_changed: mpsc::UnboundedSender<Key>,
+    /// Whose Pods may start now.
+    pub starts: Starts,
+    changed: mpsc::UnboundedSender<Key>,
     inside_wanted: mpsc::UnboundedSender<Key>,
 }
 
 /// The keys that one controller sends to another.
 pub struct Wires {
-    /// Tenants of which something was found out inside.
-    pub inside_changed: mpsc::UnboundedReceiver<Key>,
+    /// Tenants of which something is known that no watch tells: what was found inside, or that it is their turn.
+    pub changed: mpsc::UnboundedReceiver<Key>,
     /// Tenants that are to be looked into.
     pub inside_wanted: mpsc::UnboundedReceiver<Key>,
 }
@@ -49,7 +53,7 @@ impl Context {
         config: Config,
         connect: Arc<dyn Connect>,
     ) -> (Arc<Self>, Wires) {
-        let (inside_changed, changed) = mpsc::unbounded_channel();
+        let (send_changed, changed) = mpsc::unbounded_channel();
         let (inside_wanted, wanted) = mpsc::unbounded_channel();
         let context = Self {
             hub: Arc::clone(hub),
@@ -59,10 +63,11 @@ impl Context {
             known: Memory::default(),
             tenants: Memory::default(),
             inside: Memory::default(),
-            inside_changed,
+            starts: Starts::default(),
+            changed: send_changed,
             inside_wanted,
         };
-        (Arc::new(context), Wires { inside_changed: changed, inside_wanted: wanted })
+        (Arc::new(context), Wires { changed, inside_wanted: wanted })
     }
 
     /// Has a tenant looked into.
@@ -76,8 +81,17 @@ impl Context {
         self.known.remove(key);
         self.tenants.remove(key);
         self.inside.remove(key);
+        self.start_is_over(key);
         self.remotes.forget(&crate::inside::admin(key, crate::inside::ADMIN));
         self.remotes.forget(&crate::inside::admin(key, crate::inside::SUPER_ADMIN));
+    }
+
+    /// Lets the next in line start its Pods.
+    pub fn start_is_over(&self, key: &Key) {
+        if let Some(next) = self.starts.leave(key, Instant::now()) {
+            // The receiver lives as long as the controller: without it nobody starts anything.
+            let _ = self.changed.send(next);
+        }
     }
 
     /// Remembers what was found inside a tenant, and has it reported if it is new.
@@ -86,7 +100,7 @@ impl Context {
         self.inside.put(key, found);
         if is_news {
             // The receiver lives as long as the controller: without it nobody reports.
-            let _ = self.inside_changed.send(key.clone());
+            let _ = self.changed.send(key.clone());
         }
     }
 }

@@ -8,6 +8,7 @@ mod datastore;
 mod inside;
 mod kamajicontrolplane;
 mod names;
+mod starts;
 mod stores;
 mod tenant;
 
@@ -65,7 +66,7 @@ pub fn spawn_on(
 ) {
     let (context, wires) = Context::new(hub, remotes, config, connect);
     tasks.spawn(datastore::run(Arc::clone(&context)));
-    tasks.spawn(tenant::run(Arc::clone(&context), wires.inside_changed));
+    tasks.spawn(tenant::run(Arc::clone(&context), wires.changed));
     tasks.spawn(kamajicontrolplane::run(Arc::clone(&context)));
     tasks.spawn(inside::run(Arc::clone(&context), wires.inside_wanted));
 }

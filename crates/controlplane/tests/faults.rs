@@ -262,3 +262,43 @@ async fn a_paused_tenant_is_left_alone() {
     let five = |deployment: &Deployment| deployment.spec.as_ref().and_then(|spec| spec.replicas) == Some(5);
     eventually(world.api::<Deployment>(), "t", "scaled", five).await;
 }
+
+#[tokio::test]
+async fn control_planes_start_in_turn_and_none_holds_the_others_up() {
+    let world = World::start("turn", Arc::new(Fake::new())).await;
+    world.fake_datastore().await;
+    world.node("management", 2).await;
+    let starts = |name: &'static str| world.condition(name, "DeploymentAvailable", "RollingOut");
+    let waits = |name: &'static str| world.condition(name, "DeploymentAvailable", "WaitingForTurn");
+    for name in ["a", "b"] {
+        world.tenant(name, json!({})).await;
+        starts(name).await;
+    }
+    world.tenant("c", json!({})).await;
+    let told = waits("c").await;
+    assert!(said(&told, "Ready").is_some_and(|(_, _, message)| message.contains("2 control planes")));
+    assert!(world.api::<Deployment>().get("c").await.is_err(), "c has no Pods yet");
+    world.pods_ready("a", 1).await;
+    starts("c").await;
+
+    // A change that replaces Pods waits as well, and takes nothing away meanwhile.
+    let before = world.api::<Deployment>().get("a").await.expect("there").metadata.generation;
+    let louder =
+        json!({ "spec": { "controlPlane": { "deployment": { "extraArgs": { "scheduler": ["--v=4"] } } } } });
+    let tenants = world.api::<TenantControlPlane>();
+    tenants.patch("a", &PatchParams::default(), &Patch::Merge(&louder)).await.expect("patched");
+    waits("a").await;
+    let deployment = world.api::<Deployment>().get("a").await.expect("there");
+    assert_eq!(deployment.metadata.generation, before, "not changed yet");
+    // One that starts may be deleted instead.
+    tenants.delete("b", &DeleteParams::default()).await.expect("deleted");
+    eventually_gone(tenants.clone(), "b").await;
+    eventually(world.api::<Deployment>(), "a", "changed", |deployment: &Deployment| {
+        deployment.metadata.generation > before
+    })
+    .await;
+    // Neither c nor a ever gets ready: whoever comes next waits, but not for ever.
+    world.tenant("d", json!({})).await;
+    waits("d").await;
+    starts("d").await;
+}

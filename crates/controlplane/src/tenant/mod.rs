@@ -42,8 +42,8 @@ use progress::{Progress, Retry};
 /// A certificate is looked at again at least this often, so that a clock that was set is noticed.
 const LONGEST_REST: Duration = Duration::from_secs(12 * 3600);
 
-/// Runs the controller; never returns. `inside` names tenants of which something was found out inside.
-pub async fn run(context: Arc<Context>, inside: mpsc::UnboundedReceiver<Key>) {
+/// Runs the controller; never returns. `changed` names tenants of which something is known that no watch tells.
+pub async fn run(context: Arc<Context>, changed: mpsc::UnboundedReceiver<Key>) {
     let hub = Arc::clone(&context.hub);
     let tenants = hub.watch::<TenantControlPlane>();
     let default = context.config.default_datastore.clone();
@@ -58,7 +58,7 @@ pub async fn run(context: Arc<Context>, inside: mpsc::UnboundedReceiver<Key>) {
                 |tcp: &&Arc<TenantControlPlane>| tcp.spec.data_store.as_deref().unwrap_or(&default) == name;
             tenants.list().iter().filter(uses).map(|tcp| Key::of(tcp.as_ref())).collect()
         })
-        .on(inside)
+        .on(changed)
         .run(context, reconcile)
         .await;
 }
@@ -117,6 +117,7 @@ async fn report(tcp: &TenantControlPlane, context: &Context, progress: Progress)
         }
         return match stop.retry {
             Retry::OnChange => Next::OnChange(stop.why),
+            Retry::After(rest) => Next::After(rest, stop.why),
             Retry::Backoff => Next::Failed(stop.why),
         };
     }

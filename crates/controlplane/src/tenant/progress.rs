@@ -1,6 +1,7 @@
 //! How far one run came, and what stopped it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
@@ -47,6 +48,8 @@ impl Stage {
 pub enum Retry {
     /// When something that is watched changes.
     OnChange,
+    /// When something that is watched changes, and then at the latest.
+    After(Duration),
     /// After a while, longer each time.
     Backoff,
 }

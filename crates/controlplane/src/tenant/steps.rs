@@ -1,11 +1,13 @@
 //! The steps of a run: each reads what it needs, writes what is missing, and says what it waits for.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::api::core::v1::{Node, Service};
 use kube::{Resource, ResourceExt};
 use scute_api::kamaji::{DataStore, TENANT_FINALIZER, TenantControlPlane};
+use scute_kit::json::covers;
 use scute_kit::{Error, Key, Why, finalizer};
 use scute_kubeadm::ClusterFacts;
 use serde_json::{Value, json};
@@ -13,12 +15,14 @@ use serde_json::{Value, json};
 use super::certificates::Needs;
 use super::deployment::deployment;
 use super::endpoint::{Endpoint, endpoint};
-use super::progress::{Progress, Stage, Stop};
+use super::progress::{Progress, Retry, Stage, Stop};
+use super::rollout;
 use super::secrets;
 use super::service::service;
 use super::validate::{Wanted, invalid, tenant_of, validate};
 use crate::context::Context;
 use crate::names::{MANAGER, foreign_controller};
+use crate::starts::{Starts, at_once};
 use crate::stores::Opened;
 
 /// Goes as far as possible.
@@ -225,9 +229,39 @@ async fn pods(
     want: &Deployment,
     context: &Context,
 ) -> Result<Arc<Deployment>, Stop> {
-    let stage = Stage::Deployment;
-    former::<Deployment>(tcp, context.hub.watch::<Deployment>().get(&Key::of(tcp)).as_deref(), stage)?;
-    context.hub.apply(MANAGER, want).await.map_err(failed(stage))
+    let (stage, key) = (Stage::Deployment, Key::of(tcp));
+    let seen = context.hub.watch::<Deployment>().get(&key);
+    former::<Deployment>(tcp, seen.as_deref(), stage)?;
+    if starts_pods(seen.as_deref(), want) {
+        turn(&key, context).await?;
+    }
+    let deployment = context.hub.apply(MANAGER, want).await.map_err(failed(stage))?;
+    if rollout::of(&deployment).is_complete() {
+        context.start_is_over(&key);
+    }
+    Ok(deployment)
+}
+
+/// Whether `want` makes Pods that `seen` has not.
+pub fn starts_pods(seen: Option<&Deployment>, want: &Deployment) -> bool {
+    let spec = |deployment: Option<&Deployment>| deployment.and_then(|deployment| deployment.spec.clone());
+    let (seen, want) = (spec(seen).unwrap_or_default(), spec(Some(want)).unwrap_or_default());
+    // Rendered and stored Deployments have a number of replicas; no Deployment has none.
+    let (has, wants) = (seen.replicas.unwrap_or_default(), want.replicas.unwrap_or_default());
+    wants > has || (wants > 0 && !covers(&json!(seen.template), &json!(want.template)))
+}
+
+/// Waits for its turn to start Pods.
+async fn turn(key: &Key, context: &Context) -> Result<(), Stop> {
+    let nodes = context.hub.watch::<Node>();
+    nodes.ready().await;
+    let at_once = at_once(nodes.list().iter().map(Arc::as_ref));
+    if context.starts.enter(key, at_once, Instant::now()) {
+        return Ok(());
+    }
+    let message = format!("{at_once} control planes start at a time, and others are before this one");
+    let why = Why::new("WaitingForTurn", message);
+    Err(Stop { stage: Stage::Deployment, why, retry: Retry::After(Starts::LIMIT) })
 }
 
 /// An object of a former TenantControlPlane of the same name, or of somebody else, must go first.

@@ -25,6 +25,20 @@ fn render(tcp: &TenantControlPlane) -> Deployment {
 }
 
 #[test]
+fn what_starts_pods_and_what_does_not() {
+    let (seen, with) = (render(&tcp(json!({}))), |over: Value| {
+        render(&tcp(json!({ "spec": { "controlPlane": { "deployment": over } } })))
+    });
+    let starts = |want: &Deployment| steps::starts_pods(Some(&seen), want);
+    assert!(steps::starts_pods(None, &seen));
+    assert!(!starts(&seen));
+    assert!(starts(&with(json!({ "replicas": 3 }))) && !starts(&with(json!({ "replicas": 0 }))));
+    assert!(!steps::starts_pods(None, &with(json!({ "replicas": 0 }))));
+    assert!(starts(&with(json!({ "extraArgs": { "scheduler": ["--v=4"] } }))));
+    assert!(!starts(&with(json!({ "additionalMetadata": { "labels": { "team": "a" } } }))), "no new Pods");
+}
+
+#[test]
 fn the_deployment_of_a_minimal_tenant() {
     insta::assert_yaml_snapshot!(render(&tcp(json!({}))));
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use scute_api::kamaji::{DataStore, TenantControlPlane};
@@ -66,6 +66,7 @@ impl World {
         sweep::<TenantControlPlane>(&self.client).await;
         sweep::<scute_api::cluster::Cluster>(&self.client).await;
         sweep::<DataStore>(&self.client).await;
+        sweep::<Node>(&self.client).await;
     }
 
     /// (Re)starts the controllers, as a new process would.
@@ -177,6 +178,18 @@ impl World {
         let secret = self.api::<Secret>().get(name).await.expect("the Secret");
         let text = |bytes: k8s_openapi::ByteString| String::from_utf8(bytes.0).expect("text");
         secret.data.unwrap_or_default().into_iter().map(|(key, bytes)| (key, text(bytes))).collect()
+    }
+
+    /// Adds a Node that takes Pods.
+    pub async fn node(&self, name: &str, cpus: u32) {
+        let node: Node = serde_json::from_value(json!({ "metadata": { "name": name } })).expect("a Node");
+        let api = Api::<Node>::all(self.client.clone());
+        api.create(&PostParams::default(), &node).await.expect("created");
+        let status = json!({ "status": {
+            "allocatable": { "cpu": cpus.to_string() },
+            "conditions": [{ "type": "Ready", "status": "True" }],
+        }});
+        api.patch_status(name, &PatchParams::default(), &Patch::Merge(&status)).await.expect("patched");
     }
 
     /// Says of a Deployment what its controller would say when this many Pods are ready.

@@ -14,6 +14,10 @@ const ENOUGH_INOTIFY_INSTANCES: &str = "8192";
 pub const NETWORK: [&str; 2] =
     ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/bridge/bridge-nf-call-iptables"];
 
+/// What is set beside them in a network namespace of the site's own. A Service without ready Pods refuses connections by
+/// ICMP: at the usual one message a second most clients would not hear it, and only try again a second later.
+pub const OWN_NETWORK: [(&str, &str); 1] = [("/proc/sys/net/ipv4/icmp_ratelimit", "0")];
+
 /// One changed setting.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setting {

@@ -7,7 +7,12 @@ use super::{
     processes::Table,
     reaper::Reaper,
 };
-use crate::{Layout, SiteConfig, config::ConfigError, host::settings::NETWORK, node::gate};
+use crate::{
+    Layout, NetworkMode, SiteConfig,
+    config::ConfigError,
+    host::settings::{NETWORK, OWN_NETWORK},
+    node::gate,
+};
 use std::{fs, io, path::Path, sync::Arc};
 use tokio::sync::{mpsc, watch};
 
@@ -64,17 +69,19 @@ pub struct Site {
 /// Sets the site up and runs it. Called in new mount and pid namespaces, before any other thread exists.
 pub fn run(layout: Layout) -> Result<(), InitError> {
     mounts::prepare(&layout)?;
-    settings()?;
+    settings(configuration(&layout)?.network)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(io_error("the runtime"))?;
     runtime.block_on(serve(layout))
 }
 
-/// Settings of the site's network namespace. The bridge hooks exist only where the kernel has them.
-fn settings() -> Result<(), InitError> {
-    for path in NETWORK {
+/// Settings of the site's network. The bridge hooks exist only where the kernel has them.
+fn settings(network: NetworkMode) -> Result<(), InitError> {
+    let own = if network == NetworkMode::Namespace { &OWN_NETWORK[..] } else { &[] };
+    for (path, value) in NETWORK.map(|path| (path, "1")).iter().chain(own) {
         if Path::new(path).exists() {
-            fs::write(path, "1").map_err(|source| InitError::Setting { path: path.to_owned(), source })?;
+            fs::write(path, value)
+                .map_err(|source| InitError::Setting { path: (*path).to_owned(), source })?;
         }
     }
     Ok(())
