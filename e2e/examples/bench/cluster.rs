@@ -113,7 +113,7 @@ impl Cluster {
             match self.text(path).await {
                 Ok(_) => return Ok(()),
                 Err(error) if Instant::now() > end => return Err(error),
-                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
     }

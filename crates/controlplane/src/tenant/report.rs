@@ -148,8 +148,9 @@ fn resources(
     };
     let ca_changed = ca(before).is_some_and(|before| Some(before) != ca(Some(status)));
     let mut resources = status.kubernetes_resources.take().unwrap_or_default();
+    let counts = resources.deployment.is_some() || rollout.is_some_and(has_begun);
     resources.deployment =
-        progress.deployment.as_deref().filter(|seen| has_begun(seen)).map(numbers).or(resources.deployment);
+        progress.deployment.as_deref().filter(|_| counts).map(numbers).or(resources.deployment);
     resources.service = progress.service.as_deref().map(service).or(resources.service);
     if let Some(wanted) = &progress.wanted {
         resources.version = rollout::version(&resources.version, wanted, rollout, usable, ca_changed);
@@ -157,12 +158,10 @@ fn resources(
     status.kubernetes_resources = Some(resources);
 }
 
-/// Whether there are Pods to count. Kubernetes writes the status of a new Deployment twice; one number that lacks the
-/// others is worth no write of ours.
-fn has_begun(deployment: &Deployment) -> bool {
-    let status = deployment.status.as_ref();
-    let wants_none = deployment.spec.as_ref().and_then(|spec| spec.replicas) == Some(0);
-    wants_none || status.is_some_and(|status| status.replicas.is_some())
+/// Whether the numbers say more than the condition, which has them too: before the first Pod is ready they are worth no
+/// write of their own.
+fn has_begun(rollout: &Rollout) -> bool {
+    rollout.wanted == 0 || rollout.ready > 0 || rollout.trouble.is_some()
 }
 
 fn numbers(deployment: &Deployment) -> DeploymentStatus {

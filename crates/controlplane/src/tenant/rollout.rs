@@ -51,8 +51,11 @@ impl Rollout {
 
     /// The condition about it.
     pub fn said(&self) -> (Status, String, String) {
-        let Self { observed: _, wanted, replicas: _, updated, ready, trouble } = self;
-        let numbers = format!("{ready} of {wanted} Pods ready, {updated} up to date");
+        let Self { observed: _, wanted, replicas, updated, ready, trouble } = self;
+        let numbers = match replicas == updated {
+            true => format!("{ready} of {wanted} Pods ready"),
+            false => format!("{ready} of {wanted} Pods ready, {updated} up to date"),
+        };
         match (trouble, self.is_complete()) {
             (_, true) => (Status::True, "Available".to_owned(), numbers),
             (Some(trouble), false) => {
