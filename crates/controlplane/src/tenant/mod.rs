@@ -25,6 +25,7 @@ pub mod validate;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::ResourceExt;
@@ -37,10 +38,13 @@ pub use secrets::Known;
 pub use steps::{facts, installed_version};
 
 use crate::context::Context;
-use progress::{Progress, Retry};
+use progress::{Progress, Retry, Stage};
 
 /// A certificate is looked at again at least this often, so that a clock that was set is noticed.
 const LONGEST_REST: Duration = Duration::from_secs(12 * 3600);
+
+/// What a load balancer takes to answer.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Runs the controller; never returns. `changed` names tenants of which something is known that no watch tells.
 pub async fn run(context: Arc<Context>, changed: mpsc::UnboundedReceiver<Key>) {
@@ -78,7 +82,19 @@ async fn reconcile(tcp: Arc<TenantControlPlane>, context: Arc<Context>) -> Next 
             "the first answer of the API server goes into the same write",
         ));
     }
+    if let Some(why) = is_being_given_an_address(&tcp, &progress, scute_kit::now()) {
+        return Next::After(SOON, why);
+    }
     report(&tcp, &context, progress).await
+}
+
+/// Whether the tenant is so new that its load balancer has hardly looked: what it then waits for is not worth a write,
+/// for the address comes within milliseconds, or is waited for a moment later, too.
+fn is_being_given_an_address(tcp: &TenantControlPlane, progress: &Progress, now: Timestamp) -> Option<Why> {
+    let stop = progress.stopped.as_ref().filter(|stop| stop.stage == Stage::Endpoint)?;
+    let waits = matches!(stop.retry, Retry::OnChange) && tcp.status.is_none();
+    let age = now.duration_since(tcp.metadata.creation_timestamp.as_ref()?.0);
+    (waits && age < SignedDuration::try_from(SOON).ok()?).then(|| stop.why.clone())
 }
 
 fn is_paused(tcp: &TenantControlPlane) -> bool {

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scute_api::kamaji::{Phase, TENANT_FINALIZER, TenantControlPlane, VersionStatus};
 use scute_kit::Why;
 use scute_pki::{CA_VALIDITY, Ca, KeyAlgorithm, Renewal};
@@ -360,6 +362,25 @@ fn a_younger_tenant_does_not_get_the_prefix_of_an_older_one() {
     let conflict = |tcp: &TenantControlPlane| steps::conflict(tcp, &wanted(tcp), &both, "default");
     assert_eq!(conflict(&settled), None, "it was first");
     assert!(conflict(&late).is_some(), "its UID is lower, but it came later");
+}
+
+#[test]
+fn the_wait_for_an_address_is_told_once_it_is_one() {
+    let mut tcp = tcp(json!({}));
+    tcp.metadata.creation_timestamp = Some(Time(NOW));
+    let stopped = |stage| {
+        let why = Why::new("WaitingForLoadBalancer", "Service t has no address yet");
+        Progress { stopped: Some(Stop::wait(stage, why)), ..Progress::default() }
+    };
+    let silent = |tcp: &TenantControlPlane, stage, seconds: i64| {
+        let now = NOW + SignedDuration::from_secs(seconds);
+        super::is_being_given_an_address(tcp, &stopped(stage), now).is_some()
+    };
+    assert!(silent(&tcp, Stage::Endpoint, 1));
+    assert!(!silent(&tcp, Stage::Endpoint, 2), "a load balancer that does not answer is named");
+    assert!(!silent(&tcp, Stage::Spec, 1));
+    tcp.status = Some(Default::default());
+    assert!(!silent(&tcp, Stage::Endpoint, 1), "what lost its address is told at once");
 }
 
 /// What a person reads at each stage.
