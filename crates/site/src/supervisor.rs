@@ -119,8 +119,12 @@ impl Supervisor {
         loop {
             let began = Instant::now();
             self.clean()?;
-            // Its address plan may have changed since.
-            self.config = SiteConfig::load(&self.layout)?.unwrap_or(self.config);
+            // Its address plan may have changed since. A damaged file ends nothing: we try until it is mended.
+            match SiteConfig::load(&self.layout) {
+                Ok(Some(config)) => self.config = config,
+                Ok(None) => {}
+                Err(error) => tracing::error!(error = crate::chain(&error), "the plan of before is used"),
+            }
             let mut init = tokio::process::Command::from(self.prepare()?)
                 .kill_on_drop(true)
                 .spawn()
