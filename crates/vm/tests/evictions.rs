@@ -120,6 +120,27 @@ async fn the_budget_refuses_without_a_webhook() {
 }
 
 #[tokio::test]
+async fn a_guest_that_must_migrate_stays_where_it_is() {
+    let bench = Bench::new("migrate").await;
+    let pod = running(&bench, "a", "LiveMigrate").await;
+    intercept(&bench).await;
+    let (code, message) = refusal(&bench, &pod).await;
+    assert_eq!(code, 429);
+    assert!(message.contains("/a has eviction strategy LiveMigrate and cannot migrate"), "{message}");
+    let vmi = bench.api::<VirtualMachineInstance>().get("a").await.unwrap();
+    assert_eq!(vmi.status.and_then(|status| status.evacuation_node_name), None, "nobody replaces it");
+}
+
+#[tokio::test]
+async fn a_guest_that_migrates_only_if_possible_lets_the_pod_go() {
+    let bench = Bench::new("perhaps").await;
+    let pod = running(&bench, "a", "LiveMigrateIfPossible").await;
+    intercept(&bench).await;
+    bench.api::<Pod>().evict(&pod.name_any(), &EvictParams::default()).await.unwrap();
+    bench.gone::<Pod>(&pod.name_any()).await;
+}
+
+#[tokio::test]
 async fn none_lets_the_pod_go() {
     let bench = Bench::new("evictable").await;
     let pod = running(&bench, "a", "None").await;
