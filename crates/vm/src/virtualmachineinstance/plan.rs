@@ -71,11 +71,17 @@ pub fn plan(vmi: &VirtualMachineInstance, seen: &Observed) -> Plan {
 
 fn deletion(seen: &Observed) -> Plan {
     let actions = match &seen.pod {
-        Some(pod) if pod.metadata.deletion_timestamp.is_some() => Vec::new(),
+        Some(pod) if pod.metadata.deletion_timestamp.is_some() && is_scheduled(pod) => Vec::new(),
+        // Without a Node no kubelet ends it. It goes with the request to delete it, unless that was broken off half-way
+        // (the API server marks first, and removes then): it is asked for again.
         Some(_) => vec![Action::DeletePod],
         None => vec![Action::RemoveFinalizer],
     };
     Plan { actions, failure: None }
+}
+
+fn is_scheduled(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
 }
 
 /// Whether an eviction of the Pod is refused; no VMI can migrate.
@@ -142,8 +148,10 @@ mod tests {
         let pod =
             |value: Value| Observed { pod: Some(serde_json::from_value(value).unwrap()), has_budget: true };
         assert_eq!(plan(&going, &pod(json!({"metadata": {}}))).actions, [Action::DeletePod]);
-        let leaving = pod(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
-        assert_eq!(plan(&going, &leaving).actions, []);
+        let leaving = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+        let on_a_node = pod(json!({"metadata": leaving, "spec": {"containers": [], "nodeName": "n"}}));
+        assert_eq!(plan(&going, &on_a_node).actions, []);
+        assert_eq!(plan(&going, &pod(json!({"metadata": leaving}))).actions, [Action::DeletePod]);
         assert_eq!(plan(&going, &nothing()).actions, [Action::RemoveFinalizer]);
     }
 }
