@@ -72,7 +72,7 @@ pub struct Placement {
     pub purpose: Purpose,
     /// Made of.
     pub material: Material,
-    /// Size as a Node sees it, `8/32`.
+    /// Size as a Node sees it, `8/32`; of metal, what its server has at least.
     pub size: String,
     /// What it takes of the host.
     pub takes: Amount,
@@ -128,7 +128,7 @@ pub struct Pool {
     pub name: String,
     /// VMs or metal.
     pub material: Material,
-    /// Size of a Node.
+    /// Size of a Node; of metal, the least.
     pub size: String,
     /// Nodes.
     pub replicas: u32,

@@ -78,6 +78,47 @@ proptest! {
     }
 }
 
+/// Servers of one class that differ in GPUs: two without, then some with.
+const MIXED: &str = "hosts:\n- {name: plain, class: big, count: 2, cores: 128, memory: 640Gi}\n- {name: gpu, class: big, count: 3, cores: 128, memory: 640Gi, gpus: 4}\n";
+
+#[test]
+fn a_metal_node_with_gpus_lies_on_a_server_that_has_them_whatever_its_class() {
+    let demand = "policy: {managementReplicas: 0, survive: {hosts: 1}}\ntenants:\n- {name: t, controlPlane: none, nodes: [{size: 128/640+4gpu, on: metal, count: 2}]}\n";
+    let (fleet, demand) = read(MIXED, demand);
+    let plan = plan(&fleet, &demand, 0);
+    assert_eq!(check(&plan, &demand), []);
+    let in_use = plan.hosts.iter().filter(|h| h.role != HostRole::Free);
+    assert_eq!(in_use.map(|h| h.name.as_str()).collect::<Vec<_>>(), ["gpu-01", "gpu-02", "gpu-03"]);
+
+    let mut small = plan;
+    let node = small.hosts[0].placements.pop().unwrap();
+    small.hosts[3].placements.push(node);
+    assert!(
+        check(&small, &demand)
+            .iter()
+            .any(|f| f.message.ends_with("at least 128/640+4gpu, plain-01 is smaller"))
+    );
+}
+
+#[test]
+fn a_metal_node_without_gpus_survives_on_a_server_without_any() {
+    let demand = "policy: {managementReplicas: 0, survive: {hosts: 1}}\ntenants:\n- {name: t, controlPlane: none, nodes: [{size: 128/640, on: metal, count: 4}]}\n";
+    let (fleet, demand) = read(MIXED, demand);
+    let old = plan(&fleet, &demand, 0);
+    assert_eq!(check(&old, &demand), []);
+    assert_eq!((old.totals.used, old.totals.spare), (4, 1));
+    assert_eq!(check(&replan(&fleet, &demand, &old, 0), &demand), []);
+}
+
+#[test]
+fn pods_with_gpus_find_the_servers_that_have_them_whatever_their_class() {
+    let demand = "policy: {managementReplicas: 0}\ntenants:\n- {name: t, controlPlane: none, nodesOn: vm, pods: [{name: p, count: 12, cpu: 1, memory: 4Gi, gpus: 1}]}\n";
+    let (fleet, demand) = read(MIXED, demand);
+    let plan = plan(&fleet, &demand, 0);
+    assert_eq!(check(&plan, &demand), []);
+    assert_eq!((plan.unplaced.as_slice(), plan.totals.used), (&[][..], 3));
+}
+
 #[test]
 fn the_linter_is_no_rubber_stamp() {
     let fleet = "hosts:\n- {name: h, count: 4, cores: 32, memory: 128Gi}\n";

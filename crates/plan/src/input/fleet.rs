@@ -155,7 +155,10 @@ fn read_hosts(mut f: Fields<'_>, c: &mut Complaints) -> Vec<Host> {
                 (1, false) => name.clone(),
                 _ => format!("{name}-{:0width$}", i + 1),
             },
-            class: class.clone().unwrap_or_else(|| format!("{threads}t-{memory}")),
+            class: class.clone().unwrap_or_else(|| match gpus {
+                0 => format!("{threads}t-{memory}"),
+                _ => format!("{threads}t-{memory}-{gpus}gpu"),
+            }),
             rack: racks[i as usize % racks.len()].clone(),
             threads,
             numa_nodes,

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Finding, Level, Place, losses};
 use crate::blueprint::{Amount, Blueprint, HostPlan, HostRole, Material, Placement, Purpose};
 use crate::input::{ControlPlane, Demand, Isolation};
+use crate::model::nodes::NodeSize;
 
 /// Everything that contradicts itself, the demand, or what must survive.
 pub fn check(b: &Blueprint, demand: &Demand) -> Vec<Finding> {
@@ -70,6 +71,11 @@ impl Check<'_> {
                         format!("NUMA node {node} of {} holds more than it has", h.name),
                     );
                 }
+            }
+            for p in h.placements.iter().filter(|p| p.material == Material::Metal && !is_metal_for(h, p)) {
+                let message =
+                    format!("{} asks for a server of at least {}, {} is smaller", p.name, p.size, h.name);
+                self.say("capacity", title.clone(), "placements", message);
             }
             let metal = h.placements.iter().filter(|p| p.material == Material::Metal).count();
             let right = match h.role {
@@ -242,6 +248,17 @@ impl Check<'_> {
             self.say("survival", format!("host {}", hosts[0]), "placements", message);
         }
     }
+}
+
+/// Sizes are written to a hundredth of a GiB; in MiB.
+const ROUNDING: i64 = 6;
+
+/// Whether the hardware is what a metal Node asks for.
+pub(super) fn is_metal_for(host: &HostPlan, metal: &Placement) -> bool {
+    let has = host.hardware;
+    NodeSize::parse(&metal.size).is_ok_and(|least| {
+        has.cpu >= least.cpus * 1000 && has.memory + ROUNDING >= least.memory.0 && has.gpus >= least.gpus
+    })
 }
 
 /// A name without its number.

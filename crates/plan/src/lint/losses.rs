@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::blueprint::{Amount, Blueprint, HostPlan, HostRole, Material, Placement, Purpose};
 use crate::input::{Demand, Isolation, Survive};
 
-use super::blueprint::{family, numa};
+use super::blueprint::{family, is_metal_for, numa};
 
 /// So many losses of several servers are played through; beyond it those of the fullest are.
 const MOST_LOSSES: usize = 3000;
@@ -197,9 +197,7 @@ impl<'a> Play<'a> {
                 && family(&o.name) == family(&p.name)
         };
         let fits = if p.material == Material::Metal {
-            let has = room.host.hardware;
-            let enough = has.cpu >= p.takes.cpu && has.memory >= p.takes.memory && has.gpus >= p.takes.gpus;
-            room.on.is_empty() && enough
+            room.on.is_empty() && is_metal_for(room.host, p)
         } else {
             let whole = room.on.iter().any(|o| o.material == Material::Metal);
             !whole && !room.on.iter().any(replica) && room.on.iter().all(|o| self.avoids.meet(o, p))

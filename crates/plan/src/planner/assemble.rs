@@ -107,7 +107,6 @@ fn host(
         && metal
     {
         only.takes = capacity;
-        only.size = super::classes::node_size(host).to_string();
     }
     let used = placements.iter().fold(Amount::default(), |sum, p| sum.plus(p.takes));
     let kind = &solved.hosts.types[solved.hosts.instances[h].kind].0;

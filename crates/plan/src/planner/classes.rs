@@ -53,10 +53,12 @@ pub fn classify(fleet: &Fleet, policy: &Policy) -> Hosts {
     };
     let rack_of: BTreeMap<&str, u32> =
         racks.iter().enumerate().map(|(i, n)| (n.as_str(), i as u32)).collect();
-    let mut classes: BTreeMap<(&str, Role), u32> = BTreeMap::new();
+    // Servers of one name may differ after all: a metal Node needs what it asks for, whatever its server is called.
+    let key = |host: &'_ Host| (host.class.clone(), host.role, node_size(host));
+    let mut classes: BTreeMap<(String, Role, NodeSize), u32> = BTreeMap::new();
     for host in &fleet.hosts {
         let next = classes.len() as u32;
-        classes.entry((&host.class, host.role)).or_insert(next);
+        classes.entry(key(host)).or_insert(next);
     }
     let mut index: BTreeMap<HostType, usize> = BTreeMap::new();
     let mut hosts = Hosts {
@@ -67,7 +69,7 @@ pub fn classify(fleet: &Fleet, policy: &Policy) -> Hosts {
         unit: unit(fleet, policy),
     };
     for (h, host) in fleet.hosts.iter().enumerate() {
-        let kind = host_type(host, policy, hosts.unit, classes[&(host.class.as_str(), host.role)]);
+        let kind = host_type(host, policy, hosts.unit, classes[&key(host)]);
         let t = *index.entry(kind.clone()).or_insert_with(|| {
             hosts.types.push((kind, 0));
             hosts.examples.push(h);
@@ -110,8 +112,8 @@ fn host_type(host: &Host, policy: &Policy, unit: f64, class: u32) -> HostType {
     HostType { nodes, side: [capacity.pods, disk], cost, class, company: None }
 }
 
-/// Classes that a metal Node of at least this size may take.
-pub fn metal_classes(fleet: &Fleet, hosts: &Hosts, least: NodeSize) -> Vec<u32> {
+/// Classes that a metal Node of at least this size may take, of all servers or of those `named` so.
+pub fn metal_classes(fleet: &Fleet, hosts: &Hosts, least: NodeSize, named: Option<&str>) -> Vec<u32> {
     let mut classes: Vec<u32> = hosts
         .examples
         .iter()
@@ -119,7 +121,7 @@ pub fn metal_classes(fleet: &Fleet, hosts: &Hosts, least: NodeSize) -> Vec<u32> 
         .filter(|(h, _)| {
             let host = &fleet.hosts[**h];
             let enough = host.threads >= least.cpus && host.memory >= least.memory && host.gpus >= least.gpus;
-            enough && host.role != Role::Vm
+            enough && host.role != Role::Vm && named.is_none_or(|class| host.class == class)
         })
         .map(|(_, (t, _))| t.class)
         .collect();

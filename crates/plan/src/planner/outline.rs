@@ -130,11 +130,11 @@ fn kept(old: &Blueprint, demand: &Demand, wishes: &Wishes, wish: &wishes::Wish) 
     let tenant = &demand.tenants[wish.tenant?].name;
     let name = format!("{tenant}-{}", wish.part);
     let pool = old.tenants.iter().find(|t| t.name == *tenant)?.pools.iter().find(|p| p.name == name)?;
-    let same = |c: &&Choice| {
-        let info = &wishes.infos[c.shape];
-        info.material == pool.material && (info.size == pool.size || info.material == Material::Metal)
-    };
-    wish.options.iter().find(same).copied()
+    let of =
+        |material: Material| wish.options.iter().filter(move |c| wishes.infos[c.shape].material == material);
+    let same = of(pool.material).find(|c| wishes.infos[c.shape].size == pool.size);
+    // A server is kept whatever size was asked for, as long as it is large enough.
+    same.or_else(|| of(Material::Metal).next().filter(|_| pool.material == Material::Metal)).copied()
 }
 
 /// Nodes of each tenant, where `count` says how many a worker wish has.

@@ -79,10 +79,10 @@ fn just(pods: &[PodKind], times: i64, policy: &Policy) -> Option<NodeSize> {
     None
 }
 
-/// A host of each class.
+/// A host of each class; of those with so many GPUs in it, and of those without.
 fn classes(fleet: &Fleet) -> impl Iterator<Item = &Host> {
     let mut seen = BTreeSet::new();
-    fleet.hosts.iter().filter(move |h| seen.insert(h.class.as_str()))
+    fleet.hosts.iter().filter(move |h| seen.insert((h.class.as_str(), h.gpus)))
 }
 
 /// The largest size of which `parts` fit: an even number of CPUs, memory in steps of 2 GiB (1 GiB below 16).

@@ -111,7 +111,7 @@ impl<'a> Writer<'a> {
                     options.extend(self.vm(wish.size, self.company[t]).map(|shape| Choice { shape, count }));
                 }
                 if wish.kind != NodeKind::Vm {
-                    options.extend(self.metal(wish.size).map(|shape| Choice { shape, count }));
+                    options.extend(self.metal(wish.size, None).map(|shape| Choice { shape, count }));
                 }
                 let part = format!("pool-{}", i + 1);
                 self.push(
@@ -145,8 +145,8 @@ impl<'a> Writer<'a> {
                 let size = node_size(&self.fleet.hosts[example]);
                 let count = nodes_for(&pods, size.allocatable(&policy.guest())).filter(|n| *n > 0);
                 let choice = count.and_then(|count| {
-                    let class = self.hosts.types[self.hosts.instances[example].kind].0.class;
-                    self.metal_of(size, vec![class]).map(|shape| Choice { shape, count })
+                    let class = &self.fleet.hosts[example].class;
+                    self.metal(size, Some(class)).map(|shape| Choice { shape, count })
                 });
                 options.extend(choice);
             }
@@ -189,7 +189,7 @@ impl<'a> Writer<'a> {
                     (Some(self.pod(controlplane::hosted(nodes[t]), 1, 0)), tenant.replicas)
                 }
                 ControlPlane::Vm => (self.vm(size, self.company[t]), quorum),
-                ControlPlane::Metal => (self.metal(size), quorum),
+                ControlPlane::Metal => (self.metal(size, None), quorum),
             };
             let options = option.map(|shape| Choice { shape, count }).into_iter().collect();
             let what = format!("control plane of {size}");
@@ -333,13 +333,9 @@ impl<'a> Writer<'a> {
         ))
     }
 
-    fn metal(&mut self, least: NodeSize) -> Option<usize> {
-        self.metal_of(least, metal_classes(self.fleet, self.hosts, least))
-    }
-
-    fn metal_of(&mut self, size: NodeSize, classes: Vec<u32>) -> Option<usize> {
-        let usable = metal_classes(self.fleet, self.hosts, size);
-        let classes: Vec<u32> = classes.into_iter().filter(|c| usable.contains(c)).collect();
+    /// A server of at least this size, of any class or of one; `None` when there is none.
+    fn metal(&mut self, size: NodeSize, class: Option<&str>) -> Option<usize> {
+        let classes = metal_classes(self.fleet, self.hosts, size, class);
         if classes.is_empty() {
             return None;
         }
