@@ -11,10 +11,11 @@ const FEW_INOTIFY_INSTANCES: u64 = 128;
 const ENOUGH_INOTIFY_INSTANCES: &str = "8192";
 
 /// Settings of the network that the site lives in: forwarding for Pods, and netfilter on the bridge between them.
-pub const NETWORK: [&str; 2] =
-    ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/bridge/bridge-nf-call-iptables"];
+/// The bridge's exists only where the kernel has it.
+pub const NETWORK: [(&str, &str); 2] =
+    [("/proc/sys/net/ipv4/ip_forward", "1"), ("/proc/sys/net/bridge/bridge-nf-call-iptables", "1")];
 
-/// What is set beside them in a network namespace of the site's own. A Service without ready Pods refuses connections by
+/// What is set besides in a network namespace of the site's own. A Service without ready Pods refuses connections by
 /// ICMP: at the usual one message a second most clients would not hear it, and only try again a second later.
 pub const OWN_NETWORK: [(&str, &str); 1] = [("/proc/sys/net/ipv4/icmp_ratelimit", "0")];
 
@@ -37,7 +38,7 @@ pub fn change(network: NetworkMode) -> Vec<Setting> {
         wanted.push((INOTIFY, ENOUGH_INOTIFY_INSTANCES));
     }
     if network == NetworkMode::Host {
-        wanted.extend(NETWORK.map(|path| (path, "1")));
+        wanted.extend(NETWORK);
     }
     wanted.into_iter().filter_map(|(path, ours)| set(path, ours)).collect()
 }

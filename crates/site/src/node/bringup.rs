@@ -20,6 +20,7 @@ use crate::{
     files,
     install::{self, InstallError},
 };
+use futures::TryFutureExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, Client, Config, config::Kubeconfig};
 use std::{io, path::Path, path::PathBuf, process::Command, sync::Arc};
@@ -136,18 +137,16 @@ async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), UpError
     write_manifests(site, static_pods::second(&site.layout, &config))?;
     board.step(NODE_READY, node_ready(site, &config, &client)).await?;
     let images = install::images();
-    let (_, probe) = tokio::try_join!(
-        async { Ok::<_, UpError>(board.step("custom resources", install::definitions(&client)).await?) },
-        async {
-            board.step("manager, launcher and DNS images", importer.import_named(&bundle, &images)).await?;
-            let probe = async { accelerator::probe(site).await.map_err(UpError::Probe) };
-            board.step("probe guest", probe).await
-        },
-    )?;
+    let definitions = board.step("custom resources", install::definitions(&client)).map_err(UpError::from);
+    let probe = async {
+        board.step("manager, launcher and DNS images", importer.import_named(&bundle, &images)).await?;
+        board.step("probe guest", accelerator::probe(site)).await.map_err(UpError::Probe)
+    };
+    let (_, probe) = tokio::try_join!(definitions, probe)?;
     let manager = install::manager(&client, &site.layout, &config, probe.accelerator, &bundle);
-    tokio::try_join!(async { Ok::<_, UpError>(board.step("manager", manager).await?) }, async {
-        Ok(board.step("other images", importer.import_all(&bundle)).await?)
-    },)?;
+    let manager = board.step("manager", manager).map_err(UpError::from);
+    let images = board.step("other images", importer.import_all(&bundle)).map_err(UpError::from);
+    tokio::try_join!(manager, images)?;
     Ok(())
 }
 

@@ -75,10 +75,10 @@ pub fn run(layout: Layout) -> Result<(), InitError> {
     runtime.block_on(serve(layout))
 }
 
-/// Settings of the site's network. The bridge hooks exist only where the kernel has them.
+/// Settings of the site's network.
 fn settings(network: NetworkMode) -> Result<(), InitError> {
     let own = if network == NetworkMode::Namespace { &OWN_NETWORK[..] } else { &[] };
-    for (path, value) in NETWORK.map(|path| (path, "1")).iter().chain(own) {
+    for (path, value) in NETWORK.iter().chain(own) {
         if Path::new(path).exists() {
             fs::write(path, value)
                 .map_err(|source| InitError::Setting { path: (*path).to_owned(), source })?;
