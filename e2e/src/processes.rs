@@ -32,6 +32,16 @@ pub fn with(part: &str) -> Result<u32> {
     found.map(|(pid, _)| pid).with_context(|| format!("no process {part:?}"))
 }
 
+/// The process of a site's own programs whose command line holds `part`.
+///
+/// # Errors
+/// When there is none.
+pub fn of_site(site: &str, part: &str) -> Result<u32> {
+    let folder = format!("/var/lib/scute/{site}/");
+    let found = all().into_iter().find(|(_, command)| command.starts_with(&folder) && command.contains(part));
+    found.map(|(pid, _)| pid).with_context(|| format!("no process {part:?} of site {site}"))
+}
+
 /// The parent of a process.
 ///
 /// # Errors

@@ -192,12 +192,7 @@ fn holds_kvm(part: &str) -> bool {
 
 /// The process of the site whose command line goes on with `part`.
 fn find(part: &str) -> Result<u32> {
-    let folder = format!("/var/lib/scute/{NAME}/");
-    all()
-        .into_iter()
-        .find(|(_, command)| command.starts_with(&folder) && command.contains(part))
-        .map(|(pid, _)| pid)
-        .with_context(|| format!("no process {part:?} of the site"))
+    processes::of_site(NAME, part)
 }
 
 fn pid_of(start: &str) -> Option<u32> {

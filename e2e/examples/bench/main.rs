@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use cluster::Cluster;
 use figure::Figure;
+use scute_e2e::processes::{self, until};
 use scute_e2e::{Kubectl, Site};
 
 /// Measures a site and its tenants; takes some minutes.
@@ -50,7 +51,9 @@ async fn main() -> Result<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let wants = |part| args.parts.is_empty() || args.parts.contains(&part);
     let (site, output) = Site::up_saying("bench")?;
-    up(&output)?;
+    let seconds = said(&output, "Node ready after ")?;
+    Figure::of("scute up to Node Ready, bundle present", "s").value(seconds).at_most(12.0).print();
+    up_again(&site, args.runs)?;
     let kubectl = site.kubectl();
     let management = Cluster::new(kubectl.kubeconfig()).await?;
     let bench = Bench { site, kubectl, management, runs: args.runs.max(1) };
@@ -63,13 +66,24 @@ async fn main() -> Result<()> {
     bench.site.down()
 }
 
-/// What `scute up` itself says: the moment is inside of it.
-fn up(output: &str) -> Result<()> {
-    let seconds = output
+/// The seconds that `scute up` itself says after some words: the moment is inside of it.
+fn said(output: &str, words: &str) -> Result<f64> {
+    output
         .lines()
-        .find_map(|line| line.strip_prefix("Node ready after ")?.strip_suffix(" s.")?.parse().ok())
-        .with_context(|| format!("scute up did not say when its Node was ready:\n{output}"))?;
-    Figure::of("scute up to Node Ready, bundle present", "s").value(seconds).at_most(12.0).print();
+        .find_map(|line| line.strip_prefix(words)?.strip_suffix(" s.")?.parse().ok())
+        .with_context(|| format!("scute up did not say {words:?}:\n{output}"))
+}
+
+/// What a machine does that lost its power.
+fn up_again(site: &Site, runs: usize) -> Result<()> {
+    let supervisor = || processes::of_site(site.name(), "site-supervisor");
+    let times = (0..runs.max(1)).map(|_| {
+        processes::kill(supervisor()?)?;
+        until("no process of the site", || processes::of_site(site.name(), "").is_err())?;
+        said(&site.start()?, &format!("Site {} is up after ", site.name()))
+    });
+    let times = times.map(|seconds| seconds.map(Duration::from_secs_f64)).collect::<Result<_>>()?;
+    Figure::of("scute up after kill -9 of all that runs, whole site", "s").value(median(times)).print();
     Ok(())
 }
 

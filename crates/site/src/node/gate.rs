@@ -2,6 +2,9 @@
 //!
 //! The kubelet backs off up to seven seconds between attempts to register. Behind the gate its first connection simply
 //! waits, and the Node registers in the moment in which the API server can take it.
+//!
+//! A kubelet that finds Pods of before asks for its Node first, to know their volumes again, and starts no Pod until it
+//! has an answer or ten seconds are over: then there is no door until the API server's process runs.
 
 use std::io;
 use tokio::{
@@ -13,8 +16,11 @@ use tokio::{
 /// Where the kubelet finds the API server.
 pub const ADDRESS: &str = "127.0.0.1:6440";
 
-/// Accepts for ever; forwards to `upstream` from when `open` says so.
-pub async fn run(open: watch::Receiver<bool>, upstream: String) -> io::Result<()> {
+/// Accepts for ever, or with `pods_of_before` from when `upstream` listens; forwards to it from when `open` says so.
+pub async fn run(open: watch::Receiver<bool>, upstream: String, pods_of_before: bool) -> io::Result<()> {
+    while pods_of_before && TcpStream::connect(&upstream).await.is_err() {
+        sleep(Duration::from_millis(20)).await;
+    }
     let listener = TcpListener::bind(ADDRESS).await?;
     loop {
         let (down, _) = listener.accept().await?;

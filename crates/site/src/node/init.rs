@@ -95,11 +95,12 @@ async fn serve(layout: Layout) -> Result<(), InitError> {
     let board = Arc::new(Board::default());
     let control = Arc::new(Control { board: board.clone(), table: table.clone(), converge });
     let socket = layout.control_socket();
+    let pods_of_before = layout.at("kubelet/pods").read_dir().is_ok_and(|mut pods| pods.next().is_some());
     let site = Arc::new(Site { layout, board, reaper, table, gate: open });
     let upstream = format!("127.0.0.1:{}", super::pki::API_PORT);
     tokio::select! {
         ended = control.serve(&socket) => ended.map_err(io_error("the control socket")),
-        ended = gate::run(opened, upstream) => ended.map_err(io_error("the gate of the API server")),
+        ended = gate::run(opened, upstream, pods_of_before) => ended.map_err(io_error("the gate of the API server")),
         () = bringup::run(site, asked) => Ok(()),
     }
 }

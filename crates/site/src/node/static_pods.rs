@@ -230,6 +230,9 @@ fn apiserver(layout: &Layout, config: &SiteConfig) -> StaticPod {
     .pod(layout)
 }
 
+/// `--leader-elect` of the only one of its site: it need not wait until the lease of one that was killed is over.
+const NO_OTHER: &str = "false";
+
 fn controller_manager(layout: &Layout, config: &SiteConfig) -> StaticPod {
     let pki = |file: &str| layout.pki(file).display().to_string();
     let kubeconfig = layout.at("kubernetes/controller-manager.kubeconfig");
@@ -246,6 +249,7 @@ fn controller_manager(layout: &Layout, config: &SiteConfig) -> StaticPod {
         ("cluster-signing-key-file", pki("ca.key")),
         ("controllers", "*,bootstrapsigner,tokencleaner".to_owned()),
         ("kubeconfig", conf),
+        ("leader-elect", NO_OTHER.to_owned()),
         // One Node owns the whole range, as its bridge does.
         ("node-cidr-mask-size", config.addresses.pods.prefix_len().to_string()),
         ("requestheader-client-ca-file", pki("front-proxy-ca.crt")),
@@ -274,6 +278,7 @@ fn scheduler(layout: &Layout) -> StaticPod {
         ("authorization-kubeconfig", conf.clone()),
         ("bind-address", "127.0.0.1".to_owned()),
         ("kubeconfig", conf),
+        ("leader-elect", NO_OTHER.to_owned()),
     ];
     Component {
         name: "kube-scheduler",
