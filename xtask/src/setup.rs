@@ -30,6 +30,7 @@ const PACKAGES: &[Package] = &[
     Package("qemu-utils", "disk images"),
     Package("runc", "containers"),
     Package("seabios", "BIOS firmware for VMs"),
+    Package("systemd", "the check of a site's unit"),
     Package("xorriso", "the other side in tests of seed images"),
 ];
 

@@ -72,3 +72,30 @@ pub fn remove(layout: &Layout) -> Result<(), UnitError> {
     run("systemctl", &["daemon-reload"], None)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SiteName;
+    use std::{os::unix::fs::symlink, process::Command};
+
+    /// systemd's own check names every key that it does not know and every value that it does not take.
+    #[test]
+    fn systemd_finds_nothing_wrong_with_the_unit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let layout = Layout::new(SiteName::new("unit").expect("a name"), folder.path().to_owned());
+        let program = layout.bin("scute");
+        fs::create_dir_all(program.parent().expect("a folder")).expect("made");
+        symlink("/bin/true", program).expect("linked");
+        let unit = layout.at(&layout.unit());
+        let check = |text: String| {
+            fs::write(&unit, text).expect("written");
+            let output =
+                Command::new("systemd-analyze").arg("verify").arg(&unit).output().expect("systemd-analyze");
+            (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        assert_eq!(check(render(&layout)), (true, String::new()));
+        let (_, complaint) = check(render(&layout).replace("KillMode", "KillMood"));
+        assert!(complaint.contains("KillMood"), "{complaint}");
+    }
+}
