@@ -1,10 +1,10 @@
 //! Hearing only of changes that matter.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::hash::Hash;
 
 use kube::Resource;
 use scute_kit::Key;
+use scute_kit::memory::{Memory, hash};
 
 /// Calls `map` only when `facts` of an object differ from those heard before. Keeps statuses that change
 /// with every Machine from waking all Machines again.
@@ -14,18 +14,12 @@ pub fn when_changed<K, F>(
 ) -> impl Fn(&K) -> Vec<Key> + Send + Sync + 'static
 where
     K: Resource,
-    F: PartialEq + Send + 'static,
+    F: Hash,
 {
-    let heard: Mutex<HashMap<String, F>> = Mutex::default();
+    let heard = Memory::default();
     move |object| {
-        let uid = object.meta().uid.clone().unwrap_or_default();
-        let facts = facts(object);
-        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if heard.get(&uid) == Some(&facts) {
-            return Vec::new();
-        }
-        heard.insert(uid, facts);
-        drop(heard);
-        map(object)
+        let facts = hash(facts(object));
+        let before = heard.say(object.meta().uid.as_deref().unwrap_or_default(), facts);
+        if before == Some(facts) { Vec::new() } else { map(object) }
     }
 }

@@ -11,7 +11,7 @@ pub mod controller;
 pub mod finalizer;
 mod hub;
 pub mod json;
-mod memory;
+pub mod memory;
 pub mod metrics;
 mod queue;
 pub mod remote;
