@@ -78,6 +78,20 @@ proptest! {
     }
 }
 
+#[test]
+fn a_loss_that_only_a_good_order_survives_is_survived() {
+    // Metal must leave the server with GPUs to the VM that needs them, and the VMs beside that one must fill it up.
+    let fleet = "hosts:\n- {name: k0, count: 2, cores: 128, memory: 640Gi, gpus: 4, racks: [a, b, c], price: 268}\n- {name: k1, count: 6, cores: 128, memory: 640Gi, racks: [a, b, c], price: 228}\n";
+    let demand = "policy: {cpuOvercommit: 1, survive: {rack: true}, objective: cost, shapes: [], managementReplicas: 1}\ntenants:\n- name: t0\n  controlPlane: vm\n  pods: [{name: p, count: 4, cpu: 1250m, memory: 10Gi}]\n- name: t1\n  neverWith: [t0]\n  controlPlane: hosted\n  pods: [{name: p, count: 21, cpu: 2000m, memory: 11Gi}, {name: train, count: 2, cpu: 1, memory: 4Gi, gpus: 2}]\n- name: t2\n  nodesOn: metal\n  controlPlane: none\n  pods: [{name: p, count: 26, cpu: 1500m, memory: 4Gi}]\n";
+    let (fleet, demand) = read(fleet, demand);
+    let mut plan = plan(&fleet, &demand, 0);
+    assert!(plan.survives.starts_with("any one rack"));
+    assert_eq!(check(&plan, &demand), []);
+    let spare = plan.hosts.iter().position(|h| h.role == HostRole::Spare && h.capacity.gpus > 0).unwrap();
+    plan.hosts[spare].role = HostRole::Free;
+    assert!(check(&plan, &demand).iter().any(|f| f.rule == "survival"), "but not without the GPUs");
+}
+
 /// Servers of one class that differ in GPUs: two without, then some with.
 const MIXED: &str = "hosts:\n- {name: plain, class: big, count: 2, cores: 128, memory: 640Gi}\n- {name: gpu, class: big, count: 3, cores: 128, memory: 640Gi, gpus: 4}\n";
 

@@ -13,13 +13,18 @@ const MOST_LOSSES: usize = 3000;
 /// Servers that are asked for room in all: a check of a large fleet ends, too.
 const MOST_VISITS: usize = 20_000_000;
 
-/// The first loss that leaves something without room: the servers lost, and what it is.
+/// Servers that are asked for room in all where first fit finds none, in a search through every way.
+const MOST_TRIES: usize = 300_000;
+
+/// The first loss that leaves something without room: the servers lost, and what it is. A loss of which this can be
+/// neither shown nor refuted is not one.
 pub fn homeless(b: &Blueprint, demand: &Demand) -> Option<(Vec<String>, String)> {
     let play = Play::new(b, avoids(demand));
+    let mut tries = MOST_TRIES;
     let sets = sets(b, demand.policy.survive);
     let most = (MOST_VISITS / b.hosts.len().max(1)).max(1);
     sets.into_iter().take(most).find_map(|lost| {
-        let name = play.without(&lost)?;
+        let name = play.without(&lost, &mut tries)?;
         Some((lost.iter().map(|h| b.hosts[*h].name.clone()).collect(), name))
     })
 }
@@ -142,8 +147,8 @@ impl<'a> Play<'a> {
         Play { b, avoids, fullest, plain }
     }
 
-    /// Plays one loss; the name of what finds no room in any of the orders tried.
-    fn without(&self, lost: &[usize]) -> Option<String> {
+    /// Plays one loss; the name of what finds no room in any of the orders tried, when no other way finds it either.
+    fn without(&self, lost: &[usize], tries: &mut usize) -> Option<String> {
         // Room for rolling is not replaced: nobody rolls while servers are missing.
         let lies = lost.iter().flat_map(|h| &self.b.hosts[*h].placements);
         let moved: Vec<&Placement> = lies.filter(|p| p.purpose != Purpose::Surge).collect();
@@ -154,7 +159,53 @@ impl<'a> Play<'a> {
                 failed = failed.or(Some(name));
             }
         }
-        failed
+        failed.filter(|_| self.somehow(moved, lost, tries) == Some(false))
+    }
+
+    /// Whether there is any way to place all of it; `None` when the tries are used up before that is known.
+    fn somehow(&self, mut moved: Vec<&'a Placement>, lost: &[usize], tries: &mut usize) -> Option<bool> {
+        let mut rooms: Vec<Room<'a>> =
+            self.fullest.iter().filter(|room| !lost.contains(&room.at)).cloned().collect();
+        *tries = tries.checked_sub(moved.len() * rooms.len())?;
+        // What has fewest rooms to choose from goes first; what is alike stays together.
+        moved.sort_by_cached_key(|p| {
+            let able = rooms.iter().filter(|room| !self.ways(room, p).is_empty()).count();
+            (able, std::cmp::Reverse(p.takes.named().map(|(_, v)| v)), p.tenant.clone(), p.name.clone())
+        });
+        self.search(&moved, &mut rooms, 0, tries)
+    }
+
+    /// Places the first, and then the others, in rooms not before `from`, which is where one just like it went.
+    fn search(
+        &self,
+        moved: &[&'a Placement],
+        rooms: &mut [Room<'a>],
+        from: usize,
+        tries: &mut usize,
+    ) -> Option<bool> {
+        let Some((p, rest)) = moved.split_first() else { return Some(true) };
+        let alike = rest.first().is_some_and(|next| {
+            let kind =
+                |p: &'a Placement| (&p.tenant, p.purpose, p.material, family(&p.name), p.takes, &p.size);
+            kind(next) == kind(p)
+        });
+        for r in from..rooms.len() {
+            *tries = tries.checked_sub(1)?;
+            // Of empty rooms that are alike, one stands for all.
+            if rooms[from..r].iter().any(|other| other.is_twin(&rooms[r])) {
+                continue;
+            }
+            for way in self.ways(&rooms[r], p) {
+                let before = rooms[r].clone();
+                rooms[r].put(p, way);
+                let found = self.search(rest, rooms, if alike { r } else { 0 }, tries);
+                rooms[r] = before;
+                if found != Some(false) {
+                    return found;
+                }
+            }
+        }
+        Some(false)
     }
 
     /// First fit on the rooms in their order. `by_size`: the largest first, else those with GPUs before.
@@ -191,24 +242,32 @@ impl<'a> Play<'a> {
 
     /// Puts it there, when it may lie there and fits.
     fn takes(&self, room: &mut Room<'a>, p: &'a Placement) -> bool {
+        let way = room.ways(p).next().filter(|_| self.may(room, p));
+        way.map(|way| room.put(p, way)).is_some()
+    }
+
+    /// Everywhere in a room where it may lie and fits.
+    fn ways(&self, room: &Room<'a>, p: &'a Placement) -> Vec<Way> {
+        if self.may(room, p) { room.ways(p).collect() } else { Vec::new() }
+    }
+
+    /// Whether it may lie there beside what does, if it fits.
+    fn may(&self, room: &Room<'a>, p: &'a Placement) -> bool {
         let replica = |o: &&Placement| {
             o.purpose == p.purpose
                 && matches!(p.purpose, Purpose::ControlPlane | Purpose::Datastore | Purpose::Management)
                 && family(&o.name) == family(&p.name)
         };
-        let fits = if p.material == Material::Metal {
-            room.on.is_empty() && is_metal_for(room.host, p)
-        } else {
-            let whole = room.on.iter().any(|o| o.material == Material::Metal);
-            !whole && !room.on.iter().any(replica) && room.on.iter().all(|o| self.avoids.meet(o, p))
-        };
-        let done = fits && (p.material == Material::Metal || room.fit(p).is_some());
-        if done {
-            room.on.push(p);
+        if p.material == Material::Metal {
+            return room.on.is_empty() && is_metal_for(room.host, p);
         }
-        done
+        let whole = room.on.iter().any(|o| o.material == Material::Metal);
+        !whole && !room.on.iter().any(replica) && room.on.iter().all(|o| self.avoids.meet(o, p))
     }
 }
+
+/// The NUMA nodes on which something lies (twice the same where it is not split), or the whole server.
+type Way = Option<[usize; 2]>;
 
 impl<'a> Room<'a> {
     fn of(at: usize, host: &'a HostPlan) -> Room<'a> {
@@ -233,17 +292,44 @@ impl<'a> Room<'a> {
         enough && self.pods >= p.takes.pods
     }
 
-    fn fit(&mut self, p: &Placement) -> Option<()> {
-        let parts = p.numa.len().max(1);
-        let part = p.takes.zip(p.takes, |v, _| (v + parts as i64 - 1) / parts as i64);
-        let able = |n: &Amount| n.cpu >= part.cpu && n.memory >= part.memory && n.gpus >= part.gpus;
-        let places: Vec<usize> =
-            (0..self.nodes.len()).filter(|n| able(&self.nodes[*n])).take(parts).collect();
-        if places.len() < parts || self.pods < p.takes.pods {
-            return None;
-        }
-        places.iter().for_each(|n| self.nodes[*n] = self.nodes[*n].minus(part));
-        self.pods -= p.takes.pods;
-        Some(())
+    /// Where it fits.
+    fn ways(&self, p: &Placement) -> impl Iterator<Item = Way> {
+        let metal = p.material == Material::Metal;
+        let split = p.numa.len() > 1;
+        let part = part(p);
+        let able = move |n: &usize| {
+            let n = self.nodes[*n];
+            n.cpu >= part.cpu && n.memory >= part.memory && n.gpus >= part.gpus
+        };
+        let nodes = if !metal && self.pods >= p.takes.pods { self.nodes.len() } else { 0 };
+        let parts = (0..nodes).filter(able).flat_map(move |a| {
+            let others = if split { a + 1..nodes } else { a..a + 1 };
+            others.filter(able).map(move |b| Some([a, b]))
+        });
+        metal.then_some(None).into_iter().chain(parts)
     }
+
+    fn put(&mut self, p: &'a Placement, way: Way) {
+        if let Some([a, b]) = way {
+            let part = part(p);
+            self.nodes[a] = self.nodes[a].minus(part);
+            if a != b {
+                self.nodes[b] = self.nodes[b].minus(part);
+            }
+            self.pods -= p.takes.pods;
+        }
+        self.on.push(p);
+    }
+
+    /// Whether both are empty and alike.
+    fn is_twin(&self, other: &Room<'_>) -> bool {
+        let looks = |room: &Room<'_>| (room.pods, room.host.hardware);
+        self.on.is_empty() && other.on.is_empty() && looks(self) == looks(other) && self.nodes == other.nodes
+    }
+}
+
+/// What it takes of each NUMA node on which it lies.
+fn part(p: &Placement) -> Amount {
+    let parts = p.numa.len().max(1) as i64;
+    p.takes.zip(p.takes, |v, _| (v + parts - 1) / parts)
 }
