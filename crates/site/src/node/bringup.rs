@@ -21,7 +21,7 @@ use crate::{
     install::{self, InstallError},
 };
 use futures::TryFutureExt;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::{Api, Client, Config, config::Kubeconfig};
 use std::{io, path::Path, path::PathBuf, process::Command, sync::Arc};
 use tokio::{
@@ -301,7 +301,9 @@ async fn node_ready(site: &Site, config: &SiteConfig, client: &Client) -> Result
     let is_ready = |node: Option<&Node>| {
         let status = node.and_then(|node| node.status.as_ref());
         let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-        conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
+        let heard =
+            |c: &NodeCondition| c.last_heartbeat_time.as_ref().is_some_and(|time| time.0 >= site.since);
+        conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True" && heard(c))
     };
     let ready = kube::runtime::wait::await_condition(nodes, config.node_name(), is_ready);
     in_time(site, "the Node is not ready", "kubelet", ready).await?.map_err(UpError::Watch)?;

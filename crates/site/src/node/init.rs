@@ -13,6 +13,7 @@ use crate::{
     host::settings::{NETWORK, OWN_NETWORK},
     node::gate,
 };
+use jiff::Timestamp;
 use std::{fs, io, path::Path, sync::Arc};
 use tokio::sync::{mpsc, watch};
 
@@ -64,6 +65,8 @@ pub struct Site {
     pub table: Table,
     /// Opens the kubelet's way to the API server.
     pub gate: watch::Sender<bool>,
+    /// Since when it runs: what the API server knows of earlier may be so no more.
+    pub since: Timestamp,
 }
 
 /// Sets the site up and runs it. Called in new mount and pid namespaces, before any other thread exists.
@@ -96,7 +99,7 @@ async fn serve(layout: Layout) -> Result<(), InitError> {
     let control = Arc::new(Control { board: board.clone(), table: table.clone(), converge });
     let socket = layout.control_socket();
     let pods_of_before = layout.at("kubelet/pods").read_dir().is_ok_and(|mut pods| pods.next().is_some());
-    let site = Arc::new(Site { layout, board, reaper, table, gate: open });
+    let site = Arc::new(Site { layout, board, reaper, table, gate: open, since: Timestamp::now() });
     let upstream = format!("127.0.0.1:{}", super::pki::API_PORT);
     tokio::select! {
         ended = control.serve(&socket) => ended.map_err(io_error("the control socket")),
