@@ -92,6 +92,25 @@ fn a_loss_that_only_a_good_order_survives_is_survived() {
     assert!(check(&plan, &demand).iter().any(|f| f.rule == "survival"), "but not without the GPUs");
 }
 
+#[test]
+fn a_dedicated_tenant_may_start_again_beside_its_own_room_for_rolling() {
+    let fleet = "hosts:\n- {name: h, count: 2, cores: 64, memory: 256Gi}\n";
+    let demand = "policy: {survive: {hosts: 1}, surge: 1, managementReplicas: 0, cpuOvercommit: 1}\ntenants:\n- {name: t, isolation: dedicated, controlPlane: none, nodes: [{size: 16/32, count: 2, on: vm}]}\n";
+    let (fleet, demand) = read(fleet, demand);
+    let mut plan = plan(&fleet, &demand, 0);
+    assert_eq!(check(&plan, &demand), []);
+    // Its room for rolling on the other server, which is the only one left when the first is lost.
+    let [first, second] = &mut plan.hosts[..] else { panic!("two servers") };
+    let rolling = first.placements.iter().position(|p| p.purpose == Purpose::Surge).unwrap();
+    let rolling = first.placements.remove(rolling);
+    first.used = first.used.minus(rolling.takes);
+    second.used = rolling.takes;
+    second.placements = vec![rolling];
+    second.role = HostRole::Vm;
+    let survival = check(&plan, &demand).into_iter().filter(|f| f.rule == "survival");
+    assert_eq!(survival.collect::<Vec<_>>(), []);
+}
+
 /// Servers of one class that differ in GPUs: two without, then some with.
 const MIXED: &str = "hosts:\n- {name: plain, class: big, count: 2, cores: 128, memory: 640Gi}\n- {name: gpu, class: big, count: 3, cores: 128, memory: 640Gi, gpus: 4}\n";
 

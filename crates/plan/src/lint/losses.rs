@@ -107,13 +107,14 @@ fn avoids(demand: &Demand) -> Avoids {
 }
 
 impl Avoids {
-    /// Whether both may lie on one server. Control planes that are Pods keep away from dedicated tenants' only.
+    /// Whether both may lie on one server. Control planes that are Pods keep away from dedicated tenants' only; room for
+    /// rolling is empty while servers are missing.
     fn meet(&self, a: &Placement, b: &Placement) -> bool {
         let alone = |p: &Placement| p.material != Material::Pod && self.alone.contains(&p.tenant);
         let guests = a.material != Material::Pod && b.material != Material::Pod;
         let apart =
             alone(a) || alone(b) || guests && self.pairs.contains(&(a.tenant.clone(), b.tenant.clone()));
-        a.tenant == b.tenant || !apart
+        [a, b].iter().any(|p| p.purpose == Purpose::Surge) || a.tenant == b.tenant || !apart
     }
 }
 
