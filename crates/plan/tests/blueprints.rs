@@ -49,6 +49,14 @@ fn read(fleet: &str, demand: &str) -> (Fleet, Demand) {
     (parse_fleet("fleet.yaml", fleet).unwrap(), parse_demand("demand.yaml", demand).unwrap())
 }
 
+/// A plan, which the linter finds nothing wrong with.
+fn planned(fleet: &str, demand: &str) -> (Fleet, Demand, Blueprint) {
+    let (fleet, demand) = read(fleet, demand);
+    let blueprint = plan(&fleet, &demand, 0);
+    assert_eq!(check(&blueprint, &demand), []);
+    (fleet, demand, blueprint)
+}
+
 fn sound(blueprint: &Blueprint, demand: &Demand) -> Result<(), TestCaseError> {
     let findings = check(blueprint, demand);
     prop_assert!(findings.is_empty(), "{findings:#?}");
@@ -83,10 +91,8 @@ fn a_loss_that_only_a_good_order_survives_is_survived() {
     // Metal must leave the server with GPUs to the VM that needs them, and the VMs beside that one must fill it up.
     let fleet = "hosts:\n- {name: k0, count: 2, cores: 128, memory: 640Gi, gpus: 4, racks: [a, b, c], price: 268}\n- {name: k1, count: 6, cores: 128, memory: 640Gi, racks: [a, b, c], price: 228}\n";
     let demand = "policy: {cpuOvercommit: 1, survive: {rack: true}, objective: cost, shapes: [], managementReplicas: 1}\ntenants:\n- name: t0\n  controlPlane: vm\n  pods: [{name: p, count: 4, cpu: 1250m, memory: 10Gi}]\n- name: t1\n  neverWith: [t0]\n  controlPlane: hosted\n  pods: [{name: p, count: 21, cpu: 2000m, memory: 11Gi}, {name: train, count: 2, cpu: 1, memory: 4Gi, gpus: 2}]\n- name: t2\n  nodesOn: metal\n  controlPlane: none\n  pods: [{name: p, count: 26, cpu: 1500m, memory: 4Gi}]\n";
-    let (fleet, demand) = read(fleet, demand);
-    let mut plan = plan(&fleet, &demand, 0);
+    let (_, demand, mut plan) = planned(fleet, demand);
     assert!(plan.survives.starts_with("any one rack"));
-    assert_eq!(check(&plan, &demand), []);
     let spare = plan.hosts.iter().position(|h| h.role == HostRole::Spare && h.capacity.gpus > 0).unwrap();
     plan.hosts[spare].role = HostRole::Free;
     assert!(check(&plan, &demand).iter().any(|f| f.rule == "survival"), "but not without the GPUs");
@@ -96,9 +102,7 @@ fn a_loss_that_only_a_good_order_survives_is_survived() {
 fn a_dedicated_tenant_may_start_again_beside_its_own_room_for_rolling() {
     let fleet = "hosts:\n- {name: h, count: 2, cores: 64, memory: 256Gi}\n";
     let demand = "policy: {survive: {hosts: 1}, surge: 1, managementReplicas: 0, cpuOvercommit: 1}\ntenants:\n- {name: t, isolation: dedicated, controlPlane: none, nodes: [{size: 16/32, count: 2, on: vm}]}\n";
-    let (fleet, demand) = read(fleet, demand);
-    let mut plan = plan(&fleet, &demand, 0);
-    assert_eq!(check(&plan, &demand), []);
+    let (_, demand, mut plan) = planned(fleet, demand);
     // Its room for rolling on the other server, which is the only one left when the first is lost.
     let [first, second] = &mut plan.hosts[..] else { panic!("two servers") };
     let rolling = first.placements.iter().position(|p| p.purpose == Purpose::Surge).unwrap();
@@ -117,9 +121,7 @@ const MIXED: &str = "hosts:\n- {name: plain, class: big, count: 2, cores: 128, m
 #[test]
 fn a_metal_node_with_gpus_lies_on_a_server_that_has_them_whatever_its_class() {
     let demand = "policy: {managementReplicas: 0, survive: {hosts: 1}}\ntenants:\n- {name: t, controlPlane: none, nodes: [{size: 128/640+4gpu, on: metal, count: 2}]}\n";
-    let (fleet, demand) = read(MIXED, demand);
-    let plan = plan(&fleet, &demand, 0);
-    assert_eq!(check(&plan, &demand), []);
+    let (_, demand, plan) = planned(MIXED, demand);
     let in_use = plan.hosts.iter().filter(|h| h.role != HostRole::Free);
     assert_eq!(in_use.map(|h| h.name.as_str()).collect::<Vec<_>>(), ["gpu-01", "gpu-02", "gpu-03"]);
 
@@ -136,9 +138,7 @@ fn a_metal_node_with_gpus_lies_on_a_server_that_has_them_whatever_its_class() {
 #[test]
 fn a_metal_node_without_gpus_survives_on_a_server_without_any() {
     let demand = "policy: {managementReplicas: 0, survive: {hosts: 1}}\ntenants:\n- {name: t, controlPlane: none, nodes: [{size: 128/640, on: metal, count: 4}]}\n";
-    let (fleet, demand) = read(MIXED, demand);
-    let old = plan(&fleet, &demand, 0);
-    assert_eq!(check(&old, &demand), []);
+    let (fleet, demand, old) = planned(MIXED, demand);
     assert_eq!((old.totals.used, old.totals.spare), (4, 1));
     assert_eq!(check(&replan(&fleet, &demand, &old, 0), &demand), []);
 }
@@ -146,9 +146,7 @@ fn a_metal_node_without_gpus_survives_on_a_server_without_any() {
 #[test]
 fn pods_with_gpus_find_the_servers_that_have_them_whatever_their_class() {
     let demand = "policy: {managementReplicas: 0}\ntenants:\n- {name: t, controlPlane: none, nodesOn: vm, pods: [{name: p, count: 12, cpu: 1, memory: 4Gi, gpus: 1}]}\n";
-    let (fleet, demand) = read(MIXED, demand);
-    let plan = plan(&fleet, &demand, 0);
-    assert_eq!(check(&plan, &demand), []);
+    let (_, _, plan) = planned(MIXED, demand);
     assert_eq!((plan.unplaced.as_slice(), plan.totals.used), (&[][..], 3));
 }
 

@@ -49,14 +49,15 @@ async fn main() -> Result<()> {
     let args = Args::parse();
     // Fails only when there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runs = args.runs.max(1);
     let wants = |part| args.parts.is_empty() || args.parts.contains(&part);
     let (site, output) = Site::up_saying("bench")?;
     let seconds = said(&output, "Node ready after ")?;
     Figure::of("scute up to Node Ready, bundle present", "s").value(seconds).at_most(12.0).print();
-    up_again(&site, args.runs)?;
+    up_again(&site, runs)?;
     let kubectl = site.kubectl();
     let management = Cluster::new(kubectl.kubeconfig()).await?;
-    let bench = Bench { site, kubectl, management, runs: args.runs.max(1) };
+    let bench = Bench { site, kubectl, management, runs };
     if wants(Part::Tenants) {
         tenants::measure(&bench).await.context("tenants")?;
     }
@@ -77,7 +78,7 @@ fn said(output: &str, words: &str) -> Result<f64> {
 /// What a machine does that lost its power.
 fn up_again(site: &Site, runs: usize) -> Result<()> {
     let supervisor = || processes::of_site(site.name(), "site-supervisor");
-    let times = (0..runs.max(1)).map(|_| {
+    let times = (0..runs).map(|_| {
         processes::kill(supervisor()?)?;
         until("no process of the site", || processes::of_site(site.name(), "").is_err())?;
         said(&site.start()?, &format!("Site {} is up after ", site.name()))

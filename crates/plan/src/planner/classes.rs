@@ -53,12 +53,10 @@ pub fn classify(fleet: &Fleet, policy: &Policy) -> Hosts {
     };
     let rack_of: BTreeMap<&str, u32> =
         racks.iter().enumerate().map(|(i, n)| (n.as_str(), i as u32)).collect();
-    // Servers of one name may differ after all: a metal Node needs what it asks for, whatever its server is called.
-    let key = |host: &'_ Host| (host.class.clone(), host.role, node_size(host));
-    let mut classes: BTreeMap<(String, Role, NodeSize), u32> = BTreeMap::new();
+    let mut classes: BTreeMap<(&str, Role, NodeSize), u32> = BTreeMap::new();
     for host in &fleet.hosts {
         let next = classes.len() as u32;
-        classes.entry(key(host)).or_insert(next);
+        classes.entry(class(host)).or_insert(next);
     }
     let mut index: BTreeMap<HostType, usize> = BTreeMap::new();
     let mut hosts = Hosts {
@@ -69,7 +67,7 @@ pub fn classify(fleet: &Fleet, policy: &Policy) -> Hosts {
         unit: unit(fleet, policy),
     };
     for (h, host) in fleet.hosts.iter().enumerate() {
-        let kind = host_type(host, policy, hosts.unit, classes[&key(host)]);
+        let kind = host_type(host, policy, hosts.unit, classes[&class(host)]);
         let t = *index.entry(kind.clone()).or_insert_with(|| {
             hosts.types.push((kind, 0));
             hosts.examples.push(h);
@@ -79,6 +77,11 @@ pub fn classify(fleet: &Fleet, policy: &Policy) -> Hosts {
         hosts.instances.push(Instance { kind: t, rack: rack_of[host.rack.as_str()] });
     }
     hosts
+}
+
+/// Servers of one name may differ after all: a metal Node needs what it asks for, whatever its server is called.
+fn class(host: &Host) -> (&str, Role, NodeSize) {
+    (&host.class, host.role, node_size(host))
 }
 
 /// A power of ten of which the dearest server costs at most so many.

@@ -79,7 +79,7 @@ fn just(pods: &[PodKind], times: i64, policy: &Policy) -> Option<NodeSize> {
     None
 }
 
-/// A host of each class; of those with so many GPUs in it, and of those without.
+/// A host of each class, and of each number of GPUs in it.
 fn classes(fleet: &Fleet) -> impl Iterator<Item = &Host> {
     let mut seen = BTreeSet::new();
     fleet.hosts.iter().filter(move |h| seen.insert((h.class.as_str(), h.gpus)))
