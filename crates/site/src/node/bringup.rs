@@ -21,6 +21,7 @@ use crate::{
     install::{self, InstallError},
 };
 use futures::TryFutureExt;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::{Api, Client, Config, config::Kubeconfig};
 use std::{io, path::Path, path::PathBuf, process::Command, sync::Arc};
@@ -133,9 +134,11 @@ async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), UpError
     write_manifests(site, static_pods::first(&site.layout, &config))?;
     let client = client(site).await?;
     board.step("API server", api_ready(site, &client)).await?;
-    site.gate.send_replace(true);
+    let was_open = site.gate.send_replace(true);
     write_manifests(site, static_pods::second(&site.layout, &config))?;
-    board.step(NODE_READY, node_ready(site, &config, &client)).await?;
+    // Once the kubelet has spoken it need not do so again: it is silent for minutes, and clocks are set.
+    let since = (!was_open).then_some(site.since);
+    board.step(NODE_READY, node_ready(site, &config, &client, since)).await?;
     let images = install::images();
     let definitions = board.step("custom resources", install::definitions(&client)).map_err(UpError::from);
     let probe = async {
@@ -296,13 +299,18 @@ async fn api_ready(site: &Site, client: &Client) -> Result<(), UpError> {
     in_time(site, "the API server is not ready", "kubelet", ready).await
 }
 
-async fn node_ready(site: &Site, config: &SiteConfig, client: &Client) -> Result<(), UpError> {
+/// Waits until the Node is ready, by what its kubelet said `since` then.
+async fn node_ready(
+    site: &Site,
+    config: &SiteConfig,
+    client: &Client,
+    since: Option<Timestamp>,
+) -> Result<(), UpError> {
     let nodes: Api<Node> = Api::all(client.clone());
     let is_ready = |node: Option<&Node>| {
         let status = node.and_then(|node| node.status.as_ref());
         let conditions = status.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-        let heard =
-            |c: &NodeCondition| c.last_heartbeat_time.as_ref().is_some_and(|time| time.0 >= site.since);
+        let heard = |c: &NodeCondition| c.last_heartbeat_time.as_ref().map(|time| time.0) >= since;
         conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True" && heard(c))
     };
     let ready = kube::runtime::wait::await_condition(nodes, config.node_name(), is_ready);
