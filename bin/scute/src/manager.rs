@@ -11,15 +11,13 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use clap::Args;
 use kube::Config;
+use scute_kit::limits::MANAGEMENT_AT_ONCE;
 use scute_kit::remote::Remotes;
 use scute_kit::{Admission, Hub};
 use scute_qemu::Accelerator;
 use scute_site::install::ManagerConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-
-/// Requests to the management API server that wait for an answer.
-const AT_ONCE: usize = 8;
 
 /// Run the controllers
 #[derive(Args)]
@@ -43,7 +41,7 @@ impl ManagerArgs {
             None => ManagerConfig::default(),
         };
         let server = Config::infer().await.context("no API server to talk to")?;
-        let hub = Hub::new(scute_kit::client(server, AT_ONCE)?);
+        let hub = Hub::new(scute_kit::client(server, MANAGEMENT_AT_ONCE)?);
         let remotes = Remotes::new(&hub);
         let mut tasks = JoinSet::new();
         let admission = stages(&hub, &remotes, &config, &mut tasks);

@@ -131,7 +131,7 @@ async fn reconcile(config: Arc<KubeadmConfig>, context: Arc<Context>) -> Next {
         Ok(seen) => seen,
         Err(error) => return Next::Failed(Why::new("InternalError", error.to_string())),
     };
-    let now = scute_kit::now();
+    let now = context.hub.now();
     let plan = plan::plan(&seen);
     let done = apply::apply(&seen, &plan, &context, now).await;
     let status = report::report(&seen, &plan, done.as_ref().err(), now);

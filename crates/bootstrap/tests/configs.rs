@@ -109,7 +109,7 @@ impl Case {
             "kubernetes",
             scute_pki::CA_VALIDITY,
             scute_pki::KeyAlgorithm::EcdsaP256,
-            scute_kit::now(),
+            jiff::Timestamp::now(),
         );
         let ca = ca.expect("a CA");
         self.create(

@@ -193,7 +193,7 @@ fn rollout_after_rolls_exactly_once() {
 }
 
 fn jiff_seconds_from_now(seconds: i64) -> String {
-    let now = scute_kit::now().as_second() + seconds;
+    let now = jiff::Timestamp::now().as_second() + seconds;
     jiff::Timestamp::from_second(now).expect("a time").to_string()
 }
 

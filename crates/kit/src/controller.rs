@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::hub::Hub;
+use crate::limits::CONCURRENCY;
 use crate::queue::Queue;
 use crate::watch::{Key, Kind, Watch};
 
@@ -54,9 +55,6 @@ pub struct Controller<K> {
     triggers: Vec<Start>,
     concurrency: usize,
 }
-
-/// How many objects a controller reconciles at a time unless told otherwise.
-const CONCURRENCY: usize = 16;
 
 impl<K> Controller<K>
 where

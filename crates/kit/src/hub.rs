@@ -4,10 +4,12 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, PartialObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource};
 
+use crate::clock::Clock;
 use crate::memory::Memory;
 use crate::watch::{Kind, Watch};
 
@@ -20,6 +22,7 @@ enum WatchId {
 /// The client and the watches that all controllers of a process share.
 pub struct Hub {
     client: Client,
+    clock: Clock,
     watches: Mutex<HashMap<WatchId, Box<dyn Any + Send + Sync>>>,
     pub(crate) applied: Memory,
     pub(crate) events: Memory,
@@ -29,12 +32,25 @@ impl Hub {
     /// A hub without watches; they start on first use.
     #[must_use]
     pub fn new(client: Client) -> Arc<Self> {
+        Self::with_clock(client, Clock::system())
+    }
+
+    /// A hub whose controllers live in the time of this clock.
+    #[must_use]
+    pub fn with_clock(client: Client, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             client,
+            clock,
             watches: Mutex::default(),
             applied: Memory::default(),
             events: Memory::default(),
         })
+    }
+
+    /// The current time; the only clock that controllers read. Pure code gets it as an argument.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// The client of this API server.

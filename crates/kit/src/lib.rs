@@ -6,11 +6,13 @@
 
 pub mod admission;
 mod client;
+mod clock;
 pub mod conditions;
 pub mod controller;
 pub mod finalizer;
 mod hub;
 pub mod json;
+pub mod limits;
 pub mod memory;
 pub mod metrics;
 mod queue;
@@ -20,14 +22,9 @@ mod write;
 
 pub use admission::{Admission, AdmissionRequest, FieldError, Operation, Verdict};
 pub use client::client;
+pub use clock::Clock;
 pub use controller::{Controller, Next, Why};
 pub use hub::Hub;
 pub use kube::runtime::events::EventType;
 pub use watch::{Key, Kind, Watch};
 pub use write::Error;
-
-/// The current time; the only clock that controllers read. Pure code gets it as an argument.
-#[must_use]
-pub fn now() -> jiff::Timestamp {
-    jiff::Timestamp::now()
-}

@@ -5,12 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::limits::{FIRST_RETRY, LONGEST_RETRY};
 use crate::watch::Key;
-
-/// First delay after a failure; doubles with each one in a row.
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-/// Longest delay after failures.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// When a key is due; of those that are due together, the one that asked first comes first.
 type Place = (Instant, u64);

@@ -10,6 +10,8 @@ use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
+use crate::limits::REMEMBERED_DELETIONS;
+
 /// What a type must be to be watched and written: everything that a Kubernetes object type is.
 pub trait Kind:
     Resource<DynamicType: Clone + Send + Sync> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
@@ -57,9 +59,6 @@ impl fmt::Display for Key {
 }
 
 type Listener<K> = Box<dyn Fn(&Arc<K>) -> bool + Send + Sync>;
-
-/// How many deleted objects are remembered, so that a late answer to an own write cannot revive one.
-const REMEMBERED_DELETIONS: usize = 1024;
 
 struct Objects<K> {
     by_key: HashMap<Key, Arc<K>>,

@@ -75,14 +75,14 @@ impl ClusterCommand {
                     if all_namespaces { Api::all(client) } else { Api::namespaced(client, &namespace) };
                 let clusters = api.list(&Default::default()).await.context("listing Clusters")?;
                 output::print(output, &list::rows(&clusters.items), |rows| {
-                    list::table(rows, scute_kit::now())
+                    list::table(rows, jiff::Timestamp::now())
                 })?;
             }
             Self::Describe { cluster, output } => {
                 let (client, namespace) = cluster.client.connect().await?;
                 let objects = fetch::objects(client, &namespace, &cluster.name).await?;
                 let tree = tree::Tree::of(&objects);
-                output::print(output, &tree, |tree| tree.render(scute_kit::now()))?;
+                output::print(output, &tree, |tree| tree.render(jiff::Timestamp::now()))?;
             }
             Self::Kubeconfig { cluster } => {
                 let (client, namespace) = cluster.client.connect().await?;

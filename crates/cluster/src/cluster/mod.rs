@@ -63,7 +63,7 @@ pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>) {
 
 /// Brings one Cluster a step on.
 async fn reconcile(cluster: Arc<Cluster>, context: Arc<Context>) -> Next {
-    let now = scute_kit::now();
+    let now = context.hub.now();
     if let Some(why) = paused::paused(Some(cluster.as_ref()), cluster.as_ref()) {
         let mut status = cluster.status.clone().unwrap_or_default();
         status.conditions = paused::only_paused(&status.conditions, cluster.metadata.generation, now, &why);

@@ -118,7 +118,7 @@ fn deployment_facts(deployment: &MachineDeployment) -> (Option<i64>, Option<Stri
 /// Brings one Machine a step on.
 async fn reconcile(machine: Arc<Machine>, context: Arc<Context>) -> Next {
     let seen = observe(machine, &context).await;
-    let now = scute_kit::now();
+    let now = context.hub.now();
     if let Some(why) = paused::paused(seen.cluster.as_deref(), seen.machine.as_ref()) {
         return pause(&seen, &context, &why).await;
     }
@@ -150,7 +150,7 @@ async fn reconcile(machine: Arc<Machine>, context: Arc<Context>) -> Next {
 async fn pause(seen: &Observed, context: &Context, why: &str) -> Next {
     let mut status = seen.machine.status.clone().unwrap_or_default();
     let generation = seen.machine.metadata.generation;
-    status.conditions = paused::only_paused(&status.conditions, generation, scute_kit::now(), why);
+    status.conditions = paused::only_paused(&status.conditions, generation, context.hub.now(), why);
     match context.hub.patch_status(seen.machine.as_ref(), serde_json::json!(status)).await {
         Ok(()) => Next::OnChange(Why::new("Paused", why)),
         Err(error) => Next::Failed(failure(&error)),

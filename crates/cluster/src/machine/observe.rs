@@ -130,7 +130,7 @@ fn rollout(machine: &Machine, context: &Context) -> Rollout {
     let made = machine.metadata.creation_timestamp.as_ref();
     if let (Some(after), Some(made)) = (after, made)
         && made < after
-        && after.0 <= scute_kit::now()
+        && after.0 <= context.hub.now()
     {
         differences.push(format!("spec.rollout.after {} has passed", after.0));
     }

@@ -86,7 +86,7 @@ pub async fn run(hub: Arc<Hub>) {
 async fn reconcile(deployment: Arc<MachineDeployment>, context: Arc<Context>) -> Next {
     let deployment = Arc::new(defaults::machine_deployment(&deployment));
     let seen = observe(deployment, &context);
-    let now = scute_kit::now();
+    let now = context.hub.now();
     if let Some(why) = paused::paused(seen.cluster.as_deref(), seen.deployment.as_ref()) {
         let mut status = seen.deployment.status.clone().unwrap_or_default();
         status.conditions =

@@ -77,7 +77,7 @@ fn keys(sets: &Watch<MachineSet>, namespace: &str, is: impl Fn(&MachineSet) -> b
 async fn reconcile(set: Arc<MachineSet>, context: Arc<Context>) -> Next {
     let set = Arc::new(defaults::machine_set(&set));
     let seen = observe(set, &context).await;
-    let now = scute_kit::now();
+    let now = context.hub.now();
     if let Some(why) = paused::paused(seen.cluster.as_deref(), seen.set.as_ref()) {
         let mut status = seen.set.status.clone().unwrap_or_default();
         status.conditions = paused::only_paused(&status.conditions, seen.set.metadata.generation, now, &why);

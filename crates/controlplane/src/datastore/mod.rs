@@ -45,7 +45,7 @@ async fn reconcile(datastore: Arc<DataStore>, context: Arc<Context>) -> Next {
         Err(error) => return Next::Failed(Why::new("FinalizerFailed", error.to_string())),
     };
     let health = health(&context, &datastore).await;
-    let status = report::status(&datastore, &users, health.as_ref(), scute_kit::now());
+    let status = report::status(&datastore, &users, health.as_ref(), context.hub.now());
     if let Err(error) = write(&context.hub, &datastore, &status).await {
         return error;
     }
@@ -93,7 +93,7 @@ async fn delete(context: &Context, datastore: Arc<DataStore>, users: Vec<String>
         };
     }
     let why = Why::new("DataStoreStillUsed", format!("used by {}", users.join(", ")));
-    let status = report::status(&datastore, &users, Err(&why), scute_kit::now());
+    let status = report::status(&datastore, &users, Err(&why), context.hub.now());
     if let Err(error) = write(&context.hub, &datastore, &status).await {
         return error;
     }

@@ -115,7 +115,7 @@ async fn delete(kcp: Arc<KamajiControlPlane>, context: &Context) -> Next {
 }
 
 async fn report(kcp: &KamajiControlPlane, context: &Context, progress: Progress) -> Next {
-    let status = report::status(kcp, &progress, scute_kit::now());
+    let status = report::status(kcp, &progress, context.hub.now());
     if let Err(error) = context.hub.patch_status(kcp, status).await {
         return match error.is_not_found() {
             true => Next::Settled,

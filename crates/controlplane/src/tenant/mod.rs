@@ -82,7 +82,7 @@ async fn reconcile(tcp: Arc<TenantControlPlane>, context: Arc<Context>) -> Next 
             "the first answer of the API server goes into the same write",
         ));
     }
-    if let Some(why) = is_being_given_an_address(&tcp, &progress, scute_kit::now()) {
+    if let Some(why) = is_being_given_an_address(&tcp, &progress, context.hub.now()) {
         return Next::After(SOON, why);
     }
     report(&tcp, &context, progress).await
@@ -118,7 +118,7 @@ fn is_about_to_tell(tcp: &TenantControlPlane, context: &Context, progress: &Prog
 
 /// Writes the status and says when to look again.
 async fn report(tcp: &TenantControlPlane, context: &Context, progress: Progress) -> Next {
-    let now = scute_kit::now();
+    let now = context.hub.now();
     let inside = context.inside.get(&Key::of(tcp));
     let status = report::status(tcp, &progress, inside.as_deref(), now);
     if let Err(error) = context.hub.patch_status(tcp, status).await {

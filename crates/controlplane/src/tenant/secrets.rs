@@ -51,7 +51,7 @@ pub async fn keep(
     facts: &ClusterFacts,
     endpoint: &Endpoint,
 ) -> Result<Arc<Known>, Stop> {
-    let (key, now) = (Key::of(tcp), scute_kit::now());
+    let (key, now) = (Key::of(tcp), context.hub.now());
     let kubeadm = kubeadm_data(facts, endpoint);
     let inputs = format!("{:?} {} {}", tcp.uid(), needs.fingerprint(), checksum(&kubeadm));
     if let Some(known) = context.known.get(&key)

@@ -23,16 +23,17 @@ pub async fn report(
     seen: &Observed,
     decision: &Plan,
 ) -> Result<(), scute_kit::Error> {
+    let now = hub.now();
     let status = match decision {
         Plan::Ignore => return Ok(()),
         Plan::Release => status(service, None, Vec::new()),
         Plan::Assign(ip) => {
             let message = format!("{ip} of the site's pool");
-            status(service, Some(*ip), condition(service, Status::True, "AddressAssigned", &message))
+            status(service, Some(*ip), condition(service, now, Status::True, "AddressAssigned", &message))
         }
         Plan::Refuse(why) => {
             let kept = seen.current.filter(|ip| !seen.others.contains_key(ip));
-            status(service, kept, condition(service, Status::False, &why.reason, &why.message))
+            status(service, kept, condition(service, now, Status::False, &why.reason, &why.message))
         }
     };
     hub.patch_status(service, status).await?;
@@ -47,9 +48,14 @@ pub async fn report(
 }
 
 /// Our condition, with its transition time kept.
-fn condition(service: &Service, status: Status, reason: &str, message: &str) -> Vec<Condition> {
+fn condition(
+    service: &Service,
+    now: Timestamp,
+    status: Status,
+    reason: &str,
+    message: &str,
+) -> Vec<Condition> {
     let existing = conditions(service);
-    let now: Timestamp = scute_kit::now();
     let generation = service.metadata.generation;
     Conditions::new(&existing, generation, now).put(CONDITION, status, reason, message).finish()
 }

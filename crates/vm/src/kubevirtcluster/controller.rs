@@ -70,7 +70,7 @@ async fn reconcile(infra: Arc<KubevirtCluster>, hub: Arc<Hub>) -> Next {
         Err(error) => Some(Why::new("LoadBalancerProvisioningFailed", error.to_string())),
     };
     let failed = waiting.clone().filter(|why| why.reason == "LoadBalancerProvisioningFailed");
-    let status = status(&infra, waiting.as_ref(), scute_kit::now());
+    let status = status(&infra, waiting.as_ref(), hub.now());
     match (hub.patch_status(infra.as_ref(), json!(status)).await, failed, waiting) {
         (Err(error), _, _) if !error.is_not_found() => {
             Next::Failed(Why::new("StatusNotWritten", error.to_string()))

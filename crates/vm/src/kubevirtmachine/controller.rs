@@ -110,7 +110,7 @@ async fn reconcile(object: Arc<KubevirtMachine>, context: Arc<Context>) -> Next 
             plan.stage = Stage::NotProvisioned(why.clone());
         }
     }
-    let status = report::status(&object, &seen, &plan, &done, scute_kit::now());
+    let status = report::status(&object, &seen, &plan, &done, hub.now());
     if let Err(error) = hub.patch_status(object.as_ref(), json!(status)).await
         && !error.is_not_found()
     {

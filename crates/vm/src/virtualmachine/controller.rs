@@ -32,7 +32,7 @@ async fn reconcile(vm: Arc<VirtualMachine>, hub: Arc<Hub>) -> Next {
         return taken(&hub, &vm, other).await;
     }
     let mut vmi = vmi.filter(|vmi| is_owned(vmi, &vm));
-    let now = scute_kit::now();
+    let now = hub.now();
     let plan = plan(&vm, vmi.as_deref(), now);
     if plan.actions.contains(&Action::DeleteVmi) {
         // Failed starts must be counted before the VMI that tells of them is deleted.
@@ -76,7 +76,7 @@ async fn report(
     plan: &Plan,
     failure: Option<&Why>,
 ) -> Result<(), Error> {
-    let status = report::status(vm, vmi, plan, failure, scute_kit::now());
+    let status = report::status(vm, vmi, plan, failure, hub.now());
     match hub.patch_status(vm, json!(status)).await {
         Err(error) if !error.is_not_found() => Err(error),
         _ => Ok(()),

@@ -68,10 +68,9 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
     if plan.actions.contains(&Action::RemoveFinalizer) && failed.is_none() {
         return Next::Settled;
     }
-    let mut status =
-        report::status(&vmi, pod.as_ref(), plan.failure.as_ref(), &context.config, scute_kit::now());
+    let mut status = report::status(&vmi, pod.as_ref(), plan.failure.as_ref(), &context.config, hub.now());
     if let Some(why) = &failed {
-        status.conditions = report::with_failure(&vmi, status.conditions, why, scute_kit::now());
+        status.conditions = report::with_failure(&vmi, status.conditions, why, hub.now());
         hub.event(vmi.as_ref(), EventType::Warning, &why.reason, &why.message).await;
     }
     if let Err(error) = hub.patch_status(vmi.as_ref(), json!(status)).await
