@@ -23,6 +23,10 @@ const NOT_PURE: [&str; 12] = [
     "tokio",
     "tonic",
 ];
+/// What runs on a machine and talks to no API server.
+const TOOLS: [&str; 1] = ["scute-processes"];
+/// Clients of an API server, and what needs one.
+const NOT_TOOLS: [&str; 3] = ["kube-client", "kube-core", KIT];
 /// What reaches outside, behind a narrow trait: knows no stage.
 const PORTS: [&str; 2] = ["scute-etcd", "scute-qemu"];
 const STAGES: [&str; 5] =
@@ -36,7 +40,7 @@ const NOWHERE: [&str; 4] = ["native-tls", "openssl", "openssl-sys", "ring"];
 pub fn run() -> Result<()> {
     let broken = say::step("layers", || {
         let mut broken = Vec::new();
-        for krate in PURE.iter().chain(&PORTS).chain(&STAGES).chain(&[KIT, "scute-podnet", "scute"]) {
+        for krate in PURE.iter().chain(&TOOLS).chain(&PORTS).chain(&STAGES).chain(&[KIT, "scute-podnet", "scute"]) {
             broken.extend(check(krate, &Tree::of(krate)?));
         }
         Ok(broken)
@@ -53,7 +57,10 @@ fn check(krate: &str, tree: &Tree) -> Vec<String> {
     if PURE.contains(&krate) {
         banned.extend(NOT_PURE.map(|name| (name, "is not for a pure crate")));
     }
-    if PURE.contains(&krate) || PORTS.contains(&krate) {
+    if TOOLS.contains(&krate) {
+        banned.extend(NOT_TOOLS.map(|name| (name, "is not for a tool of the machine")));
+    }
+    if [&PURE[..], &TOOLS, &PORTS].iter().any(|low| low.contains(&krate)) {
         banned.extend(STAGES.map(|name| (name, "is a stage")));
     }
     if STAGES.contains(&krate) {
@@ -138,6 +145,8 @@ mod tests {
         assert!(broken("scute-cluster", "scute-vm"));
         assert!(broken("scute-kit", "scute-api"));
         assert!(!broken("scute-kit", "kube-client"));
+        assert!(broken("scute-processes", "kube-client") && broken("scute-processes", "scute-site"));
+        assert!(!broken("scute-processes", "tokio"));
         assert!(broken("scute", "ring"));
         assert!(broken("scute-api", "reqwest"));
     }

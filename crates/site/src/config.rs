@@ -1,6 +1,7 @@
 //! What a site was made with, kept in `site.json`. In: the file. Out: [`SiteConfig`]. Never: decides anything.
 
-use crate::{Layout, SiteName, addresses::Addresses, files, host::settings::Setting};
+use crate::{Layout, SiteName, addresses::Addresses, host::settings::Setting};
+use scute_processes::files;
 use serde::{Deserialize, Serialize};
 use std::{
     io,

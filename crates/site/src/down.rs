@@ -4,10 +4,7 @@
 use crate::{
     Layout, NetworkMode, Progress, SiteConfig,
     config::{self, ConfigError},
-    files,
     host::{
-        cgroups,
-        command::CommandError,
         facts, network, preflight,
         settings::{self, Setting},
         systemd,
@@ -21,6 +18,7 @@ use rustix::{
     mount::{UnmountFlags, unmount},
     process::{PidfdFlags, Signal, kill_process, pidfd_open},
 };
+use scute_processes::{cgroups, command::CommandError, files};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -94,7 +92,7 @@ pub async fn down(options: &DownOptions, progress: &dyn Progress) -> Result<(), 
     let layout = config::find(&options.site);
     // A damaged configuration must not keep the site from being removed.
     let config = SiteConfig::load(&layout).unwrap_or_else(|e: ConfigError| {
-        progress.note(&format!("note: {}", crate::chain(&e)));
+        progress.note(&format!("note: {}", scute_processes::chain(&e)));
         None
     });
     step(progress, "processes", async { stop(&layout) }).await?;

@@ -6,7 +6,6 @@ pub mod addresses;
 pub mod bundle;
 pub mod config;
 mod down;
-mod files;
 mod host;
 pub mod install;
 mod layout;
@@ -30,18 +29,3 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Handler and RuntimeClass of containers that may use KVM.
 pub const KVM_RUNTIME: &str = "scute-kvm";
-
-/// An error and its causes in one line, each said once.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
-}

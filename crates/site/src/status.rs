@@ -5,8 +5,7 @@ use crate::{
     addresses::AddressRange,
     bundle::Bundle,
     config::{self, ConfigError},
-    files,
-    host::{cgroups, facts},
+    host::facts,
     layout::SiteName,
     node::{
         control::{self, Ask, Event, State},
@@ -17,6 +16,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::{Api, Client, api::ListParams, config::Kubeconfig};
+use scute_processes::{cgroups, files};
 use scute_qemu::Accelerator;
 use serde::Serialize;
 use std::{collections::BTreeSet, net::Ipv4Addr, path::PathBuf};
@@ -229,7 +229,7 @@ async fn ask_init(layout: &Layout) -> Result<State, String> {
 }
 
 async fn read_cluster(layout: &Layout) -> Result<Cluster, String> {
-    let text = |e: &dyn std::error::Error| crate::chain(e);
+    let text = |e: &dyn std::error::Error| scute_processes::chain(e);
     let kubeconfig = Kubeconfig::read_from(layout.admin_kubeconfig()).map_err(|e| text(&e))?;
     let config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.map_err(|e| text(&e))?;
@@ -259,7 +259,7 @@ fn processes(state: &Result<State, String>, running: bool, problems: &mut Vec<St
         }
         None => problems.push("the site is still coming up".to_owned()),
     }
-    let component = |p: &crate::node::processes::ProcessState| Component {
+    let component = |p: &scute_processes::keep::ProcessState| Component {
         name: p.name.clone(),
         version: None,
         ready: p.pid.is_some(),
@@ -341,7 +341,7 @@ fn bundle_problems(config: &SiteConfig, problems: &mut Vec<String>) {
         Ok(_) => {
             problems.push("the bundle has changed since `scute up`; run it again to bring it in".to_owned())
         }
-        Err(e) => problems.push(crate::chain(&e)),
+        Err(e) => problems.push(scute_processes::chain(&e)),
     }
 }
 

@@ -4,11 +4,7 @@
 //! It stays single-threaded, because only then the kernel lets it make a pid namespace.
 
 use crate::{
-    Layout, NetworkMode, SiteConfig, config,
-    config::ConfigError,
-    files,
-    host::{cgroups, command::CommandError, network},
-    layout::SiteName,
+    Layout, NetworkMode, SiteConfig, config, config::ConfigError, host::network, layout::SiteName,
     node::init::InitError,
 };
 use rustix::{
@@ -16,6 +12,7 @@ use rustix::{
     process::{Signal, set_parent_process_death_signal},
     thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space},
 };
+use scute_processes::{cgroups, command::CommandError, files};
 use std::{
     fs::{self, File},
     io::{self, Write},
@@ -123,7 +120,9 @@ impl Supervisor {
             match SiteConfig::load(&self.layout) {
                 Ok(Some(config)) => self.config = config,
                 Ok(None) => {}
-                Err(error) => tracing::error!(error = crate::chain(&error), "the plan of before is used"),
+                Err(error) => {
+                    tracing::error!(error = scute_processes::chain(&error), "the plan of before is used")
+                }
             }
             let mut init = tokio::process::Command::from(self.prepare()?)
                 .kill_on_drop(true)

@@ -1,7 +1,5 @@
-//! The machine around a site: its network, its cgroups, and a check that the site fits.
+//! The machine around a site: its network, and a check that the site fits.
 
-pub mod cgroups;
-pub mod command;
 pub mod facts;
 pub mod network;
 pub mod preflight;

@@ -1,12 +1,12 @@
 //! The site's place on the network: a named network namespace, a veth to it, and the host's routes.
 //! In: a layout and an address plan. Out: links and routes. Never: touches an interface of another name.
 
-use super::command::{CommandError, run};
 use crate::{
     Layout,
     addresses::{AddressRange, Addresses, Taken},
 };
 use ipnet::Ipv4Net;
+use scute_processes::command::{CommandError, run};
 use serde::Deserialize;
 use std::{net::Ipv4Addr, path::PathBuf};
 

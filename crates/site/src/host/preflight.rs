@@ -1,12 +1,13 @@
 //! Whether a site fits this machine, tried rather than guessed. In: a layout and a configuration to be.
 //! Out: everything that is in the way, in words that say what to do. Never: leaves something behind.
 
-use super::{command::run, facts, settings};
+use super::{facts, settings};
 use crate::{Layout, NetworkMode, SiteConfig};
 use rustix::{
     mount::{MountFlags, UnmountFlags, mount, unmount},
     thread::UnshareFlags,
 };
+use scute_processes::command::run;
 use std::{fmt, fs, io, net::TcpListener, path::Path};
 
 const GIB: u64 = 1 << 30;
@@ -139,7 +140,7 @@ fn try_kernel(scratch: &Path) -> Vec<Problem> {
         ("bridges", &["link", "add", "t2", "type", "bridge"][..]),
     ] {
         if let Err(e) = run("ip", args, None) {
-            problems.push(fatal(format!("this kernel offers no {what} ({})", crate::chain(&e))));
+            problems.push(fatal(format!("this kernel offers no {what} ({})", scute_processes::chain(&e))));
         }
     }
     if let Err(e) = netfilter() {
@@ -179,7 +180,7 @@ fn netfilter() -> io::Result<()> {
 }
 
 fn cgroups() -> Option<Problem> {
-    let all = super::cgroups::hierarchies().unwrap_or_default();
+    let all = scute_processes::cgroups::hierarchies().unwrap_or_default();
     let has = |name: &str| all.iter().any(|h| h.unified || h.controllers.iter().any(|c| c == name));
     let missing: Vec<_> = ["cpu", "memory", "pids", "cpuset"].into_iter().filter(|c| !has(c)).collect();
     (!missing.is_empty()).then(|| fatal(format!("no cgroup controller {} is mounted", missing.join(", "))))

@@ -1,7 +1,10 @@
 //! The site's unit, on machines that systemd runs. In: a layout. Out: a unit file, enabled and started, or removed.
 
-use super::command::{CommandError, run};
-use crate::{Layout, files};
+use crate::Layout;
+use scute_processes::{
+    command::{CommandError, run},
+    files,
+};
 use std::{fs, io, path::PathBuf};
 
 /// Why the unit could not be set up.

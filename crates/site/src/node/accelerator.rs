@@ -1,11 +1,12 @@
 //! Which accelerator guests get, found by starting one in the very image that all of them run in.
 //! In: containerd with the launcher's image. Out: a record in the site's folder.
 
-use super::{
-    init::Site,
-    processes::{OnceError, once},
+use super::init::Site;
+use crate::{Layout, install};
+use scute_processes::{
+    files,
+    keep::{OnceError, once},
 };
-use crate::{Layout, files, install};
 use scute_qemu::{Accelerator, Probe};
 use std::{io, path::Path, process::Command};
 
@@ -58,7 +59,9 @@ async fn start(site: &Site) -> Result<String, OnceError> {
 fn answer(said: Result<String, OnceError>) -> Probe {
     let said = match said {
         Ok(said) => said,
-        Err(error) => return emulated(format!("no probe guest could be started: {}", crate::chain(&error))),
+        Err(error) => {
+            return emulated(format!("no probe guest could be started: {}", scute_processes::chain(&error)));
+        }
     };
     let last = said.lines().last().unwrap_or_default();
     serde_json::from_str(last).unwrap_or_else(|_| emulated(format!("the probe gave no answer: {last}")))

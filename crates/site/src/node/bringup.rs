@@ -9,21 +9,22 @@ use super::{
     accelerator, cni, containerd,
     images::{ImageError, Importer},
     init::{InitError, Site, configuration},
-    kubelet, pki, processes,
-    processes::Keep,
-    proxy, static_pods,
+    kubelet, pki, proxy, static_pods,
     static_pods::StaticPod,
 };
 use crate::{
     SiteConfig,
     bundle::{Bundle, BundleError},
-    files,
     install::{self, InstallError},
 };
 use futures::TryFutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::{Api, Client, Config, config::Kubeconfig};
+use scute_processes::{
+    chain, files,
+    keep::{self as processes, Keep},
+};
 use std::{io, path::Path, path::PathBuf, process::Command, sync::Arc};
 use tokio::{
     sync::mpsc,
@@ -108,7 +109,7 @@ pub async fn run(site: Arc<Site>, mut asked: mpsc::Receiver<()>) {
                 }
             }
             Err(error) => {
-                tracing::error!(error = crate::chain(&error), "the site did not come up");
+                tracing::error!(error = chain(&error), "the site did not come up");
                 _ = timeout(RETRY, asked.recv()).await;
                 site.board.clear();
             }

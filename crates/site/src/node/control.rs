@@ -1,6 +1,6 @@
 //! How a running site tells what it does: a socket on which its init answers questions, one JSON line each.
 
-use super::processes::{ProcessState, Table};
+use scute_processes::keep::{ProcessState, Table};
 use serde::{Deserialize, Serialize};
 use std::{
     path::Path,
@@ -117,7 +117,7 @@ impl Board {
                 millis: millis(began),
                 detail: String::new(),
             }),
-            Err(e) => self.tell(Event::Failed { step: step.to_owned(), why: crate::chain(e) }),
+            Err(e) => self.tell(Event::Failed { step: step.to_owned(), why: scute_processes::chain(e) }),
         }
         result
     }

@@ -1,14 +1,14 @@
 //! Brings the bundle's images into containerd. In: parts of a bundle. Out: images with their upstream names.
 //! What is there already, by the digest of its part, is not imported again.
 
-use super::{
-    processes::{OnceError, once},
-    reaper::Reaper,
-};
 use crate::{
     Layout,
     bundle::{Bundle, BundleError, Checked, Part, PartKind},
+};
+use scute_processes::{
     files,
+    keep::{OnceError, once},
+    reaper::Reaper,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

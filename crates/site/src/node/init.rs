@@ -4,8 +4,6 @@ use super::{
     bringup,
     control::{Board, Control},
     mounts::{self, MountError},
-    processes::Table,
-    reaper::Reaper,
 };
 use crate::{
     Layout, NetworkMode, SiteConfig,
@@ -14,6 +12,7 @@ use crate::{
     node::gate,
 };
 use jiff::Timestamp;
+use scute_processes::{keep::Table, reaper::Reaper};
 use std::{fs, io, path::Path, sync::Arc};
 use tokio::sync::{mpsc, watch};
 

@@ -1,11 +1,12 @@
 //! The file tree that a site sees: the machine's, with its own /proc, /run and log, and devices that guests may open.
 //! Everything is done in the site's mount namespace and ends with it.
 
-use crate::{Layout, files};
+use crate::Layout;
 use rustix::{
     fs::{FileType, Mode, makedev, mknodat},
     mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_change},
 };
+use scute_processes::files;
 use std::{
     fs, io,
     path::{Path, PathBuf},

@@ -2,12 +2,13 @@
 //! `kubernetes/`. Authorities are made once and kept; leaf certificates are made anew at each start of the site, so
 //! that they never grow older than one. Keys are P-256: a site makes two dozen in milliseconds.
 
-use crate::{Layout, SiteConfig, files};
+use crate::{Layout, SiteConfig};
 use jiff::Timestamp;
 use scute_pki::{
     CA_VALIDITY, Ca, Certificate, ClientIdentity, KeyAlgorithm, KeyPairPem, Kubeconfig, LeafRequest, Sans,
     ServiceAccountKeys, issue,
 };
+use scute_processes::files;
 use std::{fs, io, path::PathBuf};
 
 /// Port of the API server.

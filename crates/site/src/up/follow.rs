@@ -50,7 +50,7 @@ impl Follow<'_> {
                 }
                 Err(_) => {
                     let log = self.layout.log("site");
-                    let tail = crate::node::logs::tail(&log, 5);
+                    let tail = scute_processes::logs::tail(&log, 5);
                     return Err(UpError::Silent { log, tail });
                 }
             }

@@ -10,8 +10,7 @@ use crate::{
     addresses::{AddressError, AddressWishes},
     bundle::{Bundle, BundleError},
     config::{self, ConfigError},
-    files,
-    host::{command::CommandError, network, preflight, settings},
+    host::{network, preflight, settings},
     layout::{SITES, SiteName},
     node::{control::Ask, mounts},
     progress::step,
@@ -20,6 +19,7 @@ use crate::{
 use follow::Follow;
 use plan::{check_same, new_config, refreshed};
 use programs::{prepare_files, verify};
+use scute_processes::{command::CommandError, files};
 use std::{
     fs, io,
     os::unix::fs::symlink,

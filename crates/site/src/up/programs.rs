@@ -4,8 +4,8 @@ use super::{UpError, file};
 use crate::{
     Layout,
     bundle::{Bundle, BundleError, Checked, PartKind},
-    files,
 };
+use scute_processes::files;
 use std::{
     fs, io,
     os::unix::fs::PermissionsExt,

@@ -1,6 +1,6 @@
 //! Processes that a site's init keeps alive. In: how to start them. Out: their state, and a log file for each.
 
-use super::{
+use crate::{
     logs,
     reaper::{Reaper, Started},
 };
