@@ -30,7 +30,9 @@ const NOT_TOOLS: [&str; 3] = ["kube-client", "kube-core", KIT];
 /// What reaches outside, behind a narrow trait: knows no stage.
 const PORTS: [&str; 2] = ["scute-etcd", "scute-qemu"];
 const STAGES: [&str; 5] =
-    ["scute-bootstrap", "scute-cluster", "scute-controlplane", "scute-site", "scute-vm"];
+    ["scute-bootstrap", "scute-cluster", "scute-controlplane", "scute-loadbalancer", "scute-vm"];
+/// What makes and fills a management cluster: no stage, and known by none. Stages are put there as an image.
+const MAKERS: [&str; 2] = ["scute-install", "scute-site"];
 /// The shape of every controller: knows no kind, so nothing of ours.
 const KIT: &str = "scute-kit";
 /// One TLS, one cryptography: rustls with aws-lc-rs.
@@ -40,7 +42,11 @@ const NOWHERE: [&str; 4] = ["native-tls", "openssl", "openssl-sys", "ring"];
 pub fn run() -> Result<()> {
     let broken = say::step("layers", || {
         let mut broken = Vec::new();
-        for krate in PURE.iter().chain(&TOOLS).chain(&PORTS).chain(&STAGES).chain(&[KIT, "scute-podnet", "scute"]) {
+        for krate in PURE.iter().chain(&TOOLS).chain(&PORTS).chain(&STAGES).chain(&MAKERS).chain(&[
+            KIT,
+            "scute-podnet",
+            "scute",
+        ]) {
             broken.extend(check(krate, &Tree::of(krate)?));
         }
         Ok(broken)
@@ -63,7 +69,15 @@ fn check(krate: &str, tree: &Tree) -> Vec<String> {
     if [&PURE[..], &TOOLS, &PORTS].iter().any(|low| low.contains(&krate)) {
         banned.extend(STAGES.map(|name| (name, "is a stage")));
     }
+    if MAKERS.contains(&krate) {
+        banned.extend(STAGES.map(|name| (name, "is a stage")));
+        banned.push((KIT, "is for controllers"));
+    }
+    if krate == "scute-install" {
+        banned.push(("scute-site", "makes namespaces, which the manager must not know"));
+    }
     if STAGES.contains(&krate) {
+        banned.extend(MAKERS.map(|name| (name, "makes the cluster that a stage runs in")));
         // Stages meet in the API server only.
         banned.extend(STAGES.iter().filter(|name| **name != krate).map(|name| (*name, "is another stage")));
     }
@@ -146,6 +160,7 @@ mod tests {
         assert!(broken("scute-kit", "scute-api"));
         assert!(!broken("scute-kit", "kube-client"));
         assert!(broken("scute-processes", "kube-client") && broken("scute-processes", "scute-site"));
+        assert!(broken("scute-install", "scute-site") && broken("scute-loadbalancer", "scute-install"));
         assert!(!broken("scute-processes", "tokio"));
         assert!(broken("scute", "ring"));
         assert!(broken("scute-api", "reqwest"));

@@ -11,11 +11,11 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use clap::Args;
 use kube::Config;
+use scute_install::ManagerConfig;
 use scute_kit::limits::MANAGEMENT_AT_ONCE;
 use scute_kit::remote::Remotes;
 use scute_kit::{Admission, Hub};
 use scute_qemu::Accelerator;
-use scute_site::install::ManagerConfig;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -85,7 +85,7 @@ fn stages(
     let vm = scute_vm::Config {
         launcher_image: config.launcher_image.clone().unwrap_or(defaults.launcher_image),
         accelerator,
-        runtime_class: (accelerator == Accelerator::Kvm).then(|| scute_site::KVM_RUNTIME.to_owned()),
+        runtime_class: (accelerator == Accelerator::Kvm).then(|| scute_install::KVM_RUNTIME.to_owned()),
         pod_ranges: config.networks.pods.clone(),
     };
     let defaults = scute_controlplane::Config::default();
@@ -103,7 +103,7 @@ fn stages(
     scute_bootstrap::spawn(hub, remotes, scute_bootstrap::Config::default(), tasks);
     scute_controlplane::spawn(hub, remotes, controlplane, tasks);
     scute_vm::spawn(hub, remotes, vm, tasks);
-    scute_site::loadbalancer::spawn(hub, &config.load_balancer, tasks);
+    scute_loadbalancer::spawn(hub, &config.load_balancer.pools, tasks);
     admission
 }
 

@@ -3,6 +3,7 @@
 //! Takes nothing, gives types with their defaults, schemas and validation. Never talks to anything:
 //! no client, no clock, no randomness.
 
+pub mod addresses;
 pub mod bootstrap;
 pub mod cluster;
 pub mod controlplane;

@@ -3,100 +3,16 @@
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
-use std::{fmt, net::Ipv4Addr};
+use std::net::Ipv4Addr;
 
-/// An inclusive range of addresses, written `first-last`; a network or a single address can be read too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct AddressRange {
-    /// First address.
-    pub first: Ipv4Addr,
-    /// Last address.
-    pub last: Ipv4Addr,
-}
-
-impl AddressRange {
-    /// Whether the address lies in the range.
-    pub fn contains(&self, ip: Ipv4Addr) -> bool {
-        (self.first..=self.last).contains(&ip)
-    }
-
-    /// Number of addresses.
-    pub fn size(&self) -> u64 {
-        u64::from(u32::from(self.last)) - u64::from(u32::from(self.first)) + 1
-    }
-
-    /// Every address, lowest first.
-    pub fn iter(&self) -> impl Iterator<Item = Ipv4Addr> + use<> {
-        (u32::from(self.first)..=u32::from(self.last)).map(Ipv4Addr::from)
-    }
-
-    /// The networks that make up the range, for routes.
-    pub fn networks(&self) -> Vec<Ipv4Net> {
-        ipnet::Ipv4Subnets::new(self.first, self.last, 0).collect()
-    }
-
-    fn overlaps(&self, other: &AddressRange) -> bool {
-        self.first <= other.last && other.first <= self.last
-    }
-}
-
-impl From<Ipv4Addr> for AddressRange {
-    fn from(ip: Ipv4Addr) -> Self {
-        Self { first: ip, last: ip }
-    }
-}
-
-impl From<Ipv4Net> for AddressRange {
-    fn from(net: Ipv4Net) -> Self {
-        Self { first: net.network(), last: net.broadcast() }
-    }
-}
-
-impl fmt::Display for AddressRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.first, self.last)
-    }
-}
-
-impl From<AddressRange> for String {
-    fn from(range: AddressRange) -> Self {
-        range.to_string()
-    }
-}
-
-impl TryFrom<String> for AddressRange {
-    type Error = AddressError;
-    fn try_from(text: String) -> Result<Self, AddressError> {
-        text.parse()
-    }
-}
-
-impl std::str::FromStr for AddressRange {
-    type Err = AddressError;
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        let bad = || AddressError::Unreadable(text.to_owned());
-        if let Some((first, last)) = text.split_once('-') {
-            let first = first.trim().parse().map_err(|_| bad())?;
-            let last = last.trim().parse().map_err(|_| bad())?;
-            return if first <= last { Ok(Self { first, last }) } else { Err(bad()) };
-        }
-        if let Ok(net) = text.parse::<Ipv4Net>() {
-            return Ok(net.into());
-        }
-        let ip = text.trim().parse().map_err(|_| bad())?;
-        Ok(Self { first: ip, last: ip })
-    }
-}
+pub use scute_api::addresses::AddressRange;
 
 /// Why an address plan is not usable.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum AddressError {
-    /// Not a range, a network or an address.
-    #[error(
-        "{0:?} is neither an address, a network such as 10.0.0.0/24 nor a range such as 10.0.0.5-10.0.0.9"
-    )]
-    Unreadable(String),
+    /// Every number that a site can have is taken.
+    #[error("64 sites are on this machine already")]
+    Full,
     /// Two ranges share addresses.
     #[error("{what} {range} overlaps {other} {taken}")]
     Overlap {
@@ -215,7 +131,7 @@ impl Addresses {
                 Err(clash) => _ = first_clash.get_or_insert(clash),
             }
         }
-        let clash = first_clash.unwrap_or(AddressError::Unreadable("64 sites".to_owned()));
+        let clash = first_clash.unwrap_or(AddressError::Full);
         let all_wished = wishes.link.is_some() && wishes.pods.is_some() && wishes.services.is_some();
         Err(if all_wished { clash } else { AddressError::NoneFree(Box::new(clash)) })
     }
@@ -379,14 +295,5 @@ mod tests {
             Addresses::of(0, &wishes).check_itself(),
             Err(AddressError::TooSmall { need: 24, .. })
         ));
-    }
-
-    #[test]
-    fn ranges_are_read_in_three_forms() {
-        for (text, size) in [("10.0.0.5", 1), ("10.0.0.0/30", 4), ("10.0.0.1 - 10.0.0.3", 3)] {
-            assert_eq!(text.parse::<AddressRange>().unwrap().size(), size);
-        }
-        assert!("10.0.0.9-10.0.0.1".parse::<AddressRange>().is_err());
-        assert!("pool".parse::<AddressRange>().is_err());
     }
 }

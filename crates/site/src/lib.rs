@@ -1,15 +1,12 @@
 //! The embedded management cluster of one machine. In: a bundle and a few choices. Out: a running Kubernetes with the
-//! manager on it, its state, and its removal without a trace; for the manager: its configuration and addresses for
-//! LoadBalancer Services. Never: knows what a tenant is.
+//! manager on it, its state, and its removal without a trace. Never: knows what a tenant is.
 
 pub mod addresses;
 pub mod bundle;
 pub mod config;
 mod down;
 mod host;
-pub mod install;
 mod layout;
-pub mod loadbalancer;
 mod node;
 pub mod progress;
 mod status;
@@ -26,6 +23,3 @@ pub use up::{UpError, UpOptions, UpReport, up};
 
 /// The version of this binary, its images and its bundle.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// Handler and RuntimeClass of containers that may use KVM.
-pub const KVM_RUNTIME: &str = "scute-kvm";

@@ -285,7 +285,7 @@ fn is_ready(node: &Node) -> bool {
 fn pods(pods: &[Pod]) -> Vec<Component> {
     let ours = |pod: &&Pod| {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        namespace == "kube-system" || namespace == crate::install::NAMESPACE
+        namespace == "kube-system" || namespace == scute_install::NAMESPACE
     };
     let mut components: Vec<_> = pods.iter().filter(ours).map(pod_component).collect();
     components.sort_by(|a, b| a.name.cmp(&b.name));

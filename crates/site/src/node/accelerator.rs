@@ -2,7 +2,7 @@
 //! In: containerd with the launcher's image. Out: a record in the site's folder.
 
 use super::init::Site;
-use crate::{Layout, install};
+use crate::Layout;
 use scute_processes::{
     files,
     keep::{OnceError, once},
@@ -51,7 +51,7 @@ async fn start(site: &Site) -> Result<String, OnceError> {
         &cgroup,
         "--runc-binary",
     ]);
-    ctr.arg(layout.bin("runc")).args([&install::launcher_image(), &name]);
+    ctr.arg(layout.bin("runc")).args([&scute_install::launcher_image(), &name]);
     once(&site.reaper, ctr.args(["/usr/local/bin/scute", "launcher", "probe"])).await
 }
 

@@ -6,7 +6,7 @@
 //! ```
 
 use super::{
-    accelerator, cni, containerd,
+    accelerator, cni, containerd, facts,
     images::{ImageError, Importer},
     init::{InitError, Site, configuration},
     kubelet, pki, proxy, static_pods,
@@ -15,12 +15,12 @@ use super::{
 use crate::{
     SiteConfig,
     bundle::{Bundle, BundleError},
-    install::{self, InstallError},
 };
 use futures::TryFutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::{Api, Client, Config, config::Kubeconfig};
+use scute_install::{self as install, InstallError};
 use scute_processes::{
     chain, files,
     keep::{self as processes, Keep},
@@ -84,6 +84,9 @@ pub enum UpError {
     /// Watching the Node.
     #[error("the Node cannot be watched")]
     Watch(#[source] kube::runtime::wait::Error),
+    /// What the installer is told.
+    #[error(transparent)]
+    Facts(#[from] facts::FactsError),
     /// Installing what runs on the cluster.
     #[error(transparent)]
     Install(#[from] InstallError),
@@ -147,8 +150,11 @@ async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), UpError
         board.step("probe guest", accelerator::probe(site)).await.map_err(UpError::Probe)
     };
     let (_, probe) = tokio::try_join!(definitions, probe)?;
-    let manager = install::manager(&client, &site.layout, &config, probe.accelerator, &bundle);
-    let manager = board.step("manager", manager).map_err(UpError::from);
+    let manager = async {
+        let facts = facts::observe(&site.layout, &config, probe.accelerator, &bundle)?;
+        install::manager(&client, &facts).await.map_err(UpError::from)
+    };
+    let manager = board.step("manager", manager);
     let images = board.step("other images", importer.import_all(&bundle)).map_err(UpError::from);
     tokio::try_join!(manager, images)?;
     Ok(())

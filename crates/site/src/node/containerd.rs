@@ -17,7 +17,7 @@ pub fn render_config(layout: &Layout, restrict_oom: bool) -> String {
     let (runc, cni) = (runc.display(), layout.bin("cni"));
     let (cni, socket) = (cni.display(), layout.containerd_socket());
     let socket = socket.display();
-    let (kvm, spec) = (crate::KVM_RUNTIME, kvm_spec_file(layout));
+    let (kvm, spec) = (scute_install::KVM_RUNTIME, kvm_spec_file(layout));
     let spec = spec.display();
     format!(
         r#"version = 3

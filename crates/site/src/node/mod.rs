@@ -5,6 +5,7 @@ pub mod bringup;
 pub mod cni;
 pub mod containerd;
 pub mod control;
+pub mod facts;
 pub mod gate;
 pub mod images;
 pub mod init;

@@ -1,27 +1,23 @@
 //! Where the API server calls the manager's admission: one rule per group that we serve, both kinds of webhook.
 
-use super::{
-    InstallError, NAMESPACE,
-    manager::{WEBHOOK_SERVICE, pki_file},
-};
-use crate::Layout;
+use crate::{NAMESPACE, manager::WEBHOOK_SERVICE};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Both configurations. They name only our own kinds and evictions, which an absent manager does not hold up; status
 /// is not named, so that the manager's own reports do not call it back.
-pub fn configurations(layout: &Layout) -> Result<Vec<Value>, InstallError> {
-    let ca = STANDARD.encode(pki_file(layout, "webhook-ca.crt")?);
+pub fn configurations(ca: &str) -> Vec<Value> {
+    let ca = STANDARD.encode(ca);
     let mut validating =
         configuration("ValidatingWebhookConfiguration", "validate.scute.dev", "/validate", &ca, true);
     if let Some(webhooks) = validating["webhooks"].as_array_mut() {
         webhooks.push(evictions(&ca));
     }
-    Ok(vec![
+    vec![
         validating,
         configuration("MutatingWebhookConfiguration", "default.scute.dev", "/mutate", &ca, false),
-    ])
+    ]
 }
 
 /// The eviction of a launcher Pod marks its VMI. When nobody answers, the Pod's PodDisruptionBudget refuses.

@@ -1,6 +1,6 @@
-//! What a site installs on its own cluster: custom resources, DNS, the manager with its rights, webhooks and
-//! configuration, the default DataStore. In: a client and the site's facts. Out: objects, applied. Applying them again
-//! changes nothing.
+//! What is put into a management cluster: custom resources, DNS, the manager with its rights, webhooks and
+//! configuration, the default DataStore. In: a client and [`Facts`]. Out: objects, applied. Applying them again changes
+//! nothing. Never: knows how the cluster was made.
 
 mod apply;
 mod manager;
@@ -9,23 +9,25 @@ mod rbac;
 mod tenants_etcd;
 mod webhooks;
 
+pub use manager::CERTIFICATE_FOLDER;
 pub use manager_config::{LoadBalancerConfig, ManagementNetworks, ManagerConfig, ManagerConfigError};
 
-use crate::{Layout, SiteConfig, bundle::Bundle};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::{
     api::apps::v1::Deployment,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{Api, Client};
-use scute_kubeadm::{ClusterFacts, IMAGE_REPOSITORY, Version, addons};
-use scute_qemu::Accelerator;
+use scute_kubeadm::{ClusterFacts, IMAGE_REPOSITORY, addons};
 use serde_json::Value;
-use std::{io, path::PathBuf};
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 /// Namespace of everything that belongs to Scute itself.
 pub const NAMESPACE: &str = "scute-system";
+/// Handler and RuntimeClass of containers that may use KVM.
+pub const KVM_RUNTIME: &str = "scute-kvm";
+/// The version of the images that are installed.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Name of the manager's Deployment, ServiceAccount and configuration.
 pub const MANAGER: &str = "scute-manager";
 
@@ -49,18 +51,6 @@ pub enum InstallError {
     /// An object of ours is not one.
     #[error("{0} is not an object")]
     Malformed(String),
-    /// A certificate of the site.
-    #[error("{path} cannot be read")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The version of the site's own cluster.
-    #[error("{0} is not a Kubernetes version")]
-    Version(String),
     /// Watching what was applied.
     #[error("{what} cannot be watched")]
     Watch {
@@ -87,18 +77,68 @@ impl InstallError {
 
 /// The image of the manager.
 pub fn scute_image() -> String {
-    format!("scute.dev/scute:{}", crate::VERSION)
+    format!("scute.dev/scute:{}", VERSION)
 }
 
 /// The image in which virtual machines run.
 pub fn launcher_image() -> String {
-    format!("scute.dev/launcher:{}", crate::VERSION)
+    format!("scute.dev/launcher:{}", VERSION)
 }
 
 /// Images that the installed objects need, and the one that says what guests run on.
 pub fn images() -> Vec<String> {
     let coredns = format!("{IMAGE_REPOSITORY}/coredns/coredns:{}", scute_kubeadm::COREDNS_VERSION);
     vec![launcher_image(), scute_image(), coredns]
+}
+
+/// What differs from one management cluster to the other.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// What the manager is told.
+    pub configuration: ManagerConfig,
+    /// Digest of the manager's image: another image of the same name makes its Pod new.
+    pub image_digest: String,
+    /// The webhooks' authority and certificate.
+    pub webhook: Pem,
+    /// The cluster, for its DNS.
+    pub dns: ClusterFacts,
+    /// The etcd of the default DataStore.
+    pub tenants_etcd: TenantsEtcd,
+}
+
+/// A certificate with its key and the authority that issued it, as PEM.
+#[derive(Clone)]
+pub struct Pem {
+    /// The authority's certificate.
+    pub ca: String,
+    /// The certificate.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Pem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The key is nobody's business.
+        f.debug_struct("Pem").field("certificate", &self.certificate).finish_non_exhaustive()
+    }
+}
+
+/// The etcd that tenants' control planes keep their data in.
+#[derive(Clone)]
+pub struct TenantsEtcd {
+    /// `host:port`.
+    pub endpoint: String,
+    /// Key of its authority, which signs tenants' certificates.
+    pub authority_key: String,
+    /// Its root user's certificate, and its authority.
+    pub root: Pem,
+}
+
+impl std::fmt::Debug for TenantsEtcd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TenantsEtcd").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
 }
 
 /// Applies every CustomResourceDefinition and waits until the API server serves them.
@@ -123,23 +163,17 @@ async fn established(api: &Api<CustomResourceDefinition>, name: String) -> Resul
 }
 
 /// Applies DNS and the manager, waits until the manager is available, then what needs its webhooks.
-pub async fn manager(
-    client: &Client,
-    layout: &Layout,
-    config: &SiteConfig,
-    accelerator: Accelerator,
-    bundle: &Bundle,
-) -> Result<(), InstallError> {
-    let digest = bundle.image(&scute_image()).map(|part| part.digest.clone()).unwrap_or_default();
+pub async fn manager(client: &Client, facts: &Facts) -> Result<(), InstallError> {
+    let Facts { configuration, image_digest, webhook, dns, tenants_etcd } = facts;
     apply_all(client, vec![apply::namespace(NAMESPACE)]).await?;
     let mut objects = rbac::objects();
-    objects.extend(manager::objects(layout, config, accelerator, &digest)?);
-    objects.extend(dns(config)?);
-    objects.extend(tenants_etcd::secrets(layout)?);
+    objects.extend(manager::objects(configuration, webhook, image_digest)?);
+    objects.extend(coredns(dns));
+    objects.extend(tenants_etcd::secrets(tenants_etcd));
     apply_all(client, objects).await?;
     available(client).await?;
-    apply_all(client, webhooks::configurations(layout)?).await?;
-    through_webhooks(client, tenants_etcd::datastore(config)).await
+    apply_all(client, webhooks::configurations(&webhook.ca)).await?;
+    through_webhooks(client, tenants_etcd::datastore(tenants_etcd)).await
 }
 
 /// Applies an object of ours as soon as its webhooks answer. After a restart of the site the Deployment still counts as
@@ -173,15 +207,9 @@ async fn available(client: &Client) -> Result<(), InstallError> {
     done.map(drop).map_err(|source| InstallError::Watch { what: MANAGER.to_owned(), source })
 }
 
-/// CoreDNS as kubeadm installs it, with one replica: the site has one Node.
-fn dns(config: &SiteConfig) -> Result<Vec<Value>, InstallError> {
-    let version: Version =
-        config.kubernetes.parse().map_err(|_| InstallError::Version(config.kubernetes.clone()))?;
-    let host = config.addresses.node.to_string();
-    let mut facts = ClusterFacts::new(config.node_name(), version, &host, crate::node::pki::API_PORT, "");
-    facts.service_cidrs = vec![config.addresses.services.into()];
-    facts.pod_cidrs = vec![config.addresses.pods.into()];
-    let mut objects = addons::coredns(&facts, &addons::ImageOverride::default());
+/// CoreDNS as kubeadm installs it, with one replica: a site has one Node.
+fn coredns(facts: &ClusterFacts) -> Vec<Value> {
+    let mut objects = addons::coredns(facts, &addons::ImageOverride::default());
     for object in &mut objects {
         if object["kind"] == "Deployment" {
             object["spec"]["replicas"] = 1.into();
@@ -191,7 +219,7 @@ fn dns(config: &SiteConfig) -> Result<Vec<Value>, InstallError> {
             labels.remove(addons::PROJECT_LABEL.0);
         }
     }
-    Ok(objects)
+    objects
 }
 
 async fn apply_all(client: &Client, objects: Vec<Value>) -> Result<(), InstallError> {

@@ -1,7 +1,7 @@
 //! What a Service asks for: an address by annotation or field, or any.
 
-use crate::addresses::AddressRange;
 use k8s_openapi::api::core::v1::Service;
+use scute_api::addresses::AddressRange;
 use scute_kit::Why;
 use std::net::{IpAddr, Ipv4Addr};
 

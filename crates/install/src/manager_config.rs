@@ -1,7 +1,7 @@
 //! What a site tells its manager, as a file: written into a ConfigMap by the site, read by `scute manager --config`.
 
-use crate::addresses::AddressRange;
 use ipnet::IpNet;
+use scute_api::addresses::AddressRange;
 use scute_qemu::Accelerator;
 use serde::{Deserialize, Serialize};
 use std::{

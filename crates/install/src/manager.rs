@@ -1,13 +1,7 @@
-//! The manager's Deployment, its configuration, and the Service and certificate of its webhooks. Pure but for reading
-//! certificates of the site.
+//! The manager's Deployment, its configuration, and the Service and certificate of its webhooks. Pure.
 
-use super::{
-    InstallError, LoadBalancerConfig, MANAGER, ManagementNetworks, ManagerConfig, NAMESPACE, scute_image,
-};
-use crate::{Layout, SiteConfig};
-use scute_qemu::Accelerator;
+use crate::{InstallError, KVM_RUNTIME, MANAGER, ManagerConfig, NAMESPACE, Pem, scute_image};
 use serde_json::{Value, json};
-use std::fs;
 
 /// Where the manager finds its configuration.
 const CONFIG_FOLDER: &str = "/etc/scute";
@@ -24,13 +18,12 @@ const HEALTH_PORT: u16 = 8080;
 
 /// All objects but rights. `image_digest` makes the Pod new when the bundle brings another image of the same name.
 pub fn objects(
-    layout: &Layout,
-    config: &SiteConfig,
-    accelerator: Accelerator,
+    configuration: &ManagerConfig,
+    webhook: &Pem,
     image_digest: &str,
 ) -> Result<Vec<Value>, InstallError> {
-    let configuration = serde_json::to_string_pretty(&manager_config(config, accelerator))
-        .map_err(|e| InstallError::Malformed(e.to_string()))?;
+    let configuration =
+        serde_json::to_string_pretty(configuration).map_err(|e| InstallError::Malformed(e.to_string()))?;
     Ok(vec![
         json!({
             "apiVersion": "v1",
@@ -41,52 +34,27 @@ pub fn objects(
         json!({
             "apiVersion": "node.k8s.io/v1",
             "kind": "RuntimeClass",
-            "metadata": {"name": crate::KVM_RUNTIME},
-            "handler": crate::KVM_RUNTIME,
+            "metadata": {"name": KVM_RUNTIME},
+            "handler": KVM_RUNTIME,
         }),
-        certificate(layout)?,
+        certificate(webhook),
         service(),
         deployment(&configuration, image_digest),
     ])
 }
 
-/// What this site tells its manager.
-pub fn manager_config(config: &SiteConfig, accelerator: Accelerator) -> ManagerConfig {
-    let addresses = &config.addresses;
-    ManagerConfig {
-        site: config.name.clone(),
-        networks: ManagementNetworks {
-            nodes: vec![addresses.link.into()],
-            pods: vec![addresses.pods.into()],
-            services: vec![addresses.services.into()],
-            dns: Some(addresses.dns().into()),
-        },
-        load_balancer: LoadBalancerConfig { pools: addresses.pools.clone() },
-        accelerator: Some(accelerator),
-        scute_image: Some(scute_image()),
-        launcher_image: Some(super::launcher_image()),
-        webhook_certificates: Some(CERTIFICATE_FOLDER.into()),
-    }
-}
-
-/// The text of a file of the PKI.
-pub fn pki_file(layout: &Layout, name: &str) -> Result<String, InstallError> {
-    let path = layout.pki(name);
-    fs::read_to_string(&path).map_err(|source| InstallError::Read { path, source })
-}
-
-fn certificate(layout: &Layout) -> Result<Value, InstallError> {
-    Ok(json!({
+fn certificate(webhook: &Pem) -> Value {
+    json!({
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "kubernetes.io/tls",
         "metadata": {"name": WEBHOOK_SECRET, "namespace": NAMESPACE},
         "stringData": {
-            "ca.crt": pki_file(layout, "webhook-ca.crt")?,
-            "tls.crt": pki_file(layout, "scute-webhook.crt")?,
-            "tls.key": pki_file(layout, "scute-webhook.key")?,
+            "ca.crt": webhook.ca,
+            "tls.crt": webhook.certificate,
+            "tls.key": webhook.key,
         },
-    }))
+    })
 }
 
 fn service() -> Value {

@@ -1,7 +1,7 @@
 //! Which address a Service gets. Pure.
 
 use super::{observe::Observed, validate::Wanted};
-use crate::addresses::AddressRange;
+use scute_api::addresses::AddressRange;
 use scute_kit::Why;
 use std::net::Ipv4Addr;
 

@@ -1,6 +1,6 @@
 //! Server-side apply of an object of any kind. In: JSON with kind and name. Out: the object in the cluster.
 
-use super::InstallError;
+use crate::InstallError;
 use kube::{
     Api, Client,
     api::{DynamicObject, Patch, PatchParams},
@@ -9,7 +9,7 @@ use kube::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Field manager of everything that a site installs.
+/// Field manager of everything that is installed.
 const FIELD_MANAGER: &str = "scute-site";
 
 /// An object as JSON.

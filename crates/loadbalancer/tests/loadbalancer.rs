@@ -6,7 +6,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use scute_kit::Hub;
-use scute_site::{install::LoadBalancerConfig, loadbalancer};
+use scute_loadbalancer as loadbalancer;
 use scute_testkit::{eventually, eventually_gone, until};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -38,8 +38,7 @@ fn condition(service: &Service) -> Option<(String, String)> {
 
 async fn start(client: Client, pool: &str) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let config = LoadBalancerConfig { pools: vec![pool.parse().unwrap()] };
-    loadbalancer::spawn(&Hub::new(client), &config, &mut tasks);
+    loadbalancer::spawn(&Hub::new(client), &[pool.parse().unwrap()], &mut tasks);
     tasks
 }
 

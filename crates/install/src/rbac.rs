@@ -1,6 +1,6 @@
 //! The manager's rights: exactly the verbs that its controllers use, each group with its reason. Never cluster-admin.
 
-use super::{MANAGER, NAMESPACE};
+use crate::{MANAGER, NAMESPACE};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 

@@ -1,17 +1,17 @@
 //! Addresses for Services of type LoadBalancer. In: Services and the pools of the manager's configuration.
 //! Out: each Service's ingress address, or the reason why it has none, on the Service. All state is in the Services:
 //! an address is free when no Service has it. Never: touches a Service of another `loadBalancerClass`, or any at all
-//! while MetalLB is installed. kube-proxy answers on the addresses; the site routes them to its Node.
+//! while MetalLB is installed. kube-proxy answers on the addresses; whoever chose the pools routes them to a Node.
 
 mod observe;
 mod plan;
 mod report;
 mod validate;
 
-use crate::{addresses::AddressRange, install::LoadBalancerConfig};
 use k8s_openapi::{
     api::core::v1::Service, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
+use scute_api::addresses::AddressRange;
 use scute_kit::{Controller, Hub, Key, Next, Watch, Why};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -25,11 +25,11 @@ struct Context {
 }
 
 /// Starts the controller, unless there is no pool.
-pub fn spawn(hub: &Arc<Hub>, config: &LoadBalancerConfig, tasks: &mut JoinSet<()>) {
-    if config.pools.is_empty() {
+pub fn spawn(hub: &Arc<Hub>, pools: &[AddressRange], tasks: &mut JoinSet<()>) {
+    if pools.is_empty() {
         return;
     }
-    let context = Arc::new(Context { hub: hub.clone(), pools: config.pools.clone() });
+    let context = Arc::new(Context { hub: hub.clone(), pools: pools.to_vec() });
     let services = hub.watch::<Service>();
     let definitions = hub.watch_meta::<CustomResourceDefinition>();
     let (waiting, all) = (services.clone(), services.clone());
