@@ -35,6 +35,8 @@ const STAGES: [&str; 5] =
 const MAKERS: [&str; 2] = ["scute-install", "scute-site"];
 /// The shape of every controller: knows no kind, so nothing of ours.
 const KIT: &str = "scute-kit";
+/// Where stages meet their providers: stands on the kit and the types, under the stages.
+const CONTRACT: &str = "scute-contract";
 /// One TLS, one cryptography: rustls with aws-lc-rs.
 const NOWHERE: [&str; 4] = ["native-tls", "openssl", "openssl-sys", "ring"];
 
@@ -42,11 +44,8 @@ const NOWHERE: [&str; 4] = ["native-tls", "openssl", "openssl-sys", "ring"];
 pub fn run() -> Result<()> {
     let broken = say::step("layers", || {
         let mut broken = Vec::new();
-        for krate in PURE.iter().chain(&TOOLS).chain(&PORTS).chain(&STAGES).chain(&MAKERS).chain(&[
-            KIT,
-            "scute-podnet",
-            "scute",
-        ]) {
+        let all = [&PURE[..], &TOOLS, &PORTS, &STAGES, &MAKERS, &[KIT, CONTRACT, "scute-podnet", "scute"]];
+        for krate in all.concat() {
             broken.extend(check(krate, &Tree::of(krate)?));
         }
         Ok(broken)
@@ -66,7 +65,7 @@ fn check(krate: &str, tree: &Tree) -> Vec<String> {
     if TOOLS.contains(&krate) {
         banned.extend(NOT_TOOLS.map(|name| (name, "is not for a tool of the machine")));
     }
-    if [&PURE[..], &TOOLS, &PORTS].iter().any(|low| low.contains(&krate)) {
+    if [&PURE[..], &TOOLS, &PORTS, &[CONTRACT]].iter().any(|low| low.contains(&krate)) {
         banned.extend(STAGES.map(|name| (name, "is a stage")));
     }
     if MAKERS.contains(&krate) {
@@ -75,6 +74,9 @@ fn check(krate: &str, tree: &Tree) -> Vec<String> {
     }
     if krate == "scute-install" {
         banned.push(("scute-site", "makes namespaces, which the manager must not know"));
+    }
+    if [&PURE[..], &TOOLS, &PORTS, &MAKERS].iter().any(|other| other.contains(&krate)) {
+        banned.push((CONTRACT, "is for stages"));
     }
     if STAGES.contains(&krate) {
         banned.extend(MAKERS.map(|name| (name, "makes the cluster that a stage runs in")));
@@ -158,6 +160,11 @@ mod tests {
         assert!(!broken("scute-etcd", "tokio"));
         assert!(broken("scute-cluster", "scute-vm"));
         assert!(broken("scute-kit", "scute-api"));
+        assert!(broken("scute-kit", "scute-contract"));
+        assert!(broken("scute-contract", "scute-cluster"));
+        assert!(broken("scute-etcd", "scute-contract"));
+        assert!(!broken("scute-contract", "scute-kit"));
+        assert!(!broken("scute-cluster", "scute-contract"));
         assert!(!broken("scute-kit", "kube-client"));
         assert!(broken("scute-processes", "kube-client") && broken("scute-processes", "scute-site"));
         assert!(broken("scute-install", "scute-site") && broken("scute-loadbalancer", "scute-install"));

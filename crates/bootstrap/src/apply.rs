@@ -10,6 +10,7 @@ use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
 use scute_api::bootstrap::KubeadmConfig;
 use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE};
+use scute_kit::conditions::whole_seconds;
 use scute_kit::remote::RemoteKey;
 use scute_kit::{Key, Why};
 use scute_pki::{BootstrapToken, system_random};
@@ -102,7 +103,7 @@ async fn keep(
     };
     let secrets = Api::<Secret>::namespaced(client.clone(), "kube-system");
     let ttl = SignedDuration::try_from(context.config.token_ttl).unwrap_or(SignedDuration::from_mins(15));
-    let expiration = whole(now + ttl).to_string();
+    let expiration = whole_seconds(now + ttl).to_string();
     let name = token.secret_name();
     match secrets.get_opt(&name).await.map_err(refused)? {
         None => {
@@ -122,10 +123,6 @@ async fn keep(
         Some(_) => {}
     }
     Ok(())
-}
-
-fn whole(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 fn left(secret: &Secret, now: Timestamp) -> SignedDuration {

@@ -2,7 +2,8 @@
 
 use kube::ResourceExt;
 use scute_api::bootstrap::{BootstrapTokenDiscovery, JoinConfiguration};
-use scute_api::meta::{ApiEndpoint, CONTROL_PLANE_LABEL, PAUSED_ANNOTATION};
+use scute_api::meta::{ApiEndpoint, CONTROL_PLANE_LABEL};
+use scute_contract::paused::paused;
 use scute_kit::Why;
 
 use crate::observe::{Ca, Observed, Occupied, named};
@@ -51,14 +52,6 @@ fn created(seen: &Observed) -> bool {
     status.is_some_and(|initialization| initialization.data_secret_created == Some(true))
 }
 
-fn paused(seen: &Observed) -> Option<String> {
-    if seen.cluster.as_ref().is_some_and(|cluster| cluster.spec.paused == Some(true)) {
-        return Some("Cluster.spec.paused is true".to_owned());
-    }
-    let annotated = seen.config.annotations().contains_key(PAUSED_ANNOTATION);
-    annotated.then(|| format!("the annotation {PAUSED_ANNOTATION} is set"))
-}
-
 /// Whether the next step needs the content of Secrets.
 #[must_use]
 pub fn is_about_to_make(seen: &Observed) -> bool {
@@ -86,7 +79,7 @@ fn before_data(seen: &Observed) -> Result<(), Plan> {
     let Some(cluster) = &seen.cluster else {
         return wait("WaitingForCluster", format!("Cluster {} does not exist", machine.spec.cluster_name));
     };
-    if let Some(why) = paused(seen) {
+    if let Some(why) = paused(Some(cluster.as_ref()), seen.config.as_ref()) {
         return Err(Plan::Paused(why));
     }
     if created(seen) {

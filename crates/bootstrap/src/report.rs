@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 use scute_api::bootstrap::{KubeadmConfigInitializationStatus, KubeadmConfigStatus};
+use scute_contract::paused;
 use scute_kit::Why;
 use scute_kit::conditions::{Conditions, Status};
 
@@ -14,19 +15,11 @@ use crate::plan::Plan;
 pub fn report(seen: &Observed, plan: &Plan, failed: Option<&Why>, now: Timestamp) -> KubeadmConfigStatus {
     let before = seen.config.status.clone().unwrap_or_default();
     let generation = seen.config.metadata.generation;
-    let conditions = Conditions::new(&before.conditions, generation, now);
     if let Plan::Paused(why) = plan {
-        let paused = conditions.put("Paused", Status::True, "Paused", why.clone()).finish();
-        let mut all: Vec<_> = before
-            .conditions
-            .iter()
-            .filter(|condition| condition.type_ != "Paused")
-            .cloned()
-            .chain(paused)
-            .collect();
-        all.sort_by(|a, b| a.type_.cmp(&b.type_));
-        return KubeadmConfigStatus { conditions: all, ..before };
+        let conditions = paused::only_paused(&before.conditions, generation, now, why);
+        return KubeadmConfigStatus { conditions, ..before };
     }
+    let conditions = Conditions::new(&before.conditions, generation, now);
     let secret = match plan {
         Plan::Make(_) if failed.is_none() => Some(seen.config.name_any()),
         Plan::Restore { secret } => Some(secret.clone()),
@@ -37,7 +30,7 @@ pub fn report(seen: &Observed, plan: &Plan, failed: Option<&Why>, now: Timestamp
         Plan::Wait(why) | Plan::Refuse(why) => Some(why.clone()),
         _ => None,
     });
-    let conditions = conditions.put("Paused", Status::False, "NotPaused", "");
+    let conditions = paused::put(conditions, None);
     let conditions = match (available, &why) {
         (true, _) => conditions.put("DataSecretAvailable", Status::True, "Available", ""),
         (false, Some(why)) => {

@@ -5,18 +5,13 @@
 mod admission;
 mod changes;
 mod cluster;
-mod contract;
 mod defaults;
-mod externals;
 mod machine;
 mod machinedeployment;
 mod machines;
 mod machineset;
 mod naming;
-mod owners;
-mod paused;
 mod selector;
-mod summary;
 mod tenants;
 
 use std::sync::Arc;

@@ -2,11 +2,11 @@
 
 use kube::ResourceExt;
 use scute_api::cluster::{Machine, StatusVersion};
+use scute_contract::Reported;
+use scute_contract::summary::{Part, reason, summary};
 use scute_kit::conditions::{Conditions, Status, find, is_true};
 
-use crate::contract::Reported;
 use crate::machineset::preflight::KubeVersion;
-use crate::summary::{Part, reason, summary};
 
 /// How many Machines are what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -26,9 +26,44 @@ impl Status {
     }
 }
 
+impl From<&str> for Status {
+    fn from(word: &str) -> Self {
+        match word {
+            "True" => Self::True,
+            "False" => Self::False,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 impl From<bool> for Status {
     fn from(is: bool) -> Self {
         if is { Self::True } else { Self::False }
+    }
+}
+
+/// A condition that has no time yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// Type.
+    pub type_: String,
+    /// Status.
+    pub status: Status,
+    /// One word in CamelCase.
+    pub reason: String,
+    /// A sentence for a person, or nothing.
+    pub message: String,
+}
+
+impl Draft {
+    /// A condition from its parts.
+    pub fn new(type_: &str, status: impl Into<Status>, reason: &str, message: impl Into<String>) -> Self {
+        Self {
+            type_: type_.to_owned(),
+            status: status.into(),
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
     }
 }
 
@@ -75,6 +110,14 @@ impl<'a> Conditions<'a> {
         self
     }
 
+    /// Puts conditions, each as [`Conditions::put`] does.
+    #[must_use]
+    pub fn put_all(self, drafts: impl IntoIterator<Item = Draft>) -> Self {
+        drafts.into_iter().fold(self, |conditions, Draft { type_, status, reason, message }| {
+            conditions.put(&type_, status, &reason, message)
+        })
+    }
+
     /// The list, ordered by type.
     #[must_use]
     pub fn finish(mut self) -> Vec<Condition> {
@@ -96,7 +139,8 @@ pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
 }
 
 /// The API server keeps times to the second: a finer one would differ from what is read back.
-fn whole_seconds(time: Timestamp) -> Timestamp {
+#[must_use]
+pub fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 

@@ -8,7 +8,6 @@ mod config;
 pub mod kubevirtcluster;
 pub mod kubevirtmachine;
 pub mod launcher;
-mod paused;
 pub mod virtualmachine;
 pub mod virtualmachineinstance;
 

@@ -9,10 +9,9 @@ use kube::ResourceExt;
 use kube::api::PartialObjectMeta;
 use scute_api::cluster::Cluster;
 use scute_api::meta::{CLUSTER_NAME_LABEL, ContractRef};
+use scute_contract::owners::owner_of_kind;
+use scute_contract::{External, Externals, Found};
 use scute_kit::{Hub, Key, Watch};
-
-use crate::externals::{External, Externals, Found};
-use crate::owners::owner_of_kind;
 
 /// Group of infrastructure providers.
 const GROUP: &str = "infrastructure.cluster.x-k8s.io";

@@ -10,13 +10,12 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use scute_api::cluster::{CLUSTER_FINALIZER, Cluster, Machine, MachineDeployment, MachineSet};
+use scute_contract::owners::{adopt, owner};
+use scute_contract::{External, Externals, Found, paused};
 use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Watch, Why, finalizer};
 use serde_json::json;
 
-use crate::externals::{External, Externals, Found};
 use crate::machine::failure;
-use crate::owners::{adopt, owner};
-use crate::paused;
 use crate::tenants::Tenants;
 use observe::{Observed, observe};
 use plan::{Action, Plan, Stage};

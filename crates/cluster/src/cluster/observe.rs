@@ -5,11 +5,11 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use scute_api::cluster::{Cluster, Machine, MachineDeployment, MachineSet};
 use scute_api::meta::{CONTROL_PLANE_LABEL, ContractRef};
+use scute_contract::owners::owner_of_kind;
+use scute_contract::{External, Found};
 use scute_kit::Key;
 
 use super::{Context, extra};
-use crate::externals::{External, Found};
-use crate::owners::owner_of_kind;
 
 /// A Cluster and what belongs to it.
 pub struct Observed {

@@ -7,12 +7,11 @@
 use kube::ResourceExt;
 use scute_api::cluster::{CLUSTER_FINALIZER, FailureDomain};
 use scute_api::meta::ApiEndpoint;
+use scute_contract::owners::{belonging, owner};
+use scute_contract::{External, Found, fields};
 use scute_kit::finalizer;
 
 use super::observe::Observed;
-use crate::contract;
-use crate::externals::{External, Found};
-use crate::owners::{belonging, owner};
 
 /// One write.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,17 +156,17 @@ fn reached(seen: &Observed) -> Reached {
     };
     if let Some(external) = object(seen.infrastructure.as_ref()) {
         let contract = external.served.contract;
-        reached.infrastructure |= contract::provisioned(&external.object, contract);
+        reached.infrastructure |= fields::provisioned(&external.object, contract);
         if reached.infrastructure {
-            reached.endpoint = reached.endpoint.or_else(|| contract::endpoint(&external.object));
-            reached.failure_domains = contract::failure_domains(&external.object, contract);
+            reached.endpoint = reached.endpoint.or_else(|| fields::endpoint(&external.object));
+            reached.failure_domains = fields::failure_domains(&external.object, contract);
         }
     }
     match object(seen.control_plane.as_ref()) {
         Some(external) => {
             reached.control_plane |=
-                contract::control_plane_initialized(&external.object, external.served.contract);
-            reached.endpoint = reached.endpoint.or_else(|| contract::endpoint(&external.object));
+                fields::control_plane_initialized(&external.object, external.served.contract);
+            reached.endpoint = reached.endpoint.or_else(|| fields::endpoint(&external.object));
         }
         None if seen.control_plane.is_none() => {
             reached.control_plane |= seen
@@ -236,7 +235,7 @@ fn workers(seen: &Observed) -> Vec<Action> {
         .iter()
         .chain(own)
         .filter(|machine| machine.metadata.deletion_timestamp.is_none())
-        .filter(|machine| crate::owners::controller(&machine.metadata).is_none())
+        .filter(|machine| scute_contract::owners::controller(&machine.metadata).is_none())
         .map(|machine| Action::DeleteMachine(machine.name_any()));
     deployments.chain(sets).chain(machines).collect()
 }

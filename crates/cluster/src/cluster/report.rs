@@ -8,16 +8,14 @@ use scute_api::cluster::{
     ReplicaCounts, V1Beta1Condition, V1Beta1Status,
 };
 use scute_api::meta::{ApiEndpoint, ContractRef};
-use scute_kit::conditions::{Conditions, Status, find};
+use scute_contract::summary::{Part, reason, summary};
+use scute_contract::{Contract, Found, Reported, fields, paused};
+use scute_kit::conditions::{Conditions, Draft, Status, find, whole_seconds};
 
 use super::observe::Observed;
 use super::plan::{Plan, Reached, Stage};
-use crate::contract::{self, Contract, Reported};
-use crate::externals::Found;
 use crate::machine::mirrored;
 use crate::machines::{self, Counted, READY, UP_TO_DATE, aggregate};
-use crate::paused;
-use crate::summary::{Part, reason, status_of, summary};
 
 /// The status of a Cluster.
 #[must_use]
@@ -25,12 +23,8 @@ pub fn report(seen: &Observed, plan: &Plan, now: Timestamp) -> ClusterStatus {
     let cluster = &seen.cluster;
     let before = cluster.status.clone().unwrap_or_default();
     let generation = cluster.metadata.generation;
-    let mut conditions = Conditions::new(&before.conditions, generation, now);
-    for condition in parts(seen, plan) {
-        let Condition { type_, status, reason, message, .. } = condition;
-        conditions = conditions.put(&type_, status_of(&status), &reason, message);
-    }
-    let conditions = paused::put(conditions, None).finish();
+    let conditions = Conditions::new(&before.conditions, generation, now);
+    let conditions = paused::put(conditions.put_all(parts(seen, plan)), None).finish();
     let Reached { infrastructure, control_plane, failure_domains, .. } = &plan.reached;
     let once = |is: bool| is.then_some(true);
     ClusterStatus {
@@ -63,24 +57,13 @@ pub fn phase(seen: &Observed, plan: &Plan) -> ClusterPhase {
     }
 }
 
-fn condition(type_: &str, status: Status, reason: &str, message: impl Into<String>) -> Condition {
-    Condition {
-        type_: type_.to_owned(),
-        status: status.as_str().to_owned(),
-        reason: reason.to_owned(),
-        message: message.into(),
-        last_transition_time: Time(Timestamp::UNIX_EPOCH),
-        observed_generation: None,
-    }
-}
-
 /// Every condition but Available and Paused.
-fn parts(seen: &Observed, plan: &Plan) -> Vec<Condition> {
+fn parts(seen: &Observed, plan: &Plan) -> Vec<Draft> {
     let workers: Vec<&Machine> = seen.workers.iter().map(AsRef::as_ref).collect();
     let masters: Vec<&Machine> = seen.control_plane_machines.iter().map(AsRef::as_ref).collect();
     let of_machines = |type_: &str, machines: &[&Machine], of: &str, reasons| {
         let (status, reason, message) = aggregate(machines, of, reasons);
-        condition(type_, status, reason, message)
+        Draft::new(type_, status, reason, message)
     };
     let mut parts = vec![
         infrastructure(seen, &plan.reached),
@@ -91,7 +74,7 @@ fn parts(seen: &Observed, plan: &Plan) -> Vec<Condition> {
         of_machines("WorkerMachinesReady", &workers, "Ready", READY),
         of_machines("ControlPlaneMachinesUpToDate", &masters, "UpToDate", UP_TO_DATE),
         of_machines("WorkerMachinesUpToDate", &workers, "UpToDate", UP_TO_DATE),
-        condition("Remediating", Status::False, "NotRemediating", ""),
+        Draft::new("Remediating", Status::False, "NotRemediating", ""),
         probe(seen, &plan.reached),
         deleting(seen, plan.stage),
     ];
@@ -106,52 +89,52 @@ fn named(reference: Option<&ContractRef>) -> String {
     reference.map_or_else(String::new, |reference| format!("{} {}", reference.kind, reference.name))
 }
 
-fn infrastructure(seen: &Observed, reached: &Reached) -> Condition {
+fn infrastructure(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "InfrastructureReady";
     let named = named(seen.cluster.spec.infrastructure_ref.as_ref());
     match &seen.infrastructure {
-        None => condition(TYPE, Status::True, "Ready", ""),
+        None => Draft::new(TYPE, Status::True, "Ready", ""),
         Some(Found::Object(external)) => {
-            let ready = contract::condition(&external.object, "Ready");
+            let ready = Reported::of(&external.object, "Ready");
             mirrored(TYPE, ready, reached.infrastructure, &format!("{named} is not provisioned yet"))
         }
-        Some(Found::Missing) if reached.infrastructure => condition(
+        Some(Found::Missing) if reached.infrastructure => Draft::new(
             TYPE,
             Status::False,
             "ObjectDeleted",
             format!("{named} has been deleted while the Cluster exists"),
         ),
         Some(Found::Missing) => {
-            condition(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
+            Draft::new(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
         }
-        Some(Found::Unserved(why)) => condition(TYPE, Status::Unknown, "InternalError", why.clone()),
+        Some(Found::Unserved(why)) => Draft::new(TYPE, Status::Unknown, "InternalError", why.clone()),
     }
 }
 
-fn initialized(seen: &Observed, reached: &Reached) -> Condition {
+fn initialized(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "ControlPlaneInitialized";
     if reached.control_plane {
-        return condition(TYPE, Status::True, "Initialized", "");
+        return Draft::new(TYPE, Status::True, "Initialized", "");
     }
     let named = named(seen.cluster.spec.control_plane_ref.as_ref());
     match &seen.control_plane {
-        None => condition(
+        None => Draft::new(
             TYPE,
             Status::False,
             "NotInitialized",
             "Waiting for the first control plane Machine to have a Node",
         ),
         Some(Found::Missing) => {
-            condition(TYPE, Status::False, "NotInitialized", format!("{named} does not exist"))
+            Draft::new(TYPE, Status::False, "NotInitialized", format!("{named} does not exist"))
         }
-        Some(Found::Unserved(why)) => condition(TYPE, Status::Unknown, "InternalError", why.clone()),
+        Some(Found::Unserved(why)) => Draft::new(TYPE, Status::Unknown, "InternalError", why.clone()),
         Some(Found::Object(_)) => {
-            condition(TYPE, Status::False, "NotInitialized", format!("{named} is not initialized yet"))
+            Draft::new(TYPE, Status::False, "NotInitialized", format!("{named} is not initialized yet"))
         }
     }
 }
 
-fn control_plane_available(seen: &Observed, reached: &Reached) -> Condition {
+fn control_plane_available(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "ControlPlaneAvailable";
     let named = named(seen.cluster.spec.control_plane_ref.as_ref());
     match &seen.control_plane {
@@ -159,41 +142,41 @@ fn control_plane_available(seen: &Observed, reached: &Reached) -> Condition {
             let machines: Vec<&Machine> = seen.control_plane_machines.iter().map(AsRef::as_ref).collect();
             let counted = Counted::of(&machines);
             let good = counted.available > 0;
-            condition(TYPE, Status::from(good), if good { "Available" } else { "NotAvailable" }, "")
+            Draft::new(TYPE, Status::from(good), if good { "Available" } else { "NotAvailable" }, "")
         }
         Some(Found::Object(external)) => {
             let own = match external.served.contract {
-                Contract::V1Beta2 => contract::condition(&external.object, "Available")
-                    .or_else(|| contract::condition(&external.object, "Ready")),
-                Contract::V1Beta1 => contract::condition(&external.object, "Ready"),
+                Contract::V1Beta2 => Reported::of(&external.object, "Available")
+                    .or_else(|| Reported::of(&external.object, "Ready")),
+                Contract::V1Beta1 => Reported::of(&external.object, "Ready"),
             };
             match own {
                 Some(Reported { status, reason, message }) => {
-                    condition(TYPE, status_of(&status), &reason, message)
+                    Draft::new(TYPE, status.as_str(), &reason, message)
                 }
-                None if reached.control_plane => condition(TYPE, Status::True, "Available", ""),
+                None if reached.control_plane => Draft::new(TYPE, Status::True, "Available", ""),
                 None => {
-                    condition(TYPE, Status::False, "NotAvailable", format!("{named} is not available yet"))
+                    Draft::new(TYPE, Status::False, "NotAvailable", format!("{named} is not available yet"))
                 }
             }
         }
-        Some(Found::Missing) if reached.control_plane => condition(
+        Some(Found::Missing) if reached.control_plane => Draft::new(
             TYPE,
             Status::False,
             "ObjectDeleted",
             format!("{named} has been deleted while the Cluster exists"),
         ),
         Some(Found::Missing) => {
-            condition(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
+            Draft::new(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
         }
-        Some(Found::Unserved(why)) => condition(TYPE, Status::Unknown, "InternalError", why.clone()),
+        Some(Found::Unserved(why)) => Draft::new(TYPE, Status::Unknown, "InternalError", why.clone()),
     }
 }
 
-fn workers_available(seen: &Observed) -> Condition {
+fn workers_available(seen: &Observed) -> Draft {
     const TYPE: &str = "WorkersAvailable";
     if seen.deployments.is_empty() {
-        return condition(TYPE, Status::True, "NoWorkers", "");
+        return Draft::new(TYPE, Status::True, "NoWorkers", "");
     }
     let parts: Vec<_> = seen
         .deployments
@@ -206,24 +189,24 @@ fn workers_available(seen: &Observed) -> Condition {
         })
         .collect();
     let (status, message) = summary(&parts);
-    condition(TYPE, status, reason(status, "Available", "NotAvailable", "AvailableUnknown"), message)
+    Draft::new(TYPE, status, reason(status, "Available", "NotAvailable", "AvailableUnknown"), message)
 }
 
-fn probe(seen: &Observed, reached: &Reached) -> Condition {
+fn probe(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "RemoteConnectionProbe";
     match &seen.probe {
-        Some(Ok(())) => condition(TYPE, Status::True, "ProbeSucceeded", ""),
-        Some(Err(why)) => condition(TYPE, Status::False, "ProbeFailed", why.clone()),
-        None if reached.control_plane => condition(TYPE, Status::Unknown, "ProbeFailed", "Not asked yet"),
-        None => condition(TYPE, Status::False, "ProbeFailed", "The control plane is not initialized yet"),
+        Some(Ok(())) => Draft::new(TYPE, Status::True, "ProbeSucceeded", ""),
+        Some(Err(why)) => Draft::new(TYPE, Status::False, "ProbeFailed", why.clone()),
+        None if reached.control_plane => Draft::new(TYPE, Status::Unknown, "ProbeFailed", "Not asked yet"),
+        None => Draft::new(TYPE, Status::False, "ProbeFailed", "The control plane is not initialized yet"),
     }
 }
 
 /// A condition that is True when the control plane or a group of Machines says so.
-fn movement(seen: &Observed, type_: &str, not: &str) -> Condition {
+fn movement(seen: &Observed, type_: &str, not: &str) -> Draft {
     let mut lines = Vec::new();
     if let Some(Found::Object(external)) = &seen.control_plane
-        && let Some(own) = contract::condition(&external.object, type_)
+        && let Some(own) = Reported::of(&external.object, type_)
         && own.status == "True"
     {
         lines.push(format!("* {}: {}", named(seen.cluster.spec.control_plane_ref.as_ref()), own.message));
@@ -245,14 +228,14 @@ fn movement(seen: &Observed, type_: &str, not: &str) -> Condition {
         }
     }
     if lines.is_empty() {
-        condition(type_, Status::False, not, "")
+        Draft::new(type_, Status::False, not, "")
     } else {
-        condition(type_, Status::True, type_, lines.join("\n"))
+        Draft::new(type_, Status::True, type_, lines.join("\n"))
     }
 }
 
-fn deleting(seen: &Observed, stage: Option<Stage>) -> Condition {
-    let Some(stage) = stage else { return condition("Deleting", Status::False, "NotDeleting", "") };
+fn deleting(seen: &Observed, stage: Option<Stage>) -> Draft {
+    let Some(stage) = stage else { return Draft::new("Deleting", Status::False, "NotDeleting", "") };
     let message = match stage {
         Stage::Workers => workers_left(seen),
         Stage::ControlPlane => {
@@ -275,7 +258,7 @@ fn deleting(seen: &Observed, stage: Option<Stage>) -> Condition {
         }
         Stage::Done => "Deletion completed".to_owned(),
     };
-    condition("Deleting", Status::True, stage.reason(), message)
+    Draft::new("Deleting", Status::True, stage.reason(), message)
 }
 
 fn left(found: Option<&Found>, named: &str) -> String {
@@ -345,7 +328,7 @@ fn with_available(
 
 fn control_plane_counts(seen: &Observed) -> Option<ReplicaCounts> {
     if let Some(Found::Object(external)) = &seen.control_plane {
-        return contract::replica_counts(&external.object, external.served.contract);
+        return fields::replica_counts(&external.object, external.served.contract);
     }
     let machines: Vec<&Machine> = seen.control_plane_machines.iter().map(AsRef::as_ref).collect();
     (!machines.is_empty()).then(|| counts(&machines, i32::try_from(machines.len()).unwrap_or(i32::MAX)))
@@ -355,8 +338,10 @@ fn worker_counts(seen: &Observed) -> ReplicaCounts {
     let machines: Vec<&Machine> = seen.workers.iter().map(AsRef::as_ref).collect();
     let deployments = seen.deployments.iter().map(|deployment| deployment.spec.replicas.unwrap_or(1));
     let sets = seen.sets.iter().map(|set| set.spec.replicas.unwrap_or(1));
-    let alone =
-        machines.iter().filter(|machine| crate::owners::controller(&machine.metadata).is_none()).count();
+    let alone = machines
+        .iter()
+        .filter(|machine| scute_contract::owners::controller(&machine.metadata).is_none())
+        .count();
     let desired = deployments.chain(sets).sum::<i32>() + i32::try_from(alone).unwrap_or(i32::MAX);
     counts(&machines, desired)
 }
@@ -377,7 +362,7 @@ fn counts(machines: &[&Machine], desired: i32) -> ReplicaCounts {
 fn deprecated(seen: &Observed, reached: &Reached, now: Timestamp) -> DeprecatedStatus {
     let infrastructure = match &seen.infrastructure {
         Some(Found::Object(external)) => {
-            contract::deprecated_ready(&external.object, external.served.contract)
+            Reported::deprecated_ready(&external.object, external.served.contract)
         }
         _ => None,
     };
@@ -398,11 +383,10 @@ fn deprecated(seen: &Observed, reached: &Reached, now: Timestamp) -> DeprecatedS
             reason: if done { String::new() } else { "NotProvisioned".to_owned() },
             message: String::new(),
         });
-        let since =
-            before.iter().find(|old| old.type_ == type_ && old.status == reported.status).map_or_else(
-                || Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
-                |old| old.last_transition_time.clone(),
-            );
+        let since = before
+            .iter()
+            .find(|old| old.type_ == type_ && old.status == reported.status)
+            .map_or_else(|| Time(whole_seconds(now)), |old| old.last_transition_time.clone());
         let bad = reported.status != "True";
         put.push(V1Beta1Condition {
             type_: type_.to_owned(),

@@ -5,6 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use scute_api::cluster::{MACHINE_FINALIZER, Machine};
+use scute_contract::owners::adopt;
+use scute_contract::{External, Found};
 use scute_kit::{EventType, Key, Next, Why, finalizer};
 use serde_json::json;
 
@@ -13,8 +15,6 @@ use super::observe::Observed;
 use super::plan::{Action, Part, Plan, Reached};
 use super::tenant::{self, Drained};
 use super::{Context, Deleting, failure, report};
-use crate::externals::{External, Found};
-use crate::owners::adopt;
 use crate::tenants::Tenants;
 
 /// Writes what the plan says; stops at the first failure.

@@ -13,10 +13,12 @@ use scute_api::cluster::{
     EXCLUDE_NODE_DRAINING_ANNOTATION, EXCLUDE_VOLUME_DETACH_ANNOTATION, MachineDeletionSpec,
     MachineDeletionStatus, PRE_DRAIN_HOOK_PREFIX, PRE_TERMINATE_HOOK_PREFIX,
 };
+use scute_contract::Found;
+
+use scute_kit::conditions::whole_seconds;
 
 use super::node::is_unreachable;
 use super::observe::{ControlPlane, Nodes, Observed};
-use crate::externals::Found;
 
 /// What comes next for a Machine that goes away.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,8 +201,7 @@ pub fn begun(seen: &Observed, stage: &Stage, now: Timestamp) -> MachineDeletionS
             return times;
         }
     };
-    let whole = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    field.get_or_insert(Time(whole));
+    field.get_or_insert(Time(whole_seconds(now)));
     times
 }
 

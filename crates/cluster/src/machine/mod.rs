@@ -14,12 +14,11 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use scute_api::cluster::{Cluster, Machine, MachineDeployment, MachineSet, REVISION_ANNOTATION};
+use scute_contract::owners::owner_of_kind;
+use scute_contract::{Externals, paused};
 use scute_kit::{Controller, Hub, Key, Next, Watch, Why};
 
 use crate::changes::when_changed;
-use crate::externals::Externals;
-use crate::owners::owner_of_kind;
-use crate::paused;
 use crate::tenants::Tenants;
 use observe::{Observed, observe};
 pub(crate) use report::mirrored;

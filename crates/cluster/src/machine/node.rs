@@ -9,10 +9,9 @@ use scute_api::cluster::{
     NODE_CLUSTER_NAMESPACE_ANNOTATION, NODE_LABELS_FROM_MACHINE_ANNOTATION, NODE_MACHINE_ANNOTATION,
     NODE_OWNER_KIND_ANNOTATION, NODE_OWNER_NAME_ANNOTATION, OUTDATED_REVISION_TAINT, UNINITIALIZED_TAINT,
 };
+use scute_contract::Reported;
+use scute_contract::owners::controller;
 use serde_json::{Map, Value, json};
-
-use crate::contract::Reported;
-use crate::owners::controller;
 
 /// The merge patch that brings a Node up to its Machine; `None` when nothing has to change. `outdated`
 /// says whether a rollout is going to replace the Machine. Carries the Node's resource version, so that

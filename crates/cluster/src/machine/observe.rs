@@ -6,13 +6,12 @@ use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use scute_api::cluster::{Cluster, Machine, MachineDeployment, MachineSet, REVISION_ANNOTATION};
 use scute_api::meta::{CONTROL_PLANE_LABEL, ContractRef};
+use scute_contract::owners::{controller, owner_of_kind};
+use scute_contract::{Found, fields};
 use scute_kit::Key;
 
 use super::Context;
-use crate::contract;
-use crate::externals::Found;
 use crate::machinedeployment::template;
-use crate::owners::{controller, owner_of_kind};
 use crate::tenants::Tenants;
 
 /// A Machine and what surrounds it.
@@ -93,7 +92,7 @@ fn nodes(machine: &Machine, cluster: Option<&Cluster>, infrastructure: &Found, c
         return Nodes::Unknown("Waiting for the control plane of the Cluster to be initialized".to_owned());
     }
     let provider_id = machine.spec.provider_id.clone().or_else(|| match infrastructure {
-        Found::Object(external) => contract::provider_id(&external.object),
+        Found::Object(external) => fields::provider_id(&external.object),
         _ => None,
     });
     let name = machine.status.as_ref().and_then(|status| status.node_ref.as_ref()).map(|node| &node.name);
@@ -151,7 +150,7 @@ async fn control_plane(asker: &Key, cluster: &Cluster, context: &Context) -> Con
         if external.is_deleting() {
             return ControlPlane::Deleting;
         }
-        if contract::externally_managed(&external.object) {
+        if fields::externally_managed(&external.object) {
             return ControlPlane::Usable;
         }
     }

@@ -3,14 +3,13 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use scute_api::cluster::{MACHINE_FINALIZER, MachineAddress};
+use scute_contract::owners::{belonging, owner};
+use scute_contract::{External, Found, fields};
 use scute_kit::finalizer;
 use serde_json::{Map, Value, json};
 
 use super::node::node_patch;
 use super::observe::{Nodes, Observed};
-use crate::contract;
-use crate::externals::{External, Found};
-use crate::owners::{belonging, owner};
 
 /// One write.
 #[derive(Clone, Debug, PartialEq)]
@@ -147,7 +146,7 @@ fn bootstrap(seen: &Observed, external: &External, reached: &mut Reached, spec: 
     if has_data(&seen.machine.spec.bootstrap.data_secret_name) {
         return;
     }
-    if let Some(name) = contract::data_secret_name(&external.object, external.served.contract) {
+    if let Some(name) = fields::data_secret_name(&external.object, external.served.contract) {
         reached.bootstrap_data = true;
         spec.insert("bootstrap".to_owned(), json!({ "dataSecretName": name }));
     }
@@ -160,14 +159,14 @@ fn infrastructure(
     spec: &mut Map<String, Value>,
 ) {
     let object = &external.object;
-    let provisioned = contract::provisioned(object, external.served.contract);
-    let provider_id = contract::provider_id(object);
+    let provisioned = fields::provisioned(object, external.served.contract);
+    let provider_id = fields::provider_id(object);
     if !(reached.infrastructure || provisioned && provider_id.is_some()) {
         return;
     }
     reached.infrastructure = true;
-    reached.addresses = Some(contract::addresses(object));
-    reached.failure_domain = contract::failure_domain(object, external.served.contract)
+    reached.addresses = Some(fields::addresses(object));
+    reached.failure_domain = fields::failure_domain(object, external.served.contract)
         .or_else(|| seen.machine.spec.failure_domain.clone());
     if let Some(id) = provider_id
         && seen.machine.spec.provider_id.as_ref() != Some(&id)

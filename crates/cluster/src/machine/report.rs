@@ -7,15 +7,13 @@ use scute_api::cluster::{
     ConditionPolarity, MachineDeletionStatus, MachineInitializationStatus, MachineNodeReference,
     MachinePhase, MachineStatus,
 };
-use scute_kit::conditions::{Conditions, Status, find};
+use scute_contract::summary::{Part, reason, summary};
+use scute_contract::{Found, Reported, fields, paused};
+use scute_kit::conditions::{Conditions, Draft, Status, find, whole_seconds};
 
 use super::node::{ailments, ready};
 use super::observe::{Nodes, Observed};
 use super::plan::Reached;
-use crate::contract::{self, Reported};
-use crate::externals::Found;
-use crate::paused;
-use crate::summary::{Part, reason, status_of, summary};
 
 /// How a deletion stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,12 +38,8 @@ pub fn report(
     let before = machine.status.clone().unwrap_or_default();
     let phase = phase(reached, deleting);
     let node = seen.node();
-    let mut conditions = Conditions::new(&before.conditions, machine.metadata.generation, now);
-    for condition in parts(seen, reached, deleting) {
-        let Condition { type_, status, reason, message, .. } = condition;
-        conditions = conditions.put(&type_, status_of(&status), &reason, message);
-    }
-    let conditions = paused::put(conditions, None).finish();
+    let conditions = Conditions::new(&before.conditions, machine.metadata.generation, now);
+    let conditions = paused::put(conditions.put_all(parts(seen, reached, deleting)), None).finish();
     MachineStatus {
         conditions: summarised(seen, conditions, deleting.is_some(), now),
         initialization: initialization(reached),
@@ -55,7 +49,11 @@ pub fn report(
             .or(before.node_info)
             .filter(|_| reached.node.is_some())
             .map(settled),
-        last_updated: if before.phase == Some(phase) { before.last_updated } else { Some(whole(now)) },
+        last_updated: if before.phase == Some(phase) {
+            before.last_updated
+        } else {
+            Some(Time(whole_seconds(now)))
+        },
         addresses: reached.addresses.clone().unwrap_or(before.addresses),
         failure_domain: reached.failure_domain.clone(),
         phase: Some(phase),
@@ -64,10 +62,6 @@ pub fn report(
             .map(|deleting| deleting.times.clone())
             .filter(|times| *times != Default::default()),
     }
-}
-
-fn whole(now: Timestamp) -> Time {
-    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
 /// Swap sizes change all the time on some systems, and every change would be a write.
@@ -96,68 +90,57 @@ pub fn phase(reached: &Reached, deleting: Option<&Deleting>) -> MachinePhase {
     }
 }
 
-fn condition(type_: &str, status: Status, reason: &str, message: impl Into<String>) -> Condition {
-    Condition {
-        type_: type_.to_owned(),
-        status: status.as_str().to_owned(),
-        reason: reason.to_owned(),
-        message: message.into(),
-        last_transition_time: Time(Timestamp::UNIX_EPOCH),
-        observed_generation: None,
-    }
-}
-
 /// Every condition but Ready, Available and Paused.
-fn parts(seen: &Observed, reached: &Reached, deleting: Option<&Deleting>) -> Vec<Condition> {
+fn parts(seen: &Observed, reached: &Reached, deleting: Option<&Deleting>) -> Vec<Draft> {
     let mut parts = vec![
         bootstrap(seen, reached),
         infrastructure(seen, reached),
-        condition("Updating", Status::False, "NotUpdating", ""),
+        Draft::new("Updating", Status::False, "NotUpdating", ""),
         match deleting {
-            Some(deleting) => condition("Deleting", Status::True, deleting.reason, deleting.message.clone()),
-            None => condition("Deleting", Status::False, "NotDeleting", ""),
+            Some(deleting) => Draft::new("Deleting", Status::True, deleting.reason, deleting.message.clone()),
+            None => Draft::new("Deleting", Status::False, "NotDeleting", ""),
         },
     ];
     parts.extend(node(seen, reached));
     match &seen.rollout.differences {
         None => {}
-        Some(none) if none.is_empty() => parts.push(condition("UpToDate", Status::True, "UpToDate", "")),
+        Some(none) if none.is_empty() => parts.push(Draft::new("UpToDate", Status::True, "UpToDate", "")),
         Some(differences) => {
             let lines: Vec<_> = differences.iter().map(|difference| format!("* {difference}")).collect();
-            parts.push(condition("UpToDate", Status::False, "NotUpToDate", lines.join("\n")));
+            parts.push(Draft::new("UpToDate", Status::False, "NotUpToDate", lines.join("\n")));
         }
     }
     parts
 }
 
-fn bootstrap(seen: &Observed, reached: &Reached) -> Condition {
+fn bootstrap(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "BootstrapConfigReady";
     let reference = seen.machine.spec.bootstrap.config_ref.clone().unwrap_or_default();
     let named = format!("{} {}", reference.kind, reference.name);
     match &seen.bootstrap {
-        None => condition(TYPE, Status::True, "DataSecretProvided", ""),
+        None => Draft::new(TYPE, Status::True, "DataSecretProvided", ""),
         Some(Found::Object(external)) => {
-            let ready = contract::condition(&external.object, "Ready");
+            let ready = Reported::of(&external.object, "Ready");
             mirrored(TYPE, ready, reached.bootstrap_data, &format!("{named} has not made its Secret yet"))
         }
         Some(Found::Missing) if reached.bootstrap_data => {
-            condition(TYPE, Status::True, "DataSecretProvided", "")
+            Draft::new(TYPE, Status::True, "DataSecretProvided", "")
         }
         Some(Found::Missing) => {
-            condition(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
+            Draft::new(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
         }
-        Some(Found::Unserved(why)) => condition(TYPE, Status::Unknown, "InternalError", why.clone()),
+        Some(Found::Unserved(why)) => Draft::new(TYPE, Status::Unknown, "InternalError", why.clone()),
     }
 }
 
-fn infrastructure(seen: &Observed, reached: &Reached) -> Condition {
+fn infrastructure(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "InfrastructureReady";
     let reference = &seen.machine.spec.infrastructure_ref;
     let named = format!("{} {}", reference.kind, reference.name);
     match &seen.infrastructure {
         Found::Object(external) => {
-            let ready = contract::condition(&external.object, "Ready");
-            let provisioned = contract::provisioned(&external.object, external.served.contract);
+            let ready = Reported::of(&external.object, "Ready");
+            let provisioned = fields::provisioned(&external.object, external.served.contract);
             let missing = if provisioned && reached.provider_id.is_none() {
                 format!("{named} is provisioned but has no spec.providerID")
             } else {
@@ -165,33 +148,33 @@ fn infrastructure(seen: &Observed, reached: &Reached) -> Condition {
             };
             mirrored(TYPE, ready, reached.infrastructure, &missing)
         }
-        Found::Missing if reached.infrastructure => condition(
+        Found::Missing if reached.infrastructure => Draft::new(
             TYPE,
             Status::False,
             "ObjectDeleted",
             format!("{named} has been deleted while the Machine exists"),
         ),
         Found::Missing => {
-            condition(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
+            Draft::new(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
         }
-        Found::Unserved(why) => condition(TYPE, Status::Unknown, "InternalError", why.clone()),
+        Found::Unserved(why) => Draft::new(TYPE, Status::Unknown, "InternalError", why.clone()),
     }
 }
 
 /// The Ready condition of a provider's object, or, when it has none, whether it has been provisioned.
-pub(crate) fn mirrored(type_: &str, ready: Option<Reported>, done: bool, missing: &str) -> Condition {
+pub(crate) fn mirrored(type_: &str, ready: Option<Reported>, done: bool, missing: &str) -> Draft {
     match ready {
-        Some(Reported { status, reason, message }) => condition(type_, status_of(&status), &reason, message),
-        None if done => condition(type_, Status::True, "Ready", ""),
-        None => condition(type_, Status::False, "NotReady", missing),
+        Some(Reported { status, reason, message }) => Draft::new(type_, status.as_str(), &reason, message),
+        None if done => Draft::new(type_, Status::True, "Ready", ""),
+        None => Draft::new(type_, Status::False, "NotReady", missing),
     }
 }
 
-fn node(seen: &Observed, reached: &Reached) -> Vec<Condition> {
+fn node(seen: &Observed, reached: &Reached) -> Vec<Draft> {
     let both = |status: Status, reason: &str, message: &str| {
         vec![
-            condition("NodeReady", status, reason, message),
-            condition("NodeHealthy", status, reason, message),
+            Draft::new("NodeReady", status, reason, message),
+            Draft::new("NodeHealthy", status, reason, message),
         ]
     };
     match &seen.nodes {
@@ -225,26 +208,28 @@ fn node(seen: &Observed, reached: &Reached) -> Vec<Condition> {
     }
 }
 
-fn healthy(node: &k8s_openapi::api::core::v1::Node) -> Vec<Condition> {
+fn healthy(node: &k8s_openapi::api::core::v1::Node) -> Vec<Draft> {
     let ready = match ready(node) {
         Some(Reported { status, message, .. }) => {
-            let status = status_of(&status);
+            let status = Status::from(status.as_str());
             let said =
                 if status == Status::True { String::new() } else { format!("* Node.Ready: {message}") };
-            condition(
+            Draft::new(
                 "NodeReady",
                 status,
                 reason(status, "NodeReady", "NodeNotReady", "NodeReadyUnknown"),
                 said,
             )
         }
-        None => condition("NodeReady", Status::Unknown, "NodeReadyUnknown", "* Node.Ready: Not yet reported"),
+        None => {
+            Draft::new("NodeReady", Status::Unknown, "NodeReadyUnknown", "* Node.Ready: Not yet reported")
+        }
     };
     let (found, bad) = ailments(node);
     let healthy = match (found.is_empty(), bad) {
-        (true, _) => condition("NodeHealthy", Status::True, "NodeHealthy", ""),
-        (false, true) => condition("NodeHealthy", Status::False, "NodeNotHealthy", found.join("\n")),
-        (false, false) => condition("NodeHealthy", Status::Unknown, "NodeHealthyUnknown", found.join("\n")),
+        (true, _) => Draft::new("NodeHealthy", Status::True, "NodeHealthy", ""),
+        (false, true) => Draft::new("NodeHealthy", Status::False, "NodeNotHealthy", found.join("\n")),
+        (false, false) => Draft::new("NodeHealthy", Status::Unknown, "NodeHealthyUnknown", found.join("\n")),
     };
     vec![ready, healthy]
 }

@@ -17,13 +17,14 @@ use scute_api::cluster::{
     Cluster, MACHINE_DEPLOYMENT_FINALIZER, Machine, MachineDeployment, MachineSet, REVISION_ANNOTATION,
 };
 use scute_api::meta::DEPLOYMENT_NAME_LABEL;
+use scute_contract::owners::owner_of_kind;
+use scute_contract::paused;
 use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Watch, Why, finalizer};
 use serde_json::json;
 
 use crate::changes::when_changed;
+use crate::defaults;
 use crate::machine::failure;
-use crate::owners::owner_of_kind;
-use crate::{defaults, paused};
 use observe::{Observed, observe};
 use plan::Action;
 

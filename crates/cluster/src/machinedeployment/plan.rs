@@ -5,6 +5,7 @@ use kube::ResourceExt;
 use scute_api::cluster::{
     DESIRED_REPLICAS_ANNOTATION, MACHINE_DEPLOYMENT_FINALIZER, MachineDeployment, MachineSet,
 };
+use scute_contract::owners::{belonging, owner};
 use scute_kit::conditions::is_true;
 use scute_kit::finalizer;
 use serde_json::Value;
@@ -13,7 +14,6 @@ use super::observe::{Observed, SetSeen};
 use super::rollout::{self, Size, Want};
 use super::set::{kept_set, new_set, revision_of};
 use super::template::differences;
-use crate::owners::{belonging, owner};
 
 /// One write.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use scute_api::cluster::{Machine, MachineDeploymentPhase, MachineDeploymentStatus};
+use scute_contract::paused;
 use scute_kit::conditions::{Conditions, Status, find};
 
 use super::observe::{Observed, SetSeen};
@@ -9,7 +10,7 @@ use super::plan::current;
 use super::rollout::Want;
 use super::template::differences;
 use crate::machines::{self, Counted};
-use crate::{paused, selector};
+use crate::selector;
 
 /// The status of a deployment. `failed` says what went wrong.
 #[must_use]

@@ -3,15 +3,15 @@
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use scute_api::cluster::{MACHINE_SET_FINALIZER, Machine, MachineSet};
+use scute_contract::owners::{adopt, owner};
+use scute_contract::{External, Found};
 use scute_kit::{Error, EventType, Key, Why, finalizer};
 
 use super::clone::{self, ObjectPairs};
 use super::observe::{Observed, Source};
 use super::plan::{Action, Part, Plan};
 use super::{Context, MANAGER};
-use crate::externals::{External, Found};
 use crate::machine::failure;
-use crate::owners::{adopt, owner};
 
 /// Writes what the plan says. One Machine that cannot be made or changed does not stop the others; the
 /// first failure is returned.

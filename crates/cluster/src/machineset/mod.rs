@@ -12,14 +12,14 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use scute_api::cluster::{Cluster, Machine, MachineSet};
+use scute_contract::owners::controller;
+use scute_contract::{Externals, paused};
 use scute_kit::{Controller, Hub, Key, Next, Watch, Why};
 use serde_json::json;
 
 use crate::changes::when_changed;
-use crate::externals::Externals;
+use crate::defaults;
 use crate::machine::failure;
-use crate::owners::controller;
-use crate::{defaults, paused};
 use observe::observe;
 
 pub(crate) use observe::belongs;

@@ -7,14 +7,13 @@ use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
 use scute_api::cluster::{Cluster, Machine, MachineSet, SKIP_PREFLIGHT_CHECKS_ANNOTATION};
 use scute_api::meta::ContractRef;
+use scute_contract::owners::{controller, is_controlled_by};
+use scute_contract::{External, Found, Served, fields};
 use scute_kit::Key;
 
 use super::Context;
 use super::clone::{templated, templated_kind};
 use super::preflight::{Facts, skipped};
-use crate::contract::{self, Served};
-use crate::externals::{External, Found};
-use crate::owners::{controller, is_controlled_by};
 use crate::selector;
 
 /// A MachineSet and what surrounds it.
@@ -138,8 +137,8 @@ async fn preflight(asker: &Key, set: &MachineSet, cluster: Option<&Cluster>, con
         return facts;
     };
     if let Found::Object(external) = context.externals.get(asker, &asker.namespace, reference).await {
-        facts.wanted = contract::wanted_version(&external.object);
-        facts.has = contract::versions(&external.object).into_iter().map(|version| version.version).collect();
+        facts.wanted = fields::wanted_version(&external.object);
+        facts.has = fields::versions(&external.object).into_iter().map(|version| version.version).collect();
     }
     facts
 }

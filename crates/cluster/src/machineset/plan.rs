@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use kube::ResourceExt;
 use scute_api::cluster::{DISABLE_MACHINE_CREATE_ANNOTATION, MACHINE_SET_FINALIZER};
+use scute_contract::Found;
+use scute_contract::owners::{belonging, owner};
 use scute_kit::finalizer;
 use serde_json::Value;
 
@@ -11,9 +13,7 @@ use super::clone::{ObjectPairs, annotations, has_pairs, labels};
 use super::observe::{Observed, Source};
 use super::order::by_departure;
 use super::preflight;
-use crate::externals::Found;
 use crate::naming::{child, suffix};
-use crate::owners::{belonging, owner};
 
 /// Which template or object of a Machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub fn plan(seen: &Observed, seed: i64) -> Plan {
     let mut blocked = Vec::new();
     if let Some(cluster) = &seen.cluster {
         let cluster_owner = owner(cluster.as_ref(), false);
-        if crate::owners::controller(&set.metadata).is_none() {
+        if scute_contract::owners::controller(&set.metadata).is_none() {
             let patch = belonging(&set.metadata, &cluster_owner, &cluster.name_any());
             actions.extend(patch.map(Action::BelongToCluster));
         }
@@ -112,7 +112,7 @@ fn halves(seen: &Observed) -> Vec<String> {
     let uid = seen.set.metadata.uid.as_deref();
     let names: BTreeSet<_> = sources(seen)
         .flat_map(|(_, source)| source.objects.values())
-        .filter(|object| crate::owners::is_controlled_by(&object.metadata, uid))
+        .filter(|object| scute_contract::owners::is_controlled_by(&object.metadata, uid))
         .filter(|object| object.metadata.deletion_timestamp.is_none())
         .map(|object| object.name_any())
         .collect();
@@ -147,7 +147,7 @@ fn in_place(seen: &Observed) -> Vec<Action> {
         let name = machine.name_any();
         let template = &set.spec.template.spec;
         let same = has_pairs(machine.as_ref(), &labels, &annotations)
-            && crate::owners::is_controlled_by(&machine.metadata, set.metadata.uid.as_deref())
+            && scute_contract::owners::is_controlled_by(&machine.metadata, set.metadata.uid.as_deref())
             && machine.spec.min_ready_seconds == template.min_ready_seconds
             && machine.spec.readiness_gates == template.readiness_gates
             && machine.spec.deletion == template.deletion;

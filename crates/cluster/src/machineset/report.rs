@@ -2,11 +2,12 @@
 
 use jiff::Timestamp;
 use scute_api::cluster::{Machine, MachineSetStatus};
+use scute_contract::paused;
 use scute_kit::conditions::{Conditions, Status};
 
 use super::observe::Observed;
 use crate::machines::{self, Counted};
-use crate::{paused, selector};
+use crate::selector;
 
 /// The status of a set. `blocked` says why Machines that are wanted are not made, `failed` what went wrong.
 #[must_use]

@@ -16,10 +16,11 @@ use scute_api::cluster::Cluster;
 use scute_api::controlplane::{KAMAJI_CONTROL_PLANE_FINALIZER, KamajiControlPlane};
 use scute_api::kamaji::{KAMAJI_PAUSED_ANNOTATION, TenantControlPlane};
 use scute_api::meta::PAUSED_ANNOTATION;
+use scute_contract::Externals;
+use scute_contract::paused::paused_by;
 use scute_kit::{Controller, Key, Next, Why, finalizer};
 
 use crate::context::Context;
-use infra::InfraClusters;
 use report::{Progress, Stage, Stop};
 
 /// Field manager of what this controller applies.
@@ -30,13 +31,13 @@ const KIND: &str = "KamajiControlPlane";
 /// What this controller works with.
 struct Desk {
     context: Arc<Context>,
-    infra: InfraClusters,
+    externals: Externals,
 }
 
 /// Runs the controller; never returns.
 pub async fn run(context: Arc<Context>) {
     let hub = Arc::clone(&context.hub);
-    let (infra, changed) = InfraClusters::new(&hub);
+    let (externals, woken) = Externals::new(&hub);
     hub.watch::<Cluster>().ready().await;
     hub.watch::<TenantControlPlane>().ready().await;
     hub.watch_meta::<Secret>().ready().await;
@@ -44,8 +45,8 @@ pub async fn run(context: Arc<Context>) {
         .owns::<TenantControlPlane>()
         .owns_meta::<Secret>()
         .watches(|cluster: &Cluster| control_plane_of(cluster).into_iter().collect())
-        .on(changed)
-        .run(Arc::new(Desk { context, infra }), reconcile)
+        .on(woken)
+        .run(Arc::new(Desk { context, externals }), reconcile)
         .await;
 }
 
@@ -70,7 +71,7 @@ async fn reconcile(kcp: Arc<KamajiControlPlane>, desk: Arc<Desk>) -> Next {
         return report(&kcp, context, progress).await;
     }
     if kcp.metadata.deletion_timestamp.is_some() {
-        return delete(kcp, context).await;
+        return delete(kcp, &desk).await;
     }
     progress.stopped = match &cluster {
         Some(cluster) => steps::advance(&kcp, cluster, &desk, &mut progress).await.err(),
@@ -83,21 +84,22 @@ async fn reconcile(kcp: Arc<KamajiControlPlane>, desk: Arc<Desk>) -> Next {
 }
 
 fn is_paused(kcp: &KamajiControlPlane, cluster: Option<&Cluster>) -> bool {
-    let annotated = kcp.annotations();
-    annotated.contains_key(PAUSED_ANNOTATION)
-        || annotated.contains_key(KAMAJI_PAUSED_ANNOTATION)
-        || cluster.is_some_and(|cluster| cluster.spec.paused == Some(true))
+    paused_by(cluster, kcp, &[PAUSED_ANNOTATION, KAMAJI_PAUSED_ANNOTATION]).is_some()
 }
 
 /// Goes only after its TenantControlPlane, and so after the tenant's data.
-async fn delete(kcp: Arc<KamajiControlPlane>, context: &Context) -> Next {
+async fn delete(kcp: Arc<KamajiControlPlane>, desk: &Desk) -> Next {
+    let context = &desk.context;
     let key = Key::of(kcp.as_ref());
     let own = |tcp: &Arc<TenantControlPlane>| {
         tcp.owner_references().iter().any(|owner| Some(&owner.uid) == kcp.uid().as_ref())
     };
     let Some(tcp) = context.hub.watch::<TenantControlPlane>().get(&key).filter(own) else {
         return match finalizer::remove(&context.hub, &kcp, KAMAJI_CONTROL_PLANE_FINALIZER).await {
-            Ok(()) => Next::Settled,
+            Ok(()) => {
+                desk.externals.forget(&key);
+                Next::Settled
+            }
             Err(error) => Next::Failed(Why::new("FinalizerFailed", error.to_string())),
         };
     };

@@ -11,7 +11,7 @@ use scute_kit::{Error, Key, Why, finalizer};
 use serde_json::json;
 
 use super::report::{Progress, Stage, Stop, serves, tenant_says};
-use super::{Desk, MANAGER, mapping, secrets};
+use super::{Desk, MANAGER, infra, mapping, secrets};
 use crate::context::Context;
 use crate::names::foreign_controller;
 
@@ -36,7 +36,7 @@ pub async fn advance(
     progress.tenant = Some(Arc::clone(&tcp));
     let endpoint = address(&tcp)?;
     publish(&kcp, &endpoint, context).await?;
-    desk.infra.tell(cluster, &endpoint, context).await?;
+    infra::tell(&Key::of(kcp.as_ref()), cluster, &endpoint, desk).await?;
     if !serves(&tcp) && !was_initialized(&kcp) {
         let (reason, message) = tenant_says(Some(&tcp));
         return Err(Stop::wait(Stage::Initialized, Why::new(reason, message)));

@@ -30,6 +30,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use kube::ResourceExt;
 use scute_api::kamaji::{DataStore, KAMAJI_PAUSED_ANNOTATION, TenantControlPlane};
+use scute_api::meta::PAUSED_ANNOTATION;
+use scute_contract::paused::paused_by;
 use scute_kit::conditions::is_true;
 use scute_kit::{Controller, EventType, Key, Next, Why};
 use tokio::sync::mpsc;
@@ -98,11 +100,7 @@ fn is_being_given_an_address(tcp: &TenantControlPlane, progress: &Progress, now:
 }
 
 fn is_paused(tcp: &TenantControlPlane) -> bool {
-    let annotations = tcp.metadata.annotations.as_ref();
-    annotations.is_some_and(|annotations| {
-        annotations.contains_key(KAMAJI_PAUSED_ANNOTATION)
-            || annotations.contains_key(scute_api::meta::PAUSED_ANNOTATION)
-    })
+    paused_by(None, tcp, &[PAUSED_ANNOTATION, KAMAJI_PAUSED_ANNOTATION]).is_some()
 }
 
 /// Whether the first Pod has just become ready: what is found inside follows at once, be it good or bad, and one write

@@ -9,7 +9,7 @@ use scute_api::kamaji::{
     LoadBalancerIngress, LoadBalancerStatus, Phase, SecretStatus, ServiceStatus, StorageSetupStatus,
     StorageStatus, TenantControlPlane, TenantControlPlaneStatus,
 };
-use scute_kit::conditions::{Conditions, Status, find};
+use scute_kit::conditions::{Conditions, Status, find, whole_seconds};
 use serde_json::{Value, json};
 
 use super::progress::{Progress, Stage};
@@ -80,7 +80,7 @@ fn storage(status: &mut TenantControlPlaneStatus, progress: &Progress, now: Time
         setup: Some(same.unwrap_or_else(|| StorageSetupStatus {
             schema: wanted.tenant.schema.clone(),
             user: wanted.tenant.user.clone(),
-            last_update: Some(Time(seconds(now))),
+            last_update: Some(Time(whole_seconds(now))),
         })),
         ..before
     });
@@ -115,7 +115,7 @@ fn certificates(
     status.kubeadmconfig = Some(same.unwrap_or_else(|| ConfigMapStatus {
         configmap_name: names::kubeadm_config_map(&name),
         checksum: Some(known.kubeadm_checksum.clone()),
-        last_update: Some(Time(seconds(now))),
+        last_update: Some(Time(whole_seconds(now))),
     }));
 }
 
@@ -131,7 +131,7 @@ fn secret(
     Some(same.unwrap_or_else(|| SecretStatus {
         secret_name: piece.secret(tcp),
         checksum: Some(checksum.clone()),
-        last_update: Some(Time(seconds(now))),
+        last_update: Some(Time(whole_seconds(now))),
     }))
 }
 
@@ -207,7 +207,7 @@ fn addons(status: &mut TenantControlPlaneStatus, inside: &Inside, now: Timestamp
     let before = status.addons.take().unwrap_or_default();
     let keep = |before: AddonStatus, enabled: bool| match before.enabled == enabled {
         true => before,
-        false => AddonStatus { enabled, last_update: Some(Time(seconds(now))) },
+        false => AddonStatus { enabled, last_update: Some(Time(whole_seconds(now))) },
     };
     status.addons = Some(AddonsStatus {
         core_dns: keep(before.core_dns, inside.core_dns),
@@ -331,8 +331,4 @@ fn waits_for(rollout: Option<&Rollout>) -> &'static str {
         true => "a Pod is ready; a request with admin.conf has to succeed",
         false => "no Pod is ready yet",
     }
-}
-
-fn seconds(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }

@@ -9,12 +9,12 @@ use kube::{Resource, ResourceExt};
 use scute_api::cluster::Cluster;
 use scute_api::infrastructure::{KUBEVIRT_CLUSTER_FINALIZER, KubevirtCluster};
 use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE, MANAGED_BY_ANNOTATION};
+use scute_contract::paused::paused;
 use scute_kit::{Controller, Error, Hub, Key, Next, Why, finalizer};
 use serde_json::{Value, json};
 
 use super::plan::{Endpoint, cluster_of, endpoint, service, ssh_keys_name, status};
 use super::ssh_keys::SshKeyPair;
-use crate::paused::is_paused;
 
 const MANAGER: &str = "scute-kubevirtcluster";
 
@@ -55,8 +55,8 @@ async fn reconcile(infra: Arc<KubevirtCluster>, hub: Arc<Hub>) -> Next {
     }
     let clusters = hub.watch::<Cluster>().list_in(&infra.namespace().unwrap_or_default());
     let cluster = cluster_of(&infra, &clusters);
-    if is_paused(cluster, infra.as_ref()) {
-        return Next::OnChange(Why::new("Paused", "the Cluster or the object is paused"));
+    if let Some(why) = paused(cluster, infra.as_ref()) {
+        return Next::OnChange(Why::new("Paused", why));
     }
     let outcome = match (infra.metadata.deletion_timestamp.is_some(), cluster) {
         (true, _) => return delete(&hub, &infra).await,

@@ -9,6 +9,7 @@ use scute_api::cluster::{Cluster, Machine};
 use scute_api::infrastructure::{CAPK_MACHINE_NAME_LABEL, KubevirtCluster, KubevirtMachine};
 use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use scute_api::meta::CLUSTER_NAME_LABEL;
+use scute_contract::paused::paused;
 use scute_kit::remote::Remotes;
 use scute_kit::{Controller, EventType, Hub, Key, Next, Watch, Why};
 use serde_json::json;
@@ -19,7 +20,6 @@ use super::plan::{Action, Stage, plan};
 use super::report;
 use super::tenants::Tenants;
 use crate::Config;
-use crate::paused::is_paused;
 
 /// How long until a guest that has not joined is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
@@ -92,8 +92,8 @@ async fn reconcile(object: Arc<KubevirtMachine>, context: Arc<Context>) -> Next 
         Ok(seen) => seen,
         Err(error) => return Next::Failed(Why::new("ObserveFailed", error.to_string())),
     };
-    if is_paused(seen.cluster.as_deref(), object.as_ref()) {
-        return Next::OnChange(Why::new("Paused", "the Cluster or the object is paused"));
+    if let Some(why) = paused(seen.cluster.as_deref(), object.as_ref()) {
+        return Next::OnChange(Why::new("Paused", why));
     }
     let mut plan = plan(&object, &seen);
     let (done, applied) = apply(hub, tenants, &object, &seen, &plan).await;

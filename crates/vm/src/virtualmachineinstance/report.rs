@@ -9,7 +9,7 @@ use scute_api::kubevirt::{
     VirtualMachineInstanceStatus, VmiPhase, VolumeStatus,
 };
 use scute_kit::Why;
-use scute_kit::conditions::{Conditions, Status};
+use scute_kit::conditions::{Conditions, Status, whole_seconds};
 use scute_qemu::Accelerator;
 
 use super::guest::launcher_spec;
@@ -87,9 +87,7 @@ fn transitions(
 ) -> Vec<PhaseTransition> {
     let mut list = before.phase_transition_timestamps.clone();
     if !list.iter().any(|transition| transition.phase == phase) {
-        // The API server keeps seconds: a finer time would differ from what is read back.
-        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        list.push(PhaseTransition { phase, phase_transition_timestamp: Time(now) });
+        list.push(PhaseTransition { phase, phase_transition_timestamp: Time(whole_seconds(now)) });
     }
     list
 }

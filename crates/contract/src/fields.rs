@@ -1,81 +1,17 @@
-//! Contracts of Cluster API: which version of a provider's kind to talk to, and where its fields are.
+//! Where a contract keeps the fields of a provider's object.
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
-use kube::core::Version;
+use kube::api::DynamicObject;
 use scute_api::cluster::{FailureDomain, MachineAddress, ReplicaCounts, StatusVersion};
 use scute_api::meta::ApiEndpoint;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// A contract between the core and its providers. The newest one that a kind is labelled with counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Contract {
-    /// `status.initialization.…`, failure domains as a list.
-    V1Beta2,
-    /// `status.ready`, failure domains as a map.
-    V1Beta1,
-}
+use crate::served::Contract;
 
-/// A kind as its provider serves it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Served {
-    /// How to address it.
-    pub resource: ApiResource,
-    /// Where its fields are.
-    pub contract: Contract,
-}
-
-/// Why a kind cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ContractError {
-    /// The kind is not installed.
-    #[error("CustomResourceDefinition {0} does not exist")]
-    NoCrd(String),
-    /// The kind does not say which of its versions fulfil a contract.
-    #[error(
-        "CustomResourceDefinition {0} has no label cluster.x-k8s.io/v1beta2 or cluster.x-k8s.io/v1beta1 that names one of its versions"
-    )]
-    NoContract(String),
-}
-
-/// Name of the CustomResourceDefinition of a kind, by the rule of the contract: `<plural of the lower-case
-/// kind>.<group>`.
-#[must_use]
-pub fn crd_name(group: &str, kind: &str) -> String {
-    let plural = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind)).plural;
-    format!("{plural}.{group}")
-}
-
-/// The version and contract of a kind, from the labels of its CustomResourceDefinition.
-///
-/// # Errors
-/// When there is no such definition or it names no version.
-pub fn served(
-    group: &str,
-    kind: &str,
-    crd_labels: Option<&BTreeMap<String, String>>,
-) -> Result<Served, ContractError> {
-    let name = crd_name(group, kind);
-    let labels = crd_labels.ok_or_else(|| ContractError::NoCrd(name.clone()))?;
-    [(Contract::V1Beta2, "cluster.x-k8s.io/v1beta2"), (Contract::V1Beta1, "cluster.x-k8s.io/v1beta1")]
-        .into_iter()
-        .find_map(|(contract, label)| {
-            let version = labels
-                .get(label)?
-                .split('_')
-                .filter(|version| !version.is_empty())
-                .max_by_key(|version| Version::parse(version).priority())?;
-            let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-            Some(Served { resource, contract })
-        })
-        .ok_or(ContractError::NoContract(name))
-}
-
-/// What the contract says about every kind.
-fn at<'a>(object: &'a DynamicObject, path: &[&str]) -> Option<&'a Value> {
+/// A field that is set.
+pub(crate) fn at<'a>(object: &'a DynamicObject, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(&object.data, |value, key| value.get(key)).filter(|value| !value.is_null())
 }
 
@@ -89,54 +25,6 @@ fn truth(object: &DynamicObject, path: &[&str]) -> bool {
 
 fn text(object: &DynamicObject, path: &[&str]) -> Option<String> {
     at(object, path).and_then(Value::as_str).filter(|text| !text.is_empty()).map(str::to_owned)
-}
-
-/// A condition of a provider's object, of either generation of the API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reported {
-    /// True, False or Unknown.
-    pub status: String,
-    /// One word; never empty.
-    pub reason: String,
-    /// A sentence, possibly empty.
-    pub message: String,
-}
-
-/// The condition of this type, if the object has one.
-#[must_use]
-pub fn condition(object: &DynamicObject, type_: &str) -> Option<Reported> {
-    condition_in(at(object, &["status", "conditions"])?.as_array()?, type_)
-}
-
-fn condition_in(listed: &[Value], type_: &str) -> Option<Reported> {
-    let found =
-        listed.iter().find(|condition| condition.get("type").and_then(Value::as_str) == Some(type_))?;
-    let field = |name: &str| found.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (status, reason) = (field("status"), field("reason"));
-    let reason = if reason.is_empty() { format!("{type_}{status}") } else { reason };
-    Some(Reported { status, reason, message: field("message") })
-}
-
-/// The Ready condition of v1beta1, where the contract keeps it.
-#[must_use]
-pub fn deprecated_ready(object: &DynamicObject, contract: Contract) -> Option<Reported> {
-    match contract {
-        Contract::V1Beta1 => condition(object, "Ready"),
-        Contract::V1Beta2 => {
-            let listed = at(object, &["status", "deprecated", "v1beta1", "conditions"])?.as_array()?;
-            condition_in(listed, "Ready")
-        }
-    }
-}
-
-impl From<&Condition> for Reported {
-    fn from(condition: &Condition) -> Self {
-        Self {
-            status: condition.status.clone(),
-            reason: condition.reason.clone(),
-            message: condition.message.clone(),
-        }
-    }
 }
 
 /// Whether the infrastructure of a Cluster or Machine is there.
@@ -270,38 +158,8 @@ mod tests {
 
     use super::*;
 
-    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-    }
-
     fn object(data: Value) -> DynamicObject {
         DynamicObject { types: None, metadata: Default::default(), data }
-    }
-
-    #[test]
-    fn the_newest_version_of_the_newest_contract_counts() {
-        let both = labels(&[
-            ("cluster.x-k8s.io/v1beta1", "v1alpha1"),
-            ("cluster.x-k8s.io/v1beta2", "v1beta1_v1_v1beta2"),
-        ]);
-        let served = served("g.io", "TestCluster", Some(&both)).expect("served");
-        assert_eq!((served.contract, served.resource.api_version.as_str()), (Contract::V1Beta2, "g.io/v1"));
-        assert_eq!(served.resource.plural, "testclusters");
-    }
-
-    #[test]
-    fn an_older_contract_is_accepted() {
-        let old = labels(&[("cluster.x-k8s.io/v1beta1", "v1alpha1_v1alpha3")]);
-        let served = served("g.io", "TestCluster", Some(&old)).expect("served");
-        assert_eq!((served.contract, served.resource.version.as_str()), (Contract::V1Beta1, "v1alpha3"));
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let error = served("g.io", "TestCluster", None).expect_err("no CRD");
-        assert_eq!(error, ContractError::NoCrd("testclusters.g.io".into()));
-        let error = served("g.io", "TestCluster", Some(&labels(&[]))).expect_err("no label");
-        assert!(error.to_string().contains("testclusters.g.io has no label"), "{error}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use scute_api::meta::ContractRef;
 use scute_kit::{Hub, Key, Watch};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::contract::{ContractError, Served, crd_name, served};
+use crate::served::{ContractError, Served, crd_name, served};
 
 /// What became of looking up a reference.
 #[derive(Clone, Debug)]

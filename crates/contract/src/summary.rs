@@ -2,7 +2,7 @@
 
 use scute_kit::conditions::Status;
 
-use crate::contract::Reported;
+use crate::reported::Reported;
 
 /// A part of a summary: what it is called, and its condition turned so that True is good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ impl Part {
     /// A part from a condition of which True is good; a missing one is not known.
     pub fn positive(name: impl Into<String>, condition: Option<&Reported>) -> Self {
         let (status, message) = match condition {
-            Some(condition) => (status_of(&condition.status), said(condition)),
+            Some(condition) => (Status::from(condition.status.as_str()), said(condition)),
             None => (Status::Unknown, "Not yet reported".to_owned()),
         };
         Self { name: name.into(), status, message }
@@ -28,7 +28,7 @@ impl Part {
     /// A part from a condition of which False is good; a missing one is good.
     pub fn negative(name: impl Into<String>, condition: Option<&Reported>) -> Self {
         let (status, message) = match condition {
-            Some(condition) => (turned(status_of(&condition.status)), said(condition)),
+            Some(condition) => (turned(Status::from(condition.status.as_str())), said(condition)),
             None => (Status::True, String::new()),
         };
         Self { name: name.into(), status, message }
@@ -37,16 +37,6 @@ impl Part {
 
 fn said(condition: &Reported) -> String {
     if condition.message.is_empty() { condition.reason.clone() } else { condition.message.clone() }
-}
-
-/// The status that a word stands for.
-#[must_use]
-pub fn status_of(word: &str) -> Status {
-    match word {
-        "True" => Status::True,
-        "False" => Status::False,
-        _ => Status::Unknown,
-    }
 }
 
 fn turned(status: Status) -> Status {

@@ -1,0 +1,17 @@
+//! In: CustomResourceDefinitions, providers' objects of kinds that are known at run time only. Out: how such a
+//! kind is served, what its objects say, who owns them, who is to be woken by them. Never: knows a provider's
+//! kind, or decides what an object needs.
+//!
+//! It stands between the kit, which knows no kind at all, and the stages, which meet their providers here.
+
+mod externals;
+pub mod fields;
+pub mod owners;
+pub mod paused;
+mod reported;
+mod served;
+pub mod summary;
+
+pub use externals::{External, Externals, Found};
+pub use reported::Reported;
+pub use served::{Contract, ContractError, Served, crd_name, served};
