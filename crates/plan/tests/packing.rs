@@ -3,7 +3,7 @@
 mod cc0;
 
 use cc0::Random;
-use scute_plan::pack::groups::{Rule, place, violations};
+use scute_plan::pack::groups::{Crowd, Group, Rule, place, violations};
 use scute_plan::pack::{fewest_hosts, pack};
 
 #[test]
@@ -32,9 +32,37 @@ fn groups_are_kept_for_a_tenth_more_servers() {
         );
         assert!(placed.hosts() * 10 <= free.hosts() * 11);
         // Groups that were split are proven too large, or nearly: no server has their CPU and memory.
-        for (g, _) in &placed.split {
-            assert_eq!(case.groups[*g].rule, Rule::Together);
+        for split in &placed.split {
+            assert_eq!(case.groups[split.group].rule, Rule::Together);
+            assert_eq!(split.why, Crowd::TooLarge, "C{n}: {split:?}");
         }
+    }
+}
+
+#[test]
+fn groups_that_compete_for_few_large_servers_are_all_kept() {
+    for seed in 0..40 {
+        let case = cc0::contended(&mut Random(seed));
+        let placed = place(&case.problem, &case.instances, &case.items, &case.groups, &[]);
+        let lines = violations(&case.problem, &case.instances, &case.items, &case.groups, &placed);
+        assert_eq!((lines, &placed.split), (Vec::new(), &Vec::new()), "seed {seed}");
+    }
+}
+
+#[test]
+fn of_more_groups_than_servers_for_them_it_is_proven_that_not_all_can_be_kept() {
+    let mut case = cc0::contended(&mut Random(0));
+    // Groups of 80 CPUs: five servers have 128, three 96, all others fewer.
+    let shape = case.problem.shapes.iter().position(|s| s.res[0] == 16_000).expect("a shape of 16 CPUs");
+    let group =
+        |g: usize| Group { rule: Rule::Together, members: (g * 5..g * 5 + 5).map(|i| (i, 0)).collect() };
+    for (wanted, split) in [(8, 0), (10, 2)] {
+        case.items = vec![shape; wanted * 5];
+        case.groups = (0..wanted).map(group).collect();
+        let placed = place(&case.problem, &case.instances, &case.items, &case.groups, &[]);
+        assert_eq!(placed.split.len(), split, "{:?}", placed.split);
+        assert!(placed.split.iter().all(|s| s.why == Crowd::TooMany && s.hosts == 2));
+        assert!(placed.at.iter().all(Option::is_some), "split groups are placed all the same");
     }
 }
 

@@ -60,8 +60,30 @@ pub struct Placed {
     pub bound: Bound,
     /// Prices of shapes, in hosts.
     pub prices: Vec<f64>,
-    /// Groups that no host can take together: index and the number of hosts used instead.
-    pub split: Vec<(usize, usize)>,
+    /// Groups under [`Rule::Together`] that lie on more than one host.
+    pub split: Vec<Split>,
+}
+
+/// A group that should lie on one host and does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Group index.
+    pub group: usize,
+    /// How many hosts it lies on.
+    pub hosts: usize,
+    /// Why.
+    pub why: Crowd,
+}
+
+/// Why a group does not lie on one host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crowd {
+    /// No host is large enough.
+    TooLarge,
+    /// Hosts are large enough, but not for all groups that need them: proven.
+    TooMany,
+    /// Hosts are large enough, and no placement was found that keeps all groups.
+    NotFound,
 }
 
 impl Placed {
@@ -132,6 +154,7 @@ fn demand(problem: &Problem, items: impl Iterator<Item = usize>) -> Problem {
 type Slots = Vec<BTreeMap<usize, Vec<[u8; 2]>>>;
 
 /// Hosts as they fill.
+#[derive(Clone)]
 struct State<'a> {
     problem: &'a Problem,
     instances: &'a [Instance],
@@ -141,7 +164,7 @@ struct State<'a> {
     left: Vec<HostType>,
     at: Vec<Option<At>>,
     open: Vec<bool>,
-    split: Vec<(usize, usize)>,
+    split: Vec<Split>,
 }
 
 impl<'a> State<'a> {
@@ -283,7 +306,7 @@ pub fn violations(
         hosts.dedup();
         let broken = match group.rule {
             Rule::Together => {
-                let most = placed.split.iter().find(|(s, _)| *s == g).map_or(1, |(_, n)| *n);
+                let most = placed.split.iter().find(|s| s.group == g).map_or(1, |s| s.hosts);
                 hosts.len() > most
             }
             Rule::Apart | Rule::ApartRacks => hosts.len() < places.len(),

@@ -115,6 +115,71 @@ pub fn small(random: &mut Random) -> Problem {
     Problem { hosts, shapes, demands, most: Vec::new() }
 }
 
+/// Groups that compete for few large servers, cut from a placement that keeps every one of them: large servers are filled
+/// by one group that fits nowhere else and small ones beside it, or by two that a middle server could hold as well.
+pub fn contended(random: &mut Random) -> Case {
+    let kind = |cpu: i64, memory: i64| HostType {
+        nodes: vec![[cpu * 500, memory * 512, 0]; 2],
+        side: [1 << 20, 1 << 20],
+        cost: 1,
+        class: 0,
+        company: None,
+    };
+    let hosts = vec![(kind(128, 512), 5), (kind(96, 384), 3), (kind(64, 192), 12), (kind(32, 96), 20)];
+    let mut instances = Vec::new();
+    for (index, (_, count)) in hosts.iter().enumerate() {
+        (0..*count).for_each(|n| instances.push(Instance { kind: index, rack: n % 4 }));
+    }
+    let sizes = [(4, 8), (4, 16), (8, 16), (8, 32), (16, 32), (16, 64)];
+    let shapes: Vec<Shape> = sizes
+        .iter()
+        .map(|(c, m)| Shape {
+            res: [c * 1000, m * 1024, 0],
+            side: [1, 0],
+            fit: Fit::Node,
+            company: Company::ANY,
+        })
+        .collect();
+    let (mut items, mut groups) = (Vec::new(), Vec::new());
+    for instance in &instances {
+        let mut left = hosts[instance.kind].0.clone();
+        // Shares of the server, in tenths, of the groups that lie on it; what is left over stays free.
+        let shares: &[i64] = match random.below(4) {
+            0 => &[10],
+            1 => &[7, 3],
+            2 => &[5, 5],
+            _ => &[4, 3, 3],
+        };
+        for share in shares {
+            let most = hosts[instance.kind].0.nodes.iter().map(|n| n[0]).sum::<i64>() * share / 10;
+            let (mut members, mut taken) = (Vec::new(), 0);
+            for _ in 0..40 {
+                let shape = random.below(shapes.len() as u64) as usize;
+                let place = (0..2_u8).map(|n| [n, n]).max_by_key(|p| left.room(&shapes[shape], *p));
+                let fits = taken + shapes[shape].res[0] <= most;
+                if fits && place.is_some_and(|p| left.take(&shapes[shape], p, 1).is_some()) {
+                    taken += shapes[shape].res[0];
+                    members.push((items.len(), 0));
+                    items.push(shape);
+                }
+            }
+            if members.len() > 1 {
+                groups.push(Group { rule: Rule::Together, members });
+            }
+        }
+    }
+    // In no order that gives the answer away.
+    for i in (1..groups.len()).rev() {
+        groups.swap(i, random.below(i as u64 + 1) as usize);
+    }
+    Case {
+        problem: Problem { hosts, shapes, demands: Vec::new(), most: Vec::new() },
+        instances,
+        items,
+        groups,
+    }
+}
+
 /// A fleet of `hosts` with fifty VMs of 20 shapes to a host.
 pub fn fleet(hosts: u32, random: &mut Random) -> Problem {
     let kinds =
