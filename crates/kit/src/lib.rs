@@ -12,6 +12,7 @@ pub mod controller;
 pub mod finalizer;
 mod hub;
 pub mod json;
+pub mod ladder;
 pub mod limits;
 pub mod memory;
 pub mod metrics;

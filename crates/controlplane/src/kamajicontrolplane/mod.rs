@@ -18,7 +18,7 @@ use scute_api::kamaji::{KAMAJI_PAUSED_ANNOTATION, TenantControlPlane};
 use scute_api::meta::PAUSED_ANNOTATION;
 use scute_contract::Externals;
 use scute_contract::paused::paused_by;
-use scute_kit::{Controller, Key, Next, Why, finalizer};
+use scute_kit::{Controller, Key, Next, Why, finalizer, ladder};
 
 use crate::context::Context;
 use report::{Progress, Stage, Stop};
@@ -118,18 +118,5 @@ async fn delete(kcp: Arc<KamajiControlPlane>, desk: &Desk) -> Next {
 
 async fn report(kcp: &KamajiControlPlane, context: &Context, progress: Progress) -> Next {
     let status = report::status(kcp, &progress, context.hub.now());
-    if let Err(error) = context.hub.patch_status(kcp, status).await {
-        return match error.is_not_found() {
-            true => Next::Settled,
-            false => Next::Failed(Why::new("StatusFailed", error.to_string())),
-        };
-    }
-    match progress.stopped {
-        None => Next::Settled,
-        Some(Stop { why, failed: true, .. }) => {
-            context.hub.event(kcp, scute_kit::EventType::Warning, &why.reason, &why.message).await;
-            Next::Failed(why)
-        }
-        Some(Stop { why, failed: false, .. }) => Next::OnChange(why),
-    }
+    ladder::finish(&context.hub, kcp, status, progress.stopped, || Next::Settled).await
 }

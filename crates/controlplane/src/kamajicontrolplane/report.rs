@@ -5,11 +5,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use scute_api::controlplane::{ControlPlaneInitialization, KamajiControlPlane, KamajiControlPlaneStatus};
 use scute_api::kamaji::{Phase, TenantControlPlane};
-use scute_kit::Why;
-use scute_kit::conditions::{Conditions, Status};
+use scute_contract::paused::only_paused;
+use scute_kit::conditions::{Conditions, Draft, Status};
+use scute_kit::ladder::{self, Stage as _};
 use serde_json::{Value, json};
 
-/// The steps of a run, in their order. Each has a condition.
+/// The stages of a KamajiControlPlane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// The TenantControlPlane is as wanted.
@@ -26,8 +27,8 @@ pub enum Stage {
     Secrets,
 }
 
-impl Stage {
-    const ALL: [Self; 6] = [
+impl ladder::Stage for Stage {
+    const ALL: &'static [Self] = &[
         Self::Created,
         Self::Address,
         Self::Endpoint,
@@ -46,30 +47,21 @@ impl Stage {
             Self::Secrets => "KubeadmResourcesCreated",
         }
     }
+
+    fn goal(self) -> &'static str {
+        match self {
+            Self::Created => "a Cluster refers to this object, and its TenantControlPlane is as wanted",
+            Self::Address => "the TenantControlPlane has an address",
+            Self::Endpoint => "spec.controlPlaneEndpoint of this object is that address",
+            Self::Infrastructure => "the infrastructure object has the same endpoint",
+            Self::Initialized => "the API server has taken a request once",
+            Self::Secrets => "Secrets <cluster>-kubeconfig and <cluster>-ca are there",
+        }
+    }
 }
 
 /// What stopped a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stop {
-    /// At which step.
-    pub stage: Stage,
-    /// Why.
-    pub why: Why,
-    /// It failed and is tried again; otherwise something that is watched has to change.
-    pub failed: bool,
-}
-
-impl Stop {
-    /// Stopped until something changes.
-    pub fn wait(stage: Stage, why: Why) -> Self {
-        Self { stage, why, failed: false }
-    }
-
-    /// Stopped by a failure.
-    pub fn failed(stage: Stage, why: Why) -> Self {
-        Self { stage, why, failed: true }
-    }
-}
+pub type Stop = ladder::Stop<Stage>;
 
 /// How far a run came.
 #[derive(Default)]
@@ -130,8 +122,6 @@ fn initialized(progress: &Progress) -> bool {
     progress.stopped.is_none() && progress.tenant.as_deref().is_some_and(serves)
 }
 
-type Said = (Status, String, String);
-
 fn conditions(
     kcp: &KamajiControlPlane,
     before: &KamajiControlPlaneStatus,
@@ -139,51 +129,35 @@ fn conditions(
     progress: &Progress,
     now: Timestamp,
 ) -> Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
-    let mut made = Conditions::new(&before.conditions, kcp.metadata.generation, now);
     if progress.paused {
-        for old in before.conditions.iter().filter(|old| old.type_ != "Paused") {
-            made =
-                made.put(&old.type_, Status::from(old.status == "True"), &old.reason, old.message.as_str());
-        }
-        let message = "the Cluster or an annotation asks to leave it alone";
-        return made.put("Paused", Status::True, "Paused", message).finish();
+        let why = "the Cluster or an annotation asks to leave it alone";
+        return only_paused(&before.conditions, kcp.metadata.generation, now, why);
     }
-    for stage in Stage::ALL {
-        let (status, reason, message) = stage_said(stage, progress);
-        made = made.put(stage.condition(), status, &reason, message);
-    }
-    let (status, reason, message) = available(kcp, after, progress);
-    made = made.put("KamajiControlPlaneIsReady", status, &reason, message.as_str());
-    made = made.put("Available", status, &reason, message);
-    made.put("Paused", Status::False, "NotPaused", "").finish()
-}
-
-fn stage_said(stage: Stage, progress: &Progress) -> Said {
-    match &progress.stopped {
-        Some(stop) if stop.stage == stage => {
-            (Status::False, stop.why.reason.to_string(), stop.why.message.clone())
-        }
-        Some(stop) if stop.stage < stage => {
-            (Status::Unknown, "Waiting".to_owned(), format!("waits for {}", stop.stage.condition()))
-        }
-        _ => (Status::True, "Succeeded".to_owned(), String::new()),
-    }
+    let passed = |stage: Stage| Draft::new(stage.condition(), Status::True, "Succeeded", "");
+    let available = available(kcp, after, progress);
+    Conditions::new(&before.conditions, kcp.metadata.generation, now)
+        .put_all(ladder::conditions(progress.stopped.as_ref(), passed))
+        .put_all([Draft { type_: "KamajiControlPlaneIsReady".to_owned(), ..available.clone() }, available])
+        .put("Paused", Status::False, "NotPaused", "")
+        .finish()
 }
 
 /// One sentence about what is missing: the first thing that stopped, else what the TenantControlPlane says.
-fn available(kcp: &KamajiControlPlane, after: &KamajiControlPlaneStatus, progress: &Progress) -> Said {
+fn available(kcp: &KamajiControlPlane, after: &KamajiControlPlaneStatus, progress: &Progress) -> Draft {
+    let said = |status: Status, reason: &str, message: &str| Draft::new("Available", status, reason, message);
     if kcp.metadata.deletion_timestamp.is_some() {
         let message = progress.stopped.as_ref().map_or("", |stop| stop.why.message.as_str());
-        return (Status::False, "Deleting".to_owned(), message.to_owned());
+        return said(Status::False, "Deleting", message);
     }
     match (&progress.stopped, after.ready) {
-        (None, true) => (Status::True, "Available".to_owned(), String::new()),
+        (None, true) => said(Status::True, "Available", ""),
         (Some(stop), ready) => {
-            (Status::from(ready && after.initialized), stop.why.reason.to_string(), stop.why.message.clone())
+            let status = Status::from(ready && after.initialized);
+            said(status, &stop.why.reason, &stop.why.message)
         }
         (None, false) => {
             let (reason, message) = tenant_says(progress.tenant.as_deref());
-            (Status::False, reason, message)
+            said(Status::False, &reason, &message)
         }
     }
 }
@@ -194,6 +168,8 @@ pub fn tenant_says(tcp: Option<&TenantControlPlane>) -> (String, String) {
     let ready = conditions.unwrap_or_default().iter().find(|condition| condition.type_ == "Ready");
     match ready {
         Some(ready) => (ready.reason.clone(), ready.message.clone()),
-        None => ("NotAvailable".to_owned(), "the TenantControlPlane says nothing yet".to_owned()),
+        None => {
+            ("WaitingForTenantControlPlane".to_owned(), "the TenantControlPlane says nothing yet".to_owned())
+        }
     }
 }

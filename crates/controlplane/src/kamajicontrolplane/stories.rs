@@ -147,3 +147,10 @@ fn ranges_of_vm_nodes_must_not_meet_the_management_clusters() {
         "bare metal has other addresses"
     );
 }
+
+#[test]
+fn the_stages_are_drawn_in_the_documentation() {
+    let page = include_str!("../../../../docs/controlplane.md");
+    let drawing = scute_kit::ladder::drawing::<super::report::Stage>();
+    assert!(page.contains(&format!("```\n{drawing}\n```")), "docs/controlplane.md lacks:\n{drawing}");
+}

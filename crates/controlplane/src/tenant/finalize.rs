@@ -8,7 +8,7 @@ use scute_api::kamaji::{DATASTORE_SECRET_FINALIZER, DataStore, TENANT_FINALIZER,
 use scute_kit::{EventType, Key, Next, Why, finalizer};
 use serde_json::json;
 
-use super::progress::{Progress, Retry, Stage, Stop};
+use super::progress::{Progress, Stage, Stop};
 use super::validate::tenant_of;
 use crate::context::Context;
 use crate::names::Piece;
@@ -55,11 +55,7 @@ async fn clean(tcp: &TenantControlPlane, context: &Context) -> Result<(), Stop> 
     };
     let failed = |detail: String| {
         let message = format!("removing the tenant from DataStore {name}: {detail}");
-        Stop {
-            stage: Stage::DataStore,
-            why: Why::new("DataStoreCleanupFailed", message),
-            retry: Retry::Backoff,
-        }
+        Stop::failed(Stage::DataStore, Why::new("DataStoreCleanupFailed", message))
     };
     let opened = context.stores.open(&datastore).await.map_err(|why| failed(why.message))?;
     opened.store.remove(&tenant).await.map_err(|error| failed(error.to_string()))?;

@@ -33,7 +33,7 @@ use scute_api::kamaji::{DataStore, KAMAJI_PAUSED_ANNOTATION, TenantControlPlane}
 use scute_api::meta::PAUSED_ANNOTATION;
 use scute_contract::paused::paused_by;
 use scute_kit::conditions::is_true;
-use scute_kit::{Controller, EventType, Key, Next, Why};
+use scute_kit::{Controller, Key, Next, Why, ladder};
 use tokio::sync::mpsc;
 
 pub use secrets::Known;
@@ -119,23 +119,8 @@ async fn report(tcp: &TenantControlPlane, context: &Context, progress: Progress)
     let now = context.hub.now();
     let inside = context.inside.get(&Key::of(tcp));
     let status = report::status(tcp, &progress, inside.as_deref(), now);
-    if let Err(error) = context.hub.patch_status(tcp, status).await {
-        return match error.is_not_found() {
-            true => Next::Settled,
-            false => Next::Failed(Why::new("StatusFailed", error.to_string())),
-        };
-    }
-    if let Some(stop) = progress.stopped {
-        if stop.is_worth_an_event() {
-            context.hub.event(tcp, EventType::Warning, &stop.why.reason, &stop.why.message).await;
-        }
-        return match stop.retry {
-            Retry::OnChange => Next::OnChange(stop.why),
-            Retry::After(rest) => Next::After(rest, stop.why),
-            Retry::Backoff => Next::Failed(stop.why),
-        };
-    }
-    match progress.known.as_ref().and_then(|known| known.due) {
+    let (stopped, due) = (progress.stopped, progress.known.as_ref().and_then(|known| known.due));
+    ladder::finish(&context.hub, tcp, status, stopped, || match due {
         // The end of a certificate is not an event.
         Some(due) => {
             let rest = Duration::try_from(due.duration_since(now)).unwrap_or_default();
@@ -143,5 +128,6 @@ async fn report(tcp: &TenantControlPlane, context: &Context, progress: Progress)
             Next::After(rest.clamp(Duration::from_secs(1), LONGEST_REST), why)
         }
         None => Next::Settled,
-    }
+    })
+    .await
 }

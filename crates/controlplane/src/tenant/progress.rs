@@ -1,17 +1,17 @@
 //! How far one run came, and what stopped it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
-use scute_kit::Why;
+use scute_kit::ladder;
+pub use scute_kit::ladder::Retry;
 
 use super::endpoint::Endpoint;
 use super::secrets::Known;
 use super::validate::Wanted;
 
-/// The steps of a run, in their order. Each has a condition.
+/// The stages of a TenantControlPlane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// The spec is valid.
@@ -26,13 +26,11 @@ pub enum Stage {
     Deployment,
 }
 
-impl Stage {
-    /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Spec, Self::DataStore, Self::Endpoint, Self::Certificates, Self::Deployment];
+impl ladder::Stage for Stage {
+    const ALL: &'static [Self] =
+        &[Self::Spec, Self::DataStore, Self::Endpoint, Self::Certificates, Self::Deployment];
 
-    /// Type of its condition.
-    pub fn condition(self) -> &'static str {
+    fn condition(self) -> &'static str {
         match self {
             Self::Spec => "SpecValid",
             Self::DataStore => "DataStoreReady",
@@ -41,46 +39,20 @@ impl Stage {
             Self::Deployment => "DeploymentAvailable",
         }
     }
-}
 
-/// When a run that stopped is repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    /// When something that is watched changes.
-    OnChange,
-    /// When something that is watched changes, and then at the latest.
-    After(Duration),
-    /// After a while, longer each time.
-    Backoff,
+    fn goal(self) -> &'static str {
+        match self {
+            Self::Spec => "the spec can be brought about, and user and prefix are free",
+            Self::DataStore => "the DataStore is ready, and has the user, the role and the prefix",
+            Self::Endpoint => "Service T has an address, given or by a load balancer",
+            Self::Certificates => "every Secret holds what it shall, valid and signed by its authority",
+            Self::Deployment => "Deployment T is applied, in its turn, and a Pod is ready",
+        }
+    }
 }
 
 /// What stopped a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stop {
-    /// At which step.
-    pub stage: Stage,
-    /// Why.
-    pub why: Why,
-    /// When it is tried again.
-    pub retry: Retry,
-}
-
-impl Stop {
-    /// Stopped until something changes.
-    pub fn wait(stage: Stage, why: Why) -> Self {
-        Self { stage, why, retry: Retry::OnChange }
-    }
-
-    /// Stopped by a failure.
-    pub fn failed(stage: Stage, why: Why) -> Self {
-        Self { stage, why, retry: Retry::Backoff }
-    }
-
-    /// Waiting for an address or for a store to get ready is part of every start: nobody needs to be told.
-    pub fn is_worth_an_event(&self) -> bool {
-        !self.why.reason.starts_with("WaitingFor") && self.why.reason != "Conflict"
-    }
-}
+pub type Stop = ladder::Stop<Stage>;
 
 /// How far a run came.
 #[derive(Default)]

@@ -9,7 +9,9 @@ use scute_api::kamaji::{
     LoadBalancerIngress, LoadBalancerStatus, Phase, SecretStatus, ServiceStatus, StorageSetupStatus,
     StorageStatus, TenantControlPlane, TenantControlPlaneStatus,
 };
-use scute_kit::conditions::{Conditions, Status, find, whole_seconds};
+use scute_contract::paused::only_paused;
+use scute_kit::conditions::{Conditions, Draft, Status, find, whole_seconds};
+use scute_kit::ladder::{self, Stage as _};
 use serde_json::{Value, json};
 
 use super::progress::{Progress, Stage};
@@ -22,7 +24,6 @@ use crate::names::{self, NAME_SELECTOR, Piece};
 pub const READY: &str = "Ready";
 /// Condition about the objects inside the tenant.
 pub const INSIDE: &str = "TenantObjectsReady";
-const PAUSED: &str = "Paused";
 
 /// The whole status.
 pub fn status(
@@ -225,47 +226,31 @@ fn conditions(
     inside: Option<&Inside>,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let mut made = Conditions::new(&before.conditions, tcp.metadata.generation, now);
     if progress.paused {
-        for old in before.conditions.iter().filter(|old| old.type_ != PAUSED) {
-            let status = Status::from(old.status == "True");
-            made = made.put(&old.type_, status, &old.reason, old.message.as_str());
-        }
-        return made.put(PAUSED, Status::True, "Paused", "an annotation asks to leave it alone").finish();
+        let why = "an annotation asks to leave it alone";
+        return only_paused(&before.conditions, tcp.metadata.generation, now, why);
     }
-    for stage in Stage::ALL {
-        let (status, reason, message) = stage_condition(stage, progress, rollout);
-        made = made.put(stage.condition(), status, &reason, message);
-    }
-    let (status, reason, message) = inside_condition(before, progress, inside);
-    made = made.put(INSIDE, status, &reason, message);
-    let (status, reason, message) = ready_condition(tcp, progress, phase_of(after), rollout, inside);
-    made.put(READY, status, &reason, message).finish()
+    Conditions::new(&before.conditions, tcp.metadata.generation, now)
+        .put_all(ladder::conditions(progress.stopped.as_ref(), |stage| passed(stage, progress, rollout)))
+        .put_all([
+            inside_condition(before, progress, inside),
+            ready_condition(tcp, progress, phase_of(after), rollout, inside),
+        ])
+        .finish()
 }
 
-type Said = (Status, String, String);
-
-fn said(status: Status, reason: &str, message: impl Into<String>) -> Said {
-    (status, reason.to_owned(), message.into())
-}
-
-fn stage_condition(stage: Stage, progress: &Progress, rollout: Option<&Rollout>) -> Said {
-    if let Some(stop) = &progress.stopped {
-        if stop.stage == stage {
-            return said(Status::False, &stop.why.reason, stop.why.message.as_str());
-        }
-        if stop.stage < stage {
-            let message = format!("waits for {}", stop.stage.condition());
-            return said(Status::Unknown, "Waiting", message);
-        }
-    }
+/// What is said of a stage that stopped nothing.
+fn passed(stage: Stage, progress: &Progress, rollout: Option<&Rollout>) -> Draft {
+    let said = |status: Status, reason: &str, message: String| {
+        Draft::new(stage.condition(), status, reason, message)
+    };
     match stage {
         Stage::Spec if !progress.ignored.is_empty() => {
             let message =
                 format!("extraArgs that are managed and so ignored: {}", progress.ignored.join(" "));
             said(Status::True, "Valid", message)
         }
-        Stage::Spec => said(Status::True, "Valid", ""),
+        Stage::Spec => said(Status::True, "Valid", String::new()),
         Stage::DataStore => said(
             Status::True,
             "Ready",
@@ -274,15 +259,20 @@ fn stage_condition(stage: Stage, progress: &Progress, rollout: Option<&Rollout>)
         Stage::Endpoint => {
             said(Status::True, "Assigned", progress.endpoint.as_ref().map(|e| e.text()).unwrap_or_default())
         }
-        Stage::Certificates => said(Status::True, "Valid", ""),
+        Stage::Certificates => said(Status::True, "Valid", String::new()),
         Stage::Deployment => match rollout {
             Some(rollout) => rollout.said(),
-            None => said(Status::Unknown, "Waiting", "the Deployment was not looked at"),
+            None => said(Status::Unknown, "Waiting", "the Deployment was not looked at".to_owned()),
         },
     }
 }
 
-fn inside_condition(before: &TenantControlPlaneStatus, progress: &Progress, inside: Option<&Inside>) -> Said {
+fn inside_condition(
+    before: &TenantControlPlaneStatus,
+    progress: &Progress,
+    inside: Option<&Inside>,
+) -> Draft {
+    let said = |status: Status, reason: &str, message: &str| Draft::new(INSIDE, status, reason, message);
     if progress.wanted.as_ref().is_some_and(|wanted| wanted.replicas == 0) {
         return said(Status::Unknown, "Sleeping", "no API server runs");
     }
@@ -293,7 +283,7 @@ fn inside_condition(before: &TenantControlPlaneStatus, progress: &Progress, insi
             (None, false) => said(Status::False, "Applying", "the objects inside the tenant are being made"),
         },
         // This process has not looked yet.
-        (None, Some(old)) => (Status::from(old.status == "True"), old.reason.clone(), old.message.clone()),
+        (None, Some(old)) => said(Status::from(old.status == "True"), &old.reason, old.message.as_str()),
         (None, None) => said(Status::Unknown, "Waiting", "waits for the API server"),
     }
 }
@@ -304,7 +294,8 @@ fn ready_condition(
     phase: Phase,
     rollout: Option<&Rollout>,
     inside: Option<&Inside>,
-) -> Said {
+) -> Draft {
+    let said = |status: Status, reason: &str, message: &str| Draft::new(READY, status, reason, message);
     let stopped = progress.stopped.as_ref();
     if tcp.metadata.deletion_timestamp.is_some() {
         let message = stopped.map_or("is being deleted", |stop| stop.why.message.as_str());

@@ -2,8 +2,10 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use scute_api::kamaji::{Phase, VersionStatus};
-use scute_kit::conditions::Status;
+use scute_kit::conditions::{Draft, Status};
+use scute_kit::ladder::Stage as _;
 
+use super::progress::Stage;
 use super::validate::Wanted;
 
 /// The numbers of a Deployment.
@@ -50,19 +52,19 @@ impl Rollout {
     }
 
     /// The condition about it.
-    pub fn said(&self) -> (Status, String, String) {
+    pub fn said(&self) -> Draft {
         let Self { observed: _, wanted, replicas, updated, ready, trouble } = self;
         let numbers = match replicas == updated {
             true => format!("{ready} of {wanted} Pods ready"),
             false => format!("{ready} of {wanted} Pods ready, {updated} up to date"),
         };
-        match (trouble, self.is_complete()) {
-            (_, true) => (Status::True, "Available".to_owned(), numbers),
-            (Some(trouble), false) => {
-                (Status::from(*ready > 0), "Degraded".to_owned(), format!("{numbers}: {trouble}"))
-            }
-            (None, false) => (Status::from(*ready > 0), "RollingOut".to_owned(), numbers),
-        }
+        let available = Status::from(*ready > 0);
+        let (status, reason, message) = match (trouble, self.is_complete()) {
+            (_, true) => (Status::True, "Available", numbers),
+            (Some(trouble), false) => (available, "Degraded", format!("{numbers}: {trouble}")),
+            (None, false) => (available, "RollingOut", numbers),
+        };
+        Draft::new(Stage::Deployment.condition(), status, reason, message)
     }
 }
 

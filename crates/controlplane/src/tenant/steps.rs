@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::certificates::Needs;
 use super::deployment::deployment;
 use super::endpoint::{Endpoint, endpoint};
-use super::progress::{Progress, Retry, Stage, Stop};
+use super::progress::{Progress, Stage, Stop};
 use super::rollout;
 use super::secrets;
 use super::service::service;
@@ -261,7 +261,7 @@ async fn turn(key: &Key, context: &Context) -> Result<(), Stop> {
     }
     let message = format!("{at_once} control planes start at a time, and others are before this one");
     let why = Why::new("WaitingForTurn", message);
-    Err(Stop { stage: Stage::Deployment, why, retry: Retry::After(Starts::LIMIT) })
+    Err(Stop::wait_for(Starts::LIMIT, Stage::Deployment, why))
 }
 
 /// An object of a former TenantControlPlane of the same name, or of somebody else, must go first.

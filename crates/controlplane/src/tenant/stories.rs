@@ -383,6 +383,13 @@ fn the_wait_for_an_address_is_told_once_it_is_one() {
     assert!(!silent(&tcp, Stage::Endpoint, 1), "what lost its address is told at once");
 }
 
+#[test]
+fn the_stages_are_drawn_in_the_documentation() {
+    let page = include_str!("../../../../docs/controlplane.md");
+    let drawing = scute_kit::ladder::drawing::<Stage>();
+    assert!(page.contains(&format!("```\n{drawing}\n```")), "docs/controlplane.md lacks:\n{drawing}");
+}
+
 /// What a person reads at each stage.
 #[test]
 fn conditions_of_a_start() {
