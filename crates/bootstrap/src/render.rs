@@ -13,7 +13,7 @@ use scute_kubeadm::{Version, VersionError, YamlError, join};
 /// Why there is no text.
 #[derive(Debug, thiserror::Error)]
 pub enum RenderError {
-    /// The Machine asks for something that is no version.
+    /// The Machine asks for something that is no version, or for one whose kubeadm does not understand the cluster.
     #[error("Machine spec.version: {0}")]
     Version(#[from] VersionError),
     /// The text could not be written.
@@ -38,15 +38,17 @@ const CA_CERT_PATH: &str = "/etc/kubernetes/pki/ca.crt";
 /// The cloud-config that makes a host of this version join. Holds secrets.
 ///
 /// # Errors
-/// When the version is none, or a Secret does not hold text where text is needed.
+/// When the version is none or too old, or a Secret does not hold text where text is needed.
 pub fn cloud_config(
     spec: &KubeadmConfigSpec,
     join: &JoinConfiguration,
     version: Option<&str>,
     sources: &Sources,
 ) -> Result<String, RenderError> {
-    let version = version.map_or_else(|| Ok(Version::supported()), str::parse::<Version>)?;
-    let document = kubeadm_join(join).with_uninitialized_taint().render(&version)?;
+    if let Some(version) = version {
+        version.parse::<Version>()?.check_oldest()?;
+    }
+    let document = kubeadm_join(join).with_uninitialized_taint().render()?;
     let mut config = CloudConfig::join(&document, spec.verbosity);
     let files: Result<Vec<_>, _> = spec.files.iter().map(|given| file(given, sources)).collect();
     config = config.with_user_files(files?);
@@ -294,5 +296,8 @@ mod tests {
     fn what_is_no_version_is_refused_with_its_field() {
         let error = cloud_config(&Default::default(), &Default::default(), Some("latest"), &Sources::new());
         assert!(error.expect_err("no version").to_string().starts_with("Machine spec.version"));
+        let error = cloud_config(&Default::default(), &Default::default(), Some("v1.30.9"), &Sources::new());
+        let said = error.expect_err("its kubeadm cannot read the cluster's configuration").to_string();
+        assert!(said.starts_with("Machine spec.version") && said.contains("v1.31"), "{said}");
     }
 }

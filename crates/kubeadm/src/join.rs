@@ -1,14 +1,14 @@
-//! The JoinConfiguration that `kubeadm join --config` reads: v1beta4, and v1beta3 for Nodes older than 1.31.
+//! The JoinConfiguration that `kubeadm join --config` reads, in `kubeadm.k8s.io/v1beta4`.
 
-use crate::{Version, YamlError, to_yaml, yaml::TemplateValue};
+use crate::{YamlError, to_yaml, yaml::TemplateValue};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use std::fmt;
 
 /// Taint on a new Node until its Machine's labels and taints are on it.
 pub const UNINITIALIZED_TAINT: &str = "node.cluster.x-k8s.io/uninitialized";
 
-/// A Node's way into a cluster, in the words of `kubeadm.k8s.io/v1beta4`.
+/// A Node's way into a cluster.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct JoinConfiguration {
@@ -25,7 +25,7 @@ pub struct JoinConfiguration {
     /// Directory of patches on the Node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub patches: Option<Patches>,
-    /// Timeouts; v1beta4 only.
+    /// Timeouts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,
 }
@@ -92,7 +92,7 @@ pub struct NodeRegistration {
     /// `Always`, `IfNotPresent` or `Never`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<String>,
-    /// Pull one image after the other; v1beta4 only.
+    /// Pull one image after the other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image_pull_serial: Option<bool>,
 }
@@ -163,32 +163,12 @@ impl JoinConfiguration {
         self
     }
 
-    /// The YAML document in the kubeadm API version that a Node of `version` understands. Holds secrets.
-    pub fn render(&self, version: &Version) -> Result<String, YamlError> {
+    /// The YAML document. Holds secrets.
+    pub fn render(&self) -> Result<String, YamlError> {
         let mut document = serde_json::to_value(self).unwrap_or_default();
+        document["apiVersion"] = json!("kubeadm.k8s.io/v1beta4");
         document["kind"] = json!("JoinConfiguration");
-        if (version.major, version.minor) >= (1, 31) {
-            document["apiVersion"] = json!("kubeadm.k8s.io/v1beta4");
-        } else {
-            to_v1beta3(&mut document, &self.node_registration.kubelet_extra_args);
-        }
         to_yaml(&TemplateValue(&document))
-    }
-}
-
-/// v1beta3 has arguments as a map, and neither timeouts nor serial pulls; its one timeout sits under discovery.
-fn to_v1beta3(document: &mut Value, args: &[Arg]) {
-    document["apiVersion"] = json!("kubeadm.k8s.io/v1beta3");
-    if !args.is_empty() {
-        let map: Map<_, _> = args.iter().map(|arg| (arg.name.clone(), json!(arg.value))).collect();
-        document["nodeRegistration"]["kubeletExtraArgs"] = Value::Object(map);
-    }
-    if let Some(registration) = document["nodeRegistration"].as_object_mut() {
-        registration.remove("imagePullSerial");
-    }
-    let timeouts = document.as_object_mut().and_then(|document| document.remove("timeouts"));
-    if let Some(discovery) = timeouts.and_then(|timeouts| timeouts.get("discovery").cloned()) {
-        document["discovery"]["timeout"] = discovery;
     }
 }
 

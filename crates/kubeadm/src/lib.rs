@@ -11,6 +11,7 @@ mod cluster_info;
 mod facts;
 pub mod join;
 mod kubelet;
+mod ranges;
 mod rbac;
 mod version;
 mod yaml;
@@ -19,14 +20,19 @@ pub use cluster_configuration::{cluster_configuration, kubeadm_config};
 pub use cluster_info::cluster_info;
 pub use facts::{CgroupDriver, ClusterFacts, dns_service_ip, first_service_ip, join_host_port};
 pub use kubelet::{KubeletPatchError, kubelet_config, kubelet_config_map, patch_kubelet_config};
+pub use ranges::{RangeError, check_dns_address, check_first_family, check_service_range};
 pub use rbac::bootstrap_rbac;
-pub use version::{Version, VersionError};
+pub use version::{Version, VersionError, check_image_tag};
 pub use yaml::{YamlError, to_yaml};
 
 use serde_json::Value;
 
 /// The Kubernetes version that Scute ships, and the newest one it accepts.
 pub const KUBERNETES_VERSION: &str = "v1.35.4";
+
+/// The oldest minor version that works with what is written into a cluster: kubeadm reads `v1beta4`, and kube-proxy
+/// has its nftables mode, since 1.31.
+pub const OLDEST_MINOR: (u32, u32) = (1, 31);
 
 /// Tag of the CoreDNS image that belongs to [`KUBERNETES_VERSION`].
 pub const COREDNS_VERSION: &str = "v1.13.1";

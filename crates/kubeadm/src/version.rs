@@ -1,6 +1,6 @@
 //! Kubernetes versions and the rules for choosing and changing one.
 
-use crate::KUBERNETES_VERSION;
+use crate::{KUBERNETES_VERSION, OLDEST_MINOR};
 use std::{fmt, str::FromStr};
 
 /// A Kubernetes release: `v1.35.4`, `1.35.4` or `v1.36.0-rc.1` when parsed, with the `v` when shown.
@@ -21,6 +21,15 @@ pub enum VersionError {
     /// Not `[v]MAJOR.MINOR.PATCH`.
     #[error("{0:?} is not a Kubernetes version of the form v1.35.4")]
     Parse(String),
+    /// What is written into a cluster does not suit so old a Kubernetes.
+    #[error("Kubernetes {asked} is not supported: the oldest that is supported is v{}.{}", OLDEST_MINOR.0, OLDEST_MINOR.1)]
+    TooOld {
+        /// Version asked for.
+        asked: Version,
+    },
+    /// Images of such a version cannot exist.
+    #[error("{0:?} cannot be the tag of an image, which has at most 128 letters, digits, '.', '-' and '_'")]
+    NoTag(String),
     /// A new control plane asks for more than we ship.
     #[error(
         "unable to create a TenantControlPlane with a Kubernetes version greater than the supported one, actually {}",
@@ -71,8 +80,18 @@ impl Version {
         format!("{}.{}.{}{}", self.major, self.minor, self.patch, self.suffix)
     }
 
-    /// Whether a new control plane may have this version: any patch of a minor up to the supported one.
+    /// Whether a Node may have this version: older ones do not understand what the control plane publishes.
+    pub fn check_oldest(&self) -> Result<(), VersionError> {
+        match self.key() < OLDEST_MINOR {
+            true => Err(VersionError::TooOld { asked: self.clone() }),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a new control plane may have this version: any patch of a minor from the oldest to the newest
+    /// supported one.
     pub fn check_create(&self) -> Result<(), VersionError> {
+        self.check_oldest()?;
         let supported = Self::supported();
         if self.key() > supported.key() {
             return Err(VersionError::TooNew { supported });
@@ -96,11 +115,24 @@ impl Version {
         if wanted.0 != from.0 || wanted.1 - from.1 > 1 {
             return Err(VersionError::SkippedMinor { from: self.clone(), to: to.clone() });
         }
-        Ok(())
+        to.check_oldest()
     }
 
     fn key(&self) -> (u32, u32) {
         (self.major, self.minor)
+    }
+}
+
+/// Whether a registry can have an image of this tag.
+///
+/// # Errors
+/// When it cannot.
+pub fn check_image_tag(tag: &str) -> Result<(), VersionError> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let starts = tag.chars().next().is_some_and(word);
+    match starts && tag.len() <= 128 && tag.chars().all(|c| word(c) || ".-".contains(c)) {
+        true => Ok(()),
+        false => Err(VersionError::NoTag(tag.to_owned())),
     }
 }
 

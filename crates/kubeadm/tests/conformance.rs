@@ -207,7 +207,7 @@ fn kubeadm_reads_the_join_configuration() {
         ..JoinConfiguration::default()
     }
     .with_uninitialized_taint();
-    let yaml = join.render(&KUBERNETES_VERSION.parse().unwrap()).unwrap();
+    let yaml = join.render().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let validate = |yaml: &str| {
         std::fs::write(dir.path().join("join.yaml"), yaml).unwrap();

@@ -1,7 +1,7 @@
 //! Reading versions, and which ones a control plane may have.
 
 use proptest::prelude::*;
-use scute_kubeadm::{KUBERNETES_VERSION, Version, VersionError};
+use scute_kubeadm::{KUBERNETES_VERSION, Version, VersionError, check_image_tag};
 
 fn version(text: &str) -> Version {
     text.parse().unwrap()
@@ -37,10 +37,31 @@ fn nonsense_is_refused() {
 #[test]
 fn a_new_control_plane_is_at_most_as_new_as_we_are() {
     assert!(version("v1.35.99").check_create().is_ok());
-    assert!(version("v1.30.0").check_create().is_ok());
+    assert!(version("v1.31.0").check_create().is_ok());
     let error = version("v1.36.0").check_create().unwrap_err();
     let kamaji = "unable to create a TenantControlPlane with a Kubernetes version greater than the supported one, actually v1.35";
     assert_eq!(error.to_string(), kamaji);
+}
+
+#[test]
+fn what_is_too_old_is_refused_by_name() {
+    let said = version("v1.30.9").check_create().unwrap_err().to_string();
+    assert_eq!(said, "Kubernetes v1.30.9 is not supported: the oldest that is supported is v1.31");
+    let old = version("v1.30.1");
+    assert!(old.check_update(&old).is_ok(), "what is there already can be edited");
+    assert!(old.check_update(&version("v1.31.0")).is_ok(), "and upgraded");
+    assert!(matches!(old.check_update(&version("v1.30.2")), Err(VersionError::TooOld { .. })));
+}
+
+#[test]
+fn a_tag_that_no_image_can_have() {
+    for tag in ["v1.35.4", "v1.36.0-rc.1", "v1.35.4-lab_2", &format!("v{}", "1".repeat(127))] {
+        assert!(check_image_tag(tag).is_ok(), "{tag}");
+    }
+    for tag in ["", "v1.35.4-rc.1+x", "v1.35.4/x", "v1.35.4:x", ".v1", "-v1", &"1".repeat(129)] {
+        let said = check_image_tag(tag).unwrap_err().to_string();
+        assert!(said.contains(tag) && said.contains("tag of an image"), "{said}");
+    }
 }
 
 #[test]

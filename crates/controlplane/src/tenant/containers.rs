@@ -10,6 +10,7 @@ use scute_api::kamaji::{Probes, TenantControlPlane};
 use scute_kubeadm::args::{ApiServer, Arguments, ControllerManager, EtcdAccess, Scheduler};
 
 use super::endpoint::Endpoint;
+use super::node_cidr_mask::node_masks;
 use super::probes::{self, Component};
 use super::validate::Wanted;
 use crate::names::Piece;
@@ -91,7 +92,11 @@ fn api_server_arguments(
         overrides: Vec::new(),
     };
     // Serves on while the Service still sends requests to a Pod that ends, and says so to its clients.
-    let soft = ["--shutdown-delay-duration=5s", "--shutdown-send-retry-after=true", "--profiling=false"];
+    let defaults = [
+        ("shutdown-delay-duration", "5s".to_owned()),
+        ("shutdown-send-retry-after", "true".to_owned()),
+        ("profiling", "false".to_owned()),
+    ];
     ApiServer {
         advertise_address: Some(endpoint.address),
         secure_port: wanted.port,
@@ -101,18 +106,19 @@ fn api_server_arguments(
         kubelet_preferred_address_types: &types,
         pki_dir: PKI,
         etcd: &etcd,
-        extra_args: &with_soft(&soft.map(str::to_owned), extra),
+        defaults: &defaults,
+        extra_args: extra,
     }
     .arguments()
 }
 
 fn controller_manager_arguments(wanted: &Wanted, extra: &[String]) -> Arguments {
-    let mut soft = vec![
+    let mut defaults = vec![
         // Without a look-up it starts before the API server does, and waits there for the lease.
-        "--authentication-skip-lookup=true".to_owned(),
-        "--profiling=false".to_owned(),
+        ("authentication-skip-lookup", "true".to_owned()),
+        ("profiling", "false".to_owned()),
     ];
-    soft.extend(super::masks::node_masks(&wanted.pod_cidrs));
+    defaults.extend(node_masks(&wanted.pod_cidrs));
     ControllerManager {
         cluster_name: &wanted.name,
         pod_cidrs: &wanted.pod_cidrs,
@@ -120,31 +126,21 @@ fn controller_manager_arguments(wanted: &Wanted, extra: &[String]) -> Arguments 
         pki_dir: PKI,
         kubeconfig: CONTROLLER_MANAGER_CONF,
         bind_address: "0.0.0.0",
-        extra_args: &with_soft(&soft, extra),
+        defaults: &defaults,
+        extra_args: extra,
     }
     .arguments()
 }
 
 fn scheduler_arguments(extra: &[String]) -> Arguments {
-    let soft = [
-        "--authentication-skip-lookup=true".to_owned(),
-        format!("--client-ca-file={PKI}/ca.crt"),
-        format!("--requestheader-client-ca-file={PKI}/front-proxy-ca.crt"),
-        "--profiling=false".to_owned(),
+    let defaults = [
+        ("authentication-skip-lookup", "true".to_owned()),
+        ("client-ca-file", format!("{PKI}/ca.crt")),
+        ("requestheader-client-ca-file", format!("{PKI}/front-proxy-ca.crt")),
+        ("profiling", "false".to_owned()),
     ];
-    Scheduler { kubeconfig: SCHEDULER_CONF, bind_address: "0.0.0.0", extra_args: &with_soft(&soft, extra) }
+    Scheduler { kubeconfig: SCHEDULER_CONF, bind_address: "0.0.0.0", defaults: &defaults, extra_args: extra }
         .arguments()
-}
-
-/// Arguments that give way to the user's of the same name.
-fn with_soft(soft: &[String], extra: &[String]) -> Vec<String> {
-    let name = |argument: &str| {
-        let bare = argument.trim().trim_start_matches('-');
-        bare.split(['=', ' ']).next().unwrap_or_default().replace('_', "-")
-    };
-    let given: Vec<_> = extra.iter().map(|argument| name(argument)).collect();
-    let soft = soft.iter().filter(|argument| !given.contains(&name(argument)));
-    soft.chain(extra).cloned().collect()
 }
 
 /// What a component requests unless the user says otherwise: the memory that it holds when idle, and CPU in such

@@ -9,7 +9,7 @@ mod finalize;
 #[cfg(test)]
 pub mod fixture;
 mod issue;
-mod masks;
+mod node_cidr_mask;
 mod objects;
 mod probes;
 pub mod progress;

@@ -41,6 +41,8 @@ pub struct ApiServer<'a> {
     pub pki_dir: &'a str,
     /// The etcd.
     pub etcd: &'a EtcdAccess,
+    /// Flags beside upstream's; the user's of the same name win.
+    pub defaults: &'a [(&'static str, String)],
     /// The user's additional arguments.
     pub extra_args: &'a [String],
 }
@@ -78,7 +80,7 @@ impl ApiServer<'_> {
             Some(address) => flags.managed("advertise-address", address),
             None => flags,
         };
-        self.authorization(etcd(flags, self.etcd)).merge(self.extra_args)
+        self.authorization(etcd(flags, self.etcd)).softly(self.defaults).merge(self.extra_args)
     }
 
     /// A file with structured authorization excludes the flag.

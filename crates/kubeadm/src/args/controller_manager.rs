@@ -18,6 +18,8 @@ pub struct ControllerManager<'a> {
     pub kubeconfig: &'a str,
     /// Address of `/healthz`: `0.0.0.0` where the kubelet probes a Pod's address, `127.0.0.1` on a host.
     pub bind_address: &'a str,
+    /// Flags beside upstream's; the user's of the same name win.
+    pub defaults: &'a [(&'static str, String)],
     /// The user's additional arguments.
     pub extra_args: &'a [String],
 }
@@ -44,6 +46,7 @@ impl ControllerManager<'_> {
             .soft("service-account-private-key-file", pki("sa.key"))
             .soft("service-cluster-ip-range", joined(self.service_cidrs))
             .soft("use-service-account-credentials", true)
+            .softly(self.defaults)
             .merge(self.extra_args)
     }
 }

@@ -37,6 +37,11 @@ impl Flags {
         self
     }
 
+    fn softly(mut self, defaults: &[(&'static str, String)]) -> Self {
+        self.defaults.extend(defaults.iter().cloned());
+        self
+    }
+
     fn merge(self, extra: &[String]) -> Arguments {
         let Self { managed, mut defaults } = self;
         let (ignored, accepted): (Vec<_>, Vec<_>) =

@@ -9,6 +9,8 @@ pub struct Scheduler<'a> {
     pub kubeconfig: &'a str,
     /// Address of its probes: `0.0.0.0` where the kubelet probes a Pod's address, `127.0.0.1` on a host.
     pub bind_address: &'a str,
+    /// Flags beside upstream's; the user's of the same name win.
+    pub defaults: &'a [(&'static str, String)],
     /// The user's additional arguments.
     pub extra_args: &'a [String],
 }
@@ -22,6 +24,7 @@ impl Scheduler<'_> {
             .managed("bind-address", self.bind_address)
             .managed("kubeconfig", self.kubeconfig)
             .managed("leader-elect", true)
+            .softly(self.defaults)
             .merge(self.extra_args)
     }
 }

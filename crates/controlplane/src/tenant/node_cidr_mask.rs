@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 /// The controller-manager gives a Node a /24 or a /64, and ends when the range is smaller than that, or more than
 /// 2^16 times larger. Flags for the ranges that its default does not fit.
-pub fn node_masks(pods: &[IpNet]) -> Vec<String> {
+pub fn node_masks(pods: &[IpNet]) -> Vec<(&'static str, String)> {
     let dual = pods.len() > 1;
     pods.iter()
         .filter_map(|net| {
@@ -14,7 +14,7 @@ pub fn node_masks(pods: &[IpNet]) -> Vec<String> {
                 (true, IpNet::V4(_)) => "node-cidr-mask-size-ipv4",
                 (true, IpNet::V6(_)) => "node-cidr-mask-size-ipv6",
             };
-            Some(format!("--{flag}={mask}"))
+            Some((flag, mask.to_string()))
         })
         .collect()
 }
@@ -36,7 +36,8 @@ mod tests {
     use super::*;
 
     fn masks(nets: &[&str]) -> Vec<String> {
-        node_masks(&nets.iter().map(|net| net.parse().expect("a CIDR")).collect::<Vec<_>>())
+        let nets: Vec<_> = nets.iter().map(|net| net.parse().expect("a CIDR")).collect();
+        node_masks(&nets).into_iter().map(|(flag, mask)| format!("{flag}={mask}")).collect()
     }
 
     #[test]
@@ -48,9 +49,9 @@ mod tests {
 
     #[test]
     fn small_and_huge_ranges_get_their_own() {
-        assert_eq!(masks(&["10.244.0.0/24"]), ["--node-cidr-mask-size=28"]);
-        assert_eq!(masks(&["10.0.0.0/7"]), ["--node-cidr-mask-size=23"]);
-        assert_eq!(masks(&["10.244.0.0/16", "fd00::/64"]), ["--node-cidr-mask-size-ipv6=68"]);
-        assert_eq!(masks(&["10.244.0.0/30"]), ["--node-cidr-mask-size=30"]);
+        assert_eq!(masks(&["10.244.0.0/24"]), ["node-cidr-mask-size=28"]);
+        assert_eq!(masks(&["10.0.0.0/7"]), ["node-cidr-mask-size=23"]);
+        assert_eq!(masks(&["10.244.0.0/16", "fd00::/64"]), ["node-cidr-mask-size-ipv6=68"]);
+        assert_eq!(masks(&["10.244.0.0/30"]), ["node-cidr-mask-size=30"]);
     }
 }
