@@ -24,45 +24,100 @@ impl Quantity {
     /// The value in thousandths of a unit (millicores for CPU), a fraction rounded up.
     pub fn thousandths(&self) -> Result<u128, QuantityError> {
         let wrong = || QuantityError(self.0.clone());
-        let text = self.0.strip_prefix('+').unwrap_or(&self.0);
-        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-        let (number, suffix) = text.split_at(digits);
+        let (number, suffix) = self.parts();
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if whole.len() + fraction.len() == 0 || fraction.contains('.') || fraction.len() > 12 {
             return Err(wrong());
         }
         let mantissa: u128 = format!("{whole}{fraction}").parse().map_err(|_| wrong())?;
-        let factor = thousandths_per(suffix).ok_or_else(wrong)?;
-        let value =
-            mantissa.checked_mul(factor).ok_or_else(wrong)?.div_ceil(10_u128.pow(fraction.len() as u32));
+        let factor = billionths_per(suffix).ok_or_else(wrong)?;
+        let billionths = mantissa.checked_mul(factor).ok_or_else(wrong)?;
+        let value = billionths.div_ceil(1_000_000 * 10_u128.pow(fraction.len() as u32));
         if value / 1000 > u128::from(i64::MAX.unsigned_abs()) { Err(wrong()) } else { Ok(value) }
+    }
+
+    /// The value as the API server writes it in the resources of a container: `0.05` is `50m`, `2000m` is `2` and
+    /// `262144Ki` is `256Mi`.
+    pub fn canonical(&self) -> Result<Self, QuantityError> {
+        let value = self.thousandths()?;
+        let (_, suffix) = self.parts();
+        let is_binary = suffix.ends_with('i') && value % 1000 == 0 && value >= 1024 * 1000;
+        Ok(Self(match (value, is_binary) {
+            (0, _) => "0".to_owned(),
+            (value, true) => binary(value / 1000),
+            (value, false) => decimal(value, exponent(suffix).is_some()),
+        }))
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        let text = self.0.strip_prefix('+').unwrap_or(&self.0);
+        text.split_at(text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len()))
     }
 }
 
-/// Thousandths in one unit of a suffix.
-fn thousandths_per(suffix: &str) -> Option<u128> {
-    let binary = |power: u32| Some(1000 * 1024_u128.pow(power));
+fn binary(mut units: u128) -> String {
+    let mut suffixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].into_iter();
+    let mut suffix = suffixes.next();
+    while units.is_multiple_of(1024)
+        && let Some(next) = suffixes.next()
+    {
+        units /= 1024;
+        suffix = Some(next);
+    }
+    format!("{units}{}", suffix.unwrap_or_default())
+}
+
+fn decimal(mut mantissa: u128, with_exponent: bool) -> String {
+    let mut power: i32 = -3;
+    while mantissa.is_multiple_of(1000) {
+        mantissa /= 1000;
+        power += 3;
+    }
+    let suffix = match power {
+        _ if with_exponent && power != 0 => return format!("{mantissa}e{power}"),
+        -3 => "m",
+        0 => "",
+        3 => "k",
+        6 => "M",
+        9 => "G",
+        12 => "T",
+        15 => "P",
+        _ => "E",
+    };
+    format!("{mantissa}{suffix}")
+}
+
+/// Billionths in one unit of a suffix.
+fn billionths_per(suffix: &str) -> Option<u128> {
+    let decimal = |power: u32| Some(10_u128.pow(9 + power));
+    let binary = |power: u32| Some(1_000_000_000 * 1024_u128.pow(power));
     match suffix {
-        "m" => Some(1),
-        "" => Some(1000),
-        "k" => Some(1_000_000),
-        "M" => Some(1_000_000_000),
-        "G" => Some(1_000_000_000_000),
-        "T" => Some(1_000_000_000_000_000),
-        "P" => Some(1_000_000_000_000_000_000),
+        "n" => Some(1),
+        "u" => Some(1000),
+        "m" => Some(1_000_000),
+        "" => decimal(0),
+        "k" => decimal(3),
+        "M" => decimal(6),
+        "G" => decimal(9),
+        "T" => decimal(12),
+        "P" => decimal(15),
+        "E" => decimal(18),
         "Ki" => binary(1),
         "Mi" => binary(2),
         "Gi" => binary(3),
         "Ti" => binary(4),
         "Pi" => binary(5),
-        _ => exponent(suffix),
+        "Ei" => binary(6),
+        _ => match exponent(suffix)? {
+            power @ -9..=18 => Some(10_u128.pow(u32::try_from(power + 9).ok()?)),
+            _ => None,
+        },
     }
 }
 
-/// `e3` and `E3`.
-fn exponent(suffix: &str) -> Option<u128> {
-    let power: u32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-    if power > 18 { None } else { Some(1000 * 10_u128.pow(power)) }
+/// `e3`, `E3` and `e-3`.
+fn exponent(suffix: &str) -> Option<i32> {
+    suffix.strip_prefix(['e', 'E'])?.parse().ok()
 }
 
 impl fmt::Display for Quantity {
@@ -114,6 +169,35 @@ impl JsonSchema for Quantity {
 mod tests {
     use super::*;
 
+    /// Spellings, and what the API server makes of each in the resources of a container.
+    const SPELLINGS: [(&str, &str); 25] = [
+        ("0", "0"),
+        ("0Mi", "0"),
+        ("0.05", "50m"),
+        (".5", "500m"),
+        ("2000m", "2"),
+        ("1500m", "1500m"),
+        ("+2", "2"),
+        ("0.0001", "1m"),
+        ("100u", "1m"),
+        ("1n", "1m"),
+        ("1000", "1k"),
+        ("1500", "1500"),
+        ("1k", "1k"),
+        ("0.5k", "500"),
+        ("12345678", "12345678"),
+        ("1e3", "1e3"),
+        ("64e6", "64e6"),
+        ("5E2", "500"),
+        ("1.5e-2", "15e-3"),
+        ("262144Ki", "256Mi"),
+        ("1073741824", "1073741824"),
+        ("1.5Gi", "1536Mi"),
+        ("0.5Ki", "512"),
+        ("1.0001Ki", "1024103m"),
+        ("3Mi", "3Mi"),
+    ];
+
     #[test]
     fn reads_what_kubernetes_reads() {
         for (text, units) in [
@@ -127,11 +211,24 @@ mod tests {
             ("100m", 1),
             ("+7k", 7000),
             (".5Ki", 512),
+            ("1E", 1_000_000_000_000_000_000),
+            ("1Ei", 1 << 60),
+            ("5e-1", 1),
+            ("1u", 1),
         ] {
             assert_eq!(Quantity::from(text).units(), Ok(units), "{text}");
         }
         assert_eq!(Quantity::from("250m").thousandths(), Ok(250));
         assert_eq!(Quantity::from("0.1").thousandths(), Ok(100));
+    }
+
+    #[test]
+    fn is_written_as_the_api_server_writes_it() {
+        for (text, canonical) in SPELLINGS {
+            let written = Quantity::from(text).canonical().expect("a quantity");
+            assert_eq!(written.0, canonical, "{text}");
+            assert_eq!(written.canonical().as_ref(), Ok(&written), "{text}: twice is once");
+        }
     }
 
     #[test]
