@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::{run, say};
 
 /// What decides by itself: no runtime, no network, no client. (A random source is no network.)
-const PURE: [&str; 4] = ["scute-api", "scute-pki", "scute-kubeadm", "scute-plan"];
+const PURE: [&str; 5] = ["scute-api", "scute-pki", "scute-kubeadm", "scute-plan", "scute-image"];
 const NOT_PURE: [&str; 12] = [
     "axum",
     "etcd-client",
@@ -24,7 +24,7 @@ const NOT_PURE: [&str; 12] = [
     "tonic",
 ];
 /// What runs on a machine and talks to no API server.
-const TOOLS: [&str; 1] = ["scute-processes"];
+const TOOLS: [&str; 3] = ["scute-processes", "scute-netlink", "scute-launcher"];
 /// Clients of an API server, and what needs one.
 const NOT_TOOLS: [&str; 3] = ["kube-client", "kube-core", KIT];
 /// What reaches outside, behind a narrow trait: knows no stage.
@@ -169,6 +169,9 @@ mod tests {
         assert!(broken("scute-processes", "kube-client") && broken("scute-processes", "scute-site"));
         assert!(broken("scute-install", "scute-site") && broken("scute-loadbalancer", "scute-install"));
         assert!(!broken("scute-processes", "tokio"));
+        assert!(broken("scute-launcher", "kube-client"));
+        assert!(broken("scute-launcher", "scute-vm"));
+        assert!(!broken("scute-launcher", "scute-qemu"));
         assert!(broken("scute", "ring"));
         assert!(broken("scute-api", "reqwest"));
     }

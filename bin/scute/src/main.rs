@@ -98,7 +98,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Launcher { arguments } => {
             log_to_stderr();
-            Ok(scute_vm::launcher::main(arguments))
+            Ok(scute_launcher::main(arguments))
         }
         Command::Podnet(command) => {
             log_to_stderr();

@@ -1,10 +1,6 @@
 //! The agent's loop: Nodes and the kernel's news in, CNI configuration and routes out.
 
-use crate::{
-    Change, NodeFacts, OffSegment, conflist, facts,
-    netlink::{Firewall, LocalAddress, Masquerade, Monitor, Netlink, NetlinkError},
-    plan,
-};
+use crate::{Change, NodeFacts, OffSegment, conflist, facts, plan};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
 use kube::{
@@ -15,6 +11,7 @@ use kube::{
         watcher,
     },
 };
+use scute_netlink::{Firewall, LocalAddress, Masquerade, Monitor, Netlink, NetlinkError};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,

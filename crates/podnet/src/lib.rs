@@ -5,7 +5,6 @@
 mod agent;
 mod conflist;
 mod manifests;
-pub mod netlink;
 mod nodes;
 mod plan;
 

@@ -1,10 +1,8 @@
 //! Which routes this Node should have, and what to change to get there. Pure.
 
-use crate::{
-    NodeFacts,
-    netlink::{LocalAddress, Masquerade, Route},
-};
+use crate::NodeFacts;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use scute_netlink::{LocalAddress, Masquerade, Route};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,

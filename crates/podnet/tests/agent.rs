@@ -1,5 +1,6 @@
 //! The whole agent: a real API server on one side, the kernel of a namespace on the other.
 
+#[path = "../../netlink/tests/namespace/mod.rs"]
 mod namespace;
 
 use k8s_openapi::api::core::v1::Node;
@@ -8,11 +9,8 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use namespace::Namespace;
-use scute_podnet::{
-    Config, Kernel,
-    netlink::{Firewall, Monitor, Netlink},
-    run_with,
-};
+use scute_netlink::{Firewall, Monitor, Netlink};
+use scute_podnet::{Config, Kernel, run_with};
 use scute_testkit::until;
 use serde_json::{Value, json};
 

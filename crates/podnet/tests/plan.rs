@@ -2,11 +2,8 @@
 
 use ipnet::IpNet;
 use proptest::prelude::*;
-use scute_podnet::{
-    Change, NodeFacts, OffSegment, conflist, masquerades,
-    netlink::{LocalAddress, Route},
-    routes, wanted,
-};
+use scute_netlink::{LocalAddress, Route};
+use scute_podnet::{Change, NodeFacts, OffSegment, conflist, masquerades, routes, wanted};
 
 fn node(name: &str, ip: &str, cidr: &str) -> NodeFacts {
     let all =

@@ -5,10 +5,10 @@
 use std::os::fd::RawFd;
 use std::path::Path;
 
+use scute_image::qcow2::Format;
 use serde_json::{Map, Value, json};
 
 use crate::config::{Accelerator, Bus, Drive, DriveImage, Firmware, MachineConfig, Nic, NicModel};
-use crate::image::Format;
 
 /// Size of the translator's buffer. QEMU's own default is a quarter of its guess of the host's memory.
 pub const TCG_BUFFER_MIB: u64 = 512;
@@ -151,7 +151,6 @@ fn network(index: usize, nic: &Nic, taps: &[RawFd], argv: &mut Argv) {
         NicModel::Virtio => "virtio-net-pci",
         NicModel::E1000e => "e1000e",
         NicModel::E1000 => "e1000",
-        NicModel::Rtl8139 => "rtl8139",
     };
     // No romfile: the guest never boots from the network.
     let mut device = json!({"driver": driver, "bus": port, "netdev": format!("net{index}"), "mac": nic.mac, "romfile": ""});

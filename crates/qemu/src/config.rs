@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::image::Format;
+use scute_image::qcow2::Format;
 
 /// Everything the VMM must know to start one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,8 +169,6 @@ pub enum NicModel {
     E1000e,
     /// Intel 82540EM.
     E1000,
-    /// Realtek 8139.
-    Rtl8139,
 }
 
 impl CpuTopology {

@@ -7,11 +7,9 @@ pub mod bootsector;
 mod config;
 mod events;
 pub mod fake;
-pub mod image;
 mod probe;
 mod process;
 mod qmp;
-pub mod tap;
 mod vmm;
 
 pub use config::{

@@ -8,6 +8,7 @@ use std::process::{Child, Stdio};
 
 use rustix::io::FdFlags;
 use rustix::process::{Pid, PidfdFlags, Signal};
+use scute_netlink::tap;
 use serde_json::Value;
 use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
@@ -17,7 +18,6 @@ use crate::argv::{self, Inherited};
 use crate::config::MachineConfig;
 use crate::events;
 use crate::qmp::Qmp;
-use crate::tap;
 use crate::vmm::{Command, ControlError, Event, Exit, ExitCause, Machine, RunState, StartError, Vmm};
 
 /// How much of QEMU's standard error is kept: its last words.

@@ -9,8 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use scute_image::qcow2::{Format, InspectError, create_overlay, inspect};
 use scute_qemu::bootsector::{self, DISK_BYTES, Guest};
-use scute_qemu::image::{Format, InspectError, create_overlay, inspect};
 use scute_qemu::{
     Accelerator, Bus, DriveImage, Event, ExitCause, Firmware, Machine, MachineConfig, Qemu, Vmm, probe,
 };

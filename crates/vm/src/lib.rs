@@ -1,4 +1,4 @@
-//! Virtual machines: controllers, and the launcher that is PID 1 of a VM's Pod.
+//! Virtual machines: the controllers.
 //!
 //! In: VirtualMachine, VirtualMachineInstance, KubevirtCluster and KubevirtMachine. Out: Pods that run
 //! guests, their Secrets, and Nodes with a providerID. Never: a VM outside a Pod, or a Secret's content
@@ -7,7 +7,6 @@
 mod config;
 pub mod kubevirtcluster;
 pub mod kubevirtmachine;
-pub mod launcher;
 pub mod virtualmachine;
 pub mod virtualmachineinstance;
 

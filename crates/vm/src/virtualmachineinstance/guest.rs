@@ -9,7 +9,7 @@ use scute_qemu::Accelerator;
 
 use super::names::{hostname, machine_uuid};
 use super::resources::guest_memory;
-use crate::launcher::spec::{self, LauncherSpec};
+use scute_launcher::spec::{self, LauncherSpec};
 
 /// Where the images of containerDisk volumes are mounted, one folder for each volume.
 pub const DISKS_DIR: &str = "/var/lib/scute/disks";
@@ -41,7 +41,6 @@ pub fn launcher_spec(
         },
         memory_bytes: guest_memory(domain)?,
         accelerator,
-        machine: "q35".to_owned(),
         firmware: spec::Firmware {
             bootloader: match firmware.bootloader.and_then(|loader| loader.efi) {
                 Some(_) => spec::Bootloader::Efi,
@@ -143,10 +142,8 @@ fn seed(volume: &str, data: &CloudInit, format: spec::CloudInitFormat) -> spec::
     }
     spec::CloudInit {
         format,
-        user_data: has_user.then(|| spec::Data::Files(files("user", user))),
-        network_data: (!network_files.is_empty()).then_some(spec::Data::Files(network_files)),
-        instance_id: None,
-        public_keys: Vec::new(),
+        user_data: has_user.then(|| files("user", user)),
+        network_data: (!network_files.is_empty()).then_some(network_files),
     }
 }
 
@@ -154,8 +151,6 @@ fn interfaces(spec: &VirtualMachineInstanceSpec) -> Vec<spec::Interface> {
     let devices = &spec.domain.devices;
     let interface = |name: &str, model: InterfaceModel| spec::Interface {
         name: name.to_owned(),
-        binding: spec::Binding::Bridge,
-        mac: None,
         model: match model {
             InterfaceModel::Virtio => spec::Model::Virtio,
             InterfaceModel::E1000 => spec::Model::E1000,

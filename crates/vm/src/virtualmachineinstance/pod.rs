@@ -22,7 +22,7 @@ use super::names::{hostname, label_value, pod_name};
 use super::resources::requirements;
 use super::volumes::{mount, pull_secrets, volumes};
 use crate::Config;
-use crate::launcher::spec::{LauncherSpec, RUN_AS, RUN_DIR, SPEC_ENV};
+use scute_launcher::spec::{LauncherSpec, RUN_AS, RUN_DIR, SPEC_ENV};
 
 /// The container of the VM.
 pub const COMPUTE: &str = "compute";

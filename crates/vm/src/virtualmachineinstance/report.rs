@@ -15,7 +15,7 @@ use scute_qemu::Accelerator;
 use super::guest::launcher_spec;
 use super::seen::{Seen, see};
 use crate::Config;
-use crate::launcher::spec::{LauncherSpec, RUN_AS};
+use scute_launcher::spec::{LauncherSpec, RUN_AS};
 
 /// The status of `vmi`, whose Pod is `pod`; `failure` is why the VMI failed for another reason than its
 /// Pod's.

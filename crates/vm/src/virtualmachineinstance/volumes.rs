@@ -15,7 +15,7 @@ use scute_api::kubevirt::{CloudInit, PullPolicy, VirtualMachineInstance, Virtual
 use super::guest::{CLOUD_INIT_DIR, DISKS_DIR, KERNEL_DIR};
 use super::names::pod_name;
 use super::pod::owner;
-use crate::launcher::spec::{RUN_DIR, STATE_DIR};
+use scute_launcher::spec::{RUN_DIR, STATE_DIR};
 
 /// The volumes of the Pod and their places in `compute`.
 pub(super) fn volumes(vmi: &VirtualMachineInstance) -> (Vec<PodVolume>, Vec<VolumeMount>) {

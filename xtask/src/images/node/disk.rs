@@ -7,10 +7,11 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use scute_image::mbr::{self, Partition};
 
 use crate::run;
 
-const SECTOR: u64 = 512;
+const SECTOR: u64 = mbr::SECTOR as u64;
 /// Where the partition starts: 1 MiB, as every partitioning tool aligns it.
 const START: u64 = 2048;
 /// Space for images and Pods; empty blocks cost nothing in a qcow2.
@@ -63,20 +64,10 @@ fn loader(disk: &Path) -> Result<Vec<u8>> {
 
 /// GRUB's boot sector with our partition table. It reads its second part from sector 1 by default,
 /// and that reads the rest from sector 2 on: exactly where `make` puts them, so nothing is patched.
-fn boot_sector(boot: &[u8]) -> Result<[u8; SECTOR as usize]> {
-    let mut sector: [u8; SECTOR as usize] =
-        boot.try_into().context("GRUB's boot sector is not one sector")?;
-    let (start, length) = (START as u32, u32::try_from(SIZE / SECTOR - START)?);
-    // Disk signature, then the table's four entries of 16 bytes, then the magic number.
-    sector[440..446].copy_from_slice(&[0x5c, 0x07, 0xe0, 0x01, 0, 0]);
-    sector[446..510].fill(0);
-    let entry = &mut sector[446..462];
-    // Bootable; Linux; the ancient addresses say "use the numbers".
-    entry[..8].copy_from_slice(&[0x80, 0xfe, 0xff, 0xff, 0x83, 0xfe, 0xff, 0xff]);
-    entry[8..12].copy_from_slice(&start.to_le_bytes());
-    entry[12..16].copy_from_slice(&length.to_le_bytes());
-    sector[510..].copy_from_slice(&[0x55, 0xaa]);
-    Ok(sector)
+fn boot_sector(boot: &[u8]) -> Result<[u8; mbr::SECTOR]> {
+    let boot = boot.try_into().context("GRUB's boot sector is not one sector")?;
+    let partition = Partition { start: START as u32, length: u32::try_from(SIZE / SECTOR - START)? };
+    Ok(mbr::boot_sector(boot, [0x5c, 0x07, 0xe0, 0x01], partition))
 }
 
 #[cfg(test)]
@@ -84,13 +75,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_partition_table_names_one_bootable_linux_partition_to_the_end() {
+    fn the_partition_goes_to_the_end_of_the_disk() {
         let sector = boot_sector(&[0x90; 512]).unwrap();
         let number = |at: usize| u64::from(u32::from_le_bytes(sector[at..at + 4].try_into().unwrap()));
-        assert_eq!((sector[446], sector[450]), (0x80, 0x83));
         assert_eq!(number(454), START);
         assert_eq!((number(454) + number(458)) * SECTOR, SIZE);
-        assert_eq!(sector[0], 0x90, "the loader's code stays");
         assert!(boot_sector(&[0; 511]).is_err());
     }
 }

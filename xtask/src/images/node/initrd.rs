@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufWriter, Write};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use scute_image::cpio::Cpio;
 
 use super::source;
 use crate::run;
@@ -110,53 +111,6 @@ fn module_name(path: &Path) -> String {
     file_name(path).split('.').next().unwrap_or_default().replace('-', "_")
 }
 
-/// A `newc` archive: <https://docs.kernel.org/driver-api/early-userspace/buffer-format.html>.
-struct Cpio<W: Write> {
-    out: W,
-    written: usize,
-    inode: usize,
-}
-
-impl<W: Write> Cpio<W> {
-    fn new(out: W) -> Self {
-        Cpio { out, written: 0, inode: 0 }
-    }
-
-    fn folder(&mut self, path: &str) -> Result<()> {
-        self.entry(path, 0o040_755, 2, b"")
-    }
-
-    fn file(&mut self, path: &str, mode: usize, content: &[u8]) -> Result<()> {
-        self.entry(path, 0o100_000 | mode, 1, content)
-    }
-
-    fn finish(mut self) -> Result<()> {
-        self.inode = 0;
-        self.entry("TRAILER!!!", 0, 1, b"")?;
-        Ok(self.out.flush()?)
-    }
-
-    fn entry(&mut self, path: &str, mode: usize, links: usize, content: &[u8]) -> Result<()> {
-        self.inode += 1;
-        let fields = [self.inode, mode, 0, 0, links, 0, content.len(), 0, 0, 0, 0, path.len() + 1, 0];
-        let header: String = fields.iter().map(|field| format!("{field:08x}")).collect();
-        self.put(format!("070701{header}{path}\0").as_bytes())?;
-        self.align()?;
-        self.put(content)?;
-        self.align()
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.written += bytes.len();
-        Ok(self.out.write_all(bytes)?)
-    }
-
-    fn align(&mut self) -> Result<()> {
-        let short = self.written.next_multiple_of(4) - self.written;
-        self.put(&[0; 4][..short])
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,22 +124,5 @@ mod tests {
         let order = modules.in_order(&["virtio_pci", "ext4", "virtio_blk"], &mut Vec::new()).unwrap();
         assert_eq!(names(&order), "virtio_ring.ko\nvirtio.ko\nvirtio-pci.ko\nvirtio_blk.ko");
         assert!(modules.in_order(&["absent"], &mut Vec::new()).is_err());
-    }
-
-    #[test]
-    fn cpio_reads_the_archive_back() {
-        let mut bytes = Vec::new();
-        let mut archive = Cpio::new(&mut bytes);
-        archive.folder("modules").unwrap();
-        archive.file("modules/odd", 0o644, b"five!").unwrap();
-        archive.finish().unwrap();
-        assert_eq!(bytes.len() % 4, 0);
-        // Header 110 bytes, name, then content, each padded to four.
-        let second = 110 + "modules\0".len() + 2;
-        assert_eq!(&bytes[second..second + 6], b"070701");
-        let name = second + 110;
-        assert_eq!(&bytes[name..name + 12], b"modules/odd\0");
-        let content = (name + 12usize).next_multiple_of(4);
-        assert_eq!(&bytes[content..content + 5], b"five!");
     }
 }

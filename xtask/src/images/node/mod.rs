@@ -25,7 +25,9 @@ const QEMU: Owner = Owner(107, 107);
 const PRELOADED: [&str; 4] = ["pause", "kubernetes", "coredns", "scute"];
 
 /// This recipe as it was compiled: what it does is an input like any other.
-const CODE: [&str; 6] = [
+const CODE: [&str; 8] = [
+    include_str!("../../../../crates/image/src/cpio.rs"),
+    include_str!("../../../../crates/image/src/mbr.rs"),
     include_str!("containers.rs"),
     include_str!("debian.rs"),
     include_str!("disk.rs"),

@@ -153,7 +153,7 @@ fn ending(seen: &Seen, exit: &Exit, grace: Duration, oom_killed: &impl Fn() -> b
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::launcher::ending::Phase;
+    use crate::ending::Phase;
     use scute_qemu::bootsector::Guest;
     use scute_qemu::fake::{FakeVmm, Fault};
     use scute_qemu::{MachineConfig, Vmm};
@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn nothing() -> MachineConfig {
-        crate::launcher::machine::tests::config()
+        crate::machine::tests::config()
     }
 
     fn fake(guest: Guest) -> FakeVmm {

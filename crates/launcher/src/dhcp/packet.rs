@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::Lease;
-use crate::launcher::network::{Mac, Route};
+use crate::network::{Mac, Route};
 
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 const OPTIONS_AT: usize = 240;

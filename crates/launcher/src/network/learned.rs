@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::launcher::dhcp::Lease;
+use crate::dhcp::Lease;
 
 /// The file in the run directory.
 const FILE: &str = "network.json";
@@ -88,10 +88,10 @@ impl Learned {
         std::fs::write(&new, text).and_then(|()| std::fs::rename(&new, &path)).map_err(failed)
     }
 
-    /// What the guest with MAC `mac`, or with the Pod's own, is told by DHCP.
-    pub fn lease(&self, hostname: &str, mac: Option<&str>) -> Result<Lease, LearnedError> {
-        Ok(Lease {
-            mac: mac.map_or(Ok(self.mac), str::parse)?,
+    /// What the guest is told by DHCP.
+    pub fn lease(&self, hostname: &str) -> Lease {
+        Lease {
+            mac: self.mac,
             address: self.address,
             prefix: self.prefix,
             mtu: self.mtu,
@@ -99,7 +99,7 @@ impl Learned {
             nameservers: self.nameservers.clone(),
             search: self.search.clone(),
             hostname: hostname.to_owned(),
-        })
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub fn config(
 ) -> MachineConfig {
     MachineConfig {
         name: format!("{}/{}", spec.namespace, spec.name),
-        machine: spec.machine.clone(),
+        machine: "q35".to_owned(),
         accelerator: spec.accelerator,
         cpu: vmm::CpuTopology { sockets: spec.cpu.sockets, cores: spec.cpu.cores, threads: spec.cpu.threads },
         memory_bytes: spec.memory_bytes,
@@ -75,12 +75,11 @@ fn in_boot_order(spec: &LauncherSpec, mut drives: Vec<Drive>) -> Vec<Drive> {
 
 fn nics(spec: &LauncherSpec, link: &Link) -> Vec<Nic> {
     let nic = |interface: &super::spec::Interface| Nic {
-        mac: interface.mac.clone().unwrap_or_else(|| link.mac.clone()),
+        mac: link.mac.clone(),
         model: match interface.model {
             Model::Virtio => NicModel::Virtio,
             Model::E1000e => NicModel::E1000e,
             Model::E1000 => NicModel::E1000,
-            Model::Rtl8139 => NicModel::Rtl8139,
         },
         queues: interface.queues(spec.cpu.vcpus()),
         mtu: Some(link.mtu),
@@ -93,7 +92,7 @@ fn nics(spec: &LauncherSpec, link: &Link) -> Vec<Nic> {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::launcher::spec::{CpuTopology, DiskSource, Firmware as FirmwareSpec, Interface};
+    use crate::spec::{CpuTopology, DiskSource, Firmware as FirmwareSpec, Interface};
 
     fn spec() -> LauncherSpec {
         LauncherSpec {
@@ -104,7 +103,6 @@ pub mod tests {
             cpu: CpuTopology { sockets: 1, cores: 4, threads: 1 },
             memory_bytes: 1 << 30,
             accelerator: vmm::Accelerator::Tcg,
-            machine: "q35".into(),
             firmware: FirmwareSpec::default(),
             kernel_boot: None,
             disks: vec![],
@@ -146,20 +144,10 @@ pub mod tests {
     }
 
     #[test]
-    fn the_guest_takes_the_pod_s_mac_unless_it_has_its_own() {
-        let interface = |mac: Option<&str>| Interface {
-            name: "default".into(),
-            binding: Default::default(),
-            mac: mac.map(str::to_owned),
-            model: Model::Virtio,
-            multiqueue: true,
-        };
+    fn the_guest_takes_the_pod_s_mac() {
+        let interface = Interface { name: "default".into(), model: Model::Virtio, multiqueue: true };
         let link = Link { mac: "02:00:00:00:00:01".into(), mtu: 1450, tun: "/t".into() };
-        let nic = |mac| {
-            let spec = LauncherSpec { interfaces: vec![interface(mac)], ..spec() };
-            nics(&spec, &link).remove(0)
-        };
-        assert_eq!((nic(None).mac.as_str(), nic(None).queues), ("02:00:00:00:00:01", 4));
-        assert_eq!(nic(Some("02:00:00:00:00:02")).mac, "02:00:00:00:00:02");
+        let nic = nics(&LauncherSpec { interfaces: vec![interface], ..spec() }, &link).remove(0);
+        assert_eq!((nic.mac.as_str(), nic.queues), ("02:00:00:00:00:01", 4));
     }
 }

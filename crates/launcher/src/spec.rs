@@ -36,9 +36,6 @@ pub struct LauncherSpec {
     pub memory_bytes: u64,
     /// What runs the guest's instructions.
     pub accelerator: Accelerator,
-    /// QEMU machine type: `q35` or a versioned `pc-q35-*`.
-    #[serde(default = "q35")]
-    pub machine: String,
     /// Firmware and SMBIOS identity.
     #[serde(default)]
     pub firmware: Firmware,
@@ -165,18 +162,13 @@ pub enum DiskSource {
 pub struct CloudInit {
     /// Layout of the seed.
     pub format: CloudInitFormat,
-    /// User data; missing means an empty file. Named files must exist.
+    /// User data, in the first of these files that exists: a mounted Secret, one path for each spelling of its key. One of
+    /// them must exist; without a list the user data is empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_data: Option<Data>,
-    /// Network data; missing means no file, and so do named files that do not exist: one Secret may hold both.
+    pub user_data: Option<Vec<String>>,
+    /// Network data, likewise; when none of the files exists there is none: one Secret may hold both.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub network_data: Option<Data>,
-    /// Identity of the instance; missing means `<name>.<namespace>`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance_id: Option<String>,
-    /// SSH public keys for the meta data.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub public_keys: Vec<String>,
+    pub network_data: Option<Vec<String>>,
 }
 
 /// Layout of a seed image.
@@ -186,18 +178,6 @@ pub enum CloudInitFormat {
     NoCloud,
     /// Volume `config-2`: `openstack/latest/{meta_data.json,user_data,network_data.json}`.
     ConfigDrive,
-}
-
-/// A piece of cloud-init data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Data {
-    /// The text itself. Not for Secrets: it is readable in the Pod's spec.
-    Inline(String),
-    /// The bytes in base64. Not for Secrets.
-    Base64(String),
-    /// The first of these files that exists: a mounted Secret, one path for each spelling of its key.
-    Files(Vec<String>),
 }
 
 /// Bus of a disk.
@@ -213,33 +193,18 @@ pub enum Bus {
     Scsi,
 }
 
-/// One interface of the guest.
+/// One interface of the guest: it takes over the Pod's MAC and IP address, as upstream's bridge binding does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Interface {
     /// Name of the interface.
     pub name: String,
-    /// How it reaches the Pod's network.
-    #[serde(default)]
-    pub binding: Binding,
-    /// MAC address; missing means the Pod's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mac: Option<String>,
     /// Device model.
     #[serde(default)]
     pub model: Model,
     /// One queue pair per vCPU instead of one.
     #[serde(default, skip_serializing_if = "is_false")]
     pub multiqueue: bool,
-}
-
-/// How an interface reaches the Pod's network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Binding {
-    /// The guest takes over the Pod's MAC and IP address.
-    #[default]
-    Bridge,
 }
 
 /// Model of a network device.
@@ -253,8 +218,6 @@ pub enum Model {
     E1000e,
     /// Intel 82540EM.
     E1000,
-    /// Realtek 8139.
-    Rtl8139,
 }
 
 impl CpuTopology {
@@ -273,10 +236,6 @@ impl Interface {
 
 /// The kernel gives a tap at most this many queues.
 const MAX_QUEUES: u32 = 256;
-
-fn q35() -> String {
-    "q35".to_owned()
-}
 
 fn yes() -> bool {
     true
@@ -300,11 +259,10 @@ mod tests {
             r#"{"name":"a","namespace":"b","uid":"c","hostname":"a","cpu":{"sockets":1,"cores":2,"threads":1},
                "memoryBytes":1073741824,"accelerator":"tcg",
                "disks":[{"name":"root","source":{"containerDisk":{"root":"/disks/root"}}},
-                        {"name":"seed","source":{"cloudInit":{"format":"ConfigDrive","userData":{"files":["/s/userdata"]}}}}],
+                        {"name":"seed","source":{"cloudInit":{"format":"ConfigDrive","userData":["/s/userdata"]}}}],
                "interfaces":[{"name":"default","multiqueue":true}]}"#,
         )
         .unwrap();
-        assert_eq!(spec.machine, "q35");
         assert!(spec.serial_console);
         assert_eq!(spec.grace_period_seconds, 30);
         assert_eq!(spec.interfaces[0].queues(spec.cpu.vcpus()), 2);
@@ -315,8 +273,8 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_refused() {
-        let error = serde_json::from_str::<CloudInit>(r#"{"format":"NoCloud","userdata":{"inline":"x"}}"#)
-            .unwrap_err();
+        let error =
+            serde_json::from_str::<CloudInit>(r#"{"format":"NoCloud","userdata":["x"]}"#).unwrap_err();
         assert!(error.to_string().contains("userdata"), "{error}");
     }
 }

@@ -7,12 +7,12 @@ use std::os::fd::OwnedFd;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use scute_qemu::tap;
+use scute_netlink::tap;
 use serde_json::Value;
 
 use super::pod::{MAC, Pod};
-use crate::launcher::dhcp;
-use crate::launcher::network::{BRIDGE, BRIDGE_ADDRESS, Learned};
+use crate::dhcp;
+use crate::network::{BRIDGE, BRIDGE_ADDRESS, Learned};
 
 /// Length of the virtio-net header before each frame of the tap.
 const VNET: usize = 10;
@@ -243,7 +243,7 @@ struct Serving(Option<tokio::sync::oneshot::Sender<()>>, Option<std::thread::Joi
 
 impl Serving {
     fn start(pod: &Pod) -> Serving {
-        let lease = Learned::read(&pod.at("run")).unwrap().lease("vm-1", None).unwrap();
+        let lease = Learned::read(&pod.at("run")).unwrap().lease("vm-1");
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let (bound, is_bound) = std::sync::mpsc::channel();
         let namespace = pod.namespace();

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
-use scute_qemu::tap;
+use scute_netlink::tap;
 
 use super::ending::Ending;
 use super::machine::TAP;
@@ -107,7 +107,6 @@ pub fn hand_over(spec: &LauncherSpec, places: &Places) -> Result<(), NetworkErro
     let Some(interface) = spec.interfaces.first() else { return Ok(()) };
     let mut socket = Socket::open().map_err(|source| NetworkError::Step { step: "open netlink", source })?;
     let learned = learn(&mut socket, places)?;
-    let guest = interface.mac.as_deref().map_or(Ok(learned.mac), str::parse)?;
     let mut steps = Steps { socket, learned: &learned };
     let bridge = steps.bridge()?;
     steps.pod_interface(bridge)?;
@@ -117,7 +116,7 @@ pub fn hand_over(spec: &LauncherSpec, places: &Places) -> Result<(), NetworkErro
     tap::create(&tun, TAP, RUN_AS, multi_queue)
         .map_err(|source| NetworkError::Step { step: "make the tap", source })?;
     steps.tap(bridge)?;
-    steps.guest_neighbour(bridge, guest)
+    steps.guest_neighbour(bridge)
 }
 
 /// Reads the Pod's network, or what an earlier run has read of it.
@@ -255,8 +254,8 @@ impl Steps<'_> {
     }
 
     /// DHCP answers go to a guest that has no address yet and cannot be asked for its MAC.
-    fn guest_neighbour(&mut self, bridge: u32, guest: Mac) -> Result<(), NetworkError> {
-        let address = self.learned.address;
+    fn guest_neighbour(&mut self, bridge: u32) -> Result<(), NetworkError> {
+        let (address, guest) = (self.learned.address, self.learned.mac);
         self.step("make the guest a neighbour", |socket| {
             links::add_host_route(socket, bridge, address)?;
             links::set_neighbour(socket, bridge, address, guest)

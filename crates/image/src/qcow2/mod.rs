@@ -1,4 +1,4 @@
-//! Disk images: what a file is and whether it may be a base ([`inspect`]), and qcow2 overlays ([`overlay`]).
+//! Disk images for QEMU: what a file is and whether it may be a base ([`inspect`]), and qcow2 overlays ([`create_overlay`]).
 
 mod inspect;
 mod overlay;

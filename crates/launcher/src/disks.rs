@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
-use scute_qemu::image::{InspectError, OverlayError, create_overlay, inspect};
+use scute_image::qcow2::{InspectError, OverlayError, create_overlay, inspect};
 use scute_qemu::{Drive, DriveImage, Kernel};
 
 use super::machine;

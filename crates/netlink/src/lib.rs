@@ -1,10 +1,11 @@
-//! The part of rtnetlink that the agent needs: interfaces, addresses and routes of one network
-//! namespace; and the part of nftables that masquerading takes.
+//! Links, addresses, routes, taps and rules of one network namespace. In: plain data. Out: the kernel's tables changed,
+//! or read. Never: another program, a decision about what should be there.
 
 mod message;
 mod monitor;
 mod nftables;
 mod socket;
+pub mod tap;
 
 pub use monitor::Monitor;
 pub use nftables::{Firewall, Masquerade, TABLE};

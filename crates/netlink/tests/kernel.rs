@@ -3,7 +3,7 @@
 mod namespace;
 
 use namespace::Namespace;
-use scute_podnet::netlink::{Firewall, Masquerade, Monitor, Netlink, Route, TABLE};
+use scute_netlink::{Firewall, Masquerade, Monitor, Netlink, Route, TABLE};
 use std::{net::UdpSocket, time::Duration};
 
 fn route(destination: &str, gateway: &str, link: u32) -> Route {

@@ -146,7 +146,7 @@ impl Pod {
             .arg(format!("--net=/run/netns/{}", self.pod))
             .args(user)
             .arg(program)
-            .args(["--exact", "launcher::tests::launcher_process", "--ignored", "--nocapture", "--quiet"])
+            .args(["--exact", "tests::launcher_process", "--ignored", "--nocapture", "--quiet"])
             .env(ARGS, args.join("\u{1f}"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -95,14 +95,14 @@ async fn boot(options: &Options) -> Result<Running, Ending> {
 
 /// Answers the guest's DHCP questions from now on.
 fn serve_network(spec: &LauncherSpec, places: &Places) -> Result<Option<Link>, Ending> {
-    let Some(interface) = spec.interfaces.first() else { return Ok(None) };
+    if spec.interfaces.is_empty() {
+        return Ok(None);
+    }
     let learned =
         network::read_learned(&places.run_dir).map_err(|error| Ending::error("NetworkFailed", &error))?;
     let tun = network::tun_node(&places.run_dir);
     let link = Link { mac: learned.mac.to_string(), mtu: learned.mtu, tun };
-    let lease = learned
-        .lease(&spec.hostname, interface.mac.as_deref())
-        .map_err(|error| Ending::error("NetworkFailed", &error))?;
+    let lease = learned.lease(&spec.hostname);
     let server = dhcp::Server::bind(network::BRIDGE, network::BRIDGE_ADDRESS, lease)
         .map_err(|error| Ending::error("NetworkFailed", &error))?;
     tokio::spawn(server.run());

@@ -1,0 +1,8 @@
+//! Disk images and what is put onto them. In: files, folders and texts. Out: bytes in formats that firmware, kernels,
+//! QEMU and cloud-init read. Never: a process, a mount, a loop device, the network.
+
+pub mod cpio;
+pub mod iso;
+pub mod mbr;
+pub mod qcow2;
+pub mod seed;
