@@ -36,6 +36,10 @@ pub const DOMAIN_ANNOTATION: &str = "kubevirt.io/domain";
 /// Annotation of a VMI: generation of the VirtualMachine that it was made from.
 pub const VM_GENERATION_ANNOTATION: &str = "kubevirt.io/vm-generation";
 
+/// Annotation of a VMI: ranges of IPv4 addresses, separated by commas, that its guest may send from besides its own, as a
+/// Node does for its Pods. Everything else that it sends in another's name is dropped.
+pub const SOURCE_RANGES_ANNOTATION: &str = "scute.dev/source-ranges";
+
 /// What a VirtualMachine should be: when it runs, and from which template its VMI is made.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[kube(

@@ -145,7 +145,8 @@ pub mod tests {
 
     #[test]
     fn the_guest_takes_the_pod_s_mac() {
-        let interface = Interface { name: "default".into(), model: Model::Virtio, multiqueue: true };
+        let interface =
+            Interface { name: "default".into(), behind: vec![], model: Model::Virtio, multiqueue: true };
         let link = Link { mac: "02:00:00:00:00:01".into(), mtu: 1450, tun: "/t".into() };
         let nic = nics(&LauncherSpec { interfaces: vec![interface], ..spec() }, &link).remove(0);
         assert_eq!((nic.mac.as_str(), nic.queues), ("02:00:00:00:00:01", 4));

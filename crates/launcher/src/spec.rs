@@ -1,5 +1,6 @@
 //! What the launcher is told: one JSON document per VM, written by the VirtualMachineInstance controller.
 
+use ipnet::Ipv4Net;
 use scute_qemu::Accelerator;
 use serde::{Deserialize, Serialize};
 
@@ -199,6 +200,9 @@ pub enum Bus {
 pub struct Interface {
     /// Name of the interface.
     pub name: String,
+    /// Ranges behind the guest: it may send from their addresses too, as a tenant's Node does for its Pods.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub behind: Vec<Ipv4Net>,
     /// Device model.
     #[serde(default)]
     pub model: Model,

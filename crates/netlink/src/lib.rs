@@ -1,40 +1,40 @@
-//! Links, addresses, routes, taps and rules of one network namespace. In: plain data. Out: the kernel's tables changed,
-//! or read. Never: another program, a decision about what should be there.
+//! Links, addresses, routes, taps and firewall rules of one network namespace. In: plain data. Out: the kernel's tables
+//! changed, or read. Never: another program, a decision about what should be there.
 
+mod addresses;
+mod links;
+mod mac;
+mod masquerade;
 mod message;
 mod monitor;
-mod nftables;
+pub mod nftables;
+mod routes;
 mod socket;
 pub mod tap;
 
+pub use addresses::LocalAddress;
+pub use links::{Link, NewLink};
+pub use mac::{Mac, MacError};
+pub use masquerade::{Firewall, Masquerade};
 pub use monitor::Monitor;
-pub use nftables::{Firewall, Masquerade, TABLE};
-pub use socket::Netlink;
+pub use routes::Route;
 
-use ipnet::IpNet;
-use std::net::IpAddr;
+use std::io;
 
-/// `rtm_protocol` of the agent's routes: how it knows its own. Free in iproute2's table, below the reserved ones.
-pub const PROTOCOL: u8 = 83;
+use socket::Socket;
 
-/// An address of an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalAddress {
-    /// The address with its prefix.
-    pub net: IpNet,
-    /// Index of the interface.
-    pub link: u32,
+/// A connection to the links, addresses and routes of the network namespace in which it was opened. The kernel answers
+/// at once, so calls block: each takes microseconds.
+#[derive(Debug)]
+pub struct Netlink {
+    socket: Socket,
 }
 
-/// A route by way of a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Route {
-    /// Where it leads.
-    pub destination: IpNet,
-    /// The next hop.
-    pub gateway: IpAddr,
-    /// Index of the interface that the next hop is on.
-    pub link: u32,
+impl Netlink {
+    /// Opens a connection for the calling thread's network namespace.
+    pub fn open() -> Result<Self, NetlinkError> {
+        Ok(Self { socket: Socket::route()? })
+    }
 }
 
 /// Why the kernel could not be asked or told.
@@ -42,11 +42,18 @@ pub struct Route {
 pub enum NetlinkError {
     /// The socket failed.
     #[error("netlink: {0} failed")]
-    Socket(&'static str, #[source] std::io::Error),
+    Socket(&'static str, #[source] io::Error),
     /// The kernel refused a request.
     #[error("netlink: the kernel refused to {0}")]
-    Refused(String, #[source] std::io::Error),
+    Refused(String, #[source] io::Error),
     /// An answer that does not follow the protocol.
     #[error("netlink: an answer of the kernel is malformed")]
     Malformed,
+}
+
+impl NetlinkError {
+    /// Whether the kernel refused with this number.
+    fn is(&self, errno: rustix::io::Errno) -> bool {
+        matches!(self, Self::Refused(_, error) if error.raw_os_error() == Some(errno.raw_os_error()))
+    }
 }

@@ -1,6 +1,6 @@
 //! News of the kernel's interfaces, addresses and routes: somebody changed something, look again.
 
-use super::{NetlinkError, socket};
+use crate::{NetlinkError, socket};
 use rustix::net::{RecvFlags, SocketFlags, recv};
 use std::os::fd::OwnedFd;
 use tokio::io::{Interest, unix::AsyncFd};

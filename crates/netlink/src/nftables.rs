@@ -1,226 +1,264 @@
-//! Masquerading by nftables (linux/netfilter/nf_tables.h): Pods leave the cluster with their Node's address, and talk
-//! to each other with their own.
+//! Tables of nftables (linux/netfilter/nf_tables.h): rules as data, put in place whole.
 
-use super::{NetlinkError, message, socket};
 use ipnet::IpNet;
-use rustix::net::{RecvFlags, SendFlags, SocketFlags, netlink, send};
-use std::{io, net::IpAddr, os::fd::OwnedFd};
+use rustix::io::Errno;
 
-/// Name of the table, in the families `ip` and `ip6`. All that is in it is ours.
-pub const TABLE: &str = "scute-podnet";
+use crate::NetlinkError;
+use crate::message::{self, Attributes, Make, Request};
+use crate::socket::Socket;
 
-/// What is masqueraded in one family.
+/// A table; all that is in it is ours.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Masquerade {
-    /// The Node's own range of Pods.
-    pub own: IpNet,
-    /// Where its Pods' packets go with their own address: every range of Pods in the cluster, and multicast.
-    pub direct: Vec<IpNet>,
+pub struct Table<'a> {
+    /// Which packets it sees.
+    pub family: Family,
+    /// Its name.
+    pub name: &'a str,
+    /// Its chains.
+    pub chains: Vec<Chain<'a>>,
+}
+
+/// Which packets a table sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    Ip = 2,
+    /// Every frame of one interface.
+    Netdev = 5,
+    /// IPv6.
+    Ip6 = 10,
+}
+
+impl Family {
+    /// The family of the net's packets.
+    #[must_use]
+    pub fn of(net: &IpNet) -> Family {
+        if net.addr().is_ipv4() { Family::Ip } else { Family::Ip6 }
+    }
+}
+
+/// A chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Where it sits.
+    pub hook: Hook<'a>,
+    /// What becomes of packets that no rule decides about.
+    pub policy: Verdict,
+    /// Its rules, in order.
+    pub rules: Vec<Rule>,
+}
+
+/// Where a chain sits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook<'a> {
+    /// `type nat hook postrouting priority srcnat`.
+    SourceNat,
+    /// `type filter hook ingress device DEVICE`: what comes in by an interface, before anybody else sees it.
+    Ingress(&'a str),
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is gone.
+    Drop = 0,
+    /// It goes on.
+    Accept = 1,
+}
+
+/// Where in a packet a value stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// So many bytes behind the start of the Ethernet header.
+    Ethernet(u32),
+    /// So many bytes behind the start of the IP or ARP header.
+    Network(u32),
+    /// So many bytes behind the start of the UDP or TCP header.
+    Transport(u32),
+}
+
+/// The source address of a packet of this family.
+#[must_use]
+pub fn source(family: Family) -> Field {
+    Field::Network(if family == Family::Ip6 { 8 } else { 12 })
+}
+
+/// The destination address of a packet of this family.
+#[must_use]
+pub fn destination(family: Family) -> Field {
+    Field::Network(if family == Family::Ip6 { 24 } else { 16 })
+}
+
+/// Conditions, all of which must hold, and what is done then.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rule(Attributes);
+
+const REGISTER: u32 = 1;
+const VERDICT_REGISTER: u32 = 0;
+const EQUAL: u32 = 0;
+const UNEQUAL: u32 = 1;
+const META_PROTOCOL: u32 = 16;
+
+impl Rule {
+    /// Holds for every packet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The value of a field is this one.
+    #[must_use]
+    pub fn is(self, field: Field, value: &[u8]) -> Self {
+        self.load(field, value.len()).compare(EQUAL, value)
+    }
+
+    /// The value of a field is another one.
+    #[must_use]
+    pub fn is_not(self, field: Field, value: &[u8]) -> Self {
+        self.load(field, value.len()).compare(UNEQUAL, value)
+    }
+
+    /// The address in a field is in the net.
+    #[must_use]
+    pub fn within(self, field: Field, net: &IpNet) -> Self {
+        let (mask, value) = (message::octets(net.netmask()), message::octets(net.network()));
+        let mask_out = Attributes::new()
+            .network(1, REGISTER)
+            .network(2, REGISTER)
+            .network(3, value.len() as u32)
+            .nest(4, data(&mask))
+            .nest(5, data(&vec![0; value.len()]));
+        self.load(field, value.len()).with("bitwise", mask_out).compare(EQUAL, &value)
+    }
+
+    /// The packet's transport protocol is this one.
+    #[must_use]
+    pub fn protocol(self, number: u8) -> Self {
+        let meta = Attributes::new().network(1, REGISTER).network(2, META_PROTOCOL);
+        self.with("meta", meta).compare(EQUAL, &[number])
+    }
+
+    /// Then this becomes of it.
+    #[must_use]
+    pub fn then(self, verdict: Verdict) -> Self {
+        let verdict = Attributes::new().nest(2, Attributes::new().network(1, verdict as u32));
+        self.with("immediate", Attributes::new().network(1, VERDICT_REGISTER).nest(2, verdict))
+    }
+
+    /// Then it gets the address of the interface by which it leaves.
+    #[must_use]
+    pub fn masquerade(self) -> Self {
+        self.with("masq", Attributes::new())
+    }
+
+    fn load(self, field: Field, length: usize) -> Self {
+        let (base, offset) = match field {
+            Field::Ethernet(offset) => (0, offset),
+            Field::Network(offset) => (1, offset),
+            Field::Transport(offset) => (2, offset),
+        };
+        let load = Attributes::new().network(1, REGISTER).network(2, base).network(3, offset);
+        self.with("payload", load.network(4, length as u32))
+    }
+
+    fn compare(self, operator: u32, value: &[u8]) -> Self {
+        let compare = Attributes::new().network(1, REGISTER).network(2, operator);
+        self.with("cmp", compare.nest(3, data(value)))
+    }
+
+    fn with(self, name: &str, parts: Attributes) -> Self {
+        Rule(self.0.nest(1, Attributes::new().text(1, name).nest(2, parts)))
+    }
+}
+
+fn data(value: &[u8]) -> Attributes {
+    Attributes::new().bytes(1, value)
 }
 
 /// A connection to nftables in the network namespace in which it was opened.
-pub struct Firewall {
-    socket: OwnedFd,
-    sequence: u32,
-    buffer: Vec<u8>,
-}
-
-impl Firewall {
-    /// Opens a connection for the calling thread's network namespace.
-    pub fn open() -> Result<Self, NetlinkError> {
-        let socket = socket::open(Some(netlink::NETFILTER), 0, SocketFlags::CLOEXEC)?;
-        Ok(Self { socket, sequence: 0, buffer: vec![0; socket::DATAGRAM] })
-    }
-
-    /// Puts `masquerade` in the place of the family's table, in one transaction.
-    pub fn replace(&mut self, masquerade: &Masquerade) -> Result<(), NetlinkError> {
-        let family = family(&masquerade.own);
-        let mut orders = vec![
-            // Created if need be, so that the deletion finds it.
-            (NEW_TABLE, message::CREATE, table()),
-            (DELETE_TABLE, 0, table()),
-            (NEW_TABLE, message::CREATE, table()),
-            (NEW_CHAIN, message::CREATE, chain()),
-        ];
-        let rules = rules(masquerade).into_iter();
-        orders.extend(rules.map(|rule| (NEW_RULE, message::CREATE | message::APPEND, rule)));
-        let last = self.send(family, &orders)?;
-        self.settle(last)
-            .map_err(|error| NetlinkError::Refused(format!("masquerade {}", masquerade.own), error))
-    }
-
-    /// Whether the table is there for the family of `net`: somebody may have flushed all rules.
-    pub fn has_table(&mut self, net: &IpNet) -> Result<bool, NetlinkError> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let body = [generic(family(net), 0), table()].concat();
-        let request = message::request(SUBSYSTEM | GET_TABLE, message::ACK, self.sequence, &body);
-        self.transmit(&request)?;
-        match self.settle(self.sequence) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(NetlinkError::Refused("list tables".to_owned(), error)),
-        }
-    }
-
-    /// Sends a batch; returns the sequence number of its last order, which alone asks for an answer.
-    fn send(&mut self, family: u8, orders: &[(u16, u16, Vec<u8>)]) -> Result<u32, NetlinkError> {
-        let mut next = || {
-            self.sequence = self.sequence.wrapping_add(1);
-            self.sequence
-        };
-        let mut batch = message::request(BATCH_BEGIN, 0, next(), &generic(0, RESOURCE));
-        let mut last = 0;
-        for (index, (kind, flags, body)) in orders.iter().enumerate() {
-            let ack = if index + 1 == orders.len() { message::ACK } else { 0 };
-            let body = [generic(family, 0), body.clone()].concat();
-            last = next();
-            batch.extend(message::request(SUBSYSTEM | kind, flags | ack, last, &body));
-        }
-        batch.extend(message::request(BATCH_END, 0, next(), &generic(0, RESOURCE)));
-        self.transmit(&batch)?;
-        Ok(last)
-    }
-
-    fn transmit(&self, datagram: &[u8]) -> Result<(), NetlinkError> {
-        let sent = send(&self.socket, datagram, SendFlags::empty());
-        sent.map(drop).map_err(|error| NetlinkError::Socket("sending", error.into()))
-    }
-
-    /// Reads until the order `last` is answered. One failed order fails the whole batch, and the kernel then answers
-    /// every failed one: the first is the cause.
-    fn settle(&mut self, last: u32) -> io::Result<()> {
-        let mut result = Ok(());
-        loop {
-            let length = rustix::net::recv(&self.socket, self.buffer.as_mut_slice(), RecvFlags::empty())?.0;
-            for message in message::messages(&self.buffer[..length]) {
-                let message = message.ok_or(io::ErrorKind::InvalidData)?;
-                if message.kind != message::ERROR {
-                    continue;
-                }
-                let number = message::read_error(message.body).ok_or(io::ErrorKind::InvalidData)?;
-                if number != 0 {
-                    result = result.and(Err(io::Error::from_raw_os_error(number)));
-                }
-                if message.sequence == last {
-                    return result;
-                }
-            }
-        }
-    }
+#[derive(Debug)]
+pub struct Nftables {
+    socket: Socket,
 }
 
 const RESOURCE: u16 = 10; // NFNL_SUBSYS_NFTABLES
 const SUBSYSTEM: u16 = RESOURCE << 8;
 const BATCH_BEGIN: u16 = 16;
 const BATCH_END: u16 = 17;
-const NEW_TABLE: u16 = 0;
-const GET_TABLE: u16 = 1;
-const DELETE_TABLE: u16 = 2;
-const NEW_CHAIN: u16 = 3;
-const NEW_RULE: u16 = 6;
+const NEW_TABLE: u16 = SUBSYSTEM;
+const GET_TABLE: u16 = SUBSYSTEM | 1;
+const DELETE_TABLE: u16 = SUBSYSTEM | 2;
+const NEW_CHAIN: u16 = SUBSYSTEM | 3;
+const NEW_RULE: u16 = SUBSYSTEM | 6;
 
-const CHAIN: &str = "postrouting";
-const POST_ROUTING: u32 = 4;
-const SOURCE_NAT: u32 = 100;
-const ACCEPT: u32 = 1;
-const NETWORK_HEADER: u32 = 1;
-const REGISTER: u32 = 1;
-const VERDICT: u32 = 0;
-const EQUAL: u32 = 0;
+impl Nftables {
+    /// Opens a connection for the calling thread's network namespace.
+    pub fn open() -> Result<Self, NetlinkError> {
+        Ok(Self { socket: Socket::netfilter()? })
+    }
 
-fn family(net: &IpNet) -> u8 {
-    if net.addr().is_ipv4() { 2 } else { 10 }
-}
+    /// Puts `table` in the place of the one of its name, in one transaction.
+    pub fn replace(&mut self, table: &Table<'_>) -> Result<(), NetlinkError> {
+        let mut orders = vec![Request::change(BATCH_BEGIN, &generic(0, RESOURCE), Attributes::new())];
+        orders.extend(table.orders());
+        // The end of a batch is never answered: what asks for an answer is the last order before it.
+        let last = orders.pop().map(Request::acknowledged);
+        orders.extend(last);
+        orders.push(Request::change(BATCH_END, &generic(0, RESOURCE), Attributes::new()));
+        self.socket.batch(&format!("replace the table {}", table.name), orders)
+    }
 
-/// `struct nfgenmsg`.
-fn generic(family: u8, resource: u16) -> Vec<u8> {
-    let [high, low] = resource.to_be_bytes();
-    vec![family, 0, high, low]
-}
-
-fn table() -> Vec<u8> {
-    text(1, TABLE)
-}
-
-/// `type nat hook postrouting priority srcnat; policy accept;`
-fn chain() -> Vec<u8> {
-    let hook = nested(4, &[number(1, POST_ROUTING), number(2, SOURCE_NAT)]);
-    [text(1, TABLE), text(3, CHAIN), hook, number(5, ACCEPT), text(7, "nat")].concat()
-}
-
-/// `saddr OWN daddr DIRECT accept` for each, then `saddr OWN masquerade`.
-fn rules(masquerade: &Masquerade) -> Vec<Vec<u8>> {
-    let own = matches(&masquerade.own, Side::Source);
-    let accept =
-        expression("immediate", &[number(1, VERDICT), nested(2, &[nested(2, &[number(1, ACCEPT)])])]);
-    let direct =
-        masquerade.direct.iter().map(|net| [own.clone(), matches(net, Side::Destination), accept.clone()]);
-    let last = [own.clone(), expression("masq", &[]), Vec::new()];
-    direct.chain([last]).map(|expressions| rule(&expressions.concat())).collect()
-}
-
-fn rule(expressions: &[u8]) -> Vec<u8> {
-    [text(1, TABLE), text(2, CHAIN), nested(4, &[expressions.to_vec()])].concat()
-}
-
-#[derive(Clone, Copy)]
-enum Side {
-    Source,
-    Destination,
-}
-
-/// Loads an address of the packet, masks it and compares it with the net's.
-fn matches(net: &IpNet, side: Side) -> Vec<u8> {
-    let (offset, length) = match (net.addr(), side) {
-        (IpAddr::V4(_), Side::Source) => (12, 4),
-        (IpAddr::V4(_), Side::Destination) => (16, 4),
-        (IpAddr::V6(_), Side::Source) => (8, 16),
-        (IpAddr::V6(_), Side::Destination) => (24, 16),
-    };
-    let load = [number(1, REGISTER), number(2, NETWORK_HEADER), number(3, offset), number(4, length)];
-    let mask = [
-        number(1, REGISTER),
-        number(2, REGISTER),
-        number(3, length),
-        value(4, net.netmask()),
-        value(5, zero(net.addr())),
-    ];
-    let compare = [number(1, REGISTER), number(2, EQUAL), value(3, net.network())];
-    [expression("payload", &load), expression("bitwise", &mask), expression("cmp", &compare)].concat()
-}
-
-fn zero(like: IpAddr) -> IpAddr {
-    match like {
-        IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+    /// Whether the table is there: somebody may have flushed all rules.
+    pub fn has_table(&mut self, family: Family, name: &str) -> Result<bool, NetlinkError> {
+        let ask = Request::change(GET_TABLE, &generic(family as u8, 0), Attributes::new().text(1, name));
+        match self.socket.change("list tables", ask) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
-fn expression(name: &str, data: &[Vec<u8>]) -> Vec<u8> {
-    nested(1, &[text(1, name), nested(2, data)])
+/// `struct nfgenmsg`.
+fn generic(family: u8, resource: u16) -> [u8; 4] {
+    let [high, low] = resource.to_be_bytes();
+    [family, 0, high, low]
 }
 
-fn value(kind: u16, address: IpAddr) -> Vec<u8> {
-    let mut data = Vec::new();
-    message::attribute(&mut data, 1, &message::octets(address));
-    nested(kind, &[data])
+impl Table<'_> {
+    fn orders(&self) -> Vec<Request> {
+        let fixed = generic(self.family as u8, 0);
+        let make = |kind, make, attributes| Request::make(kind, make, &fixed, attributes);
+        let table = || Attributes::new().text(1, self.name);
+        let mut orders = vec![
+            // Made if need be, so that the deletion finds it.
+            make(NEW_TABLE, Make::Keep, table()),
+            Request::change(DELETE_TABLE, &fixed, table()),
+            make(NEW_TABLE, Make::Keep, table()),
+        ];
+        for chain in &self.chains {
+            orders.push(make(NEW_CHAIN, Make::Keep, table().and(chain.attributes())));
+            for rule in &chain.rules {
+                let rule = table().text(2, chain.name).nest(4, rule.0.clone());
+                orders.push(make(NEW_RULE, Make::Append, rule));
+            }
+        }
+        orders
+    }
 }
 
-fn nested(kind: u16, parts: &[Vec<u8>]) -> Vec<u8> {
-    const NESTED: u16 = 0x8000;
-    let mut body = Vec::new();
-    message::attribute(&mut body, kind | NESTED, &parts.concat());
-    body
-}
-
-fn number(kind: u16, number: u32) -> Vec<u8> {
-    let mut body = Vec::new();
-    message::attribute(&mut body, kind, &number.to_be_bytes());
-    body
-}
-
-fn text(kind: u16, text: &str) -> Vec<u8> {
-    let mut body = Vec::new();
-    message::attribute(&mut body, kind, &[text.as_bytes(), b"\0"].concat());
-    body
+impl Chain<'_> {
+    fn attributes(&self) -> Attributes {
+        const POST_ROUTING: u32 = 4;
+        const SOURCE_NAT: u32 = 100;
+        const INGRESS: u32 = 0;
+        let hook = Attributes::new();
+        let (kind, hook) = match self.hook {
+            Hook::SourceNat => ("nat", hook.network(1, POST_ROUTING).network(2, SOURCE_NAT)),
+            Hook::Ingress(device) => ("filter", hook.network(1, INGRESS).network(2, 0).text(3, device)),
+        };
+        Attributes::new().text(3, self.name).nest(4, hook).network(5, self.policy as u32).text(7, kind)
+    }
 }

@@ -1,145 +1,143 @@
-//! Questions and orders to the kernel. Answers come at once, so calls do not yield: each takes microseconds.
+//! A netlink socket: one exchange at a time.
 
-use super::{LocalAddress, NetlinkError, Route, message};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind, netlink::SocketAddrNetlink,
+    AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, bind,
+    netlink::{NETFILTER, SocketAddrNetlink},
     recv, send, socket_with,
 };
-use std::{
-    io,
-    os::fd::{AsFd, OwnedFd},
-};
+
+use crate::NetlinkError;
+use crate::message::{self, Request};
 
 /// More than the kernel puts into one datagram of a dump (at most 32 KiB since Linux 4.6).
-pub(super) const DATAGRAM: usize = 64 * 1024;
+const DATAGRAM: usize = 64 * 1024;
 /// How often a dump is repeated when the tables change while it is read.
 const ATTEMPTS: usize = 8;
+/// The kernel answers while we send. One that does not is a mistake of ours, and must not hold a thread.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// A connection to the routing tables of the network namespace in which it was opened.
-pub struct Netlink {
-    socket: OwnedFd,
+/// One object of an answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The fixed part and what follows.
+    pub body: Vec<u8>,
+}
+
+/// A connection in the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
     sequence: u32,
     buffer: Vec<u8>,
 }
 
-impl Netlink {
-    /// Opens a connection for the calling thread's network namespace.
-    pub fn open() -> Result<Self, NetlinkError> {
-        let socket = open(None, 0, SocketFlags::CLOEXEC)?;
-        Ok(Self { socket, sequence: 0, buffer: vec![0; DATAGRAM] })
+impl Socket {
+    /// For links, addresses and routes.
+    pub fn route() -> Result<Self, NetlinkError> {
+        Self::of(None)
     }
 
-    /// The addresses of all interfaces.
-    pub fn addresses(&mut self) -> Result<Vec<LocalAddress>, NetlinkError> {
-        self.dump("list addresses", message::GET_ADDRESS, message::NEW_ADDRESS, message::read_address)
+    /// For firewall rules.
+    pub fn netfilter() -> Result<Self, NetlinkError> {
+        Self::of(Some(NETFILTER))
     }
 
-    /// The agent's own routes; not those of anybody else.
-    pub fn routes(&mut self) -> Result<Vec<Route>, NetlinkError> {
-        self.dump("list routes", message::GET_ROUTE, message::NEW_ROUTE, message::read_route)
+    fn of(protocol: Option<Protocol>) -> Result<Self, NetlinkError> {
+        let fd = open(protocol, 0, SocketFlags::CLOEXEC)?;
+        set_socket_timeout(&fd, Timeout::Recv, Some(ANSWER_WITHIN))
+            .map_err(|error| NetlinkError::Socket("limiting the wait", error.into()))?;
+        Ok(Self { fd, sequence: 0, buffer: vec![0; DATAGRAM] })
     }
 
-    /// The MTU of an interface, if it exists.
-    pub fn mtu(&mut self, link: u32) -> Result<Option<u32>, NetlinkError> {
-        let links = self.dump("list links", message::GET_LINK, message::NEW_LINK, message::read_mtu)?;
-        Ok(links.into_iter().find(|(index, _)| *index == link).map(|(_, mtu)| mtu))
+    /// Has something made, changed or deleted. `what` completes "the kernel refused to".
+    pub fn change(&mut self, what: &str, request: Request) -> Result<(), NetlinkError> {
+        self.exchange(what, vec![request.acknowledged()]).map(drop)
     }
 
-    /// Adds a route, or puts it in the place of the one to the same destination.
-    pub fn set(&mut self, route: &Route) -> Result<(), NetlinkError> {
-        let what = || format!("route {} by way of {}", route.destination, route.gateway);
-        let body = message::route_body(route);
-        self.order(message::NEW_ROUTE, message::CREATE_OR_REPLACE, &body)?
-            .map_err(|error| NetlinkError::Refused(what(), error))
+    /// Sends requests in one datagram, of which one asks to be acknowledged. An error of any of them is the end: when
+    /// the kernel refuses all as a whole, it answers the first one and never comes to the others.
+    pub fn batch(&mut self, what: &str, requests: Vec<Request>) -> Result<(), NetlinkError> {
+        self.exchange(what, requests).map(drop)
     }
 
-    /// Removes a route of the agent. One that is gone already is no error.
-    pub fn remove(&mut self, route: &Route) -> Result<(), NetlinkError> {
-        let body = message::route_body(route);
-        match self.order(message::DELETE_ROUTE, 0, &body)? {
-            Err(error) if error.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error()) => {
-                Err(NetlinkError::Refused(format!("remove the route to {}", route.destination), error))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn order(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<Result<(), io::Error>, NetlinkError> {
-        let sequence = self.send(kind, flags | message::ACK, body)?;
-        loop {
-            let datagram = receive(&self.socket, &mut self.buffer)?;
-            for message in message::messages(datagram) {
-                let message = message.ok_or(NetlinkError::Malformed)?;
-                if message.sequence == sequence && message.kind == message::ERROR {
-                    let number = message::read_error(message.body).ok_or(NetlinkError::Malformed)?;
-                    return Ok(if number == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(number)) });
-                }
-            }
-        }
-    }
-
-    fn dump<T>(
-        &mut self,
-        what: &str,
-        ask: u16,
-        answer: u16,
-        read: impl Fn(&[u8]) -> Option<T>,
-    ) -> Result<Vec<T>, NetlinkError> {
+    /// All objects of a kind.
+    pub fn dump(&mut self, what: &str, ask: u16) -> Result<Vec<Answer>, NetlinkError> {
         for _ in 0..ATTEMPTS {
-            if let Some(found) = self.dump_once(what, ask, answer, &read)? {
-                return Ok(found);
+            let (answers, interrupted) = self.exchange(what, vec![Request::dump(ask)])?;
+            if !interrupted {
+                return Ok(answers);
             }
         }
-        let error = io::Error::from(io::ErrorKind::ResourceBusy);
-        Err(NetlinkError::Refused(what.to_owned(), error))
+        Err(NetlinkError::Refused(what.to_owned(), io::ErrorKind::ResourceBusy.into()))
     }
 
-    /// `None` if the table changed meanwhile, so that entries may be missing or double.
-    fn dump_once<T>(
-        &mut self,
-        what: &str,
-        ask: u16,
-        answer: u16,
-        read: &impl Fn(&[u8]) -> Option<T>,
-    ) -> Result<Option<Vec<T>>, NetlinkError> {
-        let sequence = self.send(ask, message::DUMP, &message::ANY)?;
-        let (mut found, mut interrupted) = (Vec::new(), false);
+    fn exchange(&mut self, what: &str, requests: Vec<Request>) -> Result<(Vec<Answer>, bool), NetlinkError> {
+        let first = self.sequence.wrapping_add(1);
+        let mut datagram = Vec::new();
+        for request in requests {
+            self.sequence = self.sequence.wrapping_add(1);
+            datagram.extend(request.numbered(self.sequence));
+        }
+        let numbers = self.sequence.wrapping_sub(first);
+        send(&self.fd, &datagram, SendFlags::empty())
+            .map_err(|error| NetlinkError::Socket("sending", error.into()))?;
+        let mut exchange = Exchange { first, numbers, answers: Vec::new(), interrupted: false };
         loop {
-            let datagram = receive(&self.socket, &mut self.buffer)?;
-            for message in message::messages(datagram) {
-                let message = message.ok_or(NetlinkError::Malformed)?;
-                if message.sequence != sequence {
-                    continue;
-                }
-                interrupted |= message.flags & message::INTERRUPTED != 0;
-                if message.kind == answer {
-                    found.extend(read(message.body));
-                } else if message.kind == message::DONE {
-                    return Ok((!interrupted).then_some(found));
-                } else if message.kind == message::ERROR {
-                    let number = message::read_error(message.body).ok_or(NetlinkError::Malformed)?;
-                    let error = io::Error::from_raw_os_error(number);
-                    return Err(NetlinkError::Refused(what.to_owned(), error));
-                }
+            let received =
+                rustix::io::retry_on_intr(|| recv(&self.fd, &mut self.buffer[..], RecvFlags::empty()));
+            let (length, _) = received.map_err(|error| NetlinkError::Socket("receiving", error.into()))?;
+            let datagram = self.buffer.get(..length).ok_or(NetlinkError::Malformed)?;
+            if exchange.take(what, datagram)? {
+                return Ok((exchange.answers, exchange.interrupted));
             }
         }
     }
+}
 
-    fn send(&mut self, kind: u16, flags: u16, body: &[u8]) -> Result<u32, NetlinkError> {
-        self.sequence = self.sequence.wrapping_add(1);
-        let request = message::request(kind, flags, self.sequence, body);
-        send(&self.socket, &request, SendFlags::empty())
-            .map_err(|e| NetlinkError::Socket("sending", e.into()))?;
-        Ok(self.sequence)
+/// What was asked under the numbers from `first` on, and what has been answered.
+struct Exchange {
+    first: u32,
+    /// How many numbers follow the first.
+    numbers: u32,
+    answers: Vec<Answer>,
+    interrupted: bool,
+}
+
+impl Exchange {
+    /// Takes the messages of one datagram; true when the last one was among them.
+    fn take(&mut self, what: &str, datagram: &[u8]) -> Result<bool, NetlinkError> {
+        for message in message::messages(datagram) {
+            let message = message.ok_or(NetlinkError::Malformed)?;
+            // Answers to an exchange that was given up.
+            if message.sequence.wrapping_sub(self.first) > self.numbers {
+                continue;
+            }
+            self.interrupted |= message.interrupted;
+            match message.kind {
+                message::DONE => return Ok(true),
+                message::ERROR => {
+                    let number = message::read_error(message.body).ok_or(NetlinkError::Malformed)?;
+                    return match number {
+                        0 => Ok(true),
+                        _ => {
+                            Err(NetlinkError::Refused(what.to_owned(), io::Error::from_raw_os_error(number)))
+                        }
+                    };
+                }
+                _ => self.answers.push(Answer { body: message.body.to_vec() }),
+            }
+        }
+        Ok(false)
     }
 }
 
 /// A netlink socket of a protocol (`None`: rtnetlink), subscribed to `groups`.
-pub(super) fn open(
-    protocol: Option<Protocol>,
-    groups: u32,
-    flags: SocketFlags,
-) -> Result<OwnedFd, NetlinkError> {
+pub fn open(protocol: Option<Protocol>, groups: u32, flags: SocketFlags) -> Result<OwnedFd, NetlinkError> {
     let failed = |what| move |error: rustix::io::Errno| NetlinkError::Socket(what, error.into());
     let socket =
         socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol).map_err(failed("opening"))?;
@@ -147,8 +145,40 @@ pub(super) fn open(
     Ok(socket)
 }
 
-pub(super) fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<&[u8], NetlinkError> {
-    let (length, _) = rustix::io::retry_on_intr(|| recv(socket.as_fd(), &mut *buffer, RecvFlags::empty()))
-        .map_err(|error| NetlinkError::Socket("receiving", error.into()))?;
-    buffer.get(..length).ok_or(NetlinkError::Malformed)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Attributes;
+
+    fn exchange() -> Exchange {
+        Exchange { first: 7, numbers: 2, answers: Vec::new(), interrupted: false }
+    }
+
+    fn error(sequence: u32, number: i32) -> Vec<u8> {
+        Request::change(message::ERROR, &(-number).to_ne_bytes(), Attributes::new()).numbered(sequence)
+    }
+
+    /// Without the right to change rules, or without nf_tables, the kernel answers the start of the batch alone.
+    #[test]
+    fn an_error_for_any_request_of_a_batch_is_its_end() {
+        for sequence in 7..=9 {
+            let refused = exchange().take("masquerade", &error(sequence, 1)).unwrap_err();
+            assert!(refused.is(rustix::io::Errno::PERM), "{refused}");
+        }
+        for sequence in [6, 10] {
+            assert!(!exchange().take("masquerade", &error(sequence, 1)).unwrap(), "of another exchange");
+        }
+        assert!(exchange().take("masquerade", &error(9, 0)).unwrap());
+    }
+
+    #[test]
+    fn a_dump_that_was_interrupted_is_known_as_such() {
+        const INTERRUPTED: u16 = 0x10;
+        let mut entry = Request::change(24, &[0; 12], Attributes::new()).numbered(7);
+        entry[6..8].copy_from_slice(&INTERRUPTED.to_ne_bytes());
+        let done = Request::change(message::DONE, &[0; 4], Attributes::new()).numbered(7);
+        let mut exchange = exchange();
+        assert!(exchange.take("list", &[entry, done].concat()).unwrap());
+        assert!(exchange.interrupted && exchange.answers.len() == 1);
+    }
 }

@@ -3,11 +3,20 @@
 mod namespace;
 
 use namespace::Namespace;
-use scute_netlink::{Firewall, Masquerade, Monitor, Netlink, Route, TABLE};
+use scute_netlink::{Firewall, Masquerade, Monitor, Netlink, NetlinkError, Route};
 use std::{net::UdpSocket, time::Duration};
 
+const TABLE: &str = "scute-test";
+const PROTOCOL: u8 = 83;
+
 fn route(destination: &str, gateway: &str, link: u32) -> Route {
-    Route { destination: destination.parse().unwrap(), gateway: gateway.parse().unwrap(), link }
+    let gateway = Some(gateway.parse().unwrap());
+    Route { destination: destination.parse().unwrap(), gateway, link, protocol: PROTOCOL }
+}
+
+/// Our own routes.
+fn ours(netlink: &mut Netlink) -> Vec<Route> {
+    netlink.routes().unwrap().into_iter().filter(|route| route.protocol == PROTOCOL).collect()
 }
 
 /// A namespace with an interface `up0` that has an address in each family.
@@ -37,8 +46,9 @@ fn addresses_and_mtu_are_read() {
             of_uplink.iter().any(|address| address.net == "fd85::5/64".parse().unwrap()),
             "{addresses:?}"
         );
-        assert_eq!(netlink.mtu(link).unwrap(), Some(1450));
-        assert_eq!(netlink.mtu(4711).unwrap(), None);
+        let links = netlink.links().unwrap();
+        let up0 = links.iter().find(|found| found.index == link).unwrap();
+        assert_eq!((up0.name.as_str(), up0.kind.as_str(), up0.mtu), ("up0", "veth", 1450));
     });
 }
 
@@ -48,21 +58,21 @@ fn routes_are_set_moved_and_removed() {
     namespace.ip("route add 10.244.9.0/24 via 10.85.0.9");
     let (v4, v6) = (route("10.244.1.0/24", "10.85.0.6", link), route("fd24:b::/64", "fd85::6", link));
     let mut netlink = namespace.inside(|| Netlink::open().unwrap());
-    netlink.set(&v4).unwrap();
-    netlink.set(&v6).unwrap();
-    assert_eq!(netlink.routes().unwrap(), [v4, v6], "ours, and not the one by hand");
+    netlink.set_route(&v4).unwrap();
+    netlink.set_route(&v6).unwrap();
+    assert_eq!(ours(&mut netlink), [v4, v6], "ours, and not the one by hand");
     assert!(namespace.ip("route show 10.244.1.0/24").contains("via 10.85.0.6 dev up0 proto 83"));
 
     let moved = route("10.244.1.0/24", "10.85.0.7", link);
-    netlink.set(&moved).unwrap();
-    netlink.set(&moved).unwrap();
+    netlink.set_route(&moved).unwrap();
+    netlink.set_route(&moved).unwrap();
     let shown = namespace.ip("route show 10.244.1.0/24");
     assert!(shown.contains("via 10.85.0.7") && shown.lines().count() == 1, "{shown}");
 
-    netlink.remove(&moved).unwrap();
-    netlink.remove(&moved).unwrap();
-    netlink.remove(&v6).unwrap();
-    assert_eq!(netlink.routes().unwrap(), []);
+    netlink.remove_route(&moved).unwrap();
+    netlink.remove_route(&moved).unwrap();
+    netlink.remove_route(&v6).unwrap();
+    assert_eq!(ours(&mut netlink), []);
     assert!(namespace.ip("route show").contains("10.244.9.0/24"), "the one by hand stays");
 }
 
@@ -70,7 +80,7 @@ fn routes_are_set_moved_and_removed() {
 fn the_kernels_refusal_is_told() {
     let (namespace, link) = node("refusal");
     let mut netlink = namespace.inside(|| Netlink::open().unwrap());
-    let error = netlink.set(&route("10.244.1.0/24", "192.0.2.1", link)).unwrap_err();
+    let error = netlink.set_route(&route("10.244.1.0/24", "192.0.2.1", link)).unwrap_err();
     let cause = std::error::Error::source(&error).map(ToString::to_string);
     assert_eq!(error.to_string(), "netlink: the kernel refused to route 10.244.1.0/24 by way of 192.0.2.1");
     assert!(cause.is_some_and(|cause| cause.contains("unreachable")));
@@ -83,8 +93,8 @@ fn a_thousand_routes_come_in_several_datagrams() {
     let want: Vec<_> = (0..1000)
         .map(|n| route(&format!("10.{}.{}.0/24", 100 + n / 256, n % 256), "10.85.0.6", link))
         .collect();
-    want.iter().for_each(|route| netlink.set(route).unwrap());
-    let mut seen = netlink.routes().unwrap();
+    want.iter().for_each(|route| netlink.set_route(route).unwrap());
+    let mut seen = ours(&mut netlink);
     seen.sort();
     assert_eq!(seen, want);
 }
@@ -123,7 +133,7 @@ fn packets_between_pods_of_two_nodes_find_their_way() {
         [(&left, "10.244.1.0/24", "10.85.0.6"), (&right, "10.244.0.0/24", "10.85.0.5")]
     {
         let link = node.ip("-o link show up0").split(':').next().unwrap().parse().unwrap();
-        node.inside(|| Netlink::open().unwrap().set(&route(destination, gateway, link)).unwrap());
+        node.inside(|| Netlink::open().unwrap().set_route(&route(destination, gateway, link)).unwrap());
     }
     send().unwrap();
     let (_, from) = other.recv_from(&mut [0; 16]).unwrap();
@@ -162,7 +172,7 @@ fn pods_leave_with_the_nodes_address_and_meet_with_their_own() {
     outside.ip("route add 10.244.0.0/24 via 10.85.0.5");
     outside.ip("route add fd24::/64 via fd85::5");
     let net = |text: &str| text.parse().unwrap();
-    let mut firewall = node.inside(|| Firewall::open().unwrap());
+    let mut firewall = node.inside(|| Firewall::open(TABLE).unwrap());
     assert!(!firewall.has_table(&net("10.244.0.0/24")).unwrap());
     let v4 =
         Masquerade { own: net("10.244.0.0/24"), direct: vec![net("10.244.0.0/24"), net("10.244.1.0/24")] };
@@ -195,4 +205,23 @@ fn pods_leave_with_the_nodes_address_and_meet_with_their_own() {
     assert!(shown.contains("ip saddr 10.244.0.0/24 ip daddr 10.244.1.0/24 accept"), "{shown}");
     node.nft("flush ruleset");
     assert!(!firewall.has_table(&v4.own).unwrap());
+}
+
+/// Without the right to change rules the kernel answers the start of a batch and nothing else.
+#[test]
+fn a_refused_batch_is_an_error_and_no_hang() {
+    use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+    let namespace = Namespace::new("refused");
+    let refused = namespace.inside(|| {
+        let none = CapabilitySet::empty();
+        set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+            .unwrap();
+        let own = "10.244.0.0/24".parse().unwrap();
+        Firewall::open(TABLE).unwrap().replace(&Masquerade { own, direct: vec![] })
+    });
+    let Err(NetlinkError::Refused(what, cause)) = refused else { panic!("{refused:?}") };
+    assert_eq!(
+        (what.as_str(), cause.kind()),
+        ("replace the table scute-test", std::io::ErrorKind::PermissionDenied)
+    );
 }

@@ -22,6 +22,9 @@ use std::{
 /// After a failed change: the kernel says that it failed, not when it would succeed.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// Name of the tables of masquerading, in the families `ip` and `ip6`. All that is in them is ours.
+pub const TABLE: &str = "scute-podnet";
+
 /// What one agent is told.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -72,7 +75,8 @@ pub enum Error {
 pub async fn run(config: Config) -> Result<(), Error> {
     let cluster = kube::Config::incluster_env().map_err(Error::InCluster)?;
     let client = Client::try_from(cluster).map_err(Error::Client)?;
-    let kernel = Kernel { netlink: Netlink::open()?, firewall: Firewall::open()?, monitor: Monitor::open()? };
+    let kernel =
+        Kernel { netlink: Netlink::open()?, firewall: Firewall::open(TABLE)?, monitor: Monitor::open()? };
     run_with(client, kernel, config).await
 }
 
@@ -199,9 +203,10 @@ impl Agent {
 
     fn uplink_mtu(&mut self, me: &NodeFacts, addresses: &[LocalAddress]) -> Result<u32, Error> {
         let own = |address: &&LocalAddress| me.internal_ips.contains(&address.net.addr());
-        let link = addresses.iter().find(own).map(|address| address.link);
-        let mtu = link.map(|link| self.netlink.mtu(link)).transpose()?.flatten();
-        mtu.ok_or_else(|| Error::NoUplink(me.internal_ips.clone()))
+        let uplink = addresses.iter().find(own).map(|address| address.link);
+        let links = self.netlink.links()?;
+        let link = links.into_iter().find(|link| Some(link.index) == uplink);
+        link.map(|link| link.mtu).ok_or_else(|| Error::NoUplink(me.internal_ips.clone()))
     }
 
     /// Every change is tried: one that fails must not keep the others away. The first failure is returned.
@@ -209,8 +214,8 @@ impl Agent {
         let mut first = Ok(());
         for change in changes {
             let done = match change {
-                Change::Set(route) => self.netlink.set(route),
-                Change::Remove(route) => self.netlink.remove(route),
+                Change::Set(route) => self.netlink.set_route(route),
+                Change::Remove(route) => self.netlink.remove_route(route),
             };
             match done {
                 Ok(()) => tracing::info!(?change, "route changed"),

@@ -8,8 +8,8 @@ mod manifests;
 mod nodes;
 mod plan;
 
-pub use agent::{Config, Error, Kernel, run, run_with};
+pub use agent::{Config, Error, Kernel, TABLE, run, run_with};
 pub use conflist::conflist;
 pub use manifests::manifests;
 pub use nodes::{NodeFacts, facts};
-pub use plan::{Change, OffSegment, Wanted, masquerades, routes, wanted};
+pub use plan::{Change, OffSegment, PROTOCOL, Wanted, masquerades, routes, wanted};

@@ -9,6 +9,9 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
+/// `rtm_protocol` of the agent's routes: how it knows its own. Free in iproute2's table, below the reserved ones.
+pub const PROTOCOL: u8 = 83;
+
 /// The routes to other Nodes' Pods, and the Nodes that get none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
@@ -92,7 +95,12 @@ pub fn wanted<'a>(
                 continue;
             }
             match gateways.find_map(|gateway| adjacent(gateway, &uplinks)) {
-                Some((gateway, link)) => wanted.routes.push(Route { destination: pod_cidr, gateway, link }),
+                Some((gateway, link)) => wanted.routes.push(Route {
+                    destination: pod_cidr,
+                    gateway: Some(gateway),
+                    link,
+                    protocol: PROTOCOL,
+                }),
                 None => wanted.off_segment.push(OffSegment::NotAdjacent { node: node(), pod_cidr }),
             }
         }
@@ -111,11 +119,14 @@ fn overlap(a: &IpNet, b: &IpNet) -> bool {
     a.contains(b) || b.contains(a)
 }
 
-/// What turns the routes `seen` (only our own) into `want`: first what goes, then what comes.
+/// What turns the routes `seen` into `want`: first what goes, then what comes. Those of others are left alone.
 pub fn routes(seen: &[Route], want: &[Route]) -> Vec<Change> {
+    let seen: Vec<_> = seen.iter().filter(|route| route.protocol == PROTOCOL).collect();
     let want: BTreeMap<_, _> = want.iter().map(|route| (route.destination, *route)).collect();
-    let gone =
-        seen.iter().filter(|route| !want.contains_key(&route.destination)).copied().map(Change::Remove);
+    let gone = seen
+        .iter()
+        .filter(|route| !want.contains_key(&route.destination))
+        .map(|route| Change::Remove(**route));
     let new = want.values().filter(|route| !seen.contains(route)).copied().map(Change::Set);
     gone.chain(new).collect()
 }

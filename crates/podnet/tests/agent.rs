@@ -10,7 +10,7 @@ use kube::{
 };
 use namespace::Namespace;
 use scute_netlink::{Firewall, Monitor, Netlink};
-use scute_podnet::{Config, Kernel, run_with};
+use scute_podnet::{Config, Kernel, TABLE, run_with};
 use scute_testkit::until;
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ async fn a_nodes_life_in_the_pod_network() {
     namespace.ip("addr add 10.85.0.5/24 dev up0");
     namespace.ip("link set up0 up");
     namespace.ip("route add 10.244.77.0/24 via 10.85.0.7 proto 83");
-    let open = || (Netlink::open().unwrap(), Firewall::open().unwrap(), Monitor::subscribe().unwrap());
+    let open = || (Netlink::open().unwrap(), Firewall::open(TABLE).unwrap(), Monitor::subscribe().unwrap());
     let (netlink, firewall, news) = namespace.inside(open);
     let kernel = Kernel { netlink, firewall, monitor: Monitor::of(news).unwrap() };
 

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use proptest::prelude::*;
 use scute_netlink::{LocalAddress, Route};
-use scute_podnet::{Change, NodeFacts, OffSegment, conflist, masquerades, routes, wanted};
+use scute_podnet::{Change, NodeFacts, OffSegment, PROTOCOL, conflist, masquerades, routes, wanted};
 
 fn node(name: &str, ip: &str, cidr: &str) -> NodeFacts {
     let all =
@@ -20,7 +20,8 @@ fn address(net: &str, link: u32) -> LocalAddress {
 }
 
 fn route(destination: &str, gateway: &str) -> Route {
-    Route { destination: destination.parse().unwrap(), gateway: gateway.parse().unwrap(), link: 2 }
+    let gateway = Some(gateway.parse().unwrap());
+    Route { destination: destination.parse().unwrap(), gateway, link: 2, protocol: PROTOCOL }
 }
 
 fn me() -> NodeFacts {

@@ -7,7 +7,9 @@ use std::net::Ipv4Addr;
 
 pub use server::Server;
 
-use super::network::{Mac, Route};
+use scute_netlink::Mac;
+
+use super::network::Route;
 
 /// What the guest is told.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,9 @@
 use std::net::Ipv4Addr;
 
 use super::Lease;
-use crate::network::{Mac, Route};
+use scute_netlink::Mac;
+
+use crate::network::Route;
 
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 const OPTIONS_AT: usize = 240;

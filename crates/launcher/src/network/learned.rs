@@ -1,11 +1,11 @@
 //! What the Pod's network was before the guest took it over: learned once, kept in a file for both containers.
 
-use std::fmt;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
-use std::str::FromStr;
 
+use ipnet::IpNet;
+use scute_netlink::Mac;
 use serde::{Deserialize, Serialize};
 
 use crate::dhcp::Lease;
@@ -13,16 +13,11 @@ use crate::dhcp::Lease;
 /// The file in the run directory.
 const FILE: &str = "network.json";
 
-/// A MAC address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mac(pub [u8; 6]);
-
 /// What the guest takes over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Learned {
     /// MAC of the Pod's interface.
-    #[serde(with = "mac_text")]
     pub mac: Mac,
     /// Its MTU.
     pub mtu: u16,
@@ -32,8 +27,20 @@ pub struct Learned {
     pub prefix: u8,
     /// Routes through the Pod's interface.
     pub routes: Vec<Route>,
+    /// Name servers and search domains.
+    #[serde(flatten)]
+    pub resolver: Resolver,
+}
+
+/// What a resolver configuration says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resolver {
     /// Name servers.
     pub nameservers: Vec<Ipv4Addr>,
+    /// Name servers that the guest is not told of: it has no IPv6 on the Pod network.
+    #[serde(default)]
+    pub unreachable_nameservers: Vec<Ipv6Addr>,
     /// Search domains.
     pub search: Vec<String>,
 }
@@ -51,6 +58,20 @@ pub struct Route {
     pub gateway: Option<Ipv4Addr>,
 }
 
+impl Route {
+    /// The kernel's IPv4 routes; of the others the guest is not told.
+    pub fn of(route: &scute_netlink::Route) -> Option<Route> {
+        let IpNet::V4(destination) = route.destination else { return None };
+        let gateway = match route.gateway {
+            Some(IpAddr::V4(gateway)) => Some(gateway),
+            None => None,
+            // The router of another family is none for this guest.
+            Some(IpAddr::V6(_)) => return None,
+        };
+        Some(Route { destination: destination.network(), prefix: destination.prefix_len(), gateway })
+    }
+}
+
 /// Why there is nothing to take over.
 #[derive(Debug, thiserror::Error)]
 pub enum LearnedError {
@@ -66,9 +87,6 @@ pub enum LearnedError {
     /// The file is not ours.
     #[error("what the network container left is not valid")]
     Parse(#[source] serde_json::Error),
-    /// The interface's MAC is none.
-    #[error("{0:?} is not a MAC address")]
-    Mac(String),
 }
 
 impl Learned {
@@ -96,61 +114,33 @@ impl Learned {
             prefix: self.prefix,
             mtu: self.mtu,
             routes: self.routes.clone(),
-            nameservers: self.nameservers.clone(),
-            search: self.search.clone(),
+            nameservers: self.resolver.nameservers.clone(),
+            search: self.resolver.search.clone(),
             hostname: hostname.to_owned(),
         }
     }
 }
 
-/// IPv4 name servers and search domains of a resolver configuration. The last `search` or `domain` counts.
-pub fn resolver(text: &str) -> (Vec<Ipv4Addr>, Vec<String>) {
-    let mut nameservers = Vec::new();
-    let mut search = Vec::new();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        match words.next() {
-            Some("nameserver") => {
-                nameservers.extend(words.next().and_then(|word| word.parse::<Ipv4Addr>().ok()))
+impl Resolver {
+    /// Reads a resolver configuration. The last `search` or `domain` counts.
+    pub fn parse(text: &str) -> Resolver {
+        let mut found = Resolver::default();
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            match words.next() {
+                // An address of a link, `fe80::1%eth0`, means nothing to a guest.
+                Some("nameserver") => {
+                    match words.next().and_then(|word| word.split('%').next()?.parse().ok()) {
+                        Some(IpAddr::V4(address)) => found.nameservers.push(address),
+                        Some(IpAddr::V6(address)) => found.unreachable_nameservers.push(address),
+                        None => {}
+                    }
+                }
+                Some("search" | "domain") => found.search = words.map(str::to_owned).collect(),
+                _ => {}
             }
-            Some("search" | "domain") => search = words.map(str::to_owned).collect(),
-            _ => {}
         }
-    }
-    (nameservers, search)
-}
-
-impl FromStr for Mac {
-    type Err = LearnedError;
-
-    fn from_str(text: &str) -> Result<Mac, LearnedError> {
-        let parts = text.split([':', '-']).map(|part| match part.len() {
-            2 => u8::from_str_radix(part, 16).ok(),
-            _ => None,
-        });
-        let bytes: Option<Vec<u8>> = parts.collect();
-        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Mac).ok_or_else(|| LearnedError::Mac(text.to_owned()))
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-mod mac_text {
-    use super::Mac;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub fn serialize<S: Serializer>(mac: &Mac, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(mac)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Mac, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        found
     }
 }
 
@@ -161,17 +151,10 @@ mod tests {
     #[test]
     fn resolver_keeps_what_dhcp_can_say() {
         let text = "# x\nnameserver 10.86.0.10\nnameserver fd00::1\nsearch old\nsearch default.svc.cluster.local svc\noptions ndots:5\n";
-        let (nameservers, search) = resolver(text);
-        assert_eq!(nameservers, [Ipv4Addr::new(10, 86, 0, 10)]);
-        assert_eq!(search, ["default.svc.cluster.local", "svc"]);
-    }
-
-    #[test]
-    fn macs_are_strict() {
-        assert_eq!("02:0a:00:00:00:FF".parse::<Mac>().unwrap().to_string(), "02:0a:00:00:00:ff");
-        for bad in ["", "02:0a:00:00:00", "2:0a:00:00:00:ff", "02:0a:00:00:00:fg", "02:0a:00:00:00:ff:01"] {
-            assert!(bad.parse::<Mac>().is_err(), "{bad}");
-        }
+        let found = Resolver::parse(text);
+        assert_eq!(found.nameservers, [Ipv4Addr::new(10, 86, 0, 10)]);
+        assert_eq!(found.unreachable_nameservers, ["fd00::1".parse::<Ipv6Addr>().unwrap()]);
+        assert_eq!(found.search, ["default.svc.cluster.local", "svc"]);
     }
 
     #[test]
@@ -188,8 +171,7 @@ mod tests {
             address: Ipv4Addr::new(10, 85, 0, 9),
             prefix: 16,
             routes: vec![route],
-            nameservers: vec![],
-            search: vec![],
+            resolver: Resolver::parse("nameserver 10.86.0.10\nnameserver fd00::1\n"),
         };
         learned.write(dir.path()).unwrap();
         assert_eq!(Learned::read(dir.path()).unwrap(), learned);

@@ -1,5 +1,6 @@
 //! The launcher as processes: in a network namespace like a Pod's, with real QEMU and guests of one sector.
 
+mod filter;
 mod network;
 mod pod;
 mod run;

@@ -16,8 +16,8 @@ use crate::network::{BRIDGE, BRIDGE_ADDRESS, Learned};
 
 /// Length of the virtio-net header before each frame of the tap.
 const VNET: usize = 10;
-const GUEST: [u8; 6] = [0x0a, 0x58, 0x0a, 0x55, 0x00, 0x09];
-const POD_IP: Ipv4Addr = Ipv4Addr::new(10, 85, 0, 9);
+pub const GUEST: [u8; 6] = [0x0a, 0x58, 0x0a, 0x55, 0x00, 0x09];
+pub const POD_IP: Ipv4Addr = Ipv4Addr::new(10, 85, 0, 9);
 const NEEDS_CHECKSUM: u8 = 1;
 
 fn find<'a>(list: &'a Value, key: &str, value: &str) -> &'a Value {
@@ -107,6 +107,29 @@ fn a_new_sandbox_is_learned_anew() {
     check_handed_over(&pod);
 }
 
+/// Taking the interface down takes its routes: they must be known from the run that took it down.
+#[test]
+fn a_hand_over_killed_before_the_rename_keeps_its_routes() {
+    let whole = Pod::new();
+    assert!(whole.network(&whole.spec()));
+    let pod = Pod::new();
+    std::fs::copy(whole.at("run/network.json"), pod.at("run/network.json")).unwrap();
+    pod.ip(&["link", "set", "eth0", "down"]);
+    assert!(pod.network(&pod.spec()));
+    check_handed_over(&pod);
+    let learned = Learned::read(&pod.at("run")).unwrap();
+    assert!(learned.routes.iter().any(|route| route.prefix == 0), "{:?}", learned.routes);
+}
+
+/// A guest without a way to its name server is told about in words, not found by searching.
+#[test]
+fn name_servers_that_the_guest_cannot_have_are_reported() {
+    let pod = Pod::new();
+    std::fs::write(pod.at("resolv.conf"), "nameserver fd00::a\nnameserver 10.86.0.10\n").unwrap();
+    assert!(pod.network(&pod.spec()));
+    assert_eq!(pod.ending(), serde_json::json!({"mac": MAC, "unreachableNameservers": ["fd00::a"]}));
+}
+
 #[test]
 fn without_an_interface_the_message_says_so() {
     let pod = Pod::new();
@@ -126,7 +149,7 @@ fn a_vm_without_interfaces_leaves_the_pod_alone() {
 }
 
 /// The guest's end of the tap: frames behind virtio-net headers.
-struct Wire {
+pub struct Wire {
     tap: File,
     frames: Receiver<Vec<u8>>,
 }
@@ -149,7 +172,7 @@ impl Wire {
         Wire { tap, frames }
     }
 
-    fn send(&mut self, frame: &[u8]) {
+    pub fn send(&mut self, frame: &[u8]) {
         self.tap.write_all(&[&[0; VNET], frame].concat()).unwrap();
     }
 
@@ -174,7 +197,7 @@ impl Wire {
     }
 }
 
-fn checksum(bytes: &[u8]) -> u16 {
+pub fn checksum(bytes: &[u8]) -> u16 {
     let words =
         bytes.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)])));
     let mut sum: u32 = words.sum();
@@ -185,7 +208,7 @@ fn checksum(bytes: &[u8]) -> u16 {
 }
 
 /// A DHCP request in Ethernet, IP and UDP, as a client without an address sends it.
-fn dhcp(round: u8, from: Ipv4Addr, mac: [u8; 6], options: &[&[u8]]) -> Vec<u8> {
+pub fn dhcp(round: u8, from: Ipv4Addr, mac: [u8; 6], options: &[&[u8]]) -> Vec<u8> {
     let mut bootp = vec![0; 236];
     bootp[..8].copy_from_slice(&[1, 1, 6, 0, 1, 2, 3, round]);
     bootp[12..16].copy_from_slice(&from.octets());
@@ -270,12 +293,12 @@ impl Drop for Serving {
 }
 
 /// The test as guest, on the only queue of the tap.
-fn as_guest(pod: &Pod) -> Wire {
+pub fn as_guest(pod: &Pod) -> Wire {
     let tun = pod.at("run/tun");
     Wire::new(pod.inside(|| tap::open(&tun, "tap0", 1).unwrap().remove(0)))
 }
 
-fn one_queue(pod: &Pod) -> Value {
+pub fn one_queue(pod: &Pod) -> Value {
     let mut spec = pod.spec();
     spec["interfaces"][0]["multiqueue"] = false.into();
     spec

@@ -161,7 +161,7 @@ async fn create_vm(
             made?;
         }
     }
-    match hub.create(&virtual_machine(object, bootstrap, &labels)).await {
+    match hub.create(&virtual_machine(object, bootstrap, &labels, seen.cluster.as_deref())).await {
         Err(error) if error.is_conflict() => {
             let known = hub.get::<VirtualMachine>(&Key::of(object)).await?;
             match known {

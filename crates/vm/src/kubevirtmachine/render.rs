@@ -2,13 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use ipnet::Ipv4Net;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
+use scute_api::cluster::Cluster;
 use scute_api::infrastructure::{
     CAPK_MACHINE_NAME_LABEL, CAPK_MACHINE_NAMESPACE_LABEL, CLUSTER_ROLE_LABEL, KubevirtMachine,
 };
-use scute_api::kubevirt::{CloudInit, Disk, DiskBus, DiskTarget, SecretRef, VirtualMachine, Volume};
+use scute_api::kamaji::DEFAULT_POD_CIDR;
+use scute_api::kubevirt::{
+    CloudInit, Disk, DiskBus, DiskTarget, SOURCE_RANGES_ANNOTATION, SecretRef, VirtualMachine, Volume,
+};
 use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE};
 
 /// Name of the volume that carries the bootstrap data.
@@ -70,6 +75,7 @@ pub fn virtual_machine(
     machine: &KubevirtMachine,
     bootstrap_secret: &str,
     labels: &BTreeMap<String, String>,
+    cluster: Option<&Cluster>,
 ) -> VirtualMachine {
     let template = &machine.spec.virtual_machine_template;
     let meta = template.metadata.clone().unwrap_or_default();
@@ -80,6 +86,8 @@ pub fn virtual_machine(
 
     let instance = vm.spec.template.metadata.get_or_insert_default();
     instance.labels = Some(merged(instance.labels.take(), labels));
+    let ranges = BTreeMap::from([(SOURCE_RANGES_ANNOTATION.to_owned(), pod_ranges(cluster))]);
+    instance.annotations = Some(merged(instance.annotations.take(), &ranges));
     let spec = &mut vm.spec.template.spec;
     spec.termination_grace_period_seconds.get_or_insert(GRACE_SECONDS);
     let target = DiskTarget { bus: Some(DiskBus::Virtio), readonly: None };
@@ -97,6 +105,15 @@ pub fn virtual_machine(
         ..Volume::default()
     });
     vm
+}
+
+/// The Pods of a Node send from addresses of the Cluster's Pod ranges. Over a network of IPv4 only those of IPv4 count.
+fn pod_ranges(cluster: Option<&Cluster>) -> String {
+    let network = cluster.and_then(|cluster| cluster.spec.cluster_network.as_ref());
+    let ranges = network.and_then(|network| network.pods.as_ref()).map(|pods| pods.cidr_blocks.clone());
+    let ranges = ranges.unwrap_or_else(|| vec![DEFAULT_POD_CIDR.to_owned()]);
+    let v4: Vec<_> = ranges.into_iter().filter(|range| range.parse::<Ipv4Net>().is_ok()).collect();
+    v4.join(",")
 }
 
 fn merged(

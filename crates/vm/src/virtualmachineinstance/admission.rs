@@ -5,12 +5,14 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use scute_api::kubevirt::{
-    APP_LABEL, EvictionStrategy, LAUNCHER, VMI_FINALIZER, VirtualMachineInstance, VmiPhase,
+    APP_LABEL, EvictionStrategy, LAUNCHER, SOURCE_RANGES_ANNOTATION, VMI_FINALIZER, VirtualMachineInstance,
+    VmiPhase,
 };
 use scute_kit::{AdmissionRequest, FieldError, Hub, Key, Operation, Verdict};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::guest::source_ranges;
 use super::validate::validate;
 
 /// Judges a VMI: its spec must be sound, and does not change.
@@ -33,7 +35,19 @@ pub fn judge(request: &AdmissionRequest) -> Verdict {
         };
     }
     match decode::<VirtualMachineInstance>(&request.object) {
-        Ok(vmi) => verdict_with(request, VMI_FINALIZER, validate(&vmi.spec, "spec")),
+        Ok(vmi) => {
+            let mut errors = validate(&vmi.spec, "spec");
+            let path = format!("metadata.annotations[{SOURCE_RANGES_ANNOTATION}]");
+            let (_, wrong) = source_ranges(&vmi);
+            errors.extend(wrong.into_iter().map(|entry| {
+                FieldError::new(
+                    path.clone(),
+                    entry,
+                    "must be a range of IPv4 addresses, such as 10.244.0.0/16",
+                )
+            }));
+            verdict_with(request, VMI_FINALIZER, errors)
+        }
         Err(error) => Verdict::Deny(vec![error]),
     }
 }

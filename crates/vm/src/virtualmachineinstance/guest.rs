@@ -1,9 +1,10 @@
 //! What the launcher is told about the guest: the VMI's spec with every default in its place.
 
+use ipnet::Ipv4Net;
 use kube::ResourceExt;
 use scute_api::kubevirt::{
-    CdRomBus, CloudInit, Disk, DiskBus, InterfaceModel, QuantityError, VirtualMachineInstance,
-    VirtualMachineInstanceSpec, Volume,
+    CdRomBus, CloudInit, Disk, DiskBus, InterfaceModel, QuantityError, SOURCE_RANGES_ANNOTATION,
+    VirtualMachineInstance, VirtualMachineInstanceSpec, Volume,
 };
 use scute_qemu::Accelerator;
 
@@ -51,7 +52,7 @@ pub fn launcher_spec(
         },
         kernel_boot: firmware.kernel_boot.and_then(kernel_boot),
         disks: disks(&vmi.spec)?,
-        interfaces: interfaces(&vmi.spec),
+        interfaces: interfaces(vmi),
         serial_console: console,
         grace_period_seconds: u64::try_from(vmi.spec.grace_seconds()).unwrap_or(0),
         name,
@@ -147,10 +148,26 @@ fn seed(volume: &str, data: &CloudInit, format: spec::CloudInitFormat) -> spec::
     }
 }
 
-fn interfaces(spec: &VirtualMachineInstanceSpec) -> Vec<spec::Interface> {
-    let devices = &spec.domain.devices;
+/// The ranges that the guest may send from besides its own address; the entries that are none of IPv4.
+pub fn source_ranges(vmi: &VirtualMachineInstance) -> (Vec<Ipv4Net>, Vec<String>) {
+    let text = vmi.annotations().get(SOURCE_RANGES_ANNOTATION).map(String::as_str).unwrap_or_default();
+    let entries = text.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let (mut ranges, mut wrong) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match entry.parse::<Ipv4Net>() {
+            Ok(range) => ranges.push(range),
+            Err(_) => wrong.push(entry.to_owned()),
+        }
+    }
+    (ranges, wrong)
+}
+
+fn interfaces(vmi: &VirtualMachineInstance) -> Vec<spec::Interface> {
+    let devices = &vmi.spec.domain.devices;
+    let (behind, _) = source_ranges(vmi);
     let interface = |name: &str, model: InterfaceModel| spec::Interface {
         name: name.to_owned(),
+        behind: behind.clone(),
         model: match model {
             InterfaceModel::Virtio => spec::Model::Virtio,
             InterfaceModel::E1000 => spec::Model::E1000,
