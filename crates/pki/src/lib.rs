@@ -77,9 +77,17 @@ pub enum Error {
     /// Building or signing the certificate failed.
     #[error("signing the certificate failed")]
     Sign(#[source] rcgen::Error),
-    /// Not a kubeconfig with the parts that we write.
+    /// Not a kubeconfig.
     #[error("the kubeconfig is unreadable: {0}")]
-    ReadKubeconfig(String),
+    ReadKubeconfig(&'static str),
+    /// A field of the kubeconfig that cannot be used. The content is never repeated.
+    #[error("{path}: {why}")]
+    RefusedKubeconfig {
+        /// Path of the field.
+        path: String,
+        /// What would be right.
+        why: &'static str,
+    },
     /// The kubeconfig could not be written as YAML.
     #[error("the kubeconfig cannot be written: {0}")]
     WriteKubeconfig(String),

@@ -113,6 +113,7 @@ fn kubeconfigs_are_read_back_and_judged() {
         let config = Kubeconfig {
             cluster: "first-tenant".into(),
             server: server.into(),
+            tls_server_name: None,
             ca_pem: ca.certificate_pem().into(),
             user: "system:kube-scheduler".into(),
             identity: ClientIdentity::Certificate(issue(&client(), &ca, now).unwrap()),
@@ -195,6 +196,7 @@ fn debug_output_shows_no_secret() {
     let config = Kubeconfig {
         cluster: "c".into(),
         server: "s".into(),
+        tls_server_name: None,
         ca_pem: String::new(),
         user: "u".into(),
         identity: ClientIdentity::Token("0123456789abcdef".into()),

@@ -53,6 +53,7 @@ pub fn make(assessment: Assessment, needs: &Needs, now: Timestamp) -> Result<BTr
             let kubeconfig = Kubeconfig {
                 cluster: needs.name.clone(),
                 server,
+                tls_server_name: None,
                 ca_pem: ca.certificate_pem().to_owned(),
                 user: user.name.to_owned(),
                 identity: ClientIdentity::Certificate(pair.clone()),

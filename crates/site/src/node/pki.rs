@@ -177,6 +177,7 @@ impl Writer<'_> {
         let kubeconfig = Kubeconfig {
             cluster: cluster.to_owned(),
             server: server.to_owned(),
+            tls_server_name: None,
             ca_pem: ca.certificate_pem().to_owned(),
             user: request.common_name.clone(),
             identity,

@@ -1,10 +1,12 @@
 //! Kubeconfigs with one cluster, one user and one context, as kubeadm and Cluster API write them.
 
+mod read;
+
 use crate::{
     Ca, Certificate, Error, KeyPairPem, LeafRequest, PrivateKey, Renewal, Stale, renewal::other_subject,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// How the user of a kubeconfig proves who it is. `Debug` hides keys and tokens.
 #[derive(Clone, PartialEq, Eq)]
@@ -13,10 +15,6 @@ pub enum ClientIdentity {
     Certificate(KeyPairPem),
     /// Bearer token.
     Token(String),
-    /// A file that holds a bearer token, for Pods.
-    TokenFile(String),
-    /// None: enough to find out about a cluster.
-    Anonymous,
 }
 
 impl std::fmt::Debug for ClientIdentity {
@@ -24,8 +22,6 @@ impl std::fmt::Debug for ClientIdentity {
         f.write_str(match self {
             Self::Certificate(_) => "Certificate(..)",
             Self::Token(_) => "Token(..)",
-            Self::TokenFile(_) => "TokenFile(..)",
-            Self::Anonymous => "Anonymous",
         })
     }
 }
@@ -37,6 +33,8 @@ pub struct Kubeconfig {
     pub cluster: String,
     /// `https://host:port`.
     pub server: String,
+    /// Name in the server's certificate, where it is not the host's.
+    pub tls_server_name: Option<String>,
     /// Certificates to trust, PEM.
     pub ca_pem: String,
     /// Name of the user entry.
@@ -55,13 +53,12 @@ impl Kubeconfig {
                 ..User::default()
             },
             ClientIdentity::Token(token) => User { token: Some(token.clone()), ..User::default() },
-            ClientIdentity::TokenFile(path) => User { token_file: Some(path.clone()), ..User::default() },
-            ClientIdentity::Anonymous => User::default(),
         };
         let context = format!("{}@{}", self.user, self.cluster);
         let cluster = Cluster {
             certificate_authority_data: STANDARD.encode(&self.ca_pem),
             server: self.server.clone(),
+            tls_server_name: self.tls_server_name.clone(),
         };
         let file = File {
             api_version: "v1".into(),
@@ -78,29 +75,6 @@ impl Kubeconfig {
         let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX };
         serde_saphyr::to_string_with_options(&file, options)
             .map_err(|error| Error::WriteKubeconfig(error.to_string()))
-    }
-
-    /// Reads the current context of a kubeconfig with embedded data. References to certificate files are refused.
-    pub fn parse(yaml: &str) -> Result<Self, Error> {
-        let bad = |what: &str| Error::ReadKubeconfig(what.to_owned());
-        let file: File = serde_saphyr::from_str(yaml).map_err(|_| bad("not of the expected form"))?;
-        let contexts = file.contexts.into_iter();
-        let context = contexts
-            .filter(|named| named.name == file.current_context)
-            .map(|named| named.context)
-            .next()
-            .ok_or_else(|| bad("current-context names no context"))?;
-        let cluster = file.clusters.into_iter().find(|named| named.name == context.cluster);
-        let cluster = cluster.ok_or_else(|| bad("the context names no cluster"))?.cluster;
-        let user = file.users.into_iter().find(|named| named.name == context.user);
-        let user = user.ok_or_else(|| bad("the context names no user"))?.user;
-        Ok(Self {
-            cluster: context.cluster,
-            server: cluster.server,
-            ca_pem: decode(&cluster.certificate_authority_data)?,
-            user: context.user,
-            identity: identity(user)?,
-        })
     }
 }
 
@@ -131,21 +105,7 @@ impl Renewal {
     }
 }
 
-fn identity(user: User) -> Result<ClientIdentity, Error> {
-    if let (Some(certificate), Some(key)) = (&user.client_certificate_data, &user.client_key_data) {
-        let pair = KeyPairPem { certificate_pem: decode(certificate)?, key_pem: decode(key)? };
-        return Ok(ClientIdentity::Certificate(pair));
-    }
-    let file = user.token_file.map(ClientIdentity::TokenFile);
-    Ok(user.token.map(ClientIdentity::Token).or(file).unwrap_or(ClientIdentity::Anonymous))
-}
-
-fn decode(data: &str) -> Result<String, Error> {
-    let bytes = STANDARD.decode(data).map_err(|_| Error::ReadKubeconfig("data is not base64".into()))?;
-    String::from_utf8(bytes).map_err(|_| Error::ReadKubeconfig("data is not PEM".into()))
-}
-
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct File {
     #[serde(rename = "apiVersion")]
@@ -157,46 +117,46 @@ struct File {
     users: Vec<NamedUser>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct NamedCluster {
     name: String,
     cluster: Cluster,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct Cluster {
     certificate_authority_data: String,
     server: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_server_name: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct NamedContext {
     name: String,
     context: Context,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct Context {
     cluster: String,
     user: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct NamedUser {
     name: String,
     user: User,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct User {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     client_certificate_data: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     client_key_data: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
-    #[serde(default, rename = "tokenFile", skip_serializing_if = "Option::is_none")]
-    token_file: Option<String>,
 }
