@@ -12,8 +12,8 @@ use axum::routing::get;
 use clap::Args;
 use kube::Config;
 use scute_install::ManagerConfig;
-use scute_kit::limits::MANAGEMENT_AT_ONCE;
-use scute_kit::remote::Remotes;
+use scute_kit::limits::Limits;
+use scute_kit::tenants::Tenants;
 use scute_kit::{Admission, Hub};
 use scute_qemu::Accelerator;
 use tokio::signal::unix::{SignalKind, signal};
@@ -41,10 +41,10 @@ impl ManagerArgs {
             None => ManagerConfig::default(),
         };
         let server = Config::infer().await.context("no API server to talk to")?;
-        let hub = Hub::new(scute_kit::client(server, MANAGEMENT_AT_ONCE)?);
-        let remotes = Remotes::new(&hub);
+        let hub = Hub::new(scute_kit::client(server, Limits::MANAGEMENT)?);
+        let tenants = Tenants::new(&hub);
         let mut tasks = JoinSet::new();
-        let admission = stages(&hub, &remotes, &config, &mut tasks);
+        let admission = stages(&hub, &tenants, &config, &mut tasks);
         if let Some(certificates) = config.webhook_certificates.clone() {
             let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.webhook_port));
             tasks.spawn(async move {
@@ -76,7 +76,7 @@ impl ManagerArgs {
 /// Starts every stage with its part of the configuration, and collects their admission handlers.
 fn stages(
     hub: &Arc<Hub>,
-    remotes: &Arc<Remotes>,
+    tenants: &Arc<Tenants>,
     config: &ManagerConfig,
     tasks: &mut JoinSet<()>,
 ) -> Admission {
@@ -99,10 +99,10 @@ fn stages(
     let admission = scute_bootstrap::admission(hub, admission);
     let admission = scute_vm::admission(hub, admission);
     let admission = scute_controlplane::admission(hub, &controlplane, admission);
-    scute_cluster::spawn(hub, remotes, scute_cluster::Config::default(), tasks);
-    scute_bootstrap::spawn(hub, remotes, scute_bootstrap::Config::default(), tasks);
-    scute_controlplane::spawn(hub, remotes, controlplane, tasks);
-    scute_vm::spawn(hub, remotes, vm, tasks);
+    scute_cluster::spawn(hub, tenants, scute_cluster::Config::default(), tasks);
+    scute_bootstrap::spawn(hub, tenants, scute_bootstrap::Config::default(), tasks);
+    scute_controlplane::spawn(hub, tenants, controlplane, tasks);
+    scute_vm::spawn(hub, tenants, vm, tasks);
     scute_loadbalancer::spawn(hub, &config.load_balancer.pools, tasks);
     admission
 }

@@ -11,7 +11,7 @@ use kube::{Client, Resource, ResourceExt};
 use scute_api::bootstrap::KubeadmConfig;
 use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE};
 use scute_kit::conditions::whole_seconds;
-use scute_kit::remote::RemoteKey;
+use scute_kit::tenants::TenantKey;
 use scute_kit::{Key, Why};
 use scute_pki::{BootstrapToken, system_random};
 use serde_json::json;
@@ -81,8 +81,8 @@ fn parse(token: &str) -> Result<BootstrapToken, Why> {
 
 async fn client(seen: &Observed, context: &Context) -> Result<Client, Why> {
     let cluster = seen.machine.as_ref().map(|machine| machine.spec.cluster_name.clone()).unwrap_or_default();
-    let key = RemoteKey::capi(&seen.config.namespace().unwrap_or_default(), &cluster);
-    let client = context.remotes.client(&key).await;
+    let key = TenantKey::capi(&seen.config.namespace().unwrap_or_default(), &cluster);
+    let client = context.tenants.client(&key).await;
     client
         .map_err(|error| Why::new("ConnectionDown", format!("the tenant cluster cannot be reached: {error}")))
 }

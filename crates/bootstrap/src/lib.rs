@@ -17,7 +17,7 @@ use kube::ResourceExt;
 use scute_api::bootstrap::KubeadmConfig;
 use scute_api::cluster::{Cluster, Machine};
 use scute_api::meta::CLUSTER_NAME_LABEL;
-use scute_kit::remote::Remotes;
+use scute_kit::tenants::Tenants;
 use scute_kit::{Admission, Controller, Hub, Key, Next, Watch, Why};
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -41,7 +41,7 @@ impl Default for Config {
 /// What the controller works with.
 pub(crate) struct Context {
     hub: Arc<Hub>,
-    remotes: Arc<Remotes>,
+    tenants: Arc<Tenants>,
     config: Config,
     clusters: Watch<Cluster>,
     machines: Watch<Machine>,
@@ -54,10 +54,10 @@ pub fn admission(_hub: &Arc<Hub>, admission: Admission) -> Admission {
 }
 
 /// Starts the controller.
-pub fn spawn(hub: &Arc<Hub>, remotes: &Arc<Remotes>, config: Config, tasks: &mut JoinSet<()>) {
+pub fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: Config, tasks: &mut JoinSet<()>) {
     let context = Context {
         hub: Arc::clone(hub),
-        remotes: Arc::clone(remotes),
+        tenants: Arc::clone(tenants),
         config,
         clusters: hub.watch(),
         machines: hub.watch(),

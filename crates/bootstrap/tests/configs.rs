@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use scute_kit::Hub;
-use scute_kit::remote::Remotes;
+use scute_kit::tenants::Tenants;
 use scute_testkit::ApiServer;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -29,7 +29,7 @@ async fn server() -> &'static ApiServer {
             let hub = Hub::new(server.client().await);
             let mut tasks = JoinSet::new();
             let config = scute_bootstrap::Config { token_ttl: TTL };
-            scute_bootstrap::spawn(&hub, &Remotes::new(&hub), config, &mut tasks);
+            scute_bootstrap::spawn(&hub, &Tenants::new(&hub), config, &mut tasks);
             // It runs as long as the binary.
             std::mem::forget(tasks);
             server

@@ -17,7 +17,7 @@ mod tenants;
 use std::sync::Arc;
 
 use scute_kit::Hub;
-use scute_kit::remote::Remotes;
+use scute_kit::tenants::Tenants;
 use tokio::task::JoinSet;
 
 pub use admission::admission;
@@ -27,11 +27,10 @@ pub use admission::admission;
 pub struct Config {}
 
 /// Starts the controllers.
-pub fn spawn(hub: &Arc<Hub>, remotes: &Arc<Remotes>, config: Config, tasks: &mut JoinSet<()>) {
+pub fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: Config, tasks: &mut JoinSet<()>) {
     let Config {} = config;
-    let (tenants, woken_by_nodes) = tenants::Tenants::new(hub, remotes);
-    tasks.spawn(cluster::run(Arc::clone(hub), Arc::clone(&tenants)));
+    tasks.spawn(cluster::run(Arc::clone(hub), Arc::clone(tenants)));
     tasks.spawn(machinedeployment::run(Arc::clone(hub)));
     tasks.spawn(machineset::run(Arc::clone(hub)));
-    tasks.spawn(machine::run(Arc::clone(hub), tenants, woken_by_nodes));
+    tasks.spawn(machine::run(Arc::clone(hub), Arc::clone(tenants)));
 }

@@ -1,63 +1,21 @@
-//! Tenants' Nodes, and which Machine hears of which.
-
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+//! Which Machines are woken by which Node of a tenant.
 
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use scute_api::cluster::{Machine, NODE_CLUSTER_NAMESPACE_ANNOTATION, NODE_MACHINE_ANNOTATION};
-use scute_kit::remote::{RemoteKey, Remotes};
-use scute_kit::{Hub, Key, Watch};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use scute_kit::tenants::TenantKey;
+use scute_kit::{Key, Watch};
 
-/// Tenants' API servers, with Machines woken when their Nodes change.
-pub struct Tenants {
-    remotes: Arc<Remotes>,
-    machines: Watch<Machine>,
-    heard: Mutex<HashSet<RemoteKey>>,
-    wake: UnboundedSender<Key>,
-}
-
-impl Tenants {
-    /// No tenant is listened to yet. The receiver gets the keys of Machines whose Nodes changed.
-    #[must_use]
-    pub fn new(hub: &Arc<Hub>, remotes: &Arc<Remotes>) -> (Arc<Self>, UnboundedReceiver<Key>) {
-        let (wake, woken) = unbounded_channel();
-        let this =
-            Self { remotes: Arc::clone(remotes), machines: hub.watch(), heard: Mutex::default(), wake };
-        (Arc::new(this), woken)
-    }
-
-    /// All tenants' API servers.
-    #[must_use]
-    pub fn remotes(&self) -> &Arc<Remotes> {
-        &self.remotes
-    }
-
-    /// Key of a Cluster's API server.
-    #[must_use]
-    pub fn key(namespace: &str, cluster: &str) -> RemoteKey {
-        RemoteKey::capi(namespace, cluster)
-    }
-
-    /// The Nodes of a tenant; from now on their Machines are woken when they change.
-    pub fn nodes(&self, key: &RemoteKey) -> Watch<Node> {
-        let nodes = self.remotes.nodes(key);
-        if self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
-            let (machines, wake, namespace) =
-                (self.machines.clone(), self.wake.clone(), key.namespace.clone());
-            nodes.listen(move |node| {
-                machine_of(&machines, &namespace, node).is_none_or(|key| wake.send(key).is_ok())
-                    && !wake.is_closed()
-            });
-        }
-        nodes
-    }
-
-    /// Drops everything that is kept of a tenant.
-    pub fn forget(&self, key: &RemoteKey) {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
-        self.remotes.forget(key);
+/// The Machines that a tenant wakes: that of a Node, or all.
+pub fn machines_of(machines: &Watch<Machine>, tenant: &TenantKey, node: Option<&Node>) -> Vec<Key> {
+    match node {
+        Some(node) => machine_of(machines, &tenant.namespace, node).into_iter().collect(),
+        None => machines
+            .list_in(&tenant.namespace)
+            .iter()
+            .filter(|machine| TenantKey::capi(&tenant.namespace, &machine.spec.cluster_name) == *tenant)
+            .map(|machine| Key::of(machine.as_ref()))
+            .collect(),
     }
 }
 

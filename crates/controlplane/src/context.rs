@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use scute_etcd::Connect;
-use scute_kit::remote::Remotes;
+use scute_kit::tenants::Tenants;
 use scute_kit::{Hub, Key};
 use tokio::sync::mpsc;
 
@@ -20,7 +20,7 @@ pub struct Context {
     /// The management cluster.
     pub hub: Arc<Hub>,
     /// The tenants' API servers.
-    pub remotes: Arc<Remotes>,
+    pub remotes: Arc<Tenants>,
     /// Settings.
     pub config: Config,
     /// The DataStores.
@@ -49,7 +49,7 @@ impl Context {
     /// A context, and the ends of the wires between its controllers.
     pub fn new(
         hub: &Arc<Hub>,
-        remotes: &Arc<Remotes>,
+        remotes: &Arc<Tenants>,
         config: Config,
         connect: Arc<dyn Connect>,
     ) -> (Arc<Self>, Wires) {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use scute_etcd::{Connect, Etcd};
-use scute_kit::remote::Remotes;
+use scute_kit::tenants::Tenants;
 use scute_kit::{Admission, Hub};
 use tokio::task::JoinSet;
 
@@ -52,14 +52,14 @@ pub fn admission(hub: &Arc<Hub>, config: &Config, admission: Admission) -> Admis
 }
 
 /// Starts the controllers of this room on real DataStores.
-pub fn spawn(hub: &Arc<Hub>, remotes: &Arc<Remotes>, config: Config, tasks: &mut JoinSet<()>) {
+pub fn spawn(hub: &Arc<Hub>, remotes: &Arc<Tenants>, config: Config, tasks: &mut JoinSet<()>) {
     spawn_on(hub, remotes, config, Arc::new(Etcd), tasks);
 }
 
 /// As [`spawn`], on DataStores that `connect` opens.
 pub fn spawn_on(
     hub: &Arc<Hub>,
-    remotes: &Arc<Remotes>,
+    remotes: &Arc<Tenants>,
     config: Config,
     connect: Arc<dyn Connect>,
     tasks: &mut JoinSet<()>,

@@ -1,20 +1,179 @@
-//! Clients that do not storm an API server.
+//! Clients that do not storm an API server, and do not wait for one that is gone.
 
-use kube::client::ClientBuilder;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tower::limit::ConcurrencyLimitLayer;
+use tower::{BoxError, Layer, Service};
 
-/// A client with at most `at_once` requests that wait for an answer; a watch counts until it begins.
+use crate::limits::{Limits, SILENT_WATCH, WATCH_WITHOUT_BOOKMARKS};
+
+/// A client that keeps to the limits.
 ///
 /// Each request under way has a connection of its own, with a handshake on both sides and buffers for as long as it is
-/// kept: what a controller has to say to a hundred objects must not open a hundred of them.
+/// kept: what a controller has to say to a hundred objects must not open a hundred of them. And a peer that is gone
+/// must not keep any of them: what it does not answer in time is an error.
 ///
 /// # Errors
 /// When certificates or keys of the configuration cannot be used.
-pub fn client(mut config: Config, at_once: usize) -> kube::Result<Client> {
+pub fn client(mut config: Config, limits: Limits) -> kube::Result<Client> {
     // A refused eviction is an answer (429), not something to try again for a quarter of an hour; and every controller
     // tries again by itself, later each time.
     config.default_retry = false;
-    let limit = ConcurrencyLimitLayer::new(at_once);
-    Ok(ClientBuilder::try_from(config)?.with_layer(&limit).build())
+    config.connect_timeout = Some(limits.answer);
+    // The wait for a turn is outside of the limit in time: whoever holds one gives it back within that.
+    let at_once = ConcurrencyLimitLayer::new(limits.at_once);
+    Ok(ClientBuilder::try_from(config)?.with_layer(&limits).with_layer(&at_once).build())
+}
+
+/// Why a request was given up.
+#[derive(Debug)]
+pub(crate) enum GivenUp {
+    /// No answer came, or not the whole of it.
+    Silent(Duration),
+    /// The answer is longer than can be meant well.
+    TooLong(usize),
+}
+
+impl fmt::Display for GivenUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Silent(after) => write!(f, "the API server did not answer within {} s", after.as_secs()),
+            Self::TooLong(bytes) => {
+                write!(f, "the API server's answer is longer than {} MiB", bytes >> 20)
+            }
+        }
+    }
+}
+
+impl std::error::Error for GivenUp {}
+
+impl<S> Layer<S> for Limits {
+    type Service = Limited<S>;
+
+    fn layer(&self, inner: S) -> Limited<S> {
+        Limited { inner, limits: *self }
+    }
+}
+
+/// Gives up what is not answered in time.
+pub struct Limited<S> {
+    inner: S,
+    limits: Limits,
+}
+
+impl<S, B> Service<Request<Body>> for Limited<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+{
+    type Response = Response<LimitedBody<B>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let Limits { answer, bytes, .. } = self.limits;
+        let query = request.uri().query().unwrap_or_default();
+        let pace = match (has(query, "watch"), has(query, "allowWatchBookmarks")) {
+            (true, true) => Pace::Watch(SILENT_WATCH),
+            (true, false) => Pace::Watch(WATCH_WITHOUT_BOOKMARKS),
+            (false, _) => Pace::Answer(answer),
+        };
+        let response = self.inner.call(request);
+        Box::pin(async move {
+            let response = timeout(answer, response).await.map_err(|_| GivenUp::Silent(answer))?;
+            Ok(response.map_err(Into::into)?.map(|inner| LimitedBody::new(inner, pace, bytes)))
+        })
+    }
+}
+
+fn has(query: &str, flag: &str) -> bool {
+    query.split('&').any(|pair| pair.split_once('=') == Some((flag, "true")))
+}
+
+/// How long a body may take.
+#[derive(Clone, Copy)]
+enum Pace {
+    /// From its begin to its end.
+    Answer(Duration),
+    /// From one piece to the next.
+    Watch(Duration),
+}
+
+/// A body that ends with an error when its sender falls silent, or does not stop.
+pub struct LimitedBody<B> {
+    inner: B,
+    pace: Pace,
+    /// How many bytes one answer, or one line of a watch, may have.
+    longest: usize,
+    seen: usize,
+    silent: Pin<Box<Sleep>>,
+}
+
+impl<B> LimitedBody<B> {
+    fn new(inner: B, pace: Pace, longest: usize) -> Self {
+        let (Pace::Answer(limit) | Pace::Watch(limit)) = pace;
+        Self { inner, pace, longest, seen: 0, silent: Box::pin(sleep(limit)) }
+    }
+
+    fn received(&mut self, data: &[u8]) -> Result<(), GivenUp> {
+        self.seen += data.len();
+        if let Pace::Watch(limit) = self.pace {
+            self.silent.as_mut().reset(Instant::now() + limit);
+            if let Some(end) = data.iter().rposition(|byte| *byte == b'\n') {
+                self.seen = data.len() - end - 1;
+            }
+        }
+        if self.seen > self.longest { Err(GivenUp::TooLong(self.longest)) } else { Ok(()) }
+    }
+}
+
+impl<B> HttpBody for LimitedBody<B>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) {
+            return Poll::Ready(match frame {
+                Some(Ok(frame)) => Some(match frame.data_ref().map(|data| self.received(data)) {
+                    Some(Err(error)) => Err(error.into()),
+                    _ => Ok(frame),
+                }),
+                Some(Err(error)) => Some(Err(error.into())),
+                None => None,
+            });
+        }
+        ready!(self.silent.as_mut().poll(cx));
+        let (Pace::Answer(limit) | Pace::Watch(limit)) = self.pace;
+        Poll::Ready(Some(Err(GivenUp::Silent(limit).into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
 }

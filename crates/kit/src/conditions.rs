@@ -93,11 +93,7 @@ impl<'a> Conditions<'a> {
             .filter(|before| before.status == status.as_str())
             .map_or_else(|| Time(whole_seconds(self.now)), |before| before.last_transition_time.clone());
         let mut message: String = message.into();
-        if message.len() > LONGEST_MESSAGE {
-            let end =
-                (0..=LONGEST_MESSAGE).rev().find(|end| message.is_char_boundary(*end)).unwrap_or_default();
-            message.truncate(end);
-        }
+        crate::text::cut(&mut message, LONGEST_MESSAGE);
         self.made.retain(|condition| condition.type_ != type_);
         self.made.push(Condition {
             type_: type_.to_owned(),

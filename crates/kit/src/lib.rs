@@ -17,7 +17,8 @@ pub mod limits;
 pub mod memory;
 pub mod metrics;
 mod queue;
-pub mod remote;
+pub mod tenants;
+mod text;
 mod watch;
 mod write;
 

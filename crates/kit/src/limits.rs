@@ -4,8 +4,29 @@
 
 use std::time::Duration;
 
-/// Requests to the management API server that wait for an answer.
-pub const MANAGEMENT_AT_ONCE: usize = 8;
+/// What a client asks of an API server, and what it takes from it.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Requests that wait for an answer; a watch counts until it begins.
+    pub at_once: usize,
+    /// Until an answer begins, and as long again until it is complete.
+    pub answer: Duration,
+    /// Bytes of one answer, or of one event of a watch.
+    pub bytes: usize,
+}
+
+impl Limits {
+    /// For the management cluster's own API server.
+    pub const MANAGEMENT: Self = Self { at_once: 8, answer: Duration::from_secs(30), bytes: usize::MAX };
+    /// For a tenant's: its objects are some dozens, and one that is dead must not hold a controller. A page of its
+    /// largest possible Nodes fits into an answer.
+    pub const TENANT: Self = Self { at_once: 2, answer: Duration::from_secs(10), bytes: 40 << 20 };
+}
+
+/// An API server sends a bookmark to every watch that asks for them each minute: one that is silent for two is gone.
+pub const SILENT_WATCH: Duration = Duration::from_secs(120);
+/// A watch without bookmarks ends by itself after this, as the client library asks for it.
+pub const WATCH_WITHOUT_BOOKMARKS: Duration = Duration::from_secs(300);
 
 /// How many objects a controller reconciles at a time unless told otherwise.
 pub const CONCURRENCY: usize = 16;

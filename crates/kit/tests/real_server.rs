@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::api::{Api, Patch, PatchParams};
-use scute_kit::remote::{RemoteError, RemoteKey, Remotes};
+use scute_kit::tenants::{TenantError, TenantKey, Tenants};
 use scute_kit::{Controller, Hub, Key, Next, Watch, Why, finalizer};
 use scute_testkit::{PATIENCE, eventually, server, until};
 use serde_json::json;
@@ -139,9 +139,9 @@ async fn a_failure_is_retried_until_it_succeeds_and_a_restart_changes_nothing() 
 #[tokio::test]
 async fn a_tenant_is_reached_by_its_secret_and_followed_when_that_changes() {
     let (hub, namespace) = hub("remote").await;
-    let (remotes, key) = (Remotes::new(&hub), RemoteKey::capi(&namespace, "c"));
-    assert!(matches!(remotes.client(&key).await, Err(RemoteError::NoSecret(_))));
-    let nodes = remotes.nodes(&key);
+    let (tenants, key) = (Tenants::new(&hub), TenantKey::capi(&namespace, "c"));
+    assert!(matches!(tenants.client(&key).await, Err(TenantError::NoSecret(_))));
+    let nodes = tenants.nodes(&key);
     let secrets: Api<Secret> = Api::namespaced(hub.client(), &namespace);
     let secret = |value: String| -> Secret {
         serde_json::from_value(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "c-kubeconfig"}, "stringData": {"value": value}}))
@@ -149,12 +149,12 @@ async fn a_tenant_is_reached_by_its_secret_and_followed_when_that_changes() {
     };
     secrets.create(&Default::default(), &secret(server().await.kubeconfig())).await.unwrap();
     tokio::time::timeout(Duration::from_secs(20), nodes.ready()).await.expect("the Nodes are listed");
-    let client = remotes.client(&key).await.unwrap();
+    let client = tenants.client(&key).await.unwrap();
     assert!(client.apiserver_version().await.is_ok());
 
     let garbage = Patch::Merge(json!({"data": null, "stringData": {"value": "password: hunter2"}}));
     secrets.patch("c-kubeconfig", &PatchParams::default(), &garbage).await.unwrap();
-    let error = until("refused", || async { remotes.client(&key).await.err() }).await;
+    let error = until("refused", || async { tenants.client(&key).await.err() }).await;
     assert!(!error.to_string().contains("hunter2"), "{error}");
-    remotes.forget(&key);
+    tenants.forget(&key);
 }

@@ -14,7 +14,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use scute_kit::remote::Remotes;
+use scute_kit::tenants::Tenants;
 use scute_kit::{Admission, Hub};
 use tokio::task::JoinSet;
 
@@ -43,10 +43,10 @@ pub fn admission(hub: &Arc<Hub>, admission: Admission) -> Admission {
 }
 
 /// Starts the controllers.
-pub fn spawn(hub: &Arc<Hub>, remotes: &Arc<Remotes>, config: Config, tasks: &mut JoinSet<()>) {
+pub fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: Config, tasks: &mut JoinSet<()>) {
     tasks.spawn(virtualmachineinstance::run(Arc::clone(hub), config.clone()));
     tasks.spawn(virtualmachine::run(Arc::clone(hub)));
     tasks.spawn(kubevirtcluster::run(Arc::clone(hub)));
-    tasks.spawn(kubevirtmachine::run(Arc::clone(hub), Arc::clone(remotes), config));
+    tasks.spawn(kubevirtmachine::run(Arc::clone(hub), Arc::clone(tenants), config));
     tasks.spawn(kubevirtmachine::template::run(Arc::clone(hub)));
 }

@@ -12,11 +12,11 @@ use kube::ResourceExt;
 use scute_api::cluster::{CLUSTER_FINALIZER, Cluster, Machine, MachineDeployment, MachineSet};
 use scute_contract::owners::{adopt, owner};
 use scute_contract::{External, Externals, Found, paused};
+use scute_kit::tenants::{TenantKey, Tenants};
 use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Watch, Why, finalizer};
 use serde_json::json;
 
 use crate::machine::failure;
-use crate::tenants::Tenants;
 use observe::{Observed, observe};
 use plan::{Action, Plan, Stage};
 
@@ -163,7 +163,7 @@ async fn one(seen: &Observed, action: &Action, context: &Context) -> Result<(), 
             finalizer::remove(hub, cluster, CLUSTER_FINALIZER).await?;
             context.externals.forget(&key);
             context.probes.forget(&key);
-            context.tenants.forget(&Tenants::key(&key.namespace, &key.name));
+            context.tenants.forget(&TenantKey::capi(&key.namespace, &key.name));
             Ok(())
         }
     }

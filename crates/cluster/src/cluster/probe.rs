@@ -7,9 +7,8 @@ use std::time::Duration;
 use kube::ResourceExt;
 use scute_api::cluster::Cluster;
 use scute_kit::Key;
+use scute_kit::tenants::{TenantKey, Tenants};
 use tokio::time::{Instant, timeout};
-
-use crate::tenants::Tenants;
 
 /// How long an answer counts. Nothing tells when a server stops answering, so it is asked again then.
 pub const GOOD_FOR: Duration = Duration::from_secs(60);
@@ -55,7 +54,7 @@ impl Probes {
 }
 
 async fn ask(namespace: &str, name: &str, tenants: &Tenants) -> Result<(), String> {
-    let client = tenants.remotes().client(&Tenants::key(namespace, name)).await;
+    let client = tenants.client(&TenantKey::capi(namespace, name)).await;
     let client = client.map_err(|error| error.to_string())?;
     match timeout(PATIENCE, client.apiserver_version()).await {
         Ok(Ok(_)) => Ok(()),

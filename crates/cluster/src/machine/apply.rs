@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use scute_api::cluster::{MACHINE_FINALIZER, Machine};
 use scute_contract::owners::adopt;
 use scute_contract::{External, Found};
+use scute_kit::tenants::TenantKey;
 use scute_kit::{EventType, Key, Next, Why, finalizer};
 use serde_json::json;
 
@@ -15,7 +16,6 @@ use super::observe::Observed;
 use super::plan::{Action, Part, Plan, Reached};
 use super::tenant::{self, Drained};
 use super::{Context, Deleting, failure, report};
-use crate::tenants::Tenants;
 
 /// Writes what the plan says; stops at the first failure.
 pub async fn apply(seen: &Observed, plan: &Plan, context: &Context) -> Result<(), Why> {
@@ -72,8 +72,8 @@ async fn patch_node(
 }
 
 async fn client(seen: &Observed, context: &Context) -> Result<kube::Client, Why> {
-    let key = Tenants::key(&seen.machine.namespace().unwrap_or_default(), &seen.machine.spec.cluster_name);
-    let client = context.tenants.remotes().client(&key).await;
+    let key = TenantKey::capi(&seen.machine.namespace().unwrap_or_default(), &seen.machine.spec.cluster_name);
+    let client = context.tenants.client(&key).await;
     client
         .map_err(|error| Why::new("ConnectionDown", format!("the tenant cluster cannot be reached: {error}")))
 }

@@ -16,10 +16,11 @@ use kube::ResourceExt;
 use scute_api::cluster::{Cluster, Machine, MachineDeployment, MachineSet, REVISION_ANNOTATION};
 use scute_contract::owners::owner_of_kind;
 use scute_contract::{Externals, paused};
+use scute_kit::tenants::Tenants;
 use scute_kit::{Controller, Hub, Key, Next, Watch, Why};
 
 use crate::changes::when_changed;
-use crate::tenants::Tenants;
+use crate::tenants::machines_of;
 use observe::{Observed, observe};
 pub(crate) use report::mirrored;
 use report::{Deleting, available_in, report};
@@ -36,11 +37,7 @@ pub struct Context {
 }
 
 /// Runs the controller; never returns.
-pub async fn run(
-    hub: Arc<Hub>,
-    tenants: Arc<Tenants>,
-    woken_by_nodes: tokio::sync::mpsc::UnboundedReceiver<Key>,
-) {
+pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>) {
     let (externals, woken) = Externals::new(&hub);
     let context = Context {
         hub: Arc::clone(&hub),
@@ -51,6 +48,8 @@ pub async fn run(
         sets: hub.watch(),
         deployments: hub.watch(),
     };
+    let machines = context.machines.clone();
+    let woken_by_nodes = context.tenants.woken(move |tenant, node| machines_of(&machines, tenant, node));
     context.clusters.ready().await;
     context.sets.ready().await;
     context.deployments.ready().await;

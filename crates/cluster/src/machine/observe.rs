@@ -9,10 +9,10 @@ use scute_api::meta::{CONTROL_PLANE_LABEL, ContractRef};
 use scute_contract::owners::{controller, owner_of_kind};
 use scute_contract::{Found, fields};
 use scute_kit::Key;
+use scute_kit::tenants::{Standing, TenantKey};
 
 use super::Context;
 use crate::machinedeployment::template;
-use crate::tenants::Tenants;
 
 /// A Machine and what surrounds it.
 pub struct Observed {
@@ -35,6 +35,8 @@ pub struct Observed {
 /// What is known about a Machine's Nodes.
 #[derive(Clone, Debug)]
 pub enum Nodes {
+    /// The tenant has not been asked long enough to say that it does not answer: what was said last counts.
+    NotYet(String),
     /// The tenant has not been asked, or does not answer; and why.
     Unknown(String),
     /// The Nodes with the Machine's providerID, or, when it has none, with the name in `nodeRef`.
@@ -96,23 +98,20 @@ fn nodes(machine: &Machine, cluster: Option<&Cluster>, infrastructure: &Found, c
         _ => None,
     });
     let name = machine.status.as_ref().and_then(|status| status.node_ref.as_ref()).map(|node| &node.name);
-    let key = Tenants::key(&machine.namespace().unwrap_or_default(), &machine.spec.cluster_name);
-    let watch = context.tenants.nodes(&key);
-    if !watch.is_ready() {
-        return Nodes::Unknown("The Nodes of the tenant cluster cannot be listed yet".to_owned());
-    }
+    let key = TenantKey::capi(&machine.namespace().unwrap_or_default(), &machine.spec.cluster_name);
+    let known = context.tenants.nodes(&key);
     let found = match (provider_id, name) {
-        (Some(id), _) => watch
-            .list()
-            .into_iter()
-            .filter(|node| {
-                node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref()) == Some(id.as_str())
-            })
-            .collect(),
-        (None, Some(name)) => watch.get(&Key::new("", name.clone())).into_iter().collect(),
+        (Some(id), _) => known.with_provider_id(&id),
+        (None, Some(name)) => known.get(name).into_iter().collect(),
         (None, None) => Vec::new(),
     };
-    Nodes::Known(found)
+    match (known.standing(), known.standing().message()) {
+        (Standing::NotYet, Some(why)) => Nodes::NotYet(why),
+        (Standing::Silent, Some(why)) => Nodes::Unknown(why),
+        // A Node that is not among those that are kept may be there all the same.
+        (_, Some(why)) if found.is_empty() => Nodes::Unknown(why),
+        _ => Nodes::Known(found),
+    }
 }
 
 fn rollout(machine: &Machine, context: &Context) -> Rollout {

@@ -177,9 +177,20 @@ fn node(seen: &Observed, reached: &Reached) -> Vec<Draft> {
             Draft::new("NodeHealthy", status, reason, message),
         ]
     };
+    let before = seen.machine.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let last: Vec<_> = ["NodeReady", "NodeHealthy"]
+        .into_iter()
+        .filter_map(|type_| {
+            let last = find(before, type_)?;
+            Some(Draft::new(type_, last.status.as_str(), &last.reason, last.message.clone()))
+        })
+        .collect();
     match &seen.nodes {
-        Nodes::Unknown(why) if reached.node.is_some() => both(Status::Unknown, "ConnectionDown", why),
-        Nodes::Unknown(why) => both(Status::Unknown, "InspectionFailed", why),
+        Nodes::NotYet(_) if reached.node.is_some() && !last.is_empty() => last,
+        Nodes::NotYet(why) | Nodes::Unknown(why) if reached.node.is_some() => {
+            both(Status::Unknown, "ConnectionDown", why)
+        }
+        Nodes::NotYet(why) | Nodes::Unknown(why) => both(Status::Unknown, "InspectionFailed", why),
         Nodes::Known(nodes) if nodes.len() > 1 => {
             let names: Vec<_> = nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect();
             let id = reached.provider_id.as_deref().unwrap_or_default();

@@ -17,7 +17,7 @@ use kube::api::{
     PostParams,
 };
 use scute_kit::Hub;
-use scute_kit::remote::Remotes;
+use scute_kit::tenants::Tenants;
 use scute_testkit::ApiServer;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -63,9 +63,9 @@ pub async fn server() -> &'static ApiServer {
 /// Starts a manager: controllers that end when the set is dropped.
 pub fn controllers(client: Client) -> JoinSet<()> {
     let hub = Hub::new(client);
-    let remotes = Remotes::new(&hub);
+    let tenants = Tenants::new(&hub);
     let mut tasks = JoinSet::new();
-    scute_cluster::spawn(&hub, &remotes, Default::default(), &mut tasks);
+    scute_cluster::spawn(&hub, &tenants, Default::default(), &mut tasks);
     tasks
 }
 

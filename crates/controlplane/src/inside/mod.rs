@@ -17,7 +17,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use scute_api::kamaji::{KUBECONFIG_KEY_ANNOTATION, TenantControlPlane};
-use scute_kit::remote::RemoteKey;
+use scute_kit::tenants::TenantKey;
 use scute_kit::{Controller, Key, Next, Why};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -58,8 +58,8 @@ pub struct Inside {
 }
 
 /// Which kubeconfig opens a tenant.
-pub fn admin(tenant: &Key, key: &str) -> RemoteKey {
-    RemoteKey {
+pub fn admin(tenant: &Key, key: &str) -> TenantKey {
+    TenantKey {
         namespace: tenant.namespace.clone(),
         secret: Piece::Admin.secret(&tenant.name),
         key: key.to_owned(),
@@ -182,7 +182,7 @@ async fn bring(
 ) -> Result<(), Why> {
     let key = Key::of(tcp);
     let operator = tcp.annotations().get(KUBECONFIG_KEY_ANNOTATION).map_or(SUPER_ADMIN, String::as_str);
-    let unusable = |error: scute_kit::remote::RemoteError| Why::new("KubeconfigUnusable", error.to_string());
+    let unusable = |error: scute_kit::tenants::TenantError| Why::new("KubeconfigUnusable", error.to_string());
     let root = context.remotes.client(&admin(&key, operator)).await.map_err(unusable)?;
     let was_usable = context.inside.get(&key).is_some_and(|inside| inside.usable);
     if !was_usable {

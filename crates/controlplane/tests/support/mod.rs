@@ -14,7 +14,7 @@ use scute_api::kamaji::{DataStore, TenantControlPlane};
 use scute_controlplane::Config;
 use scute_etcd::Connect;
 use scute_kit::Hub;
-use scute_kit::remote::Remotes;
+use scute_kit::tenants::Tenants;
 use scute_testkit::{Etcd, Process, eventually, kube_binary, server};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
@@ -73,7 +73,7 @@ impl World {
     pub async fn run(&mut self, connect: Arc<dyn Connect>) {
         self.controllers = JoinSet::new();
         self.hub = Hub::new(server().await.client().await);
-        let remotes = Remotes::new(&self.hub);
+        let remotes = Tenants::new(&self.hub);
         let config = Config {
             default_datastore: self.datastore.clone(),
             management_pod_cidrs: self.management_pods.clone(),

@@ -10,7 +10,7 @@ use scute_api::cluster::Machine;
 use scute_api::infrastructure::{KUBEVIRT_MACHINE_FINALIZER, KubevirtMachine};
 use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use scute_api::meta::CONTROL_PLANE_LABEL;
-use scute_kit::remote::{RemoteError, RemoteKey};
+use scute_kit::tenants::{TenantError, TenantKey, Tenants};
 use scute_kit::{Error, EventType, Hub, Key, finalizer};
 use serde_json::json;
 
@@ -19,7 +19,6 @@ use super::plan::{Action, Observed, Plan};
 use super::render::{belongs_to, labels, provider_id, user_data_secret, virtual_machine};
 use super::report::Done;
 use super::ssh;
-use super::tenants::Tenants;
 use super::userdata::{UserDataError, user_data};
 
 /// Why a step failed.
@@ -50,7 +49,7 @@ pub enum ApplyError {
     Taken(String),
     /// The tenant cannot be reached.
     #[error(transparent)]
-    Remote(#[from] RemoteError),
+    Remote(#[from] TenantError),
     /// The Node could not be written.
     #[error("writing providerID of Node {node}: {source}")]
     Node {
@@ -207,8 +206,8 @@ async fn check_bootstrap(
 
 async fn mark_node(tenants: &Tenants, object: &KubevirtMachine, seen: &Observed) -> Result<(), ApplyError> {
     let cluster = seen.cluster.as_ref().map(|cluster| cluster.name_any()).unwrap_or_default();
-    let remote = RemoteKey::capi(&object.namespace().unwrap_or_default(), &cluster);
-    let client = tenants.remotes().client(&remote).await?;
+    let remote = TenantKey::capi(&object.namespace().unwrap_or_default(), &cluster);
+    let client = tenants.client(&remote).await?;
     let node = object.name_any();
     let patch = json!({"spec": {"providerID": provider_id(object)}});
     Api::<Node>::all(client)

@@ -10,7 +10,7 @@ use scute_api::infrastructure::{CAPK_MACHINE_NAME_LABEL, KubevirtCluster, Kubevi
 use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use scute_api::meta::CLUSTER_NAME_LABEL;
 use scute_contract::paused::paused;
-use scute_kit::remote::Remotes;
+use scute_kit::tenants::Tenants;
 use scute_kit::{Controller, EventType, Hub, Key, Next, Watch, Why};
 use serde_json::json;
 
@@ -18,7 +18,6 @@ use super::apply::apply;
 use super::observe::observe;
 use super::plan::{Action, Stage, plan};
 use super::report;
-use super::tenants::Tenants;
 use crate::Config;
 
 /// How long until a guest that has not joined is asked again.
@@ -29,13 +28,16 @@ const ASK_SOON: Duration = Duration::from_secs(2);
 /// What every reconcile needs.
 struct Context {
     hub: Arc<Hub>,
-    tenants: Tenants,
+    tenants: Arc<Tenants>,
     config: Config,
 }
 
 /// Runs the controller.
-pub async fn run(hub: Arc<Hub>, remotes: Arc<Remotes>, config: Config) {
-    let (tenants, woken) = Tenants::new(&hub, &remotes);
+pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>, config: Config) {
+    // A guest's Node has the name of its KubevirtMachine.
+    let woken = tenants.woken(|tenant, node| {
+        node.map(|node| Key::new(tenant.namespace.clone(), node.name_any())).into_iter().collect()
+    });
     let machines = hub.watch::<KubevirtMachine>();
     let (by_cluster, by_infra) = (machines.clone(), machines.clone());
     let controller = Controller::<KubevirtMachine>::new("kubevirtmachine", &hub)

@@ -9,7 +9,6 @@ pub mod render;
 pub mod report;
 mod ssh;
 pub mod template;
-mod tenants;
 pub mod userdata;
 
 pub use admission::{judge, judge_template};

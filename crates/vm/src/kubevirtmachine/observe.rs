@@ -8,12 +8,11 @@ use scute_api::cluster::{Cluster, Machine};
 use scute_api::infrastructure::{KubevirtCluster, KubevirtMachine};
 use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use scute_api::meta::CLUSTER_NAME_LABEL;
-use scute_kit::remote::RemoteKey;
+use scute_kit::tenants::{TenantKey, Tenants};
 use scute_kit::{Error, Hub, Key};
 
 use super::plan::{Observed, SshKeys};
 use super::render::{SEED_VOLUME, belongs_to};
-use super::tenants::Tenants;
 use crate::Config;
 use crate::kubevirtcluster::is_managed_by_others;
 use crate::kubevirtcluster::plan::ssh_keys_name;
@@ -24,7 +23,7 @@ pub const SSH_USER_ANNOTATION: &str = "scute.dev/ssh-user";
 /// The only reader.
 pub async fn observe(
     hub: &Arc<Hub>,
-    tenants: &Tenants,
+    tenants: &Arc<Tenants>,
     config: &Config,
     object: &KubevirtMachine,
 ) -> Result<Observed, Error> {
@@ -48,8 +47,8 @@ pub async fn observe(
     }
     let node = cluster.as_ref().filter(|cluster| cluster.metadata.deletion_timestamp.is_none()).and_then(
         |cluster| {
-            let remote = RemoteKey::capi(&namespace, &cluster.name_any());
-            tenants.nodes(&remote).get(&Key::new("", object.name_any()))
+            let remote = TenantKey::capi(&namespace, &cluster.name_any());
+            tenants.nodes(&remote).get(&object.name_any())
         },
     );
     Ok(Observed {

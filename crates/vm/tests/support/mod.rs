@@ -11,7 +11,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use scute_kit::Hub;
-use scute_kit::remote::Remotes;
+use scute_kit::tenants::Tenants;
 use scute_testkit::{eventually, server};
 use scute_vm::Config;
 use serde::Serialize;
@@ -35,10 +35,10 @@ fn runtime() -> &'static Runtime {
 /// Starts all controllers of this room.
 pub fn spawn(client: Client) -> (JoinSet<()>, Arc<Hub>) {
     let hub = Hub::new(client);
-    let remotes = Remotes::new(&hub);
+    let tenants = Tenants::new(&hub);
     let mut tasks = JoinSet::new();
     let config = Config { pod_ranges: vec!["10.85.0.0/16".parse().unwrap()], ..Config::default() };
-    scute_vm::spawn(&hub, &remotes, config, &mut tasks);
+    scute_vm::spawn(&hub, &tenants, config, &mut tasks);
     (tasks, hub)
 }
 

@@ -1,0 +1,236 @@
+//! The Nodes of one tenant: a copy that follows its API server, and calls for every change.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{Node, Secret};
+use kube::Client;
+use kube::api::{Api, PartialObjectMeta};
+use kube::runtime::{WatchStreamExt, watcher};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::heard::{GRACE, Heard};
+use super::kept::{Kept, MOST_BYTES, MOST_NODES, slim};
+use super::{TenantKey, Tenants};
+use crate::watch::{Key, Watch};
+
+/// Called for a Node of a tenant, or for all that is known of the tenant; answers whether it wants to be called again.
+pub(super) type Waker = Arc<dyn Fn(&TenantKey, Option<&Node>) -> bool + Send + Sync>;
+
+/// Who is called when a Node of any tenant changes.
+#[derive(Default)]
+pub(super) struct Wakers(Mutex<Vec<Waker>>);
+
+impl Wakers {
+    pub(super) fn add(&self, waker: Waker) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(waker);
+    }
+
+    fn wake(&self, tenant: &TenantKey, node: Option<&Node>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|waker| waker(tenant, node));
+    }
+}
+
+/// What the copy of a tenant's Nodes is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// They have not been listed yet, since this process began to ask less than [`GRACE`] ago.
+    NotYet,
+    /// All of them, as of now or less than [`GRACE`] ago.
+    Known,
+    /// Some of them: the tenant has more than are kept.
+    Partial,
+    /// Nothing has been heard of them for more than [`GRACE`].
+    Silent,
+}
+
+impl Standing {
+    /// In words, for a condition; `None` when there is nothing to say.
+    #[must_use]
+    pub fn message(self) -> Option<String> {
+        match self {
+            Self::NotYet => Some("The Nodes of the tenant cluster have not been listed yet".to_owned()),
+            Self::Known => None,
+            Self::Partial => Some(format!(
+                "The tenant cluster has more Nodes than are followed: at most {MOST_NODES}, or {} MiB of them",
+                MOST_BYTES >> 20
+            )),
+            Self::Silent => Some(format!(
+                "The tenant cluster has not answered for more than {} min",
+                GRACE.as_secs() / 60
+            )),
+        }
+    }
+}
+
+/// The Nodes of a tenant, as far as they are known. Cheap to clone.
+#[derive(Clone)]
+pub struct TenantNodes {
+    tenant: TenantKey,
+    watch: Watch<Node>,
+    heard: Heard,
+    kept: Arc<Mutex<Kept>>,
+    wakers: Arc<Wakers>,
+}
+
+impl TenantNodes {
+    pub(super) fn new(tenant: &TenantKey, wakers: &Arc<Wakers>) -> Self {
+        let watch = Watch::empty();
+        let (weak, key) = (Arc::downgrade(wakers), tenant.clone());
+        watch.listen(move |node| {
+            weak.upgrade().is_some_and(|wakers| {
+                wakers.wake(&key, Some(node));
+                true
+            })
+        });
+        Self {
+            tenant: tenant.clone(),
+            watch,
+            heard: Heard::new(Instant::now()),
+            kept: Arc::default(),
+            wakers: Arc::clone(wakers),
+        }
+    }
+
+    /// The Node of this name, as last seen.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<Node>> {
+        self.watch.get(&Key::new("", name))
+    }
+
+    /// The Nodes with this providerID, as last seen.
+    #[must_use]
+    pub fn with_provider_id(&self, id: &str) -> Vec<Arc<Node>> {
+        let has = |node: &Node| node.spec.as_ref().and_then(|spec| spec.provider_id.as_deref()) == Some(id);
+        self.list().into_iter().filter(|node| has(node)).collect()
+    }
+
+    /// All of them, as last seen, ordered by name.
+    #[must_use]
+    pub fn list(&self) -> Vec<Arc<Node>> {
+        self.watch.list()
+    }
+
+    /// What that is worth.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        let silent = self.heard.last().elapsed() >= GRACE;
+        match (silent, self.watch.is_ready()) {
+            (true, _) => Standing::Silent,
+            (false, false) => Standing::NotYet,
+            (false, true) if self.kept().is_partial => Standing::Partial,
+            (false, true) => Standing::Known,
+        }
+    }
+
+    /// Bytes of all that is kept, as JSON.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.kept().bytes()
+    }
+
+    /// Returns when they have been listed.
+    pub async fn ready(&self) {
+        self.watch.ready().await;
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Follows the API server behind `client`; returns when the watch ends, which it does not by itself.
+    async fn follow(&self, client: Client) {
+        let config = watcher::Config::default().page_size(PAGE);
+        let events = watcher(Api::<Node>::all(self.heard.client(client)), config)
+            .default_backoff()
+            .filter_map(|event| async {
+                match event {
+                    Ok(event) => self.kept().admit(event.modify(slim)).map(Ok),
+                    Err(error) => Some(Err(error)),
+                }
+            });
+        self.watch.clone().follow("tenant Node".to_owned(), events).await;
+    }
+
+    /// Wakes whom it concerns when the tenant falls silent, and when it is heard again: neither is an event of a Node.
+    async fn tell_silence(&self) {
+        loop {
+            self.heard.silence(GRACE).await;
+            self.wakers.wake(&self.tenant, None);
+            self.heard.next().await;
+            self.wakers.wake(&self.tenant, None);
+        }
+    }
+
+    /// Returns when some did not fit, and it is time to see whether they do now.
+    async fn overdue(&self) {
+        loop {
+            sleep(LIST_AGAIN).await;
+            if self.kept().is_partial {
+                return;
+            }
+        }
+    }
+}
+
+/// Nodes of one page of a listing. The largest that can be are a mebibyte and a half each.
+const PAGE: u32 = 25;
+/// When a tenant with too many Nodes is listed again: nothing tells that some which did not fit would now.
+const LIST_AGAIN: Duration = Duration::from_secs(600);
+/// Until what may pass by itself is tried again: at first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Keeps a tenant's Nodes as long as the tenants are kept: a watch on one must not keep them all alive.
+pub(super) async fn follow(
+    tenants: Weak<Tenants>,
+    secrets: Watch<PartialObjectMeta<Secret>>,
+    nodes: TenantNodes,
+) {
+    let changed = Arc::new(Notify::new());
+    let secret = Key::new(nodes.tenant.namespace.clone(), nodes.tenant.secret.clone());
+    let notify = Arc::downgrade(&changed);
+    secrets.listen(move |meta| match notify.upgrade() {
+        Some(changed) => {
+            if Key::of(meta.as_ref()) == secret {
+                changed.notify_one();
+            }
+            true
+        }
+        None => false,
+    });
+    tokio::select! {
+        () = follow_changes(&tenants, &nodes, &changed) => {}
+        () = nodes.tell_silence() => {}
+    }
+}
+
+async fn follow_changes(tenants: &Weak<Tenants>, nodes: &TenantNodes, changed: &Notify) {
+    let mut retry = RETRY.0;
+    loop {
+        let Some(alive) = tenants.upgrade() else { return };
+        let client = alive.client(&nodes.tenant).await;
+        drop(alive);
+        match client {
+            Ok(client) => {
+                retry = RETRY.0;
+                tokio::select! {
+                    () = nodes.follow(client) => {}
+                    () = nodes.overdue() => {}
+                    () = changed.notified() => {}
+                }
+            }
+            Err(error) => {
+                let TenantKey { namespace, secret, .. } = &nodes.tenant;
+                tracing::debug!(%secret, %namespace, %error, "no tenant client yet");
+                let passes = !error.is_final();
+                tokio::select! {
+                    () = changed.notified() => {}
+                    () = sleep(retry), if passes => {}
+                }
+                retry = (retry * 2).min(RETRY.1);
+            }
+        }
+    }
+}
