@@ -20,6 +20,12 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Many Clusters on one API server: time, API writes, the manager's CPU and memory
+    Scale {
+        /// Passed on: how many Clusters, how many Machines each
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// A site and its tenants: times, API writes, memory
     FirstTenant {
         /// Passed on
@@ -33,6 +39,10 @@ pub fn run(args: &Args) -> Result<()> {
     setup::run()?;
     match &args.what {
         What::Plan { arguments } => example("scute-plan", &["--release"], arguments, &[]),
+        What::Scale { arguments } => {
+            let kube = components::build(&Cache::open()?)?.kube;
+            example("scute-cluster", &["--release"], arguments, &[("SCUTE_KUBE", &kube)])
+        }
         What::FirstTenant { arguments } => {
             let kube = components::build(&Cache::open()?)?.kube;
             let bundle = bundle::default()?;

@@ -12,10 +12,13 @@
 
 mod certificates;
 mod etcd;
+mod figure;
 mod process;
 mod server;
+pub mod usage;
 
 pub use etcd::Etcd;
+pub use figure::{Figure, MIB};
 pub use process::{Process, free_port, kube_binary};
 pub use server::{ApiServer, server};
 

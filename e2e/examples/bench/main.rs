@@ -2,7 +2,6 @@
 //! measured in the same run, by the same binaries, on the same machine. A site of its own, gone afterwards.
 
 mod cluster;
-mod figure;
 mod floor;
 mod node;
 mod process;
@@ -13,9 +12,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use cluster::Cluster;
-use figure::Figure;
 use scute_e2e::processes::{self, until};
 use scute_e2e::{Kubectl, Site};
+use scute_testkit::Figure;
 
 /// Measures a site and its tenants; takes some minutes.
 #[derive(Parser)]

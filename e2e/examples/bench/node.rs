@@ -11,8 +11,8 @@ use kube::api::LogParams;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, MACHINE, NAMESPACE, NODE, POD, SECRET, VM, is_true};
-use crate::figure::{Figure, MIB};
 use crate::{Bench, floor, median, process};
+use scute_testkit::{Figure, MIB};
 
 /// The first line that a kernel of Linux writes.
 const FIRST_LINE: &str = "Linux version";

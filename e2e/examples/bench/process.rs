@@ -5,15 +5,8 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-
-/// CPU time that a process has used, of all its threads.
-pub fn cpu(pid: u32) -> Result<Duration> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The name, in parentheses, may hold spaces.
-    let (_, rest) = stat.rsplit_once(')').context("a stat line")?;
-    let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
-    Ok(Duration::from_millis(ticks * 10))
-}
+use scute_testkit::usage::field;
+pub use scute_testkit::usage::{cpu, resident};
 
 /// CPU time of the living processes, summed by what they are, and under "everything" that of the whole machine: the
 /// difference is the kernel's, the dead ones' and strangers'.
@@ -42,11 +35,6 @@ fn role(command: &str) -> String {
     if tenants { format!("a tenant's {program}") } else { program.to_owned() }
 }
 
-/// Resident bytes of a process.
-pub fn resident(pid: u32) -> Result<u64> {
-    field(&fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:")
-}
-
 /// Proportional share of the memory that a process has resident, in bytes.
 pub fn share(pid: u32) -> Result<u64> {
     field(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?, "Pss:")
@@ -58,12 +46,6 @@ pub fn mappings(pid: u32) -> Result<Vec<(u64, u64)>> {
     let sizes = text.lines().filter(|line| line.starts_with("Size:"));
     let resident = text.lines().filter(|line| line.starts_with("Rss:"));
     sizes.zip(resident).map(|(size, rss)| Ok((field(size, "Size:")?, field(rss, "Rss:")?))).collect()
-}
-
-fn field(text: &str, name: &str) -> Result<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)).with_context(|| name.to_owned())?;
-    let number = line.split_whitespace().next().context("a number")?;
-    Ok(number.parse::<u64>()? * 1024)
 }
 
 /// Every process whose control group names `group`, with its command line.

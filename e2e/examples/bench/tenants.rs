@@ -10,8 +10,8 @@ use futures::future::try_join_all;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, POD, SECRET, TCP, is_true};
-use crate::figure::{Figure, MIB};
 use crate::{Bench, floor, median, process};
+use scute_testkit::{Figure, MIB};
 
 /// How many are made at once.
 const MANY: usize = 10;

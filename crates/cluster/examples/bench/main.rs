@@ -1,0 +1,211 @@
+//! The cluster room at scale: a real kube-apiserver and etcd, providers and tenants played in this process, no kubelet.
+//! N Clusters of one MachineDeployment each are created at once, rolled out and deleted. Run by `cargo xtask bench scale`.
+
+mod manager;
+mod objects;
+mod provider;
+mod tenant;
+mod writes;
+
+#[allow(dead_code)] // the tests make more
+#[path = "../../tests/world/build.rs"]
+mod build;
+#[path = "../../tests/world/kinds.rs"]
+mod kinds;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kube::Client;
+use scute_testkit::{ApiServer, Figure, MIB};
+
+use manager::Manager;
+use objects::Writer;
+use provider::Providers;
+use tenant::Tenants;
+
+/// How long one step may take.
+const PATIENCE: Duration = Duration::from_secs(1800);
+/// Requests at a time of who creates and deletes the Clusters.
+const AT_ONCE: usize = 16;
+
+/// `bench [CLUSTERS [MACHINES]]`: 1,000 and 10 unless told otherwise; other sizes are shares of these.
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, kubeconfig, port] = arguments.as_slice()
+        && command == "manager"
+    {
+        return manager::run(kubeconfig.as_ref(), port.parse()?).await;
+    }
+    let number =
+        |at: usize, default: usize| arguments.get(at).map_or(Ok(default), |text| text.parse::<usize>());
+    let (clusters, machines) = (number(0, 1000)?, number(1, 10)?);
+    let floor = floor(clusters, machines as i32).await?;
+    let few = World::with(clusters.div_ceil(10), machines).await?.cost;
+    whole_life(clusters, machines, floor, few).await?;
+    let many = World::with(clusters * 2, machines).await?.cost;
+    per_cluster(clusters * 2, many, few);
+    dead_tenants(machines).await
+}
+
+/// An API server, providers, and a manager that has made every Machine run.
+struct World {
+    server: ApiServer,
+    client: Client,
+    providers: Providers,
+    manager: Manager,
+    folder: tempfile::TempDir,
+    namespaces: Vec<String>,
+    /// From the first create until every Machine ran.
+    took: Duration,
+    /// CPU time of the manager for one Cluster, in milliseconds.
+    cost: f64,
+    tenants: Arc<Tenants>,
+}
+
+impl World {
+    async fn with(clusters: usize, machines: usize) -> Result<Self> {
+        let mut world = Self::empty().await?;
+        let namespaces = names("t", clusters);
+        world.took = world.create(&namespaces, machines).await?;
+        world.cost = world.manager.cpu()?.as_secs_f64() * 1000.0 / clusters as f64;
+        world.namespaces = namespaces;
+        Ok(world)
+    }
+
+    async fn empty() -> Result<Self> {
+        let server = ApiServer::start().await?;
+        server.install_crds([scute_api::cluster::crds(), kinds::crds()].concat()).await;
+        let client = server.client().await;
+        let tenants = Tenants::start(server.serving_certificate()).await?;
+        let providers = Providers::start(&client, &tenants);
+        let folder = tempfile::tempdir()?;
+        let manager = Manager::start(&server, folder.path())?;
+        manager.settled(PATIENCE).await.context("a manager without objects")?;
+        let (took, cost) = (Duration::ZERO, 0.0);
+        Ok(Self { server, client, providers, manager, folder, namespaces: Vec::new(), took, cost, tenants })
+    }
+
+    /// Creates Clusters and waits until their Machines run.
+    async fn create(&self, namespaces: &[String], machines: usize) -> Result<Duration> {
+        let start = Instant::now();
+        let writer = Writer::new(&self.client, AT_ONCE);
+        writer.clusters(namespaces, machines as i32, |namespace| self.tenants.kubeconfig(namespace)).await?;
+        let wanted: Vec<String> = namespaces.iter().map(|namespace| format!("{namespace}/")).collect();
+        let all = wanted.len() * machines;
+        self.providers
+            .until(PATIENCE, |seen| {
+                seen.running.len() >= all
+                    && seen.running.iter().filter(|id| wanted.iter().any(|w| id.starts_with(w))).count()
+                        >= all
+            })
+            .await?;
+        Ok(start.elapsed())
+    }
+}
+
+fn names(prefix: &str, count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("{prefix}{n}")).collect()
+}
+
+/// The same objects and one status each by a plain client, at the concurrency at which it is fastest.
+async fn floor(clusters: usize, machines: i32) -> Result<Duration> {
+    let server = ApiServer::start().await?;
+    server.install_crds([scute_api::cluster::crds(), kinds::crds()].concat()).await;
+    let client = server.client().await;
+    let kubeconfig = |_: &str| server.kubeconfig();
+    let mut best = (f64::MAX, AT_ONCE);
+    for at_once in [8, 16, 32, 64] {
+        let writer = Writer::new(&client, at_once);
+        let sample = names(&format!("sample-{at_once}-"), clusters.div_ceil(20).max(at_once));
+        let start = Instant::now();
+        writer.clusters(&sample, machines, kubeconfig).await?;
+        writer.machines(&sample, machines).await?;
+        let each = start.elapsed().as_secs_f64() / sample.len() as f64;
+        best = if each < best.0 { (each, at_once) } else { best };
+    }
+    let writer = Writer::new(&client, best.1);
+    let all = names("t", clusters);
+    let start = Instant::now();
+    writer.clusters(&all, machines, kubeconfig).await?;
+    writer.machines(&all, machines).await?;
+    Ok(start.elapsed())
+}
+
+async fn whole_life(clusters: usize, machines: usize, floor: Duration, few: f64) -> Result<()> {
+    let size = format!("{clusters} Clusters of {machines} Machines");
+    let mut world = World::with(clusters, machines).await?;
+    let floor = floor.as_secs_f64();
+    Figure::of(&format!("{size}: until all run"), "s")
+        .value(world.took.as_secs_f64())
+        .floor(floor)
+        .at_most(floor * 1.5)
+        .print();
+    per_cluster(clusters, world.cost, few);
+    let written = writes::so_far(&world.client).await?;
+    writes::print(&written, clusters * machines);
+    world.manager.settled(PATIENCE).await?;
+    let before = world.manager.cpu()?;
+    // Idle is what is measured.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let idle = (world.manager.cpu()? - before).as_secs_f64() * 1000.0 / 60.0;
+    Figure::of(&format!("{size}: CPU at rest"), "mCPU").value(idle).at_most(20.0).print();
+    let resident = world.manager.resident()? as f64 / MIB;
+    Figure::of(&format!("{size}: resident memory at rest"), "MiB").value(resident).at_most(200.0).print();
+
+    let before = writes::so_far(&world.client).await?;
+    drop(std::mem::replace(&mut world.manager, Manager::start(&world.server, world.folder.path())?));
+    let settled = world.manager.settled(PATIENCE).await?.as_secs_f64();
+    Figure::of(&format!("{size}: a new manager has settled"), "s").value(settled).at_most(20.0).print();
+    let more = writes::since(&before, &writes::so_far(&world.client).await?);
+    Figure::of(&format!("{size}: writes of a new manager"), "writes")
+        .value(writes::total(&more))
+        .at_most(0.0)
+        .print();
+    writes::print_each(&more, 1);
+
+    let (start, writer) = (Instant::now(), Writer::new(&world.client, AT_ONCE));
+    writer.roll_out(&world.namespaces).await?;
+    // The old generation counts as complete until its controller has looked.
+    world.providers.until(PATIENCE, |seen| seen.complete.len() < seen.deployments.len()).await?;
+    world.providers.until(PATIENCE, |seen| seen.complete.len() == seen.deployments.len()).await?;
+    Figure::of(&format!("{size}: rolled out"), "s").value(start.elapsed().as_secs_f64()).print();
+
+    let start = Instant::now();
+    writer.delete(&world.namespaces).await?;
+    world.providers.until(PATIENCE, |seen| seen.clusters.is_empty() && seen.machines.is_empty()).await?;
+    Figure::of(&format!("{size}: deleted"), "s").value(start.elapsed().as_secs_f64()).print();
+    Ok(())
+}
+
+fn per_cluster(clusters: usize, cost: f64, few: f64) {
+    Figure::of(&format!("manager's CPU for each of {clusters} Clusters"), "ms")
+        .value(cost)
+        .floor(few)
+        .at_most(few * 1.2)
+        .print();
+}
+
+/// Tenants whose API server takes connections and never answers, and live ones beside them.
+const DEAD: usize = 200;
+const LIVE: usize = 5;
+
+async fn dead_tenants(machines: usize) -> Result<()> {
+    let mut world = World::empty().await?;
+    let alone = world.create(&names("alone", LIVE), machines).await?.as_secs_f64();
+    let silent = tenant::black_hole().await?;
+    let writer = Writer::new(&world.client, AT_ONCE);
+    world.namespaces = names("dead", DEAD);
+    writer.clusters(&world.namespaces, 1, |_| world.tenants.kubeconfig_at(silent)).await?;
+    let all = LIVE * machines + DEAD;
+    world.providers.until(PATIENCE, |seen| seen.machines.len() >= all).await?;
+    let beside = world.create(&names("beside", LIVE), machines).await?.as_secs_f64();
+    Figure::of(&format!("{LIVE} Clusters beside {DEAD} dead tenants: until all run"), "s")
+        .value(beside)
+        .floor(alone)
+        .at_most(alone * 1.2)
+        .print();
+    Ok(())
+}
