@@ -7,7 +7,12 @@ use std::collections::BTreeMap;
 const READ: [&str; 3] = ["get", "list", "watch"];
 const WRITE: [&str; 8] = ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"];
 
-/// ServiceAccount, ClusterRole and bindings.
+/// Role with the rights on other providers' kinds.
+const PROVIDERS: &str = "scute-manager-providers";
+/// By this label a provider's ClusterRole counts for the manager of Cluster API, whichever that is.
+const AGGREGATE_TO_MANAGER: &str = "cluster.x-k8s.io/aggregate-to-manager";
+
+/// ServiceAccount, ClusterRoles and bindings.
 pub fn objects() -> Vec<Value> {
     vec![
         // Logs and exec: the API server calls the kubelet as this user.
@@ -38,6 +43,22 @@ pub fn objects() -> Vec<Value> {
             "kind": "ClusterRoleBinding",
             "metadata": {"name": MANAGER},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": MANAGER},
+            "subjects": [{"kind": "ServiceAccount", "name": MANAGER, "namespace": NAMESPACE}],
+        }),
+        // Other providers' kinds: each provider of Cluster API ships a ClusterRole with this label, and the cluster's
+        // controller-manager fills the rules in. Who may write such a role may widen the manager's rights, and has them
+        // already, as Kubernetes lets nobody write a role with more rights than his own.
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": PROVIDERS},
+            "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {AGGREGATE_TO_MANAGER: "true"}}]},
+        }),
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": PROVIDERS},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": PROVIDERS},
             "subjects": [{"kind": "ServiceAccount", "name": MANAGER, "namespace": NAMESPACE}],
         }),
     ]
@@ -102,6 +123,20 @@ fn own_kinds() -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_kinds_of_other_providers_come_with_their_roles() {
+        let objects = objects();
+        let role = objects.iter().find(|object| object["metadata"]["name"] == PROVIDERS).expect("a role");
+        let selected = &role["aggregationRule"]["clusterRoleSelectors"][0]["matchLabels"];
+        assert_eq!(*selected, json!({"cluster.x-k8s.io/aggregate-to-manager": "true"}));
+        assert!(
+            role.get("rules").is_none(),
+            "they are the controller-manager's: an apply must not take them away"
+        );
+        let bound = |object: &&Value| object["roleRef"]["name"] == PROVIDERS;
+        assert_eq!(objects.iter().find(bound).expect("a binding")["subjects"][0]["name"], MANAGER);
+    }
 
     #[test]
     fn nothing_is_granted_by_wildcard_and_no_rights_can_be_widened() {
