@@ -22,9 +22,9 @@ pub fn report(seen: &Observed, failed: Option<&str>, now: Timestamp) -> MachineD
     let before = deployment.status.clone().unwrap_or_default();
     let deleting = deployment.metadata.deletion_timestamp.is_some();
     let conditions = Conditions::new(&before.conditions, deployment.metadata.generation, now);
-    let conditions = put_available(conditions, want, &counted);
     let mut why: Vec<String> = obstacles(seen);
     why.extend(failed.map(str::to_owned));
+    let conditions = put_available(conditions, want, &counted, &why);
     let conditions = machines::put_scaling(conditions, counted.replicas, want.replicas, deleting, &why);
     let conditions = machines::put_machines(conditions, &machines);
     let conditions = put_rolling_out(conditions, seen, now);
@@ -57,15 +57,24 @@ fn phase(want: Want, counted: &Counted) -> MachineDeploymentPhase {
     }
 }
 
-fn put_available<'a>(conditions: Conditions<'a>, want: Want, counted: &Counted) -> Conditions<'a> {
+fn put_available<'a>(
+    conditions: Conditions<'a>,
+    want: Want,
+    counted: &Counted,
+    why: &[String],
+) -> Conditions<'a> {
     let at_least = (want.replicas - want.unavailable).max(0);
     if counted.available >= at_least {
         return conditions.put("Available", Status::True, "Available", "");
     }
-    let message = format!(
+    let mut message = format!(
         "{} available replicas, at least {at_least} required (spec.rollout.strategy.rollingUpdate.maxUnavailable is {}, spec.replicas is {})",
         counted.available, want.unavailable, want.replicas
     );
+    // Who reads this one only must hear what is in the way.
+    if counted.replicas < want.replicas && !why.is_empty() {
+        message = format!("{message}; scaling up is blocked: {}", why.join("; "));
+    }
     conditions.put("Available", Status::False, "NotAvailable", message)
 }
 
