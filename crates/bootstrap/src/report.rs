@@ -16,7 +16,7 @@ pub fn report(seen: &Observed, plan: &Plan, failed: Option<&Why>, now: Timestamp
     let before = seen.config.status.clone().unwrap_or_default();
     let generation = seen.config.metadata.generation;
     if let Plan::Paused(why) = plan {
-        let conditions = paused::only_paused(&before.conditions, generation, now, why);
+        let conditions = paused::only_paused(&before.conditions, &seen.config.metadata, now, why);
         return KubeadmConfigStatus { conditions, ..before };
     }
     let conditions = Conditions::new(&before.conditions, generation, now);

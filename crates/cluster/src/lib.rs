@@ -3,6 +3,7 @@
 //! missing. Never: knows a provider's kind, or makes infrastructure or bootstrap data itself.
 
 mod admission;
+mod calls;
 mod changes;
 mod cluster;
 mod defaults;
@@ -29,8 +30,9 @@ pub struct Config {}
 /// Starts the controllers.
 pub fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: Config, tasks: &mut JoinSet<()>) {
     let Config {} = config;
-    tasks.spawn(cluster::run(Arc::clone(hub), Arc::clone(tenants)));
+    let lanes = Arc::<calls::Lanes>::default();
+    tasks.spawn(cluster::run(Arc::clone(hub), Arc::clone(tenants), Arc::clone(&lanes)));
     tasks.spawn(machinedeployment::run(Arc::clone(hub)));
     tasks.spawn(machineset::run(Arc::clone(hub)));
-    tasks.spawn(machine::run(Arc::clone(hub), Arc::clone(tenants)));
+    tasks.spawn(machine::run(Arc::clone(hub), Arc::clone(tenants), lanes));
 }

@@ -3,7 +3,7 @@
 use kube::ResourceExt;
 use scute_api::cluster::{Machine, StatusVersion};
 use scute_contract::Reported;
-use scute_contract::summary::{Part, reason, summary};
+use scute_contract::summary::{Part, listed, reason, summary};
 use scute_kit::conditions::{Conditions, Status, find, is_true};
 
 use crate::machineset::preflight::KubeVersion;
@@ -130,18 +130,13 @@ pub fn aggregate(machines: &[&Machine], type_: &str, reasons: Reasons) -> (Statu
     (status, reason(status, good, bad, unknown), message)
 }
 
-/// A long list is cut: a condition is for people.
+/// Machines that a message names.
 const NAMED: usize = 3;
 
 /// Machines by name, not all when there are many.
 #[must_use]
 pub fn named(machines: &[&Machine]) -> String {
-    let names: Vec<_> = machines.iter().take(NAMED).map(|machine| machine.name_any()).collect();
-    let noun = if machines.len() == 1 { "Machine" } else { "Machines" };
-    match machines.len().saturating_sub(NAMED) {
-        0 => format!("{noun} {}", names.join(", ")),
-        more => format!("{noun} {} and {more} more", names.join(", ")),
-    }
+    listed("Machine", machines.iter().map(|machine| machine.name_any()), NAMED)
 }
 
 #[cfg(test)]

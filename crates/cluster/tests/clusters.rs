@@ -120,7 +120,7 @@ fn a_kind_without_a_contract_is_named_and_stops_nothing_else() {
         )
         .await;
         case.initialize_control_plane("c").await;
-        let message = case.condition("Cluster", "c", "InfrastructureReady", "Unknown", "InternalError").await;
+        let message = case.condition("Cluster", "c", "InfrastructureReady", "False", "NoContract").await;
         assert!(
             message["message"].as_str().is_some_and(
                 |text| text.contains("strayclusters.infrastructure.cluster.x-k8s.io has no label")
@@ -215,7 +215,7 @@ fn a_cluster_of_nothing_can_be_deleted() {
         let mut cluster = build::cluster("c");
         cluster["spec"]["infrastructureRef"]["kind"] = json!("NoSuchCluster");
         case.create(cluster).await;
-        case.condition("Cluster", "c", "InfrastructureReady", "False", "ObjectDoesNotExist").await;
+        case.condition("Cluster", "c", "InfrastructureReady", "False", "KindNotInstalled").await;
         case.delete("Cluster", "c").await;
         case.gone("Cluster", "c").await;
     });
@@ -231,6 +231,10 @@ fn an_infrastructure_of_a_second_kind_is_adopted_and_goes_in_order() {
         case.create(other).await;
         case.create(build::infra_cluster("c")).await;
         case.create(build::cluster("c")).await;
+        // Nobody asks for a kind that no Machine goes with.
+        let mut machine = build::machine("m", "c");
+        machine["spec"]["infrastructureRef"]["kind"] = json!("OtherMachine");
+        case.create(machine).await;
         let other = case
             .when("OtherCluster", "c", "owned", |other| !other["metadata"]["ownerReferences"].is_null())
             .await;

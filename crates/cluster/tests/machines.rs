@@ -221,11 +221,13 @@ fn a_machine_goes_step_by_step() {
         assert!(!unschedulable(&case.get("Node", &node(&case)).await.expect("there")));
 
         case.patch("Machine", "m", json!({"metadata": {"annotations": {hooks[0]: null}}})).await;
-        let draining = case.condition("Machine", "m", "Deleting", "True", "DrainingNode").await;
-        assert!(
-            draining["message"].as_str().is_some_and(|text| text.contains(&format!("{}/p", case.namespace))),
-            "{draining}"
-        );
+        let pod = format!("{}/p", case.namespace);
+        let draining = |machine: &Value| {
+            let deleting = condition(machine, "Deleting");
+            deleting["reason"] == "DrainingNode"
+                && deleting["message"].as_str().is_some_and(|text| text.contains(&pod))
+        };
+        case.when("Machine", "m", "draining, and told of the Pod", draining).await;
         case.when("Node", &node(&case), "cordoned", unschedulable).await;
         case.when("Pod", "p", "evicted", |pod| !pod["metadata"]["deletionTimestamp"].is_null()).await;
         assert!(!going("TestMachine").await);

@@ -10,42 +10,11 @@ use kube::api::{DynamicObject, PartialObjectMeta};
 use scute_api::meta::ContractRef;
 use scute_kit::{Hub, Key, Watch};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
 
+use crate::found::{External, Found, Unknown};
+use crate::listing::Listings;
 use crate::served::{ContractError, Served, crd_name, served};
-
-/// What became of looking up a reference.
-#[derive(Clone, Debug)]
-pub enum Found {
-    /// There is no such object, or its kind is not installed.
-    Missing,
-    /// The kind cannot be used, and why.
-    Unserved(String),
-    /// The object.
-    Object(External),
-}
-
-/// A provider's object, and how it is served.
-#[derive(Clone, Debug)]
-pub struct External {
-    /// Version and contract of its kind.
-    pub served: Served,
-    /// The object as last seen.
-    pub object: Arc<DynamicObject>,
-}
-
-impl External {
-    /// Namespace and name.
-    #[must_use]
-    pub fn key(&self) -> Key {
-        Key::new(self.object.namespace().unwrap_or_default(), self.object.name_any())
-    }
-
-    /// Whether a deletion has been asked for.
-    #[must_use]
-    pub fn is_deleting(&self) -> bool {
-        self.object.metadata.deletion_timestamp.is_some()
-    }
-}
 
 /// A kind and a key; for a CustomResourceDefinition the kind is empty.
 type ObjectId = (String, Key);
@@ -58,75 +27,79 @@ pub struct Externals {
     crds: Watch<PartialObjectMeta<CustomResourceDefinition>>,
     interest: Arc<Mutex<Interest>>,
     heard: Mutex<HashSet<String>>,
+    listings: Listings,
     wake: UnboundedSender<Key>,
 }
 
-/// How long a reconcile waits for the first listing of a kind. A kind whose listing fails for longer is
-/// reported, and the reconcile is run again when the listing is there.
-const LISTING: Duration = Duration::from_secs(5);
+/// How long the API server may take to answer a request for one object.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Externals {
-    /// No interest yet. The receiver gets the keys of those whose objects changed.
+    /// No interest yet. The receiver gets the keys of those whose objects changed, or whose kinds can be
+    /// listed now.
     #[must_use]
     pub fn new(hub: &Arc<Hub>) -> (Self, UnboundedReceiver<Key>) {
         let (wake, woken) = unbounded_channel();
         let (crds, interest) = (hub.watch_meta(), Arc::<Mutex<Interest>>::default());
-        let this = Self { hub: Arc::clone(hub), crds: crds.clone(), interest, heard: Mutex::default(), wake };
+        let this = Self {
+            hub: Arc::clone(hub),
+            crds: crds.clone(),
+            interest,
+            heard: Mutex::default(),
+            listings: Listings::new(hub, wake.clone()),
+            wake,
+        };
         let tell = this.teller(String::new());
         crds.listen(move |crd| tell(Key::of(crd.as_ref())));
         (this, woken)
     }
 
     /// How a kind is served; from now on `asker` hears of changes of its definition.
+    ///
+    /// # Errors
+    /// [`Found::NotInstalled`], [`Found::NoContract`], or [`Found::Unknown`] when definitions cannot be listed.
     pub async fn served(&self, asker: &Key, group: &str, kind: &str) -> Result<Served, Found> {
         let name = crd_name(group, kind);
         self.interested((String::new(), Key::new("", name.clone())), asker);
-        self.crds.ready().await;
+        self.listings.definitions(asker, &self.crds).await?;
         let crd = self.crds.get(&Key::new("", name));
         served(group, kind, crd.as_ref().map(|crd| crd.labels())).map_err(|error| match error {
-            ContractError::NoCrd(_) => Found::Missing,
-            ContractError::NoContract(_) => Found::Unserved(error.to_string()),
+            ContractError::NoCrd(name) => Found::NotInstalled(name),
+            ContractError::NoContract(name) => Found::NoContract(name),
         })
     }
 
     /// The object that a reference names; from now on `asker` hears of its changes.
     pub async fn get(&self, asker: &Key, namespace: &str, reference: &ContractRef) -> Found {
-        let served = match self.served(asker, &reference.api_group, &reference.kind).await {
-            Ok(served) => served,
-            Err(found) => return found,
-        };
-        let key = Key::new(namespace, reference.name.clone());
-        self.interested((kind_id(&served), key.clone()), asker);
-        match self.watch(asker, &served).await {
-            Ok(watch) => match watch.get(&key) {
+        let found = self.look(asker, namespace, reference).await;
+        found.map_or_else(
+            |found| found,
+            |(served, key, watch)| match watch.get(&key) {
                 Some(object) => Found::Object(External { served, object }),
                 None => Found::Missing,
             },
-            Err(found) => found,
+        )
+    }
+
+    /// As [`Externals::get`], but asks the API server: for steps that must not act on an old copy. The kind must
+    /// have been listed before: a version that is not served answers as an object that is not there.
+    pub async fn get_live(&self, asker: &Key, namespace: &str, reference: &ContractRef) -> Found {
+        let (served, key) = match self.look(asker, namespace, reference).await {
+            Ok((served, key, _)) => (served, key),
+            Err(found) => return found,
+        };
+        match timeout(PATIENCE, self.hub.get_dynamic(&served.resource, &key)).await {
+            Ok(Ok(Some(object))) => Found::Object(External { served, object: Arc::new(object) }),
+            Ok(Ok(None)) => Found::Missing,
+            Ok(Err(error)) => Found::Unknown(Unknown::Refused(error.to_string())),
+            Err(_) => Found::Unknown(Unknown::Silent),
         }
     }
 
-    /// As [`Externals::get`], but asks the API server: for steps that must not act on an old copy.
-    pub async fn get_live(
-        &self,
-        asker: &Key,
-        namespace: &str,
-        reference: &ContractRef,
-    ) -> Result<Found, scute_kit::Error> {
-        let served = match self.served(asker, &reference.api_group, &reference.kind).await {
-            Ok(served) => served,
-            Err(found) => return Ok(found),
-        };
-        let key = Key::new(namespace, reference.name.clone());
-        self.interested((kind_id(&served), key.clone()), asker);
-        self.hear(&served);
-        Ok(match self.hub.get_dynamic(&served.resource, &key).await? {
-            Some(object) => Found::Object(External { served, object: Arc::new(object) }),
-            None => Found::Missing,
-        })
-    }
-
     /// Every object of a kind in a namespace.
+    ///
+    /// # Errors
+    /// [`Found::Unknown`] when they cannot be listed.
     pub async fn list(
         &self,
         asker: &Key,
@@ -142,26 +115,32 @@ impl Externals {
             askers.remove(asker);
             !askers.is_empty()
         });
+        self.listings.forget(asker);
+    }
+
+    async fn look(
+        &self,
+        asker: &Key,
+        namespace: &str,
+        reference: &ContractRef,
+    ) -> Result<(Served, Key, Watch<DynamicObject>), Found> {
+        let served = self.served(asker, &reference.api_group, &reference.kind).await?;
+        let key = Key::new(namespace, reference.name.clone());
+        self.interested((served.to_string(), key.clone()), asker);
+        let watch = self.watch(asker, &served).await?;
+        Ok((served, key, watch))
     }
 
     async fn watch(&self, asker: &Key, served: &Served) -> Result<Watch<DynamicObject>, Found> {
         let watch = self.hear(served);
-        if tokio::time::timeout(LISTING, watch.ready()).await.is_ok() {
-            return Ok(watch);
-        }
-        let (late, wake, asker) = (watch, self.wake.clone(), asker.clone());
-        tokio::spawn(async move {
-            late.ready().await;
-            // A closed channel means that the controller is gone, and nobody waits any more.
-            let _ = wake.send(asker);
-        });
-        Err(Found::Unserved(format!("{} cannot be listed", kind_id(served))))
+        self.listings.objects(asker, served, &watch).await?;
+        Ok(watch)
     }
 
     /// The watch on a kind, whose changes are heard from now on.
     fn hear(&self, served: &Served) -> Watch<DynamicObject> {
         let watch = self.hub.watch_dynamic(&served.resource);
-        let id = kind_id(served);
+        let id = served.to_string();
         let first = self.heard.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
         if first {
             let tell = self.teller(id);
@@ -186,8 +165,4 @@ impl Externals {
     fn lock(&self) -> MutexGuard<'_, Interest> {
         self.interest.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn kind_id(served: &Served) -> String {
-    format!("{} of {}", served.resource.kind, served.resource.api_version)
 }

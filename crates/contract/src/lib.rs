@@ -6,12 +6,15 @@
 
 mod externals;
 pub mod fields;
+mod found;
+mod listing;
 pub mod owners;
 pub mod paused;
 mod reported;
 mod served;
 pub mod summary;
 
-pub use externals::{External, Externals, Found};
+pub use externals::Externals;
+pub use found::{Absence, External, Found, Unknown, named};
 pub use reported::Reported;
 pub use served::{Contract, ContractError, Served, crd_name, served};

@@ -9,7 +9,7 @@ use scute_api::meta::CLUSTER_NAME_LABEL;
 use scute_kit::{Error, Hub};
 use serde_json::{Map, Value, json};
 
-use crate::externals::External;
+use crate::found::External;
 
 /// A reference to an owner. A controller's deletion waits for nobody: none of the kinds blocks it.
 pub fn owner<K: Resource<DynamicType = ()>>(object: &K, controller: bool) -> OwnerReference {
@@ -34,6 +34,14 @@ pub fn owner_of_kind<K: Resource<DynamicType = ()>>(meta: &ObjectMeta) -> Option
         .iter()
         .flatten()
         .find(|reference| reference.kind == kind && group(reference) == wanted_group)
+}
+
+/// An owner of the same kind as `mine` that is another object. By name: after a move an owner has another uid.
+#[must_use]
+pub fn other_owner<'a>(meta: &'a ObjectMeta, mine: &OwnerReference) -> Option<&'a OwnerReference> {
+    meta.owner_references.iter().flatten().find(|reference| {
+        reference.kind == mine.kind && group(reference) == group(mine) && reference.name != mine.name
+    })
 }
 
 /// The controlling owner, if there is one.
@@ -143,6 +151,16 @@ mod tests {
         let made = [reference("v1beta2", "MachineSet", "ms", true)];
         let want = reference("v1beta2", "Machine", "m", true);
         assert_eq!(with_owner(&made, &want), std::slice::from_ref(&want));
+    }
+
+    #[test]
+    fn another_of_the_same_kind_is_told_from_the_own_after_a_move() {
+        let meta = |owner| ObjectMeta { owner_references: Some(vec![owner]), ..Default::default() };
+        let mine = OwnerReference { uid: "new".into(), ..reference("v1beta2", "Machine", "m", true) };
+        assert_eq!(other_owner(&meta(reference("v1beta1", "Machine", "m", true)), &mine), None);
+        assert_eq!(other_owner(&meta(reference("v1beta2", "MachineSet", "ms", true)), &mine), None);
+        let theirs = reference("v1beta2", "Machine", "theirs", true);
+        assert_eq!(other_owner(&meta(theirs.clone()), &mine), Some(&theirs));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Pause: `Cluster.spec.paused`, or an annotation on the object itself, whatever its value.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::{Resource, ResourceExt};
 use scute_api::cluster::Cluster;
 use scute_api::meta::PAUSED_ANNOTATION;
-use scute_kit::conditions::{Conditions, Status};
+use scute_kit::conditions::{Conditions, Status, find};
 
 /// Why an object is paused; `None` when it is not.
 #[must_use]
@@ -34,23 +34,31 @@ pub fn put<'a>(conditions: Conditions<'a>, why: Option<&str>) -> Conditions<'a> 
     }
 }
 
-/// The conditions of an object that is paused: all as they were, but for Paused itself.
+/// The conditions of an object that is paused: all as they were, but for Paused itself, and for Deleting when a deletion
+/// has been asked for that waits for the end of the pause.
 #[must_use]
 pub fn only_paused(
     existing: &[Condition],
-    generation: Option<i64>,
+    object: &ObjectMeta,
     now: jiff::Timestamp,
     why: &str,
 ) -> Vec<Condition> {
-    let paused = put(Conditions::new(existing, generation, now), Some(why)).finish();
-    let mut conditions: Vec<_> =
-        existing.iter().filter(|condition| condition.type_ != "Paused").cloned().chain(paused).collect();
+    let mut conditions = put(Conditions::new(existing, object.generation, now), Some(why));
+    let waits = object.deletion_timestamp.is_some() && find(existing, "Deleting").is_some();
+    if waits {
+        let message = format!("The deletion waits until the pause ends: {why}");
+        conditions = conditions.put("Deleting", Status::True, "Paused", message);
+    }
+    let said = conditions.finish();
+    let kept = existing.iter().filter(|old| find(&said, &old.type_).is_none()).cloned();
+    let mut conditions: Vec<_> = kept.chain(said.iter().cloned()).collect();
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     conditions
 }
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use serde_json::{Value, json};
 
     use super::*;
@@ -80,5 +88,24 @@ mod tests {
             paused(Some(&stops), &object(PAUSED_ANNOTATION)),
             Some(format!("Cluster.spec.paused is true, the annotation {PAUSED_ANNOTATION} is set"))
         );
+    }
+
+    #[test]
+    fn a_deletion_that_waits_for_the_end_of_a_pause_says_so() {
+        let before = Conditions::new(&[], None, jiff::Timestamp::UNIX_EPOCH)
+            .put("Deleting", Status::False, "NotDeleting", "")
+            .put("Ready", Status::Unknown, "Asked", "")
+            .finish();
+        let said = |meta: &ObjectMeta| {
+            let all = only_paused(&before, meta, jiff::Timestamp::UNIX_EPOCH, "because");
+            let line = |condition: &Condition| {
+                format!("{}={} {}", condition.type_, condition.status, condition.reason)
+            };
+            all.iter().map(line).collect::<Vec<_>>()
+        };
+        let mut meta = ObjectMeta::default();
+        assert_eq!(said(&meta), ["Deleting=False NotDeleting", "Paused=True Paused", "Ready=Unknown Asked"]);
+        meta.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+        assert_eq!(said(&meta), ["Deleting=True Paused", "Paused=True Paused", "Ready=Unknown Asked"]);
     }
 }

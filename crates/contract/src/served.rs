@@ -1,6 +1,7 @@
 //! Which version of a provider's kind to talk to, and by which contract.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use kube::api::{ApiResource, GroupVersionKind};
 use kube::core::Version;
@@ -14,6 +15,10 @@ pub enum Contract {
     V1Beta1,
 }
 
+/// The label of each contract, newest first.
+pub(crate) const CONTRACT_LABELS: [(Contract, &str); 2] =
+    [(Contract::V1Beta2, "cluster.x-k8s.io/v1beta2"), (Contract::V1Beta1, "cluster.x-k8s.io/v1beta1")];
+
 /// A kind as its provider serves it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Served {
@@ -23,16 +28,18 @@ pub struct Served {
     pub contract: Contract,
 }
 
-/// Why a kind cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+impl fmt::Display for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.resource.kind, self.resource.api_version)
+    }
+}
+
+/// Why a kind cannot be used; each names the CustomResourceDefinition.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ContractError {
-    /// The kind is not installed.
-    #[error("CustomResourceDefinition {0} does not exist")]
+    /// It does not exist: the kind is not installed.
     NoCrd(String),
-    /// The kind does not say which of its versions fulfil a contract.
-    #[error(
-        "CustomResourceDefinition {0} has no label cluster.x-k8s.io/v1beta2 or cluster.x-k8s.io/v1beta1 that names one of its versions"
-    )]
+    /// It does not say which of its versions fulfil a contract.
     NoContract(String),
 }
 
@@ -55,7 +62,7 @@ pub fn served(
 ) -> Result<Served, ContractError> {
     let name = crd_name(group, kind);
     let labels = crd_labels.ok_or_else(|| ContractError::NoCrd(name.clone()))?;
-    [(Contract::V1Beta2, "cluster.x-k8s.io/v1beta2"), (Contract::V1Beta1, "cluster.x-k8s.io/v1beta1")]
+    CONTRACT_LABELS
         .into_iter()
         .find_map(|(contract, label)| {
             let version = labels
@@ -100,6 +107,6 @@ mod tests {
         let error = served("g.io", "TestCluster", None).expect_err("no CRD");
         assert_eq!(error, ContractError::NoCrd("testclusters.g.io".into()));
         let error = served("g.io", "TestCluster", Some(&labels(&[]))).expect_err("no label");
-        assert!(error.to_string().contains("testclusters.g.io has no label"), "{error}");
+        assert_eq!(error, ContractError::NoContract("testclusters.g.io".into()));
     }
 }

@@ -1,5 +1,7 @@
 //! One condition made of several: how the state of parts becomes the state of a whole.
 
+use std::fmt::Display;
+
 use scute_kit::conditions::Status;
 
 use crate::reported::Reported;
@@ -80,6 +82,17 @@ pub fn reason(status: Status, good: &'static str, bad: &'static str, unknown: &'
     }
 }
 
+/// Names behind their noun, of which a long list is cut: a condition is for people. "Pods a, b and 4 more".
+#[must_use]
+pub fn listed(noun: &str, names: impl ExactSizeIterator<Item: Display>, most: usize) -> String {
+    let (all, noun) = (names.len(), if names.len() == 1 { noun.to_owned() } else { format!("{noun}s") });
+    let named: Vec<_> = names.take(most).map(|name| name.to_string()).collect();
+    match all.saturating_sub(most) {
+        0 => format!("{noun} {}", named.join(", ")),
+        more => format!("{noun} {} and {more} more", named.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +115,13 @@ mod tests {
             summary(&[good, unknown, bad]),
             (Status::False, "* b: Not yet reported\n* c: is going away".into())
         );
+    }
+
+    #[test]
+    fn a_long_list_is_cut() {
+        assert_eq!(listed("Pod", ["a"].iter(), 2), "Pod a");
+        assert_eq!(listed("Pod", ["a", "b"].iter(), 2), "Pods a, b");
+        assert_eq!(listed("Pod", ["a", "b", "c", "d"].iter(), 2), "Pods a, b and 2 more");
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Cluster: brings infrastructure and control plane together, and takes everything apart in order.
 
-mod extra;
+mod infraclusters;
 mod observe;
 mod plan;
 mod probe;
 mod report;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::ResourceExt;
 use scute_api::cluster::{CLUSTER_FINALIZER, Cluster, Machine, MachineDeployment, MachineSet};
@@ -16,17 +17,19 @@ use scute_kit::tenants::{TenantKey, Tenants};
 use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Watch, Why, finalizer};
 use serde_json::json;
 
-use crate::machine::failure;
+use crate::calls::Lanes;
+use crate::machine::{failed, failure};
 use observe::{Observed, observe};
 use plan::{Action, Plan, Stage};
+use probe::Probes;
 
 /// What the controller works with.
 pub struct Context {
     hub: Arc<Hub>,
     externals: Externals,
     tenants: Arc<Tenants>,
-    kinds: extra::Kinds,
-    probes: probe::Probes,
+    installed: infraclusters::Installed,
+    probes: Probes,
     clusters: Watch<Cluster>,
     deployments: Watch<MachineDeployment>,
     sets: Watch<MachineSet>,
@@ -34,14 +37,15 @@ pub struct Context {
 }
 
 /// Runs the controller; never returns.
-pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>) {
+pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>, lanes: Arc<Lanes>) {
     let (externals, woken) = Externals::new(&hub);
+    let (probes, woken_by_probes) = Probes::new(&hub, &tenants, &lanes);
     let context = Context {
         hub: Arc::clone(&hub),
         externals,
         tenants,
-        kinds: extra::Kinds::new(&hub),
-        probes: probe::Probes::default(),
+        installed: infraclusters::Installed::new(&hub),
+        probes,
         clusters: hub.watch(),
         deployments: hub.watch(),
         sets: hub.watch(),
@@ -56,6 +60,7 @@ pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>) {
         .watches::<MachineSet>(move |child| key(child.namespace(), &child.spec.cluster_name))
         .watches::<Machine>(move |child| key(child.namespace(), &child.spec.cluster_name))
         .on(woken)
+        .on(woken_by_probes)
         .run(Arc::new(context), reconcile)
         .await;
 }
@@ -65,10 +70,10 @@ async fn reconcile(cluster: Arc<Cluster>, context: Arc<Context>) -> Next {
     let now = context.hub.now();
     if let Some(why) = paused::paused(Some(cluster.as_ref()), cluster.as_ref()) {
         let mut status = cluster.status.clone().unwrap_or_default();
-        status.conditions = paused::only_paused(&status.conditions, cluster.metadata.generation, now, &why);
+        status.conditions = paused::only_paused(&status.conditions, &cluster.metadata, now, &why);
         return match context.hub.patch_status(cluster.as_ref(), json!(status)).await {
             Ok(()) => Next::OnChange(Why::new("Paused", why)),
-            Err(error) => Next::Failed(failure(&error)),
+            Err(error) => failed(&error),
         };
     }
     let seen = match observe(cluster, &context).await {
@@ -80,13 +85,13 @@ async fn reconcile(cluster: Arc<Cluster>, context: Arc<Context>) -> Next {
     if plan.stage == Some(Stage::Done) {
         return match done {
             Ok(()) => Next::Settled,
-            Err(error) => Next::Failed(failure(&error)),
+            Err(error) => failed(&error),
         };
     }
     let status = report::report(&seen, &plan, now);
     let reported = context.hub.patch_status(seen.cluster.as_ref(), json!(status)).await;
     match done.and(reported) {
-        Err(error) => Next::Failed(failure(&error)),
+        Err(error) => failed(&error),
         Ok(()) => {
             announce(&seen, &plan, &context).await;
             next(&seen, &plan)
@@ -94,16 +99,14 @@ async fn reconcile(cluster: Arc<Cluster>, context: Arc<Context>) -> Next {
     }
 }
 
-/// Nothing but asking tells whether an API server still answers.
+/// A deletion asks the API server past the watches, which so cannot tell that it gives an answer again.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+
 fn next(seen: &Observed, plan: &Plan) -> Next {
-    match (&plan.stage, &seen.probe) {
-        (Some(stage), _) => Next::OnChange(Why::new(stage.reason(), "the deletion is in progress")),
-        (None, Some(Ok(()))) => {
-            Next::After(probe::GOOD_FOR, Why::new("ProbeSucceeded", "the API server is asked again then"))
-        }
-        (None, Some(Err(why))) => Next::After(probe::BAD_FOR, Why::new("ProbeFailed", why.clone())),
-        // Its own status wakes the Cluster again, now that it can be asked.
-        (None, None) => Next::Settled,
+    let Some(stage) = &plan.stage else { return Next::Settled };
+    match seen.control_plane_unknown().or_else(|| seen.infrastructure_unknown()) {
+        Some(why) => Next::After(ASK_AGAIN, Why::new(stage.reason(), why)),
+        None => Next::OnChange(Why::new(stage.reason(), "the deletion is in progress")),
     }
 }
 
@@ -121,10 +124,7 @@ async fn announce(seen: &Observed, plan: &Plan, context: &Context) {
 }
 
 fn object(found: Option<&Found>) -> Option<&External> {
-    match found {
-        Some(Found::Object(external)) => Some(external),
-        _ => None,
-    }
+    found.and_then(Found::object)
 }
 
 /// Writes what the plan says. What fails does not keep the rest from being done: a broken infrastructure

@@ -7,7 +7,7 @@
 use kube::ResourceExt;
 use scute_api::cluster::{CLUSTER_FINALIZER, FailureDomain};
 use scute_api::meta::ApiEndpoint;
-use scute_contract::owners::{belonging, owner};
+use scute_contract::owners::{belonging, controller, owner};
 use scute_contract::{External, Found, fields};
 use scute_kit::finalizer;
 
@@ -105,7 +105,7 @@ pub fn plan(seen: &Observed) -> Plan {
     if !finalizer::has(cluster.as_ref(), CLUSTER_FINALIZER) {
         actions.push(Action::AddFinalizer);
     }
-    if seen.infrastructure.as_ref().is_some_and(|found| is_to_adopt(seen, found)) {
+    if object(seen.infrastructure.as_ref()).is_some_and(|external| is_stranger(seen, external)) {
         actions.push(Action::AdoptInfrastructure);
     }
     for (index, external) in seen.extra.iter().enumerate() {
@@ -113,7 +113,7 @@ pub fn plan(seen: &Observed) -> Plan {
             actions.push(Action::AdoptExtra(index));
         }
     }
-    if seen.control_plane.as_ref().is_some_and(|found| is_to_adopt(seen, found)) {
+    if object(seen.control_plane.as_ref()).is_some_and(|external| is_stranger(seen, external)) {
         actions.push(Action::AdoptControlPlane);
     }
     let known = cluster.spec.control_plane_endpoint.as_ref().is_some_and(ApiEndpoint::is_set);
@@ -123,23 +123,13 @@ pub fn plan(seen: &Observed) -> Plan {
     Plan { actions, reached, stage: None }
 }
 
-fn is_to_adopt(seen: &Observed, found: &Found) -> bool {
-    match found {
-        Found::Object(external) => is_stranger(seen, external),
-        Found::Missing | Found::Unserved(_) => false,
-    }
-}
-
 fn is_stranger(seen: &Observed, external: &External) -> bool {
     let want = owner(seen.cluster.as_ref(), false);
     !external.is_deleting() && belonging(&external.object.metadata, &want, &seen.cluster.name_any()).is_some()
 }
 
 fn object(found: Option<&Found>) -> Option<&External> {
-    match found {
-        Some(Found::Object(external)) => Some(external),
-        _ => None,
-    }
+    found.and_then(Found::object)
 }
 
 /// What has once been reached is never lost. The endpoint is taken once: from the infrastructure when it
@@ -190,11 +180,11 @@ pub fn stage(seen: &Observed) -> Stage {
     {
         return Stage::Workers;
     }
-    let there = |found: Option<&Found>| matches!(found, Some(Found::Object(_) | Found::Unserved(_)));
-    if there(seen.control_plane.as_ref()) {
+    if object(seen.control_plane.as_ref()).is_some() || seen.control_plane_unknown().is_some() {
         return Stage::ControlPlane;
     }
-    if there(seen.infrastructure.as_ref()) || !seen.extra.is_empty() {
+    let infrastructure = object(seen.infrastructure.as_ref()).is_some();
+    if infrastructure || seen.infrastructure_unknown().is_some() || !seen.extra.is_empty() {
         return Stage::Infrastructure;
     }
     Stage::Done
@@ -235,7 +225,7 @@ fn workers(seen: &Observed) -> Vec<Action> {
         .iter()
         .chain(own)
         .filter(|machine| machine.metadata.deletion_timestamp.is_none())
-        .filter(|machine| scute_contract::owners::controller(&machine.metadata).is_none())
+        .filter(|machine| controller(&machine.metadata).is_none())
         .map(|machine| Action::DeleteMachine(machine.name_any()));
     deployments.chain(sets).chain(machines).collect()
 }

@@ -8,12 +8,14 @@ use scute_api::cluster::{
     ReplicaCounts, V1Beta1Condition, V1Beta1Status,
 };
 use scute_api::meta::{ApiEndpoint, ContractRef};
+use scute_contract::owners::controller;
 use scute_contract::summary::{Part, reason, summary};
-use scute_contract::{Contract, Found, Reported, fields, paused};
+use scute_contract::{Absence, Contract, Found, Reported, fields, named, paused};
 use scute_kit::conditions::{Conditions, Draft, Status, find, whole_seconds};
 
 use super::observe::Observed;
 use super::plan::{Plan, Reached, Stage};
+use super::probe::Connection;
 use crate::machine::mirrored;
 use crate::machines::{self, Counted, READY, UP_TO_DATE, aggregate};
 
@@ -59,8 +61,7 @@ pub fn phase(seen: &Observed, plan: &Plan) -> ClusterPhase {
 
 /// Every condition but Available and Paused.
 fn parts(seen: &Observed, plan: &Plan) -> Vec<Draft> {
-    let workers: Vec<&Machine> = seen.workers.iter().map(AsRef::as_ref).collect();
-    let masters: Vec<&Machine> = seen.control_plane_machines.iter().map(AsRef::as_ref).collect();
+    let (workers, control_plane) = (seen.workers(), seen.control_plane_machines());
     let of_machines = |type_: &str, machines: &[&Machine], of: &str, reasons| {
         let (status, reason, message) = aggregate(machines, of, reasons);
         Draft::new(type_, status, reason, message)
@@ -70,9 +71,9 @@ fn parts(seen: &Observed, plan: &Plan) -> Vec<Draft> {
         initialized(seen, &plan.reached),
         control_plane_available(seen, &plan.reached),
         workers_available(seen),
-        of_machines("ControlPlaneMachinesReady", &masters, "Ready", READY),
+        of_machines("ControlPlaneMachinesReady", &control_plane, "Ready", READY),
         of_machines("WorkerMachinesReady", &workers, "Ready", READY),
-        of_machines("ControlPlaneMachinesUpToDate", &masters, "UpToDate", UP_TO_DATE),
+        of_machines("ControlPlaneMachinesUpToDate", &control_plane, "UpToDate", UP_TO_DATE),
         of_machines("WorkerMachinesUpToDate", &workers, "UpToDate", UP_TO_DATE),
         Draft::new("Remediating", Status::False, "NotRemediating", ""),
         probe(seen, &plan.reached),
@@ -85,91 +86,58 @@ fn parts(seen: &Observed, plan: &Plan) -> Vec<Draft> {
     parts
 }
 
-fn named(reference: Option<&ContractRef>) -> String {
-    reference.map_or_else(String::new, |reference| format!("{} {}", reference.kind, reference.name))
-}
-
 fn infrastructure(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "InfrastructureReady";
-    let named = named(seen.cluster.spec.infrastructure_ref.as_ref());
-    match &seen.infrastructure {
-        None => Draft::new(TYPE, Status::True, "Ready", ""),
-        Some(Found::Object(external)) => {
-            let ready = Reported::of(&external.object, "Ready");
-            mirrored(TYPE, ready, reached.infrastructure, &format!("{named} is not provisioned yet"))
-        }
-        Some(Found::Missing) if reached.infrastructure => Draft::new(
-            TYPE,
-            Status::False,
-            "ObjectDeleted",
-            format!("{named} has been deleted while the Cluster exists"),
-        ),
-        Some(Found::Missing) => {
-            Draft::new(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
-        }
-        Some(Found::Unserved(why)) => Draft::new(TYPE, Status::Unknown, "InternalError", why.clone()),
+    let (Some(reference), Some(found)) = (&seen.cluster.spec.infrastructure_ref, &seen.infrastructure) else {
+        return Draft::new(TYPE, Status::True, "Ready", "");
+    };
+    if let Some(absence) = found.absence(reference, "Cluster", reached.infrastructure) {
+        return absence.condition(TYPE);
     }
+    let ready = found.object().and_then(|external| Reported::of(&external.object, "Ready"));
+    mirrored(TYPE, ready, reached.infrastructure, &format!("{} is not provisioned yet", named(reference)))
 }
 
 fn initialized(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "ControlPlaneInitialized";
+    const NOT_YET: &str = "NotInitialized";
     if reached.control_plane {
         return Draft::new(TYPE, Status::True, "Initialized", "");
     }
-    let named = named(seen.cluster.spec.control_plane_ref.as_ref());
-    match &seen.control_plane {
-        None => Draft::new(
-            TYPE,
-            Status::False,
-            "NotInitialized",
-            "Waiting for the first control plane Machine to have a Node",
-        ),
-        Some(Found::Missing) => {
-            Draft::new(TYPE, Status::False, "NotInitialized", format!("{named} does not exist"))
+    let (Some(reference), Some(found)) = (&seen.cluster.spec.control_plane_ref, &seen.control_plane) else {
+        let message = "Waiting for the first control plane Machine to have a Node";
+        return Draft::new(TYPE, Status::False, NOT_YET, message);
+    };
+    match found.absence(reference, "Cluster", false) {
+        Some(Absence { status: Status::Unknown, reason, message }) => {
+            Draft::new(TYPE, Status::Unknown, reason, message)
         }
-        Some(Found::Unserved(why)) => Draft::new(TYPE, Status::Unknown, "InternalError", why.clone()),
-        Some(Found::Object(_)) => {
-            Draft::new(TYPE, Status::False, "NotInitialized", format!("{named} is not initialized yet"))
+        Some(absence) => Draft::new(TYPE, Status::False, NOT_YET, absence.message),
+        None => {
+            let message = format!("{} is not initialized yet", named(reference));
+            Draft::new(TYPE, Status::False, NOT_YET, message)
         }
     }
 }
 
 fn control_plane_available(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "ControlPlaneAvailable";
-    let named = named(seen.cluster.spec.control_plane_ref.as_ref());
-    match &seen.control_plane {
+    let (Some(reference), Some(found)) = (&seen.cluster.spec.control_plane_ref, &seen.control_plane) else {
+        let good = Counted::of(&seen.control_plane_machines()).available > 0;
+        return Draft::new(TYPE, good, if good { "Available" } else { "NotAvailable" }, "");
+    };
+    if let Some(absence) = found.absence(reference, "Cluster", reached.control_plane) {
+        return absence.condition(TYPE);
+    }
+    let said = |type_: &str| found.object().and_then(|external| Reported::of(&external.object, type_));
+    let of_v1beta2 = found.object().is_some_and(|external| external.served.contract == Contract::V1Beta2);
+    match of_v1beta2.then(|| said("Available")).flatten().or_else(|| said("Ready")) {
+        Some(Reported { status, reason, message }) => Draft::new(TYPE, status.as_str(), &reason, message),
+        None if reached.control_plane => Draft::new(TYPE, Status::True, "Available", ""),
         None => {
-            let machines: Vec<&Machine> = seen.control_plane_machines.iter().map(AsRef::as_ref).collect();
-            let counted = Counted::of(&machines);
-            let good = counted.available > 0;
-            Draft::new(TYPE, Status::from(good), if good { "Available" } else { "NotAvailable" }, "")
+            let message = format!("{} is not available yet", named(reference));
+            Draft::new(TYPE, Status::False, "NotAvailable", message)
         }
-        Some(Found::Object(external)) => {
-            let own = match external.served.contract {
-                Contract::V1Beta2 => Reported::of(&external.object, "Available")
-                    .or_else(|| Reported::of(&external.object, "Ready")),
-                Contract::V1Beta1 => Reported::of(&external.object, "Ready"),
-            };
-            match own {
-                Some(Reported { status, reason, message }) => {
-                    Draft::new(TYPE, status.as_str(), &reason, message)
-                }
-                None if reached.control_plane => Draft::new(TYPE, Status::True, "Available", ""),
-                None => {
-                    Draft::new(TYPE, Status::False, "NotAvailable", format!("{named} is not available yet"))
-                }
-            }
-        }
-        Some(Found::Missing) if reached.control_plane => Draft::new(
-            TYPE,
-            Status::False,
-            "ObjectDeleted",
-            format!("{named} has been deleted while the Cluster exists"),
-        ),
-        Some(Found::Missing) => {
-            Draft::new(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
-        }
-        Some(Found::Unserved(why)) => Draft::new(TYPE, Status::Unknown, "InternalError", why.clone()),
     }
 }
 
@@ -194,22 +162,28 @@ fn workers_available(seen: &Observed) -> Draft {
 
 fn probe(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "RemoteConnectionProbe";
-    match &seen.probe {
-        Some(Ok(())) => Draft::new(TYPE, Status::True, "ProbeSucceeded", ""),
-        Some(Err(why)) => Draft::new(TYPE, Status::False, "ProbeFailed", why.clone()),
-        None if reached.control_plane => Draft::new(TYPE, Status::Unknown, "ProbeFailed", "Not asked yet"),
-        None => Draft::new(TYPE, Status::False, "ProbeFailed", "The control plane is not initialized yet"),
+    const FAILED: &str = "ProbeFailed";
+    match &seen.connection {
+        Some(Connection::Up) => Draft::new(TYPE, Status::True, "ProbeSucceeded", ""),
+        Some(Connection::NotYet(why)) if why.is_empty() => {
+            Draft::new(TYPE, Status::Unknown, FAILED, "Not asked yet")
+        }
+        Some(Connection::NotYet(why)) => Draft::new(TYPE, Status::Unknown, FAILED, why.clone()),
+        Some(Connection::Down(why)) => Draft::new(TYPE, Status::False, FAILED, why.clone()),
+        None if reached.control_plane => Draft::new(TYPE, Status::Unknown, FAILED, "Not asked yet"),
+        None => Draft::new(TYPE, Status::False, FAILED, "The control plane is not initialized yet"),
     }
 }
 
 /// A condition that is True when the control plane or a group of Machines says so.
 fn movement(seen: &Observed, type_: &str, not: &str) -> Draft {
     let mut lines = Vec::new();
-    if let Some(Found::Object(external)) = &seen.control_plane
+    if let (Some(Found::Object(external)), Some(reference)) =
+        (&seen.control_plane, &seen.cluster.spec.control_plane_ref)
         && let Some(own) = Reported::of(&external.object, type_)
         && own.status == "True"
     {
-        lines.push(format!("* {}: {}", named(seen.cluster.spec.control_plane_ref.as_ref()), own.message));
+        lines.push(format!("* {}: {}", named(reference), own.message));
     }
     let groups = seen
         .deployments
@@ -236,24 +210,20 @@ fn movement(seen: &Observed, type_: &str, not: &str) -> Draft {
 
 fn deleting(seen: &Observed, stage: Option<Stage>) -> Draft {
     let Some(stage) = stage else { return Draft::new("Deleting", Status::False, "NotDeleting", "") };
+    let spec = &seen.cluster.spec;
     let message = match stage {
         Stage::Workers => workers_left(seen),
-        Stage::ControlPlane => {
-            left(seen.control_plane.as_ref(), &named(seen.cluster.spec.control_plane_ref.as_ref()))
-        }
+        Stage::ControlPlane => left(spec.control_plane_ref.as_ref(), seen.control_plane_unknown()),
         Stage::Infrastructure => {
-            let mut lines: Vec<_> = seen
-                .extra
-                .iter()
-                .map(|external| {
-                    let kind = &external.served.resource.kind;
-                    format!("* {kind} {}: deletion in progress", external.object.name_any())
-                })
-                .collect();
-            if matches!(seen.infrastructure, Some(Found::Object(_) | Found::Unserved(_))) {
-                let reference = named(seen.cluster.spec.infrastructure_ref.as_ref());
-                lines.insert(0, left(seen.infrastructure.as_ref(), &reference));
+            let mut lines = Vec::new();
+            let unknown = seen.infrastructure_unknown();
+            if unknown.is_some() || seen.infrastructure.as_ref().and_then(Found::object).is_some() {
+                lines.push(left(spec.infrastructure_ref.as_ref(), unknown));
             }
+            lines.extend(seen.extra.iter().map(|external| {
+                let kind = &external.served.resource.kind;
+                format!("* {kind} {}: deletion in progress", external.object.name_any())
+            }));
             lines.join("\n")
         }
         Stage::Done => "Deletion completed".to_owned(),
@@ -261,10 +231,11 @@ fn deleting(seen: &Observed, stage: Option<Stage>) -> Draft {
     Draft::new("Deleting", Status::True, stage.reason(), message)
 }
 
-fn left(found: Option<&Found>, named: &str) -> String {
-    match found {
-        Some(Found::Unserved(why)) => format!("* {named} cannot be looked up: {why}"),
-        _ => format!("* {named}: deletion in progress"),
+fn left(reference: Option<&ContractRef>, unknown: Option<String>) -> String {
+    let named = reference.map(named).unwrap_or_default();
+    match unknown {
+        Some(why) => format!("* {named} cannot be looked up: {why}"),
+        None => format!("* {named}: deletion in progress"),
     }
 }
 
@@ -280,7 +251,7 @@ fn workers_left(seen: &Observed) -> String {
     if !seen.sets.is_empty() {
         lines.push(format!("* MachineSets: {}", names(seen.sets.iter().map(|ms| ms.name_any()).collect())));
     }
-    let workers: Vec<&Machine> = seen.workers.iter().map(AsRef::as_ref).collect();
+    let workers = seen.workers();
     if !workers.is_empty() {
         lines.push(format!("* {}", machines::named(&workers)));
     }
@@ -330,19 +301,16 @@ fn control_plane_counts(seen: &Observed) -> Option<ReplicaCounts> {
     if let Some(Found::Object(external)) = &seen.control_plane {
         return fields::replica_counts(&external.object, external.served.contract);
     }
-    let machines: Vec<&Machine> = seen.control_plane_machines.iter().map(AsRef::as_ref).collect();
+    let machines = seen.control_plane_machines();
     (!machines.is_empty()).then(|| counts(&machines, i32::try_from(machines.len()).unwrap_or(i32::MAX)))
 }
 
 fn worker_counts(seen: &Observed) -> ReplicaCounts {
-    let machines: Vec<&Machine> = seen.workers.iter().map(AsRef::as_ref).collect();
+    let machines = seen.workers();
     let deployments = seen.deployments.iter().map(|deployment| deployment.spec.replicas.unwrap_or(1));
     let sets = seen.sets.iter().map(|set| set.spec.replicas.unwrap_or(1));
-    let alone = machines
-        .iter()
-        .filter(|machine| scute_contract::owners::controller(&machine.metadata).is_none())
-        .count();
-    let desired = deployments.chain(sets).sum::<i32>() + i32::try_from(alone).unwrap_or(i32::MAX);
+    let alone = machines.iter().filter(|machine| controller(&machine.metadata).is_none()).map(|_| 1);
+    let desired = deployments.chain(sets).chain(alone).fold(0_i32, i32::saturating_add);
     counts(&machines, desired)
 }
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
 use scute_api::cluster::{MACHINE_FINALIZER, Machine};
+use scute_contract::External;
 use scute_contract::owners::adopt;
-use scute_contract::{External, Found};
+use scute_contract::summary::listed;
+use scute_kit::conditions::find;
 use scute_kit::tenants::TenantKey;
 use scute_kit::{EventType, Key, Next, Why, finalizer};
 use serde_json::json;
@@ -14,11 +15,12 @@ use serde_json::json;
 use super::deletion::{self, Progress, Removal, Stage};
 use super::observe::Observed;
 use super::plan::{Action, Part, Plan, Reached};
-use super::tenant::{self, Drained};
-use super::{Context, Deleting, failure, report};
+use super::tenant::{self, Answer, Ask};
+use super::{Context, Deleting, failed, failure, report};
+use crate::calls::Call;
 
-/// Writes what the plan says; stops at the first failure.
-pub async fn apply(seen: &Observed, plan: &Plan, context: &Context) -> Result<(), Why> {
+/// Writes what the plan says; stops at the first failure, and says what follows from it.
+pub async fn apply(seen: &Observed, plan: &Plan, context: &Context) -> Result<(), Next> {
     let key = Key::of(seen.machine.as_ref());
     for action in &plan.actions {
         match action {
@@ -40,42 +42,41 @@ pub async fn apply(seen: &Observed, plan: &Plan, context: &Context) -> Result<()
             },
             Action::PatchSpec(patch) => context.hub.patch::<Machine>(&key, patch).await.map(|_| ()),
             Action::PatchNode { name, patch } => {
-                patch_node(seen, context, name, patch).await?;
+                patch_node(seen, context, name, patch).map_err(|why| Next::After(ASK_AGAIN, why))?;
                 Ok(())
             }
         }
-        .map_err(|error| failure(&error))?;
+        .map_err(|error| failed(&error))?;
     }
     Ok(())
 }
 
 fn external(seen: &Observed, part: Part) -> Option<&External> {
-    let found = match part {
-        Part::Bootstrap => seen.bootstrap.as_ref()?,
-        Part::Infrastructure => &seen.infrastructure,
-    };
-    match found {
-        Found::Object(external) => Some(external),
-        Found::Missing | Found::Unserved(_) => None,
+    match part {
+        Part::Bootstrap => seen.bootstrap.as_ref()?.object(),
+        Part::Infrastructure => seen.infrastructure.object(),
     }
 }
 
-async fn patch_node(
-    seen: &Observed,
-    context: &Context,
-    name: &str,
-    patch: &serde_json::Value,
-) -> Result<(), Why> {
-    let client = client(seen, context).await?;
-    let done = tenant::patch_node(&client, name, patch).await;
-    done.map_err(|error| Why::new("NodeNotPatched", format!("patching Node {name}: {error}")))
+/// The changed Node wakes the Machine again. A failure is told, and the patch tried again by the next reconcile.
+fn patch_node(seen: &Observed, context: &Context, name: &str, patch: &serde_json::Value) -> Result<(), Why> {
+    match &seen.call {
+        Call::Ended(Ask::PatchNode(..), Err(error)) => {
+            return Err(Why::new("NodeNotPatched", format!("patching Node {name}: {error}")));
+        }
+        // The newer Node is on its way.
+        Call::Ended(Ask::PatchNode(_, done), Ok(_)) if done == patch => {}
+        Call::Running => {}
+        Call::Idle | Call::Ended(..) => start(seen, context, Ask::PatchNode(name.to_owned(), patch.clone())),
+    }
+    Ok(())
 }
 
-async fn client(seen: &Observed, context: &Context) -> Result<kube::Client, Why> {
-    let key = TenantKey::capi(&seen.machine.namespace().unwrap_or_default(), &seen.machine.spec.cluster_name);
-    let client = context.tenants.client(&key).await;
-    client
-        .map_err(|error| Why::new("ConnectionDown", format!("the tenant cluster cannot be reached: {error}")))
+/// Asks the tenant. The Machine is reconciled again when the answer is there.
+fn start(seen: &Observed, context: &Context, ask: Ask) {
+    let (key, now) = (Key::of(seen.machine.as_ref()), context.hub.now());
+    let tenant = TenantKey::capi(&key.namespace, &seen.machine.spec.cluster_name);
+    context.calls.start(&key, tenant, ask.clone(), move |client| tenant::answer(client, ask, now));
 }
 
 /// Events of what has been reached for the first time.
@@ -91,6 +92,10 @@ pub async fn announce(seen: &Observed, reached: &Reached, context: &Context) {
 /// Pods that are on their way out are soon gone; what is blocked changes when people act.
 const SOON: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_secs(5);
+/// Until a tenant that refused, or did not answer, is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// As [`ASK_AGAIN`], of a Node that is to be deleted, which is soon given up.
+const DELETE_AGAIN: Duration = Duration::from_secs(2);
 
 /// Takes a Machine that goes away as far as it can now.
 pub async fn delete(seen: &Observed, context: &Context, now: Timestamp) -> Next {
@@ -98,31 +103,32 @@ pub async fn delete(seen: &Observed, context: &Context, now: Timestamp) -> Next 
     loop {
         let stage = deletion::next(seen, progress, now);
         let step = match &stage {
-            Stage::Drain(node) => drain(seen, context, node, now).await,
-            Stage::DetachVolumes(node) => detach(seen, context, node).await,
+            Stage::Drain(node) => release(seen, context, node, true, now).await,
+            Stage::DetachVolumes(node) => release(seen, context, node, false, now).await,
             Stage::DeleteInfrastructure(Removal::Ask) => remove(seen, Part::Infrastructure, context).await,
             Stage::DeleteBootstrap(Removal::Ask) => remove(seen, Part::Bootstrap, context).await,
             Stage::DeleteNode(node) => delete_node(seen, context, node, now).await,
-            Stage::Done => return finish(seen, context, &stage, now).await,
+            Stage::Done => return finish(seen, context).await,
+            // A tenant that is listed at last wakes nobody when it has no Node.
+            Stage::Undecided(_) => Step::Wait(stage.clone(), None, Some(LATER)),
             Stage::PreDrainHook(_)
             | Stage::PreTerminateHook(_)
             | Stage::DeleteInfrastructure(_)
-            | Stage::DeleteBootstrap(_) => Step::Wait(None, None),
+            | Stage::DeleteBootstrap(_) => Step::Wait(stage.clone(), None, None),
         };
-        match (step, &stage) {
-            (Step::Done, Stage::Drain(_)) => progress.drained = true,
-            (Step::Done, Stage::DetachVolumes(_)) => progress.detached = true,
-            (Step::Done, _) => progress.node_gone = true,
-            (Step::Wait(message, retry), _) => {
-                let message = message.unwrap_or_else(|| stage.message(seen));
-                let why = Why::new(stage.reason(), message);
+        match step {
+            Step::Started(stage) => return Next::OnChange(Why::new(stage.reason(), stage.message(seen))),
+            Step::Released => (progress.drained, progress.detached) = (true, true),
+            Step::NodeGone => progress.node_gone = true,
+            Step::Wait(stage, message, retry) => {
+                let why = Why::new(stage.reason(), message.unwrap_or_else(|| stage.message(seen)));
                 let next = match retry {
                     Some(delay) => Next::After(delay, why.clone()),
                     None => Next::OnChange(why.clone()),
                 };
                 return waiting(seen, context, &stage, why, next, now).await;
             }
-            (Step::Failed(why), _) => {
+            Step::Failed(why) => {
                 let next = Next::Failed(why.clone());
                 return waiting(seen, context, &stage, why, next, now).await;
             }
@@ -132,71 +138,95 @@ pub async fn delete(seen: &Observed, context: &Context, now: Timestamp) -> Next 
 
 /// What became of a step of a deletion.
 enum Step {
-    Done,
-    Wait(Option<String>, Option<Duration>),
+    /// The Node is drained, and has no volumes.
+    Released,
+    /// The Node is gone, or given up.
+    NodeGone,
+    /// The tenant has been asked. A tenant that is alive answers at once, and one write says what it answered.
+    Started(Stage),
+    /// At this stage, for this (or what the stage says), and until then at most.
+    Wait(Stage, Option<String>, Option<Duration>),
     Failed(Why),
 }
 
-async fn drain(seen: &Observed, context: &Context, node: &str, now: Timestamp) -> Step {
-    let client = match client(seen, context).await {
-        Ok(client) => client,
-        Err(why) => return Step::Failed(why),
-    };
-    match tenant::drain(&client, node, now).await {
-        Ok(Drained::Done) => {
-            let note = format!("Node {node} is drained");
-            context.hub.event(seen.machine.as_ref(), EventType::Normal, "SuccessfulDrainNode", &note).await;
-            Step::Done
+async fn release(seen: &Observed, context: &Context, node: &str, drain: bool, now: Timestamp) -> Step {
+    let (draining, detaching) = (Stage::Drain(node.to_owned()), Stage::DetachVolumes(node.to_owned()));
+    let stage = if drain { draining.clone() } else { detaching.clone() };
+    let ask = Ask::Release { node: node.to_owned(), drain, detach: deletion::must_detach(seen, now) };
+    match &seen.call {
+        Call::Ended(asked, outcome) if *asked == ask => match outcome {
+            Ok(Answer::PodsLeft { message, blocked }) => {
+                Step::Wait(draining, Some(message.clone()), Some(if *blocked { LATER } else { SOON }))
+            }
+            Ok(Answer::VolumesLeft(volumes)) => {
+                let volumes = listed("volume", volumes.iter(), NAMED);
+                let message = format!("Waiting until these are detached from Node {node}: {volumes}");
+                Step::Wait(detaching, Some(message), Some(LATER))
+            }
+            Ok(Answer::Done) => {
+                if drain {
+                    let note = format!("Node {node} is drained");
+                    let machine = seen.machine.as_ref();
+                    context.hub.event(machine, EventType::Normal, "SuccessfulDrainNode", &note).await;
+                }
+                Step::Released
+            }
+            Err(error) => {
+                let message = format!("{}: {error}", stage.message(seen));
+                Step::Wait(stage, Some(message), Some(ASK_AGAIN))
+            }
+        },
+        Call::Running => under_way(seen, stage),
+        Call::Idle | Call::Ended(..) => {
+            start(seen, context, ask);
+            Step::Started(stage)
         }
-        Ok(Drained::NotYet { message, blocked }) => {
-            Step::Wait(Some(message), Some(if blocked { LATER } else { SOON }))
-        }
-        Err(error) => Step::Failed(Why::new("DrainingNode", format!("draining Node {node}: {error}"))),
     }
 }
 
-async fn detach(seen: &Observed, context: &Context, node: &str) -> Step {
-    let client = match client(seen, context).await {
-        Ok(client) => client,
-        Err(why) => return Step::Failed(why),
-    };
-    match tenant::attached_volumes(&client, node).await {
-        Ok(volumes) if volumes.is_empty() => Step::Done,
-        Ok(volumes) => {
-            let message =
-                format!("Waiting for volumes of Node {node} to be detached: {}", volumes.join(", "));
-            Step::Wait(Some(message), Some(LATER))
-        }
-        Err(error) => Step::Failed(Why::new(
-            "WaitingForVolumeDetach",
-            format!("reading volumes of Node {node}: {error}"),
-        )),
-    }
+/// Volumes that a message names.
+const NAMED: usize = 5;
+
+/// While the tenant is asked again, what it said last stays.
+fn under_way(seen: &Observed, stage: Stage) -> Step {
+    let conditions = seen.machine.status.as_ref().map(|status| status.conditions.as_slice());
+    let said = conditions.and_then(|conditions| find(conditions, "Deleting"));
+    let said = said.filter(|said| said.reason == stage.reason()).map(|said| said.message.clone());
+    Step::Wait(stage, said, None)
 }
 
 async fn remove(seen: &Observed, part: Part, context: &Context) -> Step {
-    let Some(external) = external(seen, part) else { return Step::Wait(None, None) };
+    let stage = match part {
+        Part::Infrastructure => Stage::DeleteInfrastructure(Removal::Await),
+        Part::Bootstrap => Stage::DeleteBootstrap(Removal::Await),
+    };
+    let Some(external) = external(seen, part) else { return Step::Wait(stage, None, None) };
     match context.hub.delete_dynamic(&external.served.resource, &external.key()).await {
-        Ok(()) => Step::Wait(None, None),
+        Ok(()) => Step::Wait(stage, None, None),
         Err(error) => Step::Failed(failure(&error)),
     }
 }
 
 async fn delete_node(seen: &Observed, context: &Context, node: &str, now: Timestamp) -> Step {
-    let failed = match client(seen, context).await {
-        Ok(client) => match tenant::delete_node(&client, node).await {
-            Ok(()) => return Step::Done,
-            Err(error) => Why::new("DeletingNode", format!("deleting Node {node}: {error}")),
-        },
-        Err(why) => why,
+    let (key, stage) = (Key::of(seen.machine.as_ref()), Stage::DeleteNode(node.to_owned()));
+    let ask = Ask::DeleteNode(node.to_owned());
+    let error = match &seen.call {
+        Call::Ended(asked, Ok(_)) if *asked == ask => return Step::NodeGone,
+        Call::Ended(asked, Err(error)) if *asked == ask => error,
+        Call::Running => return under_way(seen, stage),
+        Call::Idle | Call::Ended(..) => {
+            context.begin_node_deletion(&key, now);
+            start(seen, context, ask);
+            return Step::Started(stage);
+        }
     };
-    if !deletion::gives_up_node(seen, now) {
-        return Step::Failed(failed);
+    let failed = format!("Deleting Node {node}: {error}");
+    if !deletion::gives_up_node(seen, context.begin_node_deletion(&key, now), now) {
+        return Step::Wait(stage, Some(failed), Some(DELETE_AGAIN));
     }
-    let note =
-        format!("{}; given up, as spec.deletion.nodeDeletionTimeoutSeconds has passed", failed.message);
+    let note = format!("{failed}; given up, as spec.deletion.nodeDeletionTimeoutSeconds has passed");
     context.hub.event(seen.machine.as_ref(), EventType::Warning, "FailedDeleteNode", &note).await;
-    Step::Done
+    Step::NodeGone
 }
 
 async fn waiting(
@@ -213,20 +243,16 @@ async fn waiting(
     let status = report::report(seen, &reached, Some(&deleting), now);
     match context.hub.patch_status(seen.machine.as_ref(), json!(status)).await {
         Ok(()) => next,
-        Err(error) if error.is_not_found() => Next::Settled,
-        Err(error) => Next::Failed(failure(&error)),
+        Err(error) => failed(&error),
     }
 }
 
-async fn finish(seen: &Observed, context: &Context, _stage: &Stage, _now: Timestamp) -> Next {
+async fn finish(seen: &Observed, context: &Context) -> Next {
     match finalizer::remove(&context.hub, &seen.machine, MACHINE_FINALIZER).await {
         Ok(()) => {
-            context.externals.forget(&Key::of(seen.machine.as_ref()));
+            context.forget(&Key::of(seen.machine.as_ref()));
             Next::Settled
         }
-        Err(error) if error.is_conflict() => {
-            Next::OnChange(Why::new("DeletionCompleted", "somebody else wrote in between"))
-        }
-        Err(error) => Next::Failed(failure(&error)),
+        Err(error) => failed(&error),
     }
 }

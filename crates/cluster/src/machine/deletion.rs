@@ -1,6 +1,8 @@
 //! The order in which a Machine goes: hooks, drain, volumes, hooks, infrastructure, bootstrap
 //! configuration, Node. Pure.
 //!
+//! A step that cannot be decided is waited for: a Node that may have to be drained is not taken for one that has not.
+//!
 //! ```text
 //! PreDrainHook ─► Drain ─► DetachVolumes ─► PreTerminateHook ─┐
 //!   (skipped as a whole when the Node is nobody's business)   ├─► DeleteInfrastructure ─► DeleteBootstrap ─► DeleteNode ─► Done
@@ -23,6 +25,8 @@ use super::observe::{ControlPlane, Nodes, Observed};
 /// What comes next for a Machine that goes away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// Whether a Node has to be drained cannot be told, and why.
+    Undecided(String),
     /// Annotations that ask to wait before the drain.
     PreDrainHook(Vec<String>),
     /// Cordon the Node and evict its Pods.
@@ -66,44 +70,74 @@ pub struct Progress {
 /// What comes next.
 #[must_use]
 pub fn next(seen: &Observed, progress: Progress, now: Timestamp) -> Stage {
-    if let Some(node) = node_to_handle(seen) {
+    let node = match node_to_handle(seen) {
+        Handling::Nothing => None,
+        Handling::Undecided(_, why) if must_drain(seen, now) => return Stage::Undecided(why),
+        Handling::Undecided(node, _) => node,
+        Handling::Node(node) => Some(node),
+    };
+    if let Some(node) = &node {
         let hooks = hooks(seen, PRE_DRAIN_HOOK_PREFIX);
         if !hooks.is_empty() {
             return Stage::PreDrainHook(hooks);
         }
         if !progress.drained && must_drain(seen, now) {
-            return Stage::Drain(node);
+            return Stage::Drain(node.clone());
         }
         if !progress.detached && must_detach(seen, now) {
-            return Stage::DetachVolumes(node);
+            return Stage::DetachVolumes(node.clone());
         }
         let hooks = self::hooks(seen, PRE_TERMINATE_HOOK_PREFIX);
         if !hooks.is_empty() {
             return Stage::PreTerminateHook(hooks);
         }
     }
-    if let Some(removal) = removal(&seen.infrastructure) {
+    if let Some(removal) = removal(&seen.infrastructure, seen.infrastructure_unknown()) {
         return Stage::DeleteInfrastructure(removal);
     }
-    if let Some(removal) = seen.bootstrap.as_ref().and_then(removal) {
+    let bootstrap = seen.bootstrap.as_ref();
+    if let Some(removal) = bootstrap.and_then(|found| removal(found, seen.bootstrap_unknown())) {
         return Stage::DeleteBootstrap(removal);
     }
-    match node_to_handle(seen) {
+    match node {
         Some(node) if !progress.node_gone => Stage::DeleteNode(node),
         _ => Stage::Done,
     }
 }
 
-/// The Node that must be drained and deleted; none when the whole cluster goes away, when there is no
-/// Node, or when nobody is left who could be asked about it.
-#[must_use]
-pub fn node_to_handle(seen: &Observed) -> Option<String> {
-    let cluster = seen.cluster.as_ref()?;
-    if cluster.metadata.deletion_timestamp.is_some() || seen.control_plane != ControlPlane::Usable {
-        return None;
+/// What is to be done about the Node.
+enum Handling {
+    /// Nothing: the whole cluster goes away, there is no Node, or nobody is left who could be asked about it.
+    Nothing,
+    /// It is to be drained and deleted.
+    Node(String),
+    /// That cannot be told, and why; the Node, if one is known.
+    Undecided(Option<String>, String),
+}
+
+fn node_to_handle(seen: &Observed) -> Handling {
+    if seen.cluster.as_ref().is_none_or(|cluster| cluster.metadata.deletion_timestamp.is_some()) {
+        return Handling::Nothing;
     }
     let referenced = seen.machine.status.as_ref().and_then(|status| status.node_ref.as_ref());
-    seen.node().map(|node| node.name_any()).or_else(|| referenced.map(|node| node.name.clone()))
+    let node = seen.node().map(|node| node.name_any()).or_else(|| referenced.map(|node| node.name.clone()));
+    match (&seen.control_plane, node) {
+        (ControlPlane::Deleting | ControlPlane::Gone, _) => Handling::Nothing,
+        (ControlPlane::Usable, Some(node)) => Handling::Node(node),
+        (ControlPlane::Unknown(why), Some(node)) => {
+            let why = format!("whether Node {node} has to be drained is not known: {why}");
+            Handling::Undecided(Some(node), why)
+        }
+        // A Machine without providerID has not started, and one whose Nodes are known has none.
+        (_, None) => match (seen.node_unknown(), &seen.machine.spec.provider_id) {
+            (Some(why), Some(id)) => {
+                let why =
+                    format!("whether a Node with spec.providerID {id} has to be drained is not known: {why}");
+                Handling::Undecided(None, why)
+            }
+            _ => Handling::Nothing,
+        },
+    }
 }
 
 fn hooks(seen: &Observed, prefix: &str) -> Vec<String> {
@@ -134,28 +168,20 @@ fn exceeded(start: Option<&Time>, seconds: Option<i32>, now: Timestamp) -> bool 
 
 fn must_drain(seen: &Observed, now: Timestamp) -> bool {
     let times = times(seen);
-    let infrastructure_goes = match &seen.infrastructure {
-        Found::Object(external) => external.is_deleting(),
-        Found::Missing => true,
-        Found::Unserved(_) => false,
-    };
     !seen.machine.annotations().contains_key(EXCLUDE_NODE_DRAINING_ANNOTATION)
         && times.wait_for_pre_terminate_hook_start_time.is_none()
-        && !infrastructure_goes
+        && !infrastructure_goes(seen)
         && !node_known_gone(seen)
         && !exceeded(times.node_drain_start_time.as_ref(), limits(seen).node_drain_timeout_seconds, now)
 }
 
-fn must_detach(seen: &Observed, now: Timestamp) -> bool {
+/// Whether volumes of the Node must be waited for.
+#[must_use]
+pub fn must_detach(seen: &Observed, now: Timestamp) -> bool {
     let times = times(seen);
-    let infrastructure_goes = match &seen.infrastructure {
-        Found::Object(external) => external.is_deleting(),
-        Found::Missing => true,
-        Found::Unserved(_) => false,
-    };
     !seen.machine.annotations().contains_key(EXCLUDE_VOLUME_DETACH_ANNOTATION)
         && times.wait_for_pre_terminate_hook_start_time.is_none()
-        && !infrastructure_goes
+        && !infrastructure_goes(seen)
         && !node_known_gone(seen)
         && !seen.node().is_some_and(|node| is_unreachable(node))
         && !exceeded(
@@ -165,27 +191,35 @@ fn must_detach(seen: &Observed, now: Timestamp) -> bool {
         )
 }
 
+/// Whether the infrastructure is known to be gone or to go.
+fn infrastructure_goes(seen: &Observed) -> bool {
+    match &seen.infrastructure {
+        Found::Object(external) => external.is_deleting(),
+        Found::Missing | Found::NotInstalled(_) => true,
+        Found::NoContract(_) | Found::Foreign(_) | Found::Unknown(_) => false,
+    }
+}
+
 fn node_known_gone(seen: &Observed) -> bool {
     matches!(&seen.nodes, Nodes::Known(nodes) if nodes.is_empty())
 }
 
-fn removal(found: &Found) -> Option<Removal> {
-    match found {
-        Found::Missing => None,
-        Found::Unserved(why) => Some(Removal::Blocked(why.clone())),
-        Found::Object(external) if external.is_deleting() => Some(Removal::Await),
-        Found::Object(_) => Some(Removal::Ask),
+/// Nothing is done about what was referred to by mistake: it is another's, or no provider's.
+fn removal(found: &Found, unknown: Option<String>) -> Option<Removal> {
+    if let Some(why) = unknown {
+        return Some(Removal::Blocked(why));
     }
+    found.object().map(|external| if external.is_deleting() { Removal::Await } else { Removal::Ask })
 }
 
 /// Upstream's default for `nodeDeletionTimeoutSeconds`.
 const NODE_DELETION_TIMEOUT: i32 = 10;
 
-/// Whether a Node that cannot be deleted is given up now.
+/// Whether a Node that could not be deleted since `begun` is given up now.
 #[must_use]
-pub fn gives_up_node(seen: &Observed, now: Timestamp) -> bool {
+pub fn gives_up_node(seen: &Observed, begun: Timestamp, now: Timestamp) -> bool {
     let seconds = limits(seen).node_deletion_timeout_seconds.unwrap_or(NODE_DELETION_TIMEOUT);
-    exceeded(seen.machine.metadata.deletion_timestamp.as_ref(), Some(seconds), now)
+    exceeded(Some(&Time(begun)), Some(seconds), now)
 }
 
 /// When the steps began, with the one of `stage` beginning now if it had not.
@@ -194,7 +228,7 @@ pub fn begun(seen: &Observed, stage: &Stage, now: Timestamp) -> MachineDeletionS
     let mut times = times(seen);
     let field = match stage {
         Stage::PreDrainHook(_) => &mut times.wait_for_pre_drain_hook_start_time,
-        Stage::Drain(_) => &mut times.node_drain_start_time,
+        Stage::Undecided(_) | Stage::Drain(_) => &mut times.node_drain_start_time,
         Stage::DetachVolumes(_) => &mut times.wait_for_node_volume_detach_start_time,
         Stage::PreTerminateHook(_) => &mut times.wait_for_pre_terminate_hook_start_time,
         Stage::DeleteInfrastructure(_) | Stage::DeleteBootstrap(_) | Stage::DeleteNode(_) | Stage::Done => {
@@ -210,6 +244,7 @@ impl Stage {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Undecided(_) => "InternalError",
             Self::PreDrainHook(_) => "WaitingForPreDrainHook",
             Self::Drain(_) => "DrainingNode",
             Self::DetachVolumes(_) => "WaitingForVolumeDetach",
@@ -229,6 +264,7 @@ impl Stage {
             Removal::Ask | Removal::Await => format!("Waiting for {what} to be deleted"),
         };
         match self {
+            Self::Undecided(why) => format!("Waiting, as {why}"),
             Self::PreDrainHook(hooks) | Self::PreTerminateHook(hooks) => {
                 format!("Waiting until these annotations are removed: {}", hooks.join(", "))
             }

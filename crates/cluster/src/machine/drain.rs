@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use scute_api::cluster::DRAIN_LABEL;
+use scute_contract::summary::listed;
 
 /// What is done about the Pods of a Node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,31 +33,38 @@ impl std::fmt::Display for PodId {
 }
 
 impl DrainPlan {
+    /// Adds what to do about some Pods of a Node. Those of an unreachable one are not waited for once their
+    /// deletion is due: its kubelet will never say that they are gone.
+    pub fn add(&mut self, pods: &[Pod], unreachable: bool, now: Timestamp) {
+        for pod in pods {
+            let id = PodId { namespace: pod.namespace().unwrap_or_default(), name: pod.name_any() };
+            match treatment(pod, unreachable, now) {
+                Treatment::Leave => {}
+                Treatment::Evict => self.evict.push(id),
+                Treatment::Await => self.terminating.push(id),
+                Treatment::AwaitCompletion => self.completing.push(id),
+            }
+        }
+    }
+
+    /// Orders all by namespace and name.
+    pub fn sort(&mut self) {
+        for list in [&mut self.evict, &mut self.terminating, &mut self.completing] {
+            list.sort();
+        }
+    }
+
+    /// How many Pods there are to look after.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.evict.len() + self.terminating.len() + self.completing.len()
+    }
+
     /// Whether nothing is left to do or to wait for.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.evict.is_empty() && self.terminating.is_empty() && self.completing.is_empty()
+        self.len() == 0
     }
-}
-
-/// What to do about the Pods of a Node. Those of an unreachable one are not waited for once their
-/// deletion is due: its kubelet will never say that they are gone.
-#[must_use]
-pub fn plan(pods: &[Pod], unreachable: bool, now: Timestamp) -> DrainPlan {
-    let mut plan = DrainPlan::default();
-    for pod in pods {
-        let id = PodId { namespace: pod.namespace().unwrap_or_default(), name: pod.name_any() };
-        match treatment(pod, unreachable, now) {
-            Treatment::Leave => {}
-            Treatment::Evict => plan.evict.push(id),
-            Treatment::Await => plan.terminating.push(id),
-            Treatment::AwaitCompletion => plan.completing.push(id),
-        }
-    }
-    for list in [&mut plan.evict, &mut plan.terminating, &mut plan.completing] {
-        list.sort();
-    }
-    plan
 }
 
 enum Treatment {
@@ -114,6 +122,9 @@ pub fn claims_left_alone(pods: &[Pod]) -> Vec<(String, String)> {
         .collect()
 }
 
+/// Pods that a message names.
+const NAMED: usize = 5;
+
 /// What to say about a drain that is not done. `blocked` has the Pods whose eviction was refused, and why.
 #[must_use]
 pub fn message(node: &str, plan: &DrainPlan, blocked: &[(PodId, String)]) -> String {
@@ -130,23 +141,9 @@ pub fn message(node: &str, plan: &DrainPlan, blocked: &[(PodId, String)]) -> Str
         ("waiting for completion", plan.completing.iter().collect()),
     ];
     for (what, pods) in groups.iter().filter(|(_, pods)| !pods.is_empty()) {
-        lines.push(format!("* {}: {what}", names(pods)));
+        lines.push(format!("* {}: {what}", listed("Pod", pods.iter().copied(), NAMED)));
     }
     lines.join("\n")
-}
-
-/// A long list is cut: a condition is for people.
-const NAMED: usize = 5;
-
-fn names(pods: &[&PodId]) -> String {
-    let named: Vec<_> = pods.iter().take(NAMED).map(ToString::to_string).collect();
-    let more = pods.len().saturating_sub(NAMED);
-    let noun = if pods.len() == 1 { "Pod" } else { "Pods" };
-    if more > 0 {
-        format!("{noun} {} and {more} more", named.join(", "))
-    } else {
-        format!("{noun} {}", named.join(", "))
-    }
 }
 
 #[cfg(test)]
@@ -165,6 +162,12 @@ mod tests {
             }
         }
         serde_json::from_value(pod).expect("a Pod")
+    }
+
+    fn plan(pods: &[Pod], unreachable: bool, now: Timestamp) -> DrainPlan {
+        let mut plan = DrainPlan::default();
+        plan.add(pods, unreachable, now);
+        plan
     }
 
     fn names_of(ids: &[PodId]) -> Vec<&str> {

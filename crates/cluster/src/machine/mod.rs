@@ -9,9 +9,11 @@ mod plan;
 mod report;
 mod tenant;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use scute_api::cluster::{Cluster, Machine, MachineDeployment, MachineSet, REVISION_ANNOTATION};
 use scute_contract::owners::owner_of_kind;
@@ -19,11 +21,13 @@ use scute_contract::{Externals, paused};
 use scute_kit::tenants::Tenants;
 use scute_kit::{Controller, Hub, Key, Next, Watch, Why};
 
+use crate::calls::{Calls, Lanes};
 use crate::changes::when_changed;
 use crate::tenants::machines_of;
 use observe::{Observed, observe};
 pub(crate) use report::mirrored;
 use report::{Deleting, available_in, report};
+use tenant::{Answer, Ask};
 
 /// What the controller works with.
 pub struct Context {
@@ -34,11 +38,30 @@ pub struct Context {
     machines: Watch<Machine>,
     sets: Watch<MachineSet>,
     deployments: Watch<MachineDeployment>,
+    calls: Calls<Ask, Answer>,
+    /// When it was first tried to delete the Node of a Machine. After a restart the time begins anew.
+    node_deletions: Mutex<HashMap<Key, Timestamp>>,
+}
+
+impl Context {
+    /// When the deletion of a Machine's Node began; now, if it had not.
+    fn begin_node_deletion(&self, machine: &Key, now: Timestamp) -> Timestamp {
+        let mut begun = self.node_deletions.lock().unwrap_or_else(PoisonError::into_inner);
+        *begun.entry(machine.clone()).or_insert(now)
+    }
+
+    /// Forgets a Machine that is gone.
+    fn forget(&self, machine: &Key) {
+        self.externals.forget(machine);
+        self.calls.forget(machine);
+        self.node_deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(machine);
+    }
 }
 
 /// Runs the controller; never returns.
-pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>) {
+pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>, lanes: Arc<Lanes>) {
     let (externals, woken) = Externals::new(&hub);
+    let (calls, woken_by_calls) = Calls::new(&tenants, &lanes);
     let context = Context {
         hub: Arc::clone(&hub),
         externals,
@@ -47,6 +70,8 @@ pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>) {
         machines: hub.watch(),
         sets: hub.watch(),
         deployments: hub.watch(),
+        calls,
+        node_deletions: Mutex::default(),
     };
     let machines = context.machines.clone();
     let woken_by_nodes = context.tenants.woken(move |tenant, node| machines_of(&machines, tenant, node));
@@ -80,6 +105,7 @@ pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>) {
         .watches::<MachineSet>(of_set)
         .watches::<MachineDeployment>(of_deployment)
         .on(woken)
+        .on(woken_by_calls)
         .on(woken_by_nodes)
         .run(Arc::new(context), reconcile)
         .await;
@@ -123,16 +149,19 @@ async fn reconcile(machine: Arc<Machine>, context: Arc<Context>) -> Next {
     if seen.is_deleting() {
         return apply::delete(&seen, &context, now).await;
     }
+    let plan = plan::plan(&seen);
+    let done = match &seen.cluster {
+        Some(_) => apply::apply(&seen, &plan, &context).await,
+        None => Ok(()),
+    };
+    let status = report(&seen, &plan.reached, None, now);
+    let reported = context.hub.patch_status(seen.machine.as_ref(), serde_json::json!(status)).await;
+    if let Err(next) = done.and(reported.map_err(|error| failed(&error))) {
+        return next;
+    }
     if seen.cluster.is_none() {
         let message = format!("Cluster {} does not exist", seen.machine.spec.cluster_name);
         return Next::OnChange(Why::new("ClusterDoesNotExist", message));
-    }
-    let plan = plan::plan(&seen);
-    let done = apply::apply(&seen, &plan, &context).await;
-    let status = report(&seen, &plan.reached, None, now);
-    let reported = context.hub.patch_status(seen.machine.as_ref(), serde_json::json!(status)).await;
-    if let Err(why) = done.and(reported.map_err(|error| failure(&error))) {
-        return Next::Failed(why);
     }
     apply::announce(&seen, &plan.reached, &context).await;
     // Nothing but time makes a Ready Machine Available.
@@ -147,13 +176,28 @@ async fn reconcile(machine: Arc<Machine>, context: Arc<Context>) -> Next {
 
 async fn pause(seen: &Observed, context: &Context, why: &str) -> Next {
     let mut status = seen.machine.status.clone().unwrap_or_default();
-    let generation = seen.machine.metadata.generation;
-    status.conditions = paused::only_paused(&status.conditions, generation, context.hub.now(), why);
+    status.conditions =
+        paused::only_paused(&status.conditions, &seen.machine.metadata, context.hub.now(), why);
     match context.hub.patch_status(seen.machine.as_ref(), serde_json::json!(status)).await {
         Ok(()) => Next::OnChange(Why::new("Paused", why)),
-        Err(error) => Next::Failed(failure(&error)),
+        Err(error) => failed(&error),
     }
 }
+
+/// What follows a write that was not done. What is gone needs nothing more, and somebody else's write in between is no
+/// failure: the newer object is on its way.
+pub(crate) fn failed(error: &scute_kit::Error) -> Next {
+    if error.is_not_found() {
+        return Next::Settled;
+    }
+    if error.is_conflict() {
+        return Next::After(CONFLICT, Why::new("Conflict", "somebody else wrote in between"));
+    }
+    Next::Failed(failure(error))
+}
+
+/// The watch may be behind the API server, and its event may have come before the conflict.
+const CONFLICT: Duration = Duration::from_millis(200);
 
 pub(crate) fn failure(error: &scute_kit::Error) -> Why {
     Why::new("InternalError", error.to_string())

@@ -4,14 +4,18 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
-use scute_api::cluster::{Cluster, Machine, MachineDeployment, MachineSet, REVISION_ANNOTATION};
-use scute_api::meta::{CONTROL_PLANE_LABEL, ContractRef};
-use scute_contract::owners::{controller, owner_of_kind};
-use scute_contract::{Found, fields};
+use scute_api::cluster::{
+    Cluster, Machine, MachineDeployment, MachineInitializationStatus, MachineSet, REVISION_ANNOTATION,
+};
+use scute_api::meta::CONTROL_PLANE_LABEL;
+use scute_contract::owners::{controller, owner, owner_of_kind};
+use scute_contract::{Found, fields, named};
 use scute_kit::Key;
 use scute_kit::tenants::{Standing, TenantKey};
 
 use super::Context;
+use super::tenant::{Answer, Ask};
+use crate::calls::Call;
 use crate::machinedeployment::template;
 
 /// A Machine and what surrounds it.
@@ -30,6 +34,8 @@ pub struct Observed {
     pub rollout: Rollout,
     /// Whether anything in the tenant cluster can still be asked about the Node.
     pub control_plane: ControlPlane,
+    /// How the latest call to the tenant stands.
+    pub call: Call<Ask, Answer>,
 }
 
 /// What is known about a Machine's Nodes.
@@ -53,7 +59,7 @@ pub struct Rollout {
 }
 
 /// What the control plane means for the deletion of a Machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ControlPlane {
     /// It is there.
     Usable,
@@ -61,18 +67,21 @@ pub enum ControlPlane {
     Deleting,
     /// No Machine of it is left, and it runs nowhere else.
     Gone,
+    /// It cannot be looked up, and why.
+    Unknown(String),
 }
 
 /// Reads, and writes nothing.
 pub async fn observe(machine: Arc<Machine>, context: &Context) -> Observed {
-    let asker = Key::of(machine.as_ref());
+    let (asker, me) = (Key::of(machine.as_ref()), owner(machine.as_ref(), true));
     let namespace = asker.namespace.clone();
     let cluster = context.clusters.get(&Key::new(namespace.clone(), machine.spec.cluster_name.clone()));
     let bootstrap = match &machine.spec.bootstrap.config_ref {
-        Some(reference) => Some(context.externals.get(&asker, &namespace, reference).await),
+        Some(reference) => Some(context.externals.get(&asker, &namespace, reference).await.for_owner(&me)),
         None => None,
     };
     let infrastructure = context.externals.get(&asker, &namespace, &machine.spec.infrastructure_ref).await;
+    let infrastructure = infrastructure.for_owner(&me);
     let nodes = nodes(&machine, cluster.as_deref(), &infrastructure, context);
     let control_plane = match &cluster {
         Some(cluster) if machine.metadata.deletion_timestamp.is_some() => {
@@ -80,17 +89,17 @@ pub async fn observe(machine: Arc<Machine>, context: &Context) -> Observed {
         }
         _ => ControlPlane::Usable,
     };
-    let rollout = rollout(&machine, context);
-    Observed { machine, cluster, bootstrap, infrastructure, nodes, rollout, control_plane }
+    let (rollout, call) = (rollout(&machine, context), context.calls.look(&asker));
+    Observed { machine, cluster, bootstrap, infrastructure, nodes, rollout, control_plane, call }
+}
+
+fn is_initialized(cluster: &Cluster) -> bool {
+    let status = cluster.status.as_ref().and_then(|status| status.initialization.as_ref());
+    status.is_some_and(|initialization| initialization.control_plane_initialized == Some(true))
 }
 
 fn nodes(machine: &Machine, cluster: Option<&Cluster>, infrastructure: &Found, context: &Context) -> Nodes {
-    let initialized = cluster
-        .and_then(|cluster| cluster.status.as_ref())
-        .and_then(|status| status.initialization.as_ref())
-        .and_then(|initialization| initialization.control_plane_initialized)
-        .unwrap_or_default();
-    if !initialized {
+    if !cluster.is_some_and(is_initialized) {
         return Nodes::Unknown("Waiting for the control plane of the Cluster to be initialized".to_owned());
     }
     let provider_id = machine.spec.provider_id.clone().or_else(|| match infrastructure {
@@ -140,17 +149,15 @@ fn rollout(machine: &Machine, context: &Context) -> Rollout {
 }
 
 async fn control_plane(asker: &Key, cluster: &Cluster, context: &Context) -> ControlPlane {
-    let reference: Option<&ContractRef> = cluster.spec.control_plane_ref.as_ref();
-    let found = match reference {
-        Some(reference) => context.externals.get(asker, &asker.namespace, reference).await,
-        None => Found::Missing,
-    };
-    if let Found::Object(external) = &found {
-        if external.is_deleting() {
-            return ControlPlane::Deleting;
+    if let Some(reference) = &cluster.spec.control_plane_ref {
+        let found = context.externals.get(asker, &asker.namespace, reference).await;
+        if let Some(why) = found.unknown(is_initialized(cluster)) {
+            return ControlPlane::Unknown(format!("{} cannot be looked up: {why}", named(reference)));
         }
-        if fields::externally_managed(&external.object) {
-            return ControlPlane::Usable;
+        match found.object() {
+            Some(external) if external.is_deleting() => return ControlPlane::Deleting,
+            Some(external) if fields::externally_managed(&external.object) => return ControlPlane::Usable,
+            _ => {}
         }
     }
     let machines = context.machines.list_in(&asker.namespace);
@@ -163,6 +170,36 @@ async fn control_plane(asker: &Key, cluster: &Cluster, context: &Context) -> Con
 }
 
 impl Observed {
+    /// Why it is not known whether the infrastructure Machine is there.
+    #[must_use]
+    pub fn infrastructure_unknown(&self) -> Option<String> {
+        self.infrastructure.unknown(self.initialization().infrastructure_provisioned == Some(true))
+    }
+
+    /// Why it is not known whether the bootstrap configuration is there.
+    #[must_use]
+    pub fn bootstrap_unknown(&self) -> Option<String> {
+        let made = self.initialization().bootstrap_data_secret_created == Some(true);
+        self.bootstrap.as_ref()?.unknown(made)
+    }
+
+    /// Why it is not known which Node the Machine has; `None` when that is known, or when it cannot have one yet.
+    #[must_use]
+    pub fn node_unknown(&self) -> Option<&str> {
+        match &self.nodes {
+            Nodes::NotYet(why) | Nodes::Unknown(why)
+                if self.cluster.as_deref().is_some_and(is_initialized) =>
+            {
+                Some(why)
+            }
+            Nodes::NotYet(_) | Nodes::Unknown(_) | Nodes::Known(_) => None,
+        }
+    }
+
+    fn initialization(&self) -> MachineInitializationStatus {
+        self.machine.status.as_ref().and_then(|status| status.initialization.clone()).unwrap_or_default()
+    }
+
     /// The only Node, if there is exactly one.
     #[must_use]
     pub fn node(&self) -> Option<&Arc<Node>> {

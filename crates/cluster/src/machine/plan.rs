@@ -82,7 +82,7 @@ pub fn plan(seen: &Observed) -> Plan {
     for (part, found) in
         [(Part::Bootstrap, seen.bootstrap.as_ref()), (Part::Infrastructure, Some(&seen.infrastructure))]
     {
-        let Some(Found::Object(external)) = found else { continue };
+        let Some(external) = found.and_then(Found::object) else { continue };
         if belonging(&external.object.metadata, &me, &machine.spec.cluster_name).is_some()
             && !external.is_deleting()
         {

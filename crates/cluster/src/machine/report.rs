@@ -8,7 +8,7 @@ use scute_api::cluster::{
     MachinePhase, MachineStatus,
 };
 use scute_contract::summary::{Part, reason, summary};
-use scute_contract::{Found, Reported, fields, paused};
+use scute_contract::{Reported, fields, named, paused};
 use scute_kit::conditions::{Conditions, Draft, Status, find, whole_seconds};
 
 use super::node::{ailments, ready};
@@ -115,50 +115,38 @@ fn parts(seen: &Observed, reached: &Reached, deleting: Option<&Deleting>) -> Vec
 
 fn bootstrap(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "BootstrapConfigReady";
-    let reference = seen.machine.spec.bootstrap.config_ref.clone().unwrap_or_default();
-    let named = format!("{} {}", reference.kind, reference.name);
-    match &seen.bootstrap {
-        None => Draft::new(TYPE, Status::True, "DataSecretProvided", ""),
-        Some(Found::Object(external)) => {
-            let ready = Reported::of(&external.object, "Ready");
-            mirrored(TYPE, ready, reached.bootstrap_data, &format!("{named} has not made its Secret yet"))
-        }
-        Some(Found::Missing) if reached.bootstrap_data => {
+    let (Some(reference), Some(found)) = (&seen.machine.spec.bootstrap.config_ref, &seen.bootstrap) else {
+        return Draft::new(TYPE, Status::True, "DataSecretProvided", "");
+    };
+    match found.absence(reference, "Machine", false) {
+        Some(absence) if reached.bootstrap_data && absence.status == Status::False => {
             Draft::new(TYPE, Status::True, "DataSecretProvided", "")
         }
-        Some(Found::Missing) => {
-            Draft::new(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
+        Some(absence) => absence.condition(TYPE),
+        None => {
+            let ready = found.object().and_then(|external| Reported::of(&external.object, "Ready"));
+            let missing = format!("{} has not made its Secret yet", named(reference));
+            mirrored(TYPE, ready, reached.bootstrap_data, &missing)
         }
-        Some(Found::Unserved(why)) => Draft::new(TYPE, Status::Unknown, "InternalError", why.clone()),
     }
 }
 
 fn infrastructure(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "InfrastructureReady";
     let reference = &seen.machine.spec.infrastructure_ref;
-    let named = format!("{} {}", reference.kind, reference.name);
-    match &seen.infrastructure {
-        Found::Object(external) => {
-            let ready = Reported::of(&external.object, "Ready");
-            let provisioned = fields::provisioned(&external.object, external.served.contract);
-            let missing = if provisioned && reached.provider_id.is_none() {
-                format!("{named} is provisioned but has no spec.providerID")
-            } else {
-                format!("{named} is not provisioned yet")
-            };
-            mirrored(TYPE, ready, reached.infrastructure, &missing)
-        }
-        Found::Missing if reached.infrastructure => Draft::new(
-            TYPE,
-            Status::False,
-            "ObjectDeleted",
-            format!("{named} has been deleted while the Machine exists"),
-        ),
-        Found::Missing => {
-            Draft::new(TYPE, Status::False, "ObjectDoesNotExist", format!("{named} does not exist"))
-        }
-        Found::Unserved(why) => Draft::new(TYPE, Status::Unknown, "InternalError", why.clone()),
+    if let Some(absence) = seen.infrastructure.absence(reference, "Machine", reached.infrastructure) {
+        return absence.condition(TYPE);
     }
+    let external = seen.infrastructure.object();
+    let ready = external.and_then(|external| Reported::of(&external.object, "Ready"));
+    let provisioned =
+        external.is_some_and(|external| fields::provisioned(&external.object, external.served.contract));
+    let missing = if provisioned && reached.provider_id.is_none() {
+        format!("{} is provisioned but has no spec.providerID", named(reference))
+    } else {
+        format!("{} is not provisioned yet", named(reference))
+    };
+    mirrored(TYPE, ready, reached.infrastructure, &missing)
 }
 
 /// The Ready condition of a provider's object, or, when it has none, whether it has been provisioned.
@@ -266,6 +254,10 @@ fn summarised(seen: &Observed, own: Vec<Condition>, deleting: bool, now: Timesta
         .iter()
         .map(|type_| Part::positive(*type_, reported(type_).as_ref()))
         .collect();
+    if seen.cluster.is_none() {
+        let message = format!("Cluster {} does not exist", machine.spec.cluster_name);
+        parts.insert(0, Part { name: "spec.clusterName".to_owned(), status: Status::False, message });
+    }
     if deleting {
         parts.push(Part::negative("Deleting", reported("Deleting").as_ref()));
     }

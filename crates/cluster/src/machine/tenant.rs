@@ -1,6 +1,8 @@
-//! Talking to the tenant about a Node that goes away: cordon, evictions, volumes, deletion.
+//! Talking to the tenant about a Node: cordon, evictions, volumes, deletion, what a Machine writes onto it. Each is a
+//! call of its own (see [`crate::calls`]), with a limit in time, and in what is taken from the tenant.
 
-use std::future::Future;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,71 +10,132 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use scute_kit::Kind;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 use super::drain::{self, DrainPlan, PodId};
 use super::node::is_unreachable;
 
-/// How a drain stands.
-pub enum Drained {
-    /// Nothing is left to evict or to wait for.
+/// What is asked of a tenant.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
+    /// To drain a Node, and then to say which volumes are attached to it.
+    Release {
+        /// Name of the Node.
+        node: String,
+        /// Whether to cordon it and to evict its Pods.
+        drain: bool,
+        /// Whether to look for volumes.
+        detach: bool,
+    },
+    /// To delete a Node.
+    DeleteNode(String),
+    /// To change a Node.
+    PatchNode(String, Value),
+}
+
+/// What it came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// All is as was asked.
     Done,
-    /// Something is; and whether it is more than Pods that are on their way out.
-    NotYet {
+    /// Pods are left.
+    PodsLeft {
         /// What is waited for.
         message: String,
-        /// An eviction was refused, or a Pod has to complete.
+        /// Whether it is more than Pods on their way out: an eviction was refused, or a Pod has to complete.
         blocked: bool,
     },
+    /// No Pods are left, but these volumes.
+    VolumesLeft(Vec<String>),
 }
 
-/// How long a step at the tenant may take: one that does not answer must not hold a controller.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Why a step at the tenant was not done.
-#[derive(Debug, thiserror::Error)]
-pub enum TenantError {
-    /// It refused.
-    #[error(transparent)]
-    Api(#[from] kube::Error),
-    /// It did not answer.
-    #[error("the tenant cluster did not answer within {} s", PATIENCE.as_secs())]
-    Silent,
-}
-
-async fn within<T>(step: impl Future<Output = Result<T, kube::Error>>) -> Result<T, TenantError> {
-    match timeout(PATIENCE, step).await {
-        Ok(done) => Ok(done?),
-        Err(_) => Err(TenantError::Silent),
+/// Carries out what is asked.
+pub async fn answer(client: Client, ask: Ask, now: Timestamp) -> Result<Answer, kube::Error> {
+    match ask {
+        Ask::Release { node, drain, detach } => release(&client, &node, drain, detach, now).await,
+        Ask::DeleteNode(node) => delete_node(&client, &node).await.map(|()| Answer::Done),
+        Ask::PatchNode(node, patch) => patch_node(&client, &node, &patch).await.map(|()| Answer::Done),
     }
 }
 
-/// Cordons the Node and evicts its Pods. A Node that is gone is drained.
-pub async fn drain(client: &Client, name: &str, now: Timestamp) -> Result<Drained, TenantError> {
-    within(cordon_and_evict(client, name, now)).await
+async fn release(
+    client: &Client,
+    name: &str,
+    drain: bool,
+    detach: bool,
+    now: Timestamp,
+) -> Result<Answer, kube::Error> {
+    // A Node that is gone has neither.
+    let Some(node) = Api::<Node>::all(client.clone()).get_opt(name).await? else { return Ok(Answer::Done) };
+    if drain && let Some(left) = cordon_and_evict(client, &node, name, now).await? {
+        return Ok(left);
+    }
+    let volumes = if detach { attached_volumes(client, &node, name).await? } else { Vec::new() };
+    Ok(if volumes.is_empty() { Answer::Done } else { Answer::VolumesLeft(volumes) })
 }
 
-async fn cordon_and_evict(client: &Client, name: &str, now: Timestamp) -> Result<Drained, kube::Error> {
-    let nodes = Api::<Node>::all(client.clone());
-    let Some(node) = nodes.get_opt(name).await? else { return Ok(Drained::Done) };
+/// `None` when no Pods are left.
+async fn cordon_and_evict(
+    client: &Client,
+    node: &Node,
+    name: &str,
+    now: Timestamp,
+) -> Result<Option<Answer>, kube::Error> {
     if node.spec.as_ref().and_then(|spec| spec.unschedulable) != Some(true) {
-        let cordon = json!({ "spec": { "unschedulable": true } });
-        nodes.patch(name, &PatchParams::default(), &Patch::Merge(&cordon)).await?;
+        let cordon = Patch::Merge(json!({ "spec": { "unschedulable": true } }));
+        Api::<Node>::all(client.clone()).patch(name, &PatchParams::default(), &cordon).await?;
     }
-    let unreachable = is_unreachable(&node);
-    let plan = drain::plan(&pods_on(client, name).await?, unreachable, now);
+    let unreachable = is_unreachable(node);
+    let mut plan = DrainPlan::default();
+    each_pod(client, name, |pods| {
+        plan.add(&pods, unreachable, now);
+        if plan.len() < MOST_PODS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
+    .await?;
     if plan.is_done() {
-        return Ok(Drained::Done);
+        return Ok(None);
     }
+    plan.sort();
     let refused = evict(client, &plan, unreachable).await?;
     let message = drain::message(name, &plan, &refused);
-    Ok(Drained::NotYet { message, blocked: !refused.is_empty() || !plan.completing.is_empty() })
+    Ok(Some(Answer::PodsLeft { message, blocked: !refused.is_empty() || !plan.completing.is_empty() }))
 }
 
-async fn pods_on(client: &Client, node: &str) -> Result<Vec<Pod>, kube::Error> {
+/// Objects of one page. The largest that can be are a mebibyte and a half each.
+const PAGE: u32 = 25;
+/// Pods that one pass looks after; as they go, the next one comes to the others.
+const MOST_PODS: usize = 500;
+/// Volumes that are told of at most.
+const MOST_VOLUMES: usize = 100;
+/// How long one pass goes on to evict.
+const EVICTING: Duration = Duration::from_secs(5);
+
+/// Hands out page by page, until `take` has enough: nothing limits what a tenant's API server holds.
+async fn each_page<K: Kind>(
+    api: &Api<K>,
+    params: ListParams,
+    mut take: impl FnMut(Vec<K>) -> ControlFlow<()>,
+) -> Result<(), kube::Error> {
+    let mut params = params.limit(PAGE);
+    loop {
+        let page = api.list(&params).await?;
+        let next = page.metadata.continue_.filter(|token| !token.is_empty());
+        match (take(page.items), next) {
+            (ControlFlow::Continue(()), Some(token)) => params = params.continue_token(&token),
+            (ControlFlow::Break(()), _) | (_, None) => return Ok(()),
+        }
+    }
+}
+
+async fn each_pod(
+    client: &Client,
+    node: &str,
+    take: impl FnMut(Vec<Pod>) -> ControlFlow<()>,
+) -> Result<(), kube::Error> {
     let here = ListParams::default().fields(&format!("spec.nodeName={node}"));
-    Ok(Api::<Pod>::all(client.clone()).list(&here).await?.items)
+    each_page(&Api::all(client.clone()), here, take).await
 }
 
 /// Evicts, and returns the Pods whose eviction was refused.
@@ -83,8 +146,11 @@ async fn evict(
 ) -> Result<Vec<(PodId, String)>, kube::Error> {
     // No kubelet of an unreachable Node is there to keep to a longer one.
     let grace = unreachable.then_some(1);
-    let mut refused = Vec::new();
+    let (mut refused, until) = (Vec::new(), Instant::now() + EVICTING);
     for pod in &plan.evict {
+        if Instant::now() >= until {
+            break;
+        }
         match evict_one(client, pod, grace).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -119,30 +185,26 @@ async fn evict_one(client: &Client, pod: &PodId, grace: Option<i64>) -> Result<(
 }
 
 /// Volumes that are still attached to the Node, but for those of Pods that the drain left alone.
-pub async fn attached_volumes(client: &Client, name: &str) -> Result<Vec<String>, TenantError> {
-    within(volumes_of(client, name)).await
-}
-
-async fn volumes_of(client: &Client, name: &str) -> Result<Vec<String>, kube::Error> {
-    let Some(node) = Api::<Node>::all(client.clone()).get_opt(name).await? else { return Ok(Vec::new()) };
-    let attachments = Api::<VolumeAttachment>::all(client.clone()).list(&ListParams::default()).await?;
-    let mut volumes: Vec<(String, Option<String>)> = attachments
-        .items
-        .into_iter()
-        .filter(|attachment| attachment.spec.node_name == name)
-        .map(|attachment| {
+async fn attached_volumes(client: &Client, node: &Node, name: &str) -> Result<Vec<String>, kube::Error> {
+    // An attachment can be selected by its name only.
+    let mut volumes: Vec<(String, Option<String>)> = Vec::new();
+    each_page(&Api::<VolumeAttachment>::all(client.clone()), ListParams::default(), |attachments| {
+        let here = attachments.into_iter().filter(|attachment| attachment.spec.node_name == name);
+        volumes.extend(here.map(|attachment| {
             let volume = attachment.spec.source.persistent_volume_name;
             (volume.clone().or(attachment.metadata.name).unwrap_or_default(), volume)
-        })
-        .collect();
+        }));
+        if volumes.len() < MOST_VOLUMES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
+    .await?;
     let known = volumes.clone();
+    let attached = node.status.as_ref().and_then(|status| status.volumes_attached.as_ref());
     volumes.extend(
-        node.status
-            .and_then(|status| status.volumes_attached)
-            .unwrap_or_default()
+        attached
             .into_iter()
+            .flatten()
             .filter(|attached| !known.iter().any(|(id, _)| attached.name.ends_with(id.as_str())))
-            .map(|attached| (attached.name, None)),
+            .map(|attached| (attached.name.clone(), None)),
     );
     if volumes.is_empty() {
         return Ok(Vec::new());
@@ -157,9 +219,15 @@ async fn volumes_of(client: &Client, name: &str) -> Result<Vec<String>, kube::Er
     Ok(names)
 }
 
-async fn volumes_left_alone(client: &Client, node: &str) -> Result<Vec<String>, kube::Error> {
-    let mut volumes = Vec::new();
-    for (namespace, name) in drain::claims_left_alone(&pods_on(client, node).await?) {
+async fn volumes_left_alone(client: &Client, node: &str) -> Result<BTreeSet<String>, kube::Error> {
+    let mut claims = BTreeSet::new();
+    each_pod(client, node, |pods| {
+        claims.extend(drain::claims_left_alone(&pods));
+        if claims.len() < MOST_VOLUMES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
+    .await?;
+    let mut volumes = BTreeSet::new();
+    for (namespace, name) in claims {
         let claim =
             Api::<PersistentVolumeClaim>::namespaced(client.clone(), &namespace).get_opt(&name).await?;
         volumes.extend(claim.and_then(|claim| claim.spec?.volume_name));
@@ -168,21 +236,19 @@ async fn volumes_left_alone(client: &Client, node: &str) -> Result<Vec<String>, 
 }
 
 /// Deletes the Node; one that is gone is no error.
-pub async fn delete_node(client: &Client, name: &str) -> Result<(), TenantError> {
-    let (nodes, params) = (Api::<Node>::all(client.clone()), DeleteParams::default());
-    match within(nodes.delete(name, &params)).await {
-        Err(TenantError::Api(kube::Error::Api(status))) if status.code == 404 => Ok(()),
+async fn delete_node(client: &Client, name: &str) -> Result<(), kube::Error> {
+    match Api::<Node>::all(client.clone()).delete(name, &DeleteParams::default()).await {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other.map(|_| ()),
     }
 }
 
 /// Merge patch of the Node. One that is gone needs nothing, and of one that somebody else wrote in
 /// between a newer copy is on its way.
-pub async fn patch_node(client: &Client, name: &str, patch: &Value) -> Result<(), TenantError> {
-    let nodes = Api::<Node>::all(client.clone());
-    let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-    match within(nodes.patch(name, &params, &patch)).await {
-        Err(TenantError::Api(kube::Error::Api(status))) if status.code == 404 || status.code == 409 => Ok(()),
+async fn patch_node(client: &Client, name: &str, patch: &Value) -> Result<(), kube::Error> {
+    let (nodes, params) = (Api::<Node>::all(client.clone()), PatchParams::default());
+    match nodes.patch(name, &params, &Patch::Merge(patch)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
         other => other.map(|_| ()),
     }
 }

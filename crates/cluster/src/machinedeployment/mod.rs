@@ -90,8 +90,7 @@ async fn reconcile(deployment: Arc<MachineDeployment>, context: Arc<Context>) ->
     let now = context.hub.now();
     if let Some(why) = paused::paused(seen.cluster.as_deref(), seen.deployment.as_ref()) {
         let mut status = seen.deployment.status.clone().unwrap_or_default();
-        status.conditions =
-            paused::only_paused(&status.conditions, seen.deployment.metadata.generation, now, &why);
+        status.conditions = paused::only_paused(&status.conditions, &seen.deployment.metadata, now, &why);
         return match context.hub.patch_status(seen.deployment.as_ref(), json!(status)).await {
             Ok(()) => Next::OnChange(Why::new("Paused", why)),
             Err(error) => Next::Failed(failure(&error)),

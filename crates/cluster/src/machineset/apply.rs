@@ -3,8 +3,8 @@
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use scute_api::cluster::{MACHINE_SET_FINALIZER, Machine, MachineSet};
+use scute_contract::External;
 use scute_contract::owners::{adopt, owner};
-use scute_contract::{External, Found};
 use scute_kit::{Error, EventType, Key, Why, finalizer};
 
 use super::clone::{self, ObjectPairs};
@@ -77,10 +77,7 @@ fn source(seen: &Observed, part: Part) -> Option<&Source> {
 }
 
 fn template(seen: &Observed, part: Part) -> Option<&External> {
-    match &source(seen, part)?.template {
-        Found::Object(external) => Some(external),
-        Found::Missing | Found::Unserved(_) => None,
-    }
+    source(seen, part)?.template.object()
 }
 
 async fn event(seen: &Observed, context: &Context, kind: EventType, reason: &str, note: &str) {

@@ -80,7 +80,7 @@ async fn reconcile(set: Arc<MachineSet>, context: Arc<Context>) -> Next {
     let now = context.hub.now();
     if let Some(why) = paused::paused(seen.cluster.as_deref(), seen.set.as_ref()) {
         let mut status = seen.set.status.clone().unwrap_or_default();
-        status.conditions = paused::only_paused(&status.conditions, seen.set.metadata.generation, now, &why);
+        status.conditions = paused::only_paused(&status.conditions, &seen.set.metadata, now, &why);
         return match context.hub.patch_status(seen.set.as_ref(), json!(status)).await {
             Ok(()) => Next::OnChange(Why::new("Paused", why)),
             Err(error) => Next::Failed(failure(&error)),

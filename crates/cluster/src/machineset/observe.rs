@@ -8,7 +8,7 @@ use kube::api::{ApiResource, DynamicObject};
 use scute_api::cluster::{Cluster, Machine, MachineSet, SKIP_PREFLIGHT_CHECKS_ANNOTATION};
 use scute_api::meta::ContractRef;
 use scute_contract::owners::{controller, is_controlled_by};
-use scute_contract::{External, Found, Served, fields};
+use scute_contract::{External, Found, Served, fields, named};
 use scute_kit::Key;
 
 use super::Context;
@@ -112,8 +112,7 @@ async fn source(
                 .map(|object| (object.name_any(), object))
                 .collect();
         }
-        Err(Found::Unserved(why)) => source.problem = Some(why),
-        Err(Found::Missing | Found::Object(_)) => {}
+        Err(found) => source.problem = found.unknown(true),
     }
     source.resource = Some(served.resource);
     source
@@ -136,7 +135,13 @@ async fn preflight(asker: &Key, set: &MachineSet, cluster: Option<&Cluster>, con
     let Some(reference) = cluster.and_then(|cluster| cluster.spec.control_plane_ref.as_ref()) else {
         return facts;
     };
-    if let Found::Object(external) = context.externals.get(asker, &asker.namespace, reference).await {
+    let found = context.externals.get(asker, &asker.namespace, reference).await;
+    let status = cluster.and_then(|cluster| cluster.status.as_ref()?.initialization.as_ref());
+    let initialized = status.is_some_and(|status| status.control_plane_initialized == Some(true));
+    if let Some(why) = found.unknown(initialized) {
+        facts.unknown = Some(format!("{} cannot be looked up: {why}", named(reference)));
+    }
+    if let Some(external) = found.object() {
         facts.wanted = fields::wanted_version(&external.object);
         facts.has = fields::versions(&external.object).into_iter().map(|version| version.version).collect();
     }

@@ -156,10 +156,7 @@ fn in_place(seen: &Observed) -> Vec<Action> {
         }
         for (part, source) in sources(seen) {
             let Some(object) = source.objects.get(&name) else { continue };
-            let template = match &source.template {
-                Found::Object(external) => Some(external.object.as_ref()),
-                Found::Missing | Found::Unserved(_) => None,
-            };
+            let template = source.template.object().map(|external| external.object.as_ref());
             let pairs = ObjectPairs::of(template, set);
             let same = has_pairs(object.as_ref(), &pairs.labels, &pairs.annotations);
             if (changed || !same) && object.metadata.deletion_timestamp.is_none() {
@@ -215,12 +212,8 @@ fn obstacles(seen: &Observed) -> Vec<String> {
         found.push(format!("the annotation {DISABLE_MACHINE_CREATE_ANNOTATION} is set"));
     }
     for (_, source) in sources(seen) {
-        let named = format!("{} {}", source.reference.kind, source.reference.name);
-        match &source.template {
-            Found::Missing => found.push(format!("{named} does not exist")),
-            Found::Unserved(why) => found.push(format!("{named}: {why}")),
-            Found::Object(_) => {}
-        }
+        let absence = source.template.absence(&source.reference, "MachineSet", false);
+        found.extend(absence.map(|absence| absence.message));
         found.extend(source.problem.clone());
     }
     found.extend(preflight::check(&seen.preflight));

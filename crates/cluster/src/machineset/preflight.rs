@@ -32,6 +32,8 @@ pub struct Facts {
     pub wanted: Option<String>,
     /// Versions that it has.
     pub has: Vec<String>,
+    /// Why it is not known whether there is a control plane.
+    pub unknown: Option<String>,
     /// Version of the set's Machines.
     pub machines: Option<String>,
     /// Whether kubeadm joins them.
@@ -58,6 +60,11 @@ const SKEW: u32 = 3;
 #[must_use]
 pub fn check(facts: &Facts) -> Vec<String> {
     let skips = |name: &str| facts.skip.iter().any(|skipped| skipped == name || skipped == "All");
+    if let Some(why) = facts.unknown.as_ref().filter(|_| !skips("All")) {
+        return vec![format!(
+            "{why} (preflight checks cannot be made; skip them with the annotation {SKIP_PREFLIGHT_CHECKS_ANNOTATION}: All)"
+        )];
+    }
     let Some(wanted_text) = &facts.wanted else { return Vec::new() };
     let Some(wanted) = KubeVersion::parse(wanted_text) else { return Vec::new() };
     let mut problems = Vec::new();
@@ -118,8 +125,7 @@ mod tests {
             wanted: Some(wanted.into()),
             has: has.iter().map(|version| (*version).to_owned()).collect(),
             machines: Some(machines.into()),
-            kubeadm: false,
-            skip: Vec::new(),
+            ..Facts::default()
         }
     }
 
@@ -154,6 +160,13 @@ mod tests {
         for (facts, want) in cases {
             assert_eq!(first(&facts), want);
         }
+    }
+
+    #[test]
+    fn a_control_plane_that_cannot_be_looked_up_is_waited_for() {
+        let unknown = Facts { unknown: Some("X cannot be looked up: forbidden".into()), ..Facts::default() };
+        assert_eq!(first(&unknown), "X cannot be looked up: forbidden");
+        assert!(check(&Facts { skip: vec!["All".into()], ..unknown }).is_empty());
     }
 
     #[test]

@@ -15,10 +15,12 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         crd(INFRASTRUCTURE, "OldCluster", &json!({"cluster.x-k8s.io/v1beta1": "v1"})),
         crd(INFRASTRUCTURE, "StrayCluster", &json!({})),
         crd(INFRASTRUCTURE, "TestMachine", &new),
+        crd(INFRASTRUCTURE, "OtherMachine", &new),
         crd(INFRASTRUCTURE, "TestMachineTemplate", &new),
         crd(BOOTSTRAP, "TestConfig", &new),
         crd(BOOTSTRAP, "TestConfigTemplate", &new),
         crd(CONTROL_PLANE, "TestControlPlane", &new),
+        crd(CONTROL_PLANE, "HiddenControlPlane", &new),
     ]
 }
 

@@ -225,9 +225,20 @@ impl Case {
 
     /// The Secret that leads to the tenant.
     pub async fn kubeconfig(&self, cluster: &str) {
+        self.secret(cluster, &self.kubeconfig).await;
+    }
+
+    /// As [`Case::kubeconfig`], to another server.
+    pub async fn kubeconfig_to(&self, cluster: &str, server: &str) {
+        let old = bare().await.url();
+        assert!(self.kubeconfig.contains(old), "{old}");
+        self.secret(cluster, &self.kubeconfig.replace(old, server)).await;
+    }
+
+    async fn secret(&self, cluster: &str, kubeconfig: &str) {
         self.create(json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": format!("{cluster}-kubeconfig")},
-            "type": "cluster.x-k8s.io/secret", "stringData": {"value": self.kubeconfig}
+            "type": "cluster.x-k8s.io/secret", "stringData": {"value": kubeconfig}
         }))
         .await;
     }
@@ -262,7 +273,7 @@ fn resource(kind: &str) -> ApiResource {
             ("cluster.x-k8s.io", "v1beta2")
         }
         "TestConfig" | "TestConfigTemplate" => ("bootstrap.cluster.x-k8s.io", "v1"),
-        "TestControlPlane" => ("controlplane.cluster.x-k8s.io", "v1"),
+        "TestControlPlane" | "HiddenControlPlane" => ("controlplane.cluster.x-k8s.io", "v1"),
         _ => ("infrastructure.cluster.x-k8s.io", "v1"),
     };
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))

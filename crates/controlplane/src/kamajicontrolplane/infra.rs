@@ -4,6 +4,7 @@ use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
 use scute_api::cluster::Cluster;
 use scute_api::meta::{ApiEndpoint, MANAGED_BY_ANNOTATION};
+use scute_contract::owners::owner;
 use scute_contract::{External, Found};
 use scute_kit::{Error, Key, Why};
 use serde_json::{Value, json};
@@ -34,17 +35,12 @@ pub enum Answer {
 pub async fn tell(asker: &Key, cluster: &Cluster, endpoint: &ApiEndpoint, desk: &Desk) -> Result<(), Stop> {
     let Some(reference) = &cluster.spec.infrastructure_ref else { return Ok(()) };
     let key = Key::new(asker.namespace.clone(), reference.name.clone());
-    let External { served, object: infra } =
-        match desk.externals.get(asker, &asker.namespace, reference).await {
-            Found::Object(external) => external,
-            Found::Missing => {
-                let message = format!("{} {key} does not exist", reference.kind);
-                return Err(Stop::wait(STAGE, Why::new("InfrastructureNotFound", message)));
-            }
-            Found::Unserved(why) => {
-                return Err(Stop::wait(STAGE, Why::new("InfrastructureNotServed", why)));
-            }
-        };
+    let found =
+        desk.externals.get(asker, &asker.namespace, reference).await.for_owner(&owner(cluster, false));
+    if let Some(absence) = found.absence(reference, "Cluster", false) {
+        return Err(Stop::wait(STAGE, Why::new(reason(&found), absence.message)));
+    }
+    let Found::Object(External { served, object: infra }) = found else { return Ok(()) };
     match answer(&infra, endpoint) {
         Answer::Differs(theirs) => {
             let message = format!(
@@ -58,6 +54,15 @@ pub async fn tell(asker: &Key, cluster: &Cluster, endpoint: &ApiEndpoint, desk: 
             let done = write(&infra, &served.resource, &key, endpoint, answer, &desk.context).await;
             done.map_err(failed(STAGE))
         }
+    }
+}
+
+fn reason(found: &Found) -> &'static str {
+    match found {
+        Found::Missing => "InfrastructureNotFound",
+        Found::NotInstalled(_) | Found::NoContract(_) => "InfrastructureNotServed",
+        Found::Foreign(_) => "InfrastructureOfAnother",
+        Found::Unknown(_) | Found::Object(_) => "InfrastructureUnknown",
     }
 }
 

@@ -131,7 +131,7 @@ fn conditions(
 ) -> Vec<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
     if progress.paused {
         let why = "the Cluster or an annotation asks to leave it alone";
-        return only_paused(&before.conditions, kcp.metadata.generation, now, why);
+        return only_paused(&before.conditions, &kcp.metadata, now, why);
     }
     let passed = |stage: Stage| Draft::new(stage.condition(), Status::True, "Succeeded", "");
     let available = available(kcp, after, progress);

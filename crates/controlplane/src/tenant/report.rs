@@ -228,7 +228,7 @@ fn conditions(
 ) -> Vec<Condition> {
     if progress.paused {
         let why = "an annotation asks to leave it alone";
-        return only_paused(&before.conditions, tcp.metadata.generation, now, why);
+        return only_paused(&before.conditions, &tcp.metadata, now, why);
     }
     Conditions::new(&before.conditions, tcp.metadata.generation, now)
         .put_all(ladder::conditions(progress.stopped.as_ref(), |stage| passed(stage, progress, rollout)))
