@@ -1,5 +1,6 @@
 //! Cluster, MachineDeployment, MachineSet and Machine, and the MachinePool that clients look for.
 
+pub mod defaults;
 mod machine;
 mod machinedeployment;
 mod machinepool;

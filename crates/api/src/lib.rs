@@ -11,6 +11,7 @@ pub mod infrastructure;
 pub mod kamaji;
 pub mod kubevirt;
 pub mod meta;
+pub mod naming;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 

@@ -6,14 +6,14 @@ use futures::FutureExt;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use scute_api::cluster::{
-    Machine, MachineDeployment, MachineSet, RolloutStrategyType, SKIP_PREFLIGHT_CHECKS_ANNOTATION,
+    Machine, MachineDeployment, MachineSet, RolloutStrategyType, SKIP_PREFLIGHT_CHECKS_ANNOTATION, defaults,
 };
 use scute_kit::{Admission, AdmissionRequest, FieldError, Hub, Operation, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::machineset::preflight::{CHECKS, skipped};
-use crate::{defaults, selector};
+use crate::selector;
 
 /// Adds the handlers of MachineDeployment, MachineSet and Machine.
 #[must_use]

@@ -6,12 +6,10 @@ mod admission;
 mod calls;
 mod changes;
 mod cluster;
-mod defaults;
 mod machine;
 mod machinedeployment;
 mod machines;
 mod machineset;
-mod naming;
 mod selector;
 mod tenants;
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 use scute_api::cluster::{
     Cluster, MACHINE_DEPLOYMENT_FINALIZER, Machine, MachineDeployment, MachineSet, REVISION_ANNOTATION,
+    defaults,
 };
 use scute_api::meta::DEPLOYMENT_NAME_LABEL;
 use scute_contract::owners::owner_of_kind;
@@ -23,7 +24,6 @@ use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Watch, Why, finali
 use serde_json::json;
 
 use crate::changes::when_changed;
-use crate::defaults;
 use crate::machine::failure;
 use observe::{Observed, observe};
 use plan::Action;

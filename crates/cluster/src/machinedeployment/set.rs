@@ -8,11 +8,11 @@ use scute_api::cluster::{
     MachineDeployment, MachineSet, MachineSetDeletionSpec, MachineSetSpec, MachineSpec, MachineTemplateSpec,
     REVISION_ANNOTATION, RolloutStrategyType, TEMPLATE_HASH_LABEL,
 };
+use scute_api::naming::{child, suffix};
 use scute_contract::owners::owner;
 
 use super::rollout::Want;
 use super::template::template_hash;
-use crate::naming::{child, suffix};
 
 /// Annotations of a deployment that mean nothing on its sets.
 const OWN_ANNOTATIONS: [&str; 4] = [

@@ -2,9 +2,8 @@
 
 use scute_api::cluster::{Bootstrap, MachineSpec};
 use scute_api::meta::ContractRef;
+use scute_api::naming::hash;
 use serde_json::json;
-
-use crate::naming::hash;
 
 /// What differs between a MachineSet's template and its MachineDeployment's so that Machines must be
 /// replaced: version, bootstrap, infrastructure and failure domain. References are compared by group,

@@ -10,10 +10,10 @@ use scute_api::cluster::{
     MachineSpec,
 };
 use scute_api::meta::{CLUSTER_NAME_LABEL, ContractRef, SET_NAME_LABEL};
+use scute_api::naming::label_value;
 use scute_contract::Served;
 use serde_json::json;
 
-use crate::naming::label_value;
 
 /// The kind that a template is a template of: `KubevirtMachineTemplate` makes `KubevirtMachine`.
 #[must_use]

@@ -11,14 +11,13 @@ mod report;
 use std::sync::Arc;
 
 use kube::ResourceExt;
-use scute_api::cluster::{Cluster, Machine, MachineSet};
 use scute_contract::owners::controller;
 use scute_contract::{Externals, paused};
+use scute_api::cluster::{Cluster, Machine, MachineSet, defaults};
 use scute_kit::{Controller, Hub, Key, Next, Watch, Why};
 use serde_json::json;
 
 use crate::changes::when_changed;
-use crate::defaults;
 use crate::machine::failure;
 use observe::observe;
 

@@ -6,6 +6,7 @@ use kube::ResourceExt;
 use scute_api::cluster::{DISABLE_MACHINE_CREATE_ANNOTATION, MACHINE_SET_FINALIZER};
 use scute_contract::Found;
 use scute_contract::owners::{belonging, owner};
+use scute_api::naming::{child, suffix};
 use scute_kit::finalizer;
 use serde_json::Value;
 
@@ -13,7 +14,6 @@ use super::clone::{ObjectPairs, annotations, has_pairs, labels};
 use super::observe::{Observed, Source};
 use super::order::by_departure;
 use super::preflight;
-use crate::naming::{child, suffix};
 
 /// Which template or object of a Machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
