@@ -5,6 +5,7 @@ use scute_api::cluster::{Machine, StatusVersion};
 use scute_contract::Reported;
 use scute_contract::summary::{Part, listed, reason, summary};
 use scute_kit::conditions::{Conditions, Status, find, is_true};
+use scute_kubeadm::Version;
 
 use crate::machineset::preflight::KubeVersion;
 
@@ -51,7 +52,10 @@ fn versions(machines: &[&Machine]) -> Vec<StatusVersion> {
             None => versions.push(StatusVersion { version: version.clone(), replicas: Some(1) }),
         }
     }
-    versions.sort_by_key(|known| (KubeVersion::parse(&known.version), known.version.clone()));
+    versions.sort_by_key(|known| {
+        let release = known.version.parse::<Version>().ok().map(|version| version.release());
+        (release, known.version.clone())
+    });
     versions
 }
 

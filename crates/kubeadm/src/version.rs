@@ -118,6 +118,11 @@ impl Version {
         to.check_oldest()
     }
 
+    /// Major, minor and patch, for comparing: pre-releases and builds of a release are not told apart.
+    pub fn release(&self) -> (u32, u32, u32) {
+        (self.major, self.minor, self.patch)
+    }
+
     fn key(&self) -> (u32, u32) {
         (self.major, self.minor)
     }
