@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::kamaji::{
-    AddonImage, AdmissionController, CgroupDriver, KubeletSpec, ProbeSet, ProbeSpec, ServiceType,
+    AddonImage, AdmissionController, CgroupDriver, KubeletSpec, MAX_PODS, ProbeSet, ProbeSpec, ServiceType,
 };
 use crate::meta::{ApiEndpoint, TemplateMeta};
 
@@ -43,6 +43,8 @@ pub const KAMAJI_CONTROL_PLANE_FINALIZER: &str = "controlplane.cluster.x-k8s.io/
         status_replicas_path = ".status.replicas",
         label_selector_path = ".status.selector"
     ),
+    validation = Rule::new("size(self.metadata.name) <= 63").message("the name is that of a Service too: at most 63 characters"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z][-a-z0-9]*$')").message("the name is that of a Service too: it begins with a letter and has letters, digits and '-' only"),
     printcolumn(name = "Version", type_ = "string", json_path = ".spec.version"),
     printcolumn(
         name = "Initialized",
@@ -67,7 +69,7 @@ pub struct KamajiControlPlaneSpec {
     pub version: String,
     /// Number of Pods.
     #[serde(default = "default_replicas")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = MAX_PODS))]
     pub replicas: i32,
     /// Where the API server answers; written by the controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,7 +145,11 @@ pub struct ComponentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_args: Vec<String>,
     /// Requests and limits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "crate::meta::requirements",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub resources: Option<ResourceRequirements>,
     /// Name of the image under the registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod bootstrap;
+pub mod bounds;
 pub mod cluster;
 pub mod controlplane;
 pub mod infrastructure;
@@ -12,12 +13,19 @@ pub mod kamaji;
 pub mod kubevirt;
 pub mod meta;
 pub mod naming;
+pub mod unserved;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 
-/// Every CustomResourceDefinition that Scute serves, in a stable order.
+/// Every CustomResourceDefinition that Scute serves, in a stable order, as it is installed: unserved fields are refused
+/// with a reason, and everything has bounds.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
+    served().into_iter().map(unserved::refusing).map(bounds::bounded).collect()
+}
+
+/// The definitions as the types give them.
+fn served() -> Vec<CustomResourceDefinition> {
     [
         cluster::crds(),
         bootstrap::crds(),

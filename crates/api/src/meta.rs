@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::ResourceRequirements;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Labels and annotations of an object made from a template.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -74,3 +75,19 @@ pub const PAUSED_ANNOTATION: &str = "cluster.x-k8s.io/paused";
 pub const MANAGED_BY_ANNOTATION: &str = "cluster.x-k8s.io/managed-by";
 /// Type of the Secrets of a Cluster.
 pub const CLUSTER_SECRET_TYPE: &str = "cluster.x-k8s.io/secret";
+
+/// Requests and limits as users write them: a quantity may be a number, which Kubernetes' own type does not read.
+pub(crate) fn requirements<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<ResourceRequirements>, D::Error> {
+    let Some(mut given) = Option::<serde_json::Value>::deserialize(deserializer)? else { return Ok(None) };
+    for field in ["limits", "requests"] {
+        let amounts = given.get_mut(field).and_then(serde_json::Value::as_object_mut);
+        for amount in amounts.into_iter().flat_map(serde_json::Map::values_mut) {
+            if let serde_json::Value::Number(number) = amount {
+                *amount = serde_json::Value::String(number.to_string());
+            }
+        }
+    }
+    serde_json::from_value(given).map_err(serde::de::Error::custom)
+}

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use scute_api::bootstrap::KubeadmConfig;
+use scute_api::bootstrap::{KubeadmConfig, KubeadmConfigTemplate};
 use scute_api::cluster::{Cluster, Machine};
 use scute_api::meta::CLUSTER_NAME_LABEL;
 use scute_kit::tenants::Tenants;
@@ -47,10 +47,10 @@ pub(crate) struct Context {
     machines: Watch<Machine>,
 }
 
-/// No handlers: the schema checks everything.
+/// No handlers: what can be decoded is checked by the schema.
 #[must_use]
 pub fn admission(_hub: &Arc<Hub>, admission: Admission) -> Admission {
-    admission
+    admission.decodes::<KubeadmConfig>().decodes::<KubeadmConfigTemplate>()
 }
 
 /// Starts the controller.

@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use ipnet::IpNet;
 use kube::ResourceExt;
 use scute_api::cluster::Cluster;
+use scute_api::controlplane::KamajiControlPlane;
 use scute_api::kamaji::{DataStore, TenantControlPlane};
 use scute_kit::{Admission, AdmissionRequest, FieldError, Hub, Key, Operation, Verdict};
 use serde_json::{Value, json};
@@ -15,10 +16,12 @@ use crate::Config;
 use crate::kamajicontrolplane::mapping::check_ranges;
 use crate::tenant::validate::{tenant_of, validate};
 
-/// Adds the handlers.
+/// Adds the decoders and handlers.
 pub fn add(hub: &Arc<Hub>, config: &Config, admission: Admission) -> Admission {
     let (hub, config) = (Arc::clone(hub), Arc::new(config.clone()));
     let management_pods = config.management_pod_cidrs.clone();
+    let admission =
+        admission.decodes::<DataStore>().decodes::<KamajiControlPlane>().decodes::<TenantControlPlane>();
     let admission = admission.on("cluster.x-k8s.io", "Cluster", move |request| {
         std::future::ready(cluster(&management_pods, &request)).boxed()
     });
@@ -39,7 +42,7 @@ fn cluster(management_pods: &[IpNet], request: &AdmissionRequest) -> Verdict {
     if !writes || same || !request.subresource.is_empty() {
         return Verdict::Allow;
     }
-    // What does not parse is told to the user by the schema, with the path.
+    // What cannot be decoded was denied before.
     let Ok(cluster) = serde_json::from_value::<Cluster>(request.object.clone()) else {
         return Verdict::Allow;
     };

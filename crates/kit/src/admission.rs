@@ -11,8 +11,12 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use axum_server::tls_rustls::RustlsConfig;
 use futures::future::BoxFuture;
+use kube::Resource;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+use crate::decode::{Decoder, decode};
 
 /// What is asked of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -47,6 +51,26 @@ pub struct AdmissionRequest {
     pub dry_run: bool,
     /// Name of the user that asks.
     pub user: String,
+}
+
+impl AdmissionRequest {
+    /// Whether the object itself, not a subresource of it, is made or gets another spec.
+    #[must_use]
+    pub fn changes_spec(&self) -> bool {
+        let writes = matches!(self.operation, Operation::Create | Operation::Update);
+        let same = self.old.as_ref().is_some_and(|old| old.get("spec") == self.object.get("spec"));
+        writes && self.subresource.is_empty() && !same
+    }
+
+    /// Whether an object on its way out is written without a change of its spec. It must be able to lose its
+    /// finalizers, whatever a later rule says of its spec.
+    #[must_use]
+    pub fn is_departure(&self) -> bool {
+        self.operation == Operation::Update
+            && self.subresource.is_empty()
+            && !self.changes_spec()
+            && self.object.pointer("/metadata/deletionTimestamp").is_some_and(|time| !time.is_null())
+    }
 }
 
 /// One field that cannot be accepted.
@@ -88,9 +112,10 @@ pub enum Verdict {
 
 type Handler = Arc<dyn Fn(AdmissionRequest) -> BoxFuture<'static, Verdict> + Send + Sync>;
 
-/// Handlers by group and kind.
+/// Decoders and handlers by group and kind.
 #[derive(Clone, Default)]
 pub struct Admission {
+    decoders: HashMap<(String, String), Decoder>,
     handlers: HashMap<(String, String), Handler>,
 }
 
@@ -120,6 +145,22 @@ impl Admission {
     {
         self.handlers.insert((group.to_owned(), kind.to_owned()), Arc::new(handler));
         self
+    }
+
+    /// Denies objects of a kind that cannot be decoded, before its handler is asked, if it has one.
+    #[must_use]
+    pub fn decodes<K: Resource<DynamicType = ()> + DeserializeOwned>(mut self) -> Self {
+        let kind = (K::group(&()).into_owned(), K::kind(&()).into_owned());
+        self.decoders.insert(kind, decode::<K>);
+        self
+    }
+
+    /// The groups and kinds whose objects are decoded, sorted.
+    #[must_use]
+    pub fn decoded(&self) -> Vec<(String, String)> {
+        let mut kinds: Vec<_> = self.decoders.keys().cloned().collect();
+        kinds.sort();
+        kinds
     }
 
     /// The groups and kinds that have a handler, sorted.
@@ -155,8 +196,17 @@ impl Admission {
 
     async fn judge(&self, review: &Review) -> Verdict {
         let kind = (review.request.kind.group.clone(), review.request.kind.kind.clone());
+        let request = AdmissionRequest::from(review.request.clone());
+        if request.is_departure() {
+            return Verdict::Allow;
+        }
+        if let Some(decoder) = self.decoders.get(&kind).filter(|_| request.changes_spec())
+            && let Err(bad) = decoder(&request.object)
+        {
+            return Verdict::Deny(vec![bad]);
+        }
         match self.handlers.get(&kind) {
-            Some(handler) => handler(review.request.clone().into()).await,
+            Some(handler) => handler(request).await,
             None => Verdict::Allow,
         }
     }
@@ -296,6 +346,46 @@ mod tests {
                 r#"[spec.a: Invalid value: "x": must be a number, spec.b: Invalid value: "": is required]"#
             )
         );
+    }
+
+    async fn judged(operation: Operation, object: Value, old: Value) -> Verdict {
+        #[derive(Deserialize)]
+        #[allow(dead_code)]
+        struct Sized {
+            spec: Spec,
+        }
+        #[derive(Deserialize)]
+        #[allow(dead_code)]
+        struct Spec {
+            size: i32,
+        }
+        let mut admission = Admission::new().on("g", "K", |_| {
+            Box::pin(async { Verdict::Deny(vec![FieldError::new("spec.size", "", "is never right")]) })
+        });
+        admission.decoders.insert(("g".into(), "K".into()), decode::<Sized>);
+        admission.judge(&Review { request: Request { operation, old_object: old, ..request(object) } }).await
+    }
+
+    fn sized(size: Value, deletion: Value) -> Value {
+        json!({"apiVersion": "g/v1", "kind": "K", "spec": {"size": size},
+            "metadata": {"name": "n", "deletionTimestamp": deletion}})
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_decoded_is_denied_before_the_handler() {
+        let verdict = judged(Operation::Create, sized(json!("x"), Value::Null), Value::Null).await;
+        let Verdict::Deny(bad) = verdict else { panic!("{verdict:?}") };
+        assert_eq!((bad[0].path.as_str(), bad[0].value.as_str()), ("spec.size", "x"));
+        let verdict = judged(Operation::Create, sized(json!(1), Value::Null), Value::Null).await;
+        assert!(matches!(verdict, Verdict::Deny(bad) if bad[0].detail == "is never right"));
+    }
+
+    #[tokio::test]
+    async fn what_is_being_deleted_can_lose_its_finalizers() {
+        let bad = sized(json!("x"), json!("2026-01-01T00:00:00Z"));
+        assert_eq!(judged(Operation::Update, bad.clone(), bad.clone()).await, Verdict::Allow);
+        let worse = sized(json!("y"), json!("2026-01-01T00:00:00Z"));
+        assert!(matches!(judged(Operation::Update, worse, bad).await, Verdict::Deny(_)), "its spec is new");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod client;
 mod clock;
 pub mod conditions;
 pub mod controller;
+pub mod decode;
 pub mod finalizer;
 mod hub;
 pub mod json;

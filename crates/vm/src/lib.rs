@@ -14,6 +14,10 @@ use std::future::ready;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use scute_api::infrastructure::{
+    KubevirtCluster, KubevirtClusterTemplate, KubevirtMachine, KubevirtMachineTemplate,
+};
+use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use scute_kit::tenants::Tenants;
 use scute_kit::{Admission, Hub};
 use tokio::task::JoinSet;
@@ -26,6 +30,12 @@ pub use config::Config;
 pub fn admission(hub: &Arc<Hub>, admission: Admission) -> Admission {
     let hub = Arc::clone(hub);
     admission
+        .decodes::<KubevirtCluster>()
+        .decodes::<KubevirtClusterTemplate>()
+        .decodes::<KubevirtMachine>()
+        .decodes::<KubevirtMachineTemplate>()
+        .decodes::<VirtualMachine>()
+        .decodes::<VirtualMachineInstance>()
         .on("kubevirt.io", "VirtualMachine", |request| ready(virtualmachine::judge(&request)).boxed())
         .on("kubevirt.io", "VirtualMachineInstance", |request| {
             ready(virtualmachineinstance::judge(&request)).boxed()

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MachineSetDeletionOrder, MachineTemplateSpec, StatusVersion};
+use super::{MAX_MACHINES, MachineSetDeletionOrder, MachineTemplateSpec, StatusVersion};
 
 /// What a MachineDeployment should be.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -49,12 +49,13 @@ pub struct MachineDeploymentSpec {
     pub cluster_name: String,
     /// How many Machines; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = MAX_MACHINES))]
     pub replicas: Option<i32>,
     /// When and how Machines are replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<MachineDeploymentRolloutSpec>,
-    /// Labels of the Machines that belong to the deployment. Empty: filled in.
+    /// Labels of the Machines that belong to the deployment. Empty: filled in. Not to be changed.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the selector cannot be changed: make another MachineDeployment"))]
     pub selector: LabelSelector,
     /// What a Machine of the deployment is.
     pub template: MachineTemplateSpec,

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MachineSpec, StatusVersion};
+use super::{MAX_MACHINES, MachineSpec, StatusVersion};
 use crate::meta::TemplateMeta;
 
 /// What a MachineSet should be.
@@ -51,7 +51,7 @@ pub struct MachineSetSpec {
     pub cluster_name: String,
     /// How many Machines; 1 when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = MAX_MACHINES))]
     pub replicas: Option<i32>,
     /// Labels of the Machines that belong to the set. Empty: filled in.
     pub selector: LabelSelector,

@@ -9,6 +9,10 @@ pub const MACHINE_SET_FINALIZER: &str = "cluster.x-k8s.io/machineset";
 /// Keeps a MachineDeployment until its MachineSets are gone.
 pub const MACHINE_DEPLOYMENT_FINALIZER: &str = "cluster.x-k8s.io/machinedeployment";
 
+/// Most Machines of one MachineDeployment or MachineSet. Twice the Nodes that Kubernetes supports in a whole cluster:
+/// a number above it is a slip of the keyboard.
+pub const MAX_MACHINES: i32 = 10_000;
+
 /// Label with the hash of the template that a MachineSet was made for.
 pub const TEMPLATE_HASH_LABEL: &str = "machine-template-hash";
 /// Label of control-plane Machines: the control plane object that owns them.

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::{ProbeSet, ProbeSpec, ServiceType};
 use crate::meta::TemplateMeta;
 
+/// Most Pods of one control plane.
+pub const MAX_PODS: i32 = 100;
+
 /// The two halves of a control plane in the management cluster.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -33,7 +36,7 @@ pub struct DeploymentSpec {
     pub registry_settings: RegistrySettings,
     /// Number of Pods. Zero puts the control plane to sleep and keeps its data.
     #[serde(default = "default_replicas")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = MAX_PODS))]
     pub replicas: i32,
     /// Labels that a Node must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -152,11 +155,23 @@ impl Default for RegistrySettings {
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs)]
 pub struct ComponentResources {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "crate::meta::requirements",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub api_server: Option<ResourceRequirements>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "crate::meta::requirements",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub controller_manager: Option<ResourceRequirements>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "crate::meta::requirements",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub scheduler: Option<ResourceRequirements>,
 }
 

@@ -26,6 +26,7 @@ use super::{AddonImage, AdmissionController, ControlPlane, KubeletSpec, TenantCo
         status_replicas_path = ".status.kubernetesResources.deployment.replicas",
         label_selector_path = ".status.kubernetesResources.deployment.selector"
     ),
+    validation = Rule::new("size(self.metadata.name) <= 63").message("the name is that of a Service too: at most 63 characters"),
     printcolumn(name = "Version", type_ = "string", json_path = ".spec.kubernetes.version"),
     printcolumn(
         name = "Installed Version",

@@ -65,9 +65,7 @@ pub fn check(facts: &Facts) -> Vec<String> {
             format!("the control plane is being upgraded from {old} to {wanted_text}"),
         );
     }
-    if let (Some(text), Some(machines)) =
-        (&facts.machines, facts.machines.as_deref().and_then(parsed))
-    {
+    if let (Some(text), Some(machines)) = (&facts.machines, facts.machines.as_deref().and_then(parsed)) {
         if machines.release() > wanted.release() {
             problem(
                 "KubernetesVersionSkew",

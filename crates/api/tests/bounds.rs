@@ -1,0 +1,231 @@
+//! Every definition, walked from its root: numbers, lists, maps and texts have bounds, and the types read whatever
+//! the bounds let through.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
+use scute_api::bounds::range;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+/// Definition, version and root schema.
+fn schemas() -> Vec<(String, String, JSONSchemaProps)> {
+    let versions = |crd: CustomResourceDefinition| {
+        let kind = crd.spec.names.kind;
+        crd.spec.versions.into_iter().map(move |version| {
+            let schema = version.schema.and_then(|schema| schema.open_api_v3_schema).expect("a schema");
+            (kind.clone(), version.name, schema)
+        })
+    };
+    scute_api::crds().into_iter().flat_map(versions).collect()
+}
+
+/// The schemas below one, with the step that leads to each.
+fn below(schema: &JSONSchemaProps) -> Vec<(String, &JSONSchemaProps)> {
+    let fields = schema.properties.iter().flatten().map(|(name, field)| (format!(".{name}"), field));
+    let items = match &schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => Some(("[]".to_owned(), items.as_ref())),
+        Some(JSONSchemaPropsOrArray::Schemas(_)) => panic!("Kubernetes takes one schema for all items"),
+        None => None,
+    };
+    let values = match &schema.additional_properties {
+        Some(JSONSchemaPropsOrBool::Schema(values)) => Some(("{}".to_owned(), values.as_ref())),
+        _ => None,
+    };
+    fields.chain(items).chain(values).collect()
+}
+
+fn unbounded(path: &str, schema: &JSONSchemaProps, found: &mut Vec<String>) {
+    let (least, most) = range(schema.format.as_deref());
+    let fits = |bound: Option<f64>| bound.is_some_and(|bound| (least..=most).contains(&bound));
+    let missing = match schema.type_.as_deref() {
+        Some("integer" | "number") => !fits(schema.minimum) || !fits(schema.maximum),
+        Some("string") => schema.enum_.is_none() && schema.max_length.is_none(),
+        Some("array") => schema.max_items.is_none() || schema.items.is_none(),
+        Some("object") => schema.additional_properties.is_some() && schema.max_properties.is_none(),
+        Some("boolean") => false,
+        Some(other) => panic!("{path} is a {other}"),
+        None if schema.x_kubernetes_int_or_string == Some(true) => {
+            schema.minimum.is_none() || schema.maximum.is_none() || schema.pattern.is_none()
+        }
+        // Only where any value at all is meant.
+        None => schema.x_kubernetes_preserve_unknown_fields != Some(true),
+    };
+    if missing {
+        found.push(path.to_owned());
+    }
+    for (step, inner) in below(schema) {
+        unbounded(&format!("{path}{step}"), inner, found);
+    }
+}
+
+#[test]
+fn everything_in_every_schema_has_bounds() {
+    let mut found = Vec::new();
+    for (kind, version, schema) in schemas() {
+        unbounded(&format!("{kind} {version}"), &schema, &mut found);
+    }
+    assert!(found.is_empty(), "no bounds:\n{}", found.join("\n"));
+}
+
+fn decode<K: DeserializeOwned>(object: &Value) -> Result<(), String> {
+    serde_json::from_value::<K>(object.clone()).map(|_| ()).map_err(|error| error.to_string())
+}
+
+type Decoder = fn(&Value) -> Result<(), String>;
+
+fn decoders() -> BTreeMap<&'static str, Decoder> {
+    use scute_api::{bootstrap, cluster, controlplane, infrastructure, kamaji, kubevirt};
+    let all: [(&str, Decoder); 16] = [
+        ("Cluster", decode::<cluster::Cluster>),
+        ("MachineDeployment", decode::<cluster::MachineDeployment>),
+        ("MachineSet", decode::<cluster::MachineSet>),
+        ("Machine", decode::<cluster::Machine>),
+        ("MachinePool", decode::<cluster::MachinePool>),
+        ("KubeadmConfig", decode::<bootstrap::KubeadmConfig>),
+        ("KubeadmConfigTemplate", decode::<bootstrap::KubeadmConfigTemplate>),
+        ("KamajiControlPlane", decode::<controlplane::KamajiControlPlane>),
+        ("KubevirtCluster", decode::<infrastructure::KubevirtCluster>),
+        ("KubevirtClusterTemplate", decode::<infrastructure::KubevirtClusterTemplate>),
+        ("KubevirtMachine", decode::<infrastructure::KubevirtMachine>),
+        ("KubevirtMachineTemplate", decode::<infrastructure::KubevirtMachineTemplate>),
+        ("DataStore", decode::<kamaji::DataStore>),
+        ("TenantControlPlane", decode::<kamaji::TenantControlPlane>),
+        ("VirtualMachine", decode::<kubevirt::VirtualMachine>),
+        ("VirtualMachineInstance", decode::<kubevirt::VirtualMachineInstance>),
+    ];
+    all.into_iter().collect()
+}
+
+/// Values at the edges of what a schema of one value lets through; the first one is ordinary.
+fn edges(path: &str, schema: &JSONSchemaProps) -> Vec<Value> {
+    let whole = |bound: Option<f64>| json!(bound.expect("a bound") as i64);
+    let ends = || [whole(schema.minimum), whole(schema.maximum)];
+    let mut values = match schema.type_.as_deref() {
+        Some("integer") => ends().into(),
+        Some("boolean") => vec![json!(true), json!(false)],
+        Some("string") => texts(path, schema),
+        None if schema.x_kubernetes_int_or_string == Some(true) => {
+            let text =
+                if path.ends_with("maxSurge") || path.ends_with("maxUnavailable") { "25%" } else { "1.5Gi" };
+            [vec![json!(text)], ends().into()].concat()
+        }
+        None => vec![json!("anything"), json!(1), json!({"a": [1]})],
+        Some(other) => panic!("{path} is a {other}"),
+    };
+    if schema.nullable == Some(true) {
+        values.push(Value::Null);
+    }
+    values
+}
+
+fn texts(path: &str, schema: &JSONSchemaProps) -> Vec<Value> {
+    if let Some(values) = &schema.enum_ {
+        return values.iter().map(|value| value.0.clone()).filter(|value| !value.is_null()).collect();
+    }
+    match schema.format.as_deref() {
+        Some("date-time") => {
+            assert_eq!(schema.pattern.as_deref(), Some(scute_api::bounds::TIME), "{path}");
+            // All of these match the pattern, and the format: Go's check is a subset of it but for the pattern.
+            let times = [
+                "2026-01-01T00:00:00Z",
+                "0001-01-01t00:00:00.000000001z",
+                "2999-12-31T23:59:59.999999999-23:59",
+                "2000-02-29T12:00:00+23:59",
+            ];
+            times.map(|time| json!(time)).into()
+        }
+        Some("byte") => vec![json!(""), json!("YQ=="), json!("YWI=")],
+        Some("ip" | "cidr" | "ipv4" | "ipv6") => panic!("{path}: say what the type reads"),
+        _ => vec![json!("x"), json!("")],
+    }
+}
+
+/// An object with every field at its first edge, and for each edge of each leaf one more.
+fn filled(path: &str, schema: &JSONSchemaProps) -> (Value, Vec<(String, Value)>) {
+    let is_leaf = !matches!(schema.type_.as_deref(), Some("object" | "array"));
+    if is_leaf {
+        let edges = edges(path, schema);
+        let rest = edges.iter().map(|value| (format!("{path} = {value}"), value.clone())).collect();
+        return (edges[0].clone(), rest);
+    }
+    let parts: Vec<_> = below(schema)
+        .into_iter()
+        .map(|(step, inner)| {
+            let (value, variants) = filled(&format!("{path}{step}"), inner);
+            (step, value, variants)
+        })
+        .collect();
+    let assemble = |changed: Option<(usize, &Value)>| {
+        let mut object = Map::new();
+        for (at, (step, value, _)) in parts.iter().enumerate() {
+            let value = changed.filter(|(index, _)| *index == at).map_or(value, |(_, value)| value);
+            match step.as_str() {
+                "[]" => return json!([value]),
+                "{}" => return json!({"key": value}),
+                name => object.insert(name[1..].to_owned(), value.clone()),
+            };
+        }
+        Value::Object(object)
+    };
+    let mut variants = Vec::new();
+    for (at, (_, _, inner)) in parts.iter().enumerate() {
+        variants.extend(inner.iter().map(|(name, value)| (name.clone(), assemble(Some((at, value))))));
+    }
+    if schema.nullable == Some(true) {
+        variants.push((format!("{path} = null"), Value::Null));
+    }
+    (assemble(None), variants)
+}
+
+#[test]
+fn what_a_schema_lets_through_the_type_reads() {
+    let decoders = decoders();
+    let mut tried = 0;
+    let mut unread = Vec::new();
+    for (kind, version, schema) in schemas() {
+        let decoder = decoders.get(kind.as_str()).unwrap_or_else(|| panic!("{kind} has no type here"));
+        let (ordinary, variants) = filled("", &schema);
+        for (name, object) in std::iter::once(("as it is".to_owned(), ordinary)).chain(variants) {
+            let mut object = object;
+            object["apiVersion"] = json!(format!("g/{version}"));
+            object["kind"] = json!(kind);
+            object["metadata"] = json!({"name": "n"});
+            tried += 1;
+            if let Err(error) = decoder(&object) {
+                unread.push(format!("{kind} {name}: {error}"));
+            }
+        }
+    }
+    assert!(tried > 5_000, "{tried} objects only");
+    unread.sort();
+    unread.dedup();
+    assert!(unread.is_empty(), "{} of {tried} cannot be decoded:\n{}", unread.len(), unread.join("\n"));
+}
+
+/// Names become label values, and names of Services, Pods and Secrets of which they are a part.
+#[test]
+fn a_name_has_a_limit_that_what_is_made_from_it_fits_into() {
+    // Kinds whose children's names are cut with a hash, or are their own, or have no children.
+    const FREE: [&str; 12] = [
+        "MachineSet",
+        "Machine",
+        "MachinePool",
+        "KubeadmConfig",
+        "KubeadmConfigTemplate",
+        "KubevirtCluster",
+        "KubevirtClusterTemplate",
+        "KubevirtMachine",
+        "KubevirtMachineTemplate",
+        "DataStore",
+        "VirtualMachine",
+        "VirtualMachineInstance",
+    ];
+    for (kind, version, schema) in schemas() {
+        let rules = schema.x_kubernetes_validations.unwrap_or_default();
+        let limited = rules.iter().any(|rule| rule.rule.contains("size(self.metadata.name) <="));
+        assert!(limited || FREE.contains(&kind.as_str()), "{kind} {version} takes a name of 253 letters");
+    }
+}
