@@ -1,0 +1,108 @@
+//! Upstream's fields that are not honoured are refused with a reason, whatever validation the client asks for.
+
+use kube::core::Status;
+use scute_api::unserved::{Shape, Unserved, fields};
+use serde_json::{Value, json};
+
+async fn create(uri: &str, object: &Value) -> Result<Value, Box<Status>> {
+    let server = scute_testkit::server().await;
+    let request = http::Request::post(format!("{uri}?fieldValidation=Ignore&dryRun=All"))
+        .header("content-type", "application/json")
+        .body(object.to_string().into_bytes())
+        .unwrap();
+    match server.client().await.request(request).await {
+        Ok(object) => Ok(object),
+        Err(kube::Error::Api(status)) => Err(status),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn machine() -> Value {
+    json!({"clusterName": "c", "bootstrap": {"dataSecretName": "s"},
+        "infrastructureRef": {"apiGroup": "a.b", "kind": "K", "name": "n"}})
+}
+
+fn machines() -> Value {
+    json!({"clusterName": "c", "selector": {"matchLabels": {"a": "b"}}, "template": {"spec": machine()}})
+}
+
+fn vmi() -> Value {
+    json!({
+        "domain": {"cpu": {"cores": 1}, "memory": {"guest": "1Gi"}, "devices": {
+            "disks": [{"name": "d"}], "interfaces": [{"name": "n", "bridge": {}}]}},
+        "networks": [{"name": "n", "pod": {}}],
+        "volumes": [{"name": "d", "containerDisk": {"image": "i"}}],
+    })
+}
+
+fn vm() -> Value {
+    json!({"runStrategy": "Always", "template": {"spec": vmi()}})
+}
+
+/// A spec of a kind that is accepted, with everything in it that holds an unserved field.
+fn spec(kind: &str) -> Value {
+    let kubeadm = json!({"joinConfiguration": {"nodeRegistration": {"name": "n"}}});
+    match kind {
+        "Cluster" => json!({"infrastructureRef": {"apiGroup": "a.b", "kind": "K", "name": "n"}}),
+        "Machine" => machine(),
+        "MachineDeployment" | "MachineSet" => machines(),
+        "KubeadmConfig" => kubeadm,
+        "KubeadmConfigTemplate" => json!({"template": {"spec": kubeadm}}),
+        "KamajiControlPlane" => json!({"version": "v1.35.4", "network": {"serviceType": "NodePort"},
+            "addons": {}, "apiServer": {}, "controllerManager": {}, "scheduler": {}, "deployment": {}}),
+        "TenantControlPlane" => json!({"kubernetes": {"version": "v1.35.4", "kubelet": {}}, "addons": {},
+            "networkProfile": {"port": 6443}, "controlPlane": {"service": {"serviceType": "NodePort"},
+                "deployment": {"replicas": 1, "resources": {}, "extraArgs": {}}}}),
+        "KubevirtCluster" => json!({}),
+        "KubevirtClusterTemplate" => json!({"template": {"spec": {}}}),
+        "KubevirtMachine" => json!({"virtualMachineTemplate": {"spec": vm()}}),
+        "KubevirtMachineTemplate" => {
+            json!({"template": {"spec": {"virtualMachineTemplate": {"spec": vm()}}}})
+        }
+        "VirtualMachine" => vm(),
+        "VirtualMachineInstance" => vmi(),
+        other => panic!("{other} has no spec here"),
+    }
+}
+
+fn object(field: &Unserved, api_version: &str, value: Value) -> Value {
+    let mut object = json!({"apiVersion": api_version, "kind": field.kind, "metadata": {"name": "n"},
+        "spec": spec(field.kind)});
+    let mut place = &mut object;
+    for step in field.path.split('.') {
+        place = match step.strip_suffix("[]") {
+            Some(list) => &mut place[list][0],
+            None => &mut place[step],
+        };
+    }
+    *place = value;
+    object
+}
+
+#[tokio::test]
+async fn every_unserved_field_is_refused_with_its_path_and_a_reason() {
+    let server = scute_testkit::server().await;
+    let crds = scute_api::crds();
+    server.install_crds(crds.clone()).await;
+    let namespace = server.namespace("unserved").await;
+    for field in fields() {
+        let crd = crds.iter().find(|crd| crd.spec.names.kind == field.kind).unwrap();
+        for version in crd.spec.versions.iter().map(|version| &version.name) {
+            let (group, plural) = (&crd.spec.group, &crd.spec.names.plural);
+            let uri = format!("/apis/{group}/{version}/namespaces/{namespace}/{plural}");
+            let api_version = format!("{group}/{version}");
+            let (wish, none) = match field.shape {
+                Shape::Object => (json!({"anything": 1}), Value::Null),
+                Shape::List => (json!([{"anything": 1}]), json!([])),
+                Shape::Flag => (json!(true), json!(false)),
+                Shape::Text => (json!("x"), json!("")),
+            };
+            let refused = create(&uri, &object(&field, &api_version, wish)).await.expect_err(&field.path);
+            let path = field.path.replace("[]", "[0]");
+            let told = format!("{path}: Forbidden: {}", field.why);
+            assert!(refused.message.contains(&told), "{told}\n{}", refused.message);
+            let taken = create(&uri, &object(&field, &api_version, none)).await;
+            assert!(taken.is_ok(), "no wish for {field:?}: {}", taken.unwrap_err().message);
+        }
+    }
+}
