@@ -16,8 +16,8 @@ const EXACT: f64 = 9_007_199_254_740_991.0;
 pub const TIME: &str = "^[0-2][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$";
 /// A quantity such as `4Gi`, `500m` or `2`.
 pub const QUANTITY: &str = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
-/// The text of a number or percentage; a number is written as one.
-const PERCENT: &str = "^[0-9]{1,6}%$";
+/// A share of a whole; a plain number is written as one.
+const PERCENT: &str = "^[0-9]+%$";
 
 /// A definition in whose schemas every number, list, map and text has bounds.
 #[must_use]
@@ -85,11 +85,14 @@ fn number(schema: &mut JSONSchemaProps) {
 fn number_or_text(name: &str, schema: &mut JSONSchemaProps) {
     let share = matches!(name, "maxSurge" | "maxUnavailable");
     let (least, most, pattern) =
-        if share { (0.0, f64::from(i32::MAX), PERCENT) } else { (-EXACT, EXACT, QUANTITY) };
+        if share { (f64::from(i32::MIN), f64::from(i32::MAX), PERCENT) } else { (-EXACT, EXACT, QUANTITY) };
     schema.minimum.get_or_insert(least);
     schema.maximum.get_or_insert(most);
     schema.max_length.get_or_insert(64);
-    schema.pattern.get_or_insert_with(|| pattern.to_owned());
+    // A rule of its own says it better.
+    if schema.x_kubernetes_validations.is_none() {
+        schema.pattern.get_or_insert_with(|| pattern.to_owned());
+    }
 }
 
 fn text(name: &str, place: Place, schema: &mut JSONSchemaProps) {

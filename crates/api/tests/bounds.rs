@@ -48,7 +48,8 @@ fn unbounded(path: &str, schema: &JSONSchemaProps, found: &mut Vec<String>) {
         Some("boolean") => false,
         Some(other) => panic!("{path} is a {other}"),
         None if schema.x_kubernetes_int_or_string == Some(true) => {
-            schema.minimum.is_none() || schema.maximum.is_none() || schema.pattern.is_none()
+            let text = schema.pattern.is_some() || schema.x_kubernetes_validations.is_some();
+            schema.minimum.is_none() || schema.maximum.is_none() || schema.max_length.is_none() || !text
         }
         // Only where any value at all is meant.
         None => schema.x_kubernetes_preserve_unknown_fields != Some(true),

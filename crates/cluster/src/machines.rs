@@ -7,8 +7,6 @@ use scute_contract::summary::{Part, listed, reason, summary};
 use scute_kit::conditions::{Conditions, Status, find, is_true};
 use scute_kubeadm::Version;
 
-use crate::machineset::preflight::KubeVersion;
-
 /// How many Machines are what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {

@@ -26,7 +26,7 @@ fn bad_objects_are_refused_at_the_door() {
             (pool, "MachinePools are not served: use a MachineDeployment"),
             (
                 with(cluster(), "/spec/topology", json!({"classRef": {"name": "x"}})),
-                "unknown field \"spec.topology\"",
+                "spec.topology: Forbidden: ClusterClass is not served yet",
             ),
             (
                 with(cluster(), "/spec/clusterNetwork/pods/cidrBlocks", json!(["10.0.0.0/33"])),
@@ -65,11 +65,15 @@ fn bad_objects_are_refused_at_the_door() {
             ),
             (
                 with(deployment(), "/spec/machineNaming", json!({"template": "x"})),
-                "unknown field \"spec.machineNaming\"",
+                "spec.machineNaming: Forbidden: names cannot be chosen yet",
             ),
             (
-                with(deployment(), "/spec/template/spec/taints", json!([])),
-                "unknown field \"spec.template.spec.taints\"",
+                with(
+                    deployment(),
+                    "/spec/template/spec/taints",
+                    json!([{"key": "k", "effect": "NoSchedule"}]),
+                ),
+                "spec.template.spec.taints: Forbidden: taints of Machines are not served yet",
             ),
             (
                 with(build::machine("m", "c"), "/spec/deletion", json!({"nodeDrainTimeoutSeconds": -1})),
@@ -105,6 +109,13 @@ fn what_cannot_be_changed_is_refused() {
                 "md",
                 json!({"spec": {"clusterName": "d", "template": {"spec": {"clusterName": "d"}}}}),
                 "clusterName cannot be changed",
+            ),
+            (
+                "MachineDeployment",
+                "md",
+                json!({"spec": {"selector": {"matchLabels": {"deployment": "x"}},
+                    "template": {"metadata": {"labels": {"deployment": "x"}}}}}),
+                "spec.selector: Invalid value",
             ),
             (
                 "MachineSet",

@@ -14,9 +14,9 @@ use super::{
 use crate::meta::{CLUSTER_NAME_LABEL, DEPLOYMENT_NAME_LABEL, SET_NAME_LABEL};
 use crate::naming::label_value;
 
-/// A MachineDeployment with its defaults.
+/// A MachineDeployment with its defaults; `old` is the one that an update replaces.
 #[must_use]
-pub fn machine_deployment(given: &MachineDeployment) -> MachineDeployment {
+pub fn machine_deployment(given: &MachineDeployment, old: Option<&MachineDeployment>) -> MachineDeployment {
     let mut deployment = given.clone();
     let own = [
         (CLUSTER_NAME_LABEL.to_owned(), given.spec.cluster_name.clone()),
@@ -24,7 +24,7 @@ pub fn machine_deployment(given: &MachineDeployment) -> MachineDeployment {
     ];
     deployment.labels_mut().insert(CLUSTER_NAME_LABEL.to_owned(), given.spec.cluster_name.clone());
     let spec = &mut deployment.spec;
-    spec.replicas.get_or_insert_with(|| autoscaled(given.annotations()));
+    spec.replicas.get_or_insert_with(|| replicas(given.annotations(), old.map(|old| old.spec.replicas)));
     select(&mut spec.selector, &own);
     template(&mut spec.template, &own);
     let strategy = spec.rollout.get_or_insert_default().strategy.get_or_insert_default();
@@ -36,16 +36,16 @@ pub fn machine_deployment(given: &MachineDeployment) -> MachineDeployment {
     deployment
 }
 
-/// A MachineSet with its defaults.
+/// A MachineSet with its defaults; `old` is the one that an update replaces.
 #[must_use]
-pub fn machine_set(given: &MachineSet) -> MachineSet {
+pub fn machine_set(given: &MachineSet, old: Option<&MachineSet>) -> MachineSet {
     let mut set = given.clone();
     let own = [
         (CLUSTER_NAME_LABEL.to_owned(), given.spec.cluster_name.clone()),
         (SET_NAME_LABEL.to_owned(), label_value(&given.name_any())),
     ];
     set.labels_mut().insert(CLUSTER_NAME_LABEL.to_owned(), given.spec.cluster_name.clone());
-    set.spec.replicas.get_or_insert_with(|| autoscaled(given.annotations()));
+    set.spec.replicas.get_or_insert_with(|| replicas(given.annotations(), old.map(|old| old.spec.replicas)));
     select(&mut set.spec.selector, &own);
     template(&mut set.spec.template, &own);
     set
@@ -60,11 +60,13 @@ pub fn machine(given: &Machine) -> Machine {
     machine
 }
 
-/// Where a cluster autoscaler is at work, the smallest size it allows; else 1.
-fn autoscaled(annotations: &BTreeMap<String, String>) -> i32 {
+/// Replicas of an object that leaves them out, as upstream has it: with a cluster autoscaler at work the number belongs
+/// to it, so an update keeps the old one within the autoscaler's limits; a new object begins at the lower one.
+/// Without an autoscaler it is 1.
+fn replicas(annotations: &BTreeMap<String, String>, old: Option<Option<i32>>) -> i32 {
     let size = |key: &str| annotations.get(key).and_then(|size| size.parse::<i32>().ok());
     match (size(AUTOSCALER_MIN_SIZE_ANNOTATION), size(AUTOSCALER_MAX_SIZE_ANNOTATION)) {
-        (Some(min), Some(max)) if (0..=max).contains(&min) => min,
+        (Some(min), Some(max)) if (0..=max).contains(&min) => old.flatten().unwrap_or(min).clamp(min, max),
         _ => 1,
     }
 }
@@ -112,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_null_selector_selects_the_deployments_own_machines() {
-        let filled = machine_deployment(&deployment(json!({}), json!({})));
+        let filled = machine_deployment(&deployment(json!({}), json!({})), None);
         let labels = filled.spec.selector.match_labels.clone().unwrap_or_default();
         assert_eq!(labels[CLUSTER_NAME_LABEL], "c");
         assert_eq!(labels[DEPLOYMENT_NAME_LABEL], "md");
@@ -125,15 +127,15 @@ mod tests {
 
     #[test]
     fn filling_in_twice_changes_nothing() {
-        let once = machine_deployment(&deployment(json!({}), json!({})));
-        assert_eq!(machine_deployment(&once), once);
+        let once = machine_deployment(&deployment(json!({}), json!({})), None);
+        assert_eq!(machine_deployment(&once, None), once);
     }
 
     #[test]
     fn what_is_given_stays() {
         let given = json!({"replicas": 0, "selector": {"matchLabels": {"a": "b"}},
             "rollout": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0}}}});
-        let filled = machine_deployment(&deployment(given, json!({}))).spec;
+        let filled = machine_deployment(&deployment(given, json!({})), None).spec;
         assert_eq!(filled.replicas, Some(0));
         assert!(!filled.selector.match_labels.unwrap_or_default().contains_key(DEPLOYMENT_NAME_LABEL));
         let limits = filled.rollout.and_then(|rollout| rollout.strategy?.rolling_update).unwrap_or_default();
@@ -144,10 +146,20 @@ mod tests {
     }
 
     #[test]
-    fn an_autoscaler_says_how_small() {
-        let sizes = json!({AUTOSCALER_MIN_SIZE_ANNOTATION: "3", AUTOSCALER_MAX_SIZE_ANNOTATION: "9"});
-        assert_eq!(machine_deployment(&deployment(json!({}), sizes)).spec.replicas, Some(3));
-        let nonsense = json!({AUTOSCALER_MIN_SIZE_ANNOTATION: "3", AUTOSCALER_MAX_SIZE_ANNOTATION: "x"});
-        assert_eq!(machine_deployment(&deployment(json!({}), nonsense)).spec.replicas, Some(1));
+    fn an_autoscaler_keeps_its_number_within_its_limits() {
+        let sizes = |min: &str, max: &str| json!({AUTOSCALER_MIN_SIZE_ANNOTATION: min, AUTOSCALER_MAX_SIZE_ANNOTATION: max});
+        let old = |replicas: i32| deployment(json!({"replicas": replicas}), json!({}));
+        let filled = |sizes: serde_json::Value, old: Option<MachineDeployment>| {
+            machine_deployment(&deployment(json!({}), sizes), old.as_ref()).spec.replicas
+        };
+        assert_eq!(filled(sizes("3", "9"), None), Some(3), "a new one begins at the lower limit");
+        assert_eq!(filled(sizes("3", "9"), Some(old(7))), Some(7));
+        assert_eq!(filled(sizes("3", "9"), Some(old(2))), Some(3));
+        assert_eq!(filled(sizes("3", "9"), Some(old(10))), Some(9));
+        assert_eq!(filled(sizes("3", "9"), Some(deployment(json!({}), json!({})))), Some(3));
+        assert_eq!(filled(sizes("3", "x"), Some(old(7))), Some(1), "no autoscaler that could be understood");
+        assert_eq!(filled(json!({}), Some(old(7))), Some(1), "as upstream");
+        let given = deployment(json!({"replicas": 0}), sizes("3", "9"));
+        assert_eq!(machine_deployment(&given, Some(&old(7))).spec.replicas, Some(0), "what is given stays");
     }
 }

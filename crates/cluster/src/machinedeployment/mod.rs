@@ -85,7 +85,7 @@ pub async fn run(hub: Arc<Hub>) {
 
 /// Brings one deployment a step on.
 async fn reconcile(deployment: Arc<MachineDeployment>, context: Arc<Context>) -> Next {
-    let deployment = Arc::new(defaults::machine_deployment(&deployment));
+    let deployment = Arc::new(defaults::machine_deployment(&deployment, None));
     let seen = observe(deployment, &context);
     let now = context.hub.now();
     if let Some(why) = paused::paused(seen.cluster.as_deref(), seen.deployment.as_ref()) {

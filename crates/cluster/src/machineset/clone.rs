@@ -14,7 +14,6 @@ use scute_api::naming::label_value;
 use scute_contract::Served;
 use serde_json::json;
 
-
 /// The kind that a template is a template of: `KubevirtMachineTemplate` makes `KubevirtMachine`.
 #[must_use]
 pub fn templated_kind(kind: &str) -> &str {

@@ -11,9 +11,9 @@ mod report;
 use std::sync::Arc;
 
 use kube::ResourceExt;
+use scute_api::cluster::{Cluster, Machine, MachineSet, defaults};
 use scute_contract::owners::controller;
 use scute_contract::{Externals, paused};
-use scute_api::cluster::{Cluster, Machine, MachineSet, defaults};
 use scute_kit::{Controller, Hub, Key, Next, Watch, Why};
 use serde_json::json;
 
@@ -74,7 +74,7 @@ fn keys(sets: &Watch<MachineSet>, namespace: &str, is: impl Fn(&MachineSet) -> b
 
 /// Brings one set a step on.
 async fn reconcile(set: Arc<MachineSet>, context: Arc<Context>) -> Next {
-    let set = Arc::new(defaults::machine_set(&set));
+    let set = Arc::new(defaults::machine_set(&set, None));
     let seen = observe(set, &context).await;
     let now = context.hub.now();
     if let Some(why) = paused::paused(seen.cluster.as_deref(), seen.set.as_ref()) {

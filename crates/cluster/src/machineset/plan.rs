@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use kube::ResourceExt;
 use scute_api::cluster::{DISABLE_MACHINE_CREATE_ANNOTATION, MACHINE_SET_FINALIZER};
+use scute_api::naming::{child, suffix};
 use scute_contract::Found;
 use scute_contract::owners::{belonging, owner};
-use scute_api::naming::{child, suffix};
 use scute_kit::finalizer;
 use serde_json::Value;
 
