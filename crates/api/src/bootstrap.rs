@@ -15,8 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::meta::TemplateMeta;
 
 /// The CustomResourceDefinitions of this module.
-#[must_use]
-pub fn crds() -> Vec<CustomResourceDefinition> {
+pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
     vec![KubeadmConfig::crd(), KubeadmConfigTemplate::crd()]
 }
 

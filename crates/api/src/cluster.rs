@@ -23,8 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::meta::{ApiEndpoint, ContractRef};
 
 /// The CustomResourceDefinitions of this module.
-#[must_use]
-pub fn crds() -> Vec<CustomResourceDefinition> {
+pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
     vec![Cluster::crd(), MachineDeployment::crd(), MachineSet::crd(), Machine::crd(), MachinePool::crd()]
 }
 

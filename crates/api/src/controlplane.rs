@@ -355,8 +355,7 @@ pub struct ControlPlaneInitialization {
 }
 
 /// The CustomResourceDefinitions of this module.
-#[must_use]
-pub fn crds() -> Vec<CustomResourceDefinition> {
+pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
     let mut crd = KamajiControlPlane::crd();
     let older: Vec<_> = crd
         .spec

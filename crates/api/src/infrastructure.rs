@@ -33,8 +33,7 @@ pub struct Initialization {
 }
 
 /// The CustomResourceDefinitions of this module.
-#[must_use]
-pub fn crds() -> Vec<CustomResourceDefinition> {
+pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
     vec![
         KubevirtCluster::crd(),
         KubevirtClusterTemplate::crd(),

@@ -39,7 +39,6 @@ pub const ROTATE_ANNOTATION: &str = "certs.kamaji.clastix.io/rotate";
 pub const KUBECONFIG_KEY_ANNOTATION: &str = "kamaji.clastix.io/kubeconfig-secret-key";
 
 /// The CustomResourceDefinitions of this module.
-#[must_use]
-pub fn crds() -> Vec<CustomResourceDefinition> {
+pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
     vec![DataStore::crd(), TenantControlPlane::crd()]
 }

@@ -125,8 +125,7 @@ fn template_metadata(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 }
 
 /// The CustomResourceDefinitions of this module.
-#[must_use]
-pub fn crds() -> Vec<CustomResourceDefinition> {
+pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
     [VirtualMachine::crd(), VirtualMachineInstance::crd()].into_iter().map(also_v1alpha3).collect()
 }
 

@@ -25,7 +25,7 @@ async fn server() -> &'static ApiServer {
     STARTED
         .get_or_init(|| async {
             let server = scute_testkit::server().await;
-            server.install_crds([scute_api::cluster::crds(), scute_api::bootstrap::crds()].concat()).await;
+            server.install_crds(scute_api::crds()).await;
             let hub = Hub::new(server.client().await);
             let mut tasks = JoinSet::new();
             let config = scute_bootstrap::Config { token_ttl: TTL };

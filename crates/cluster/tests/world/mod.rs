@@ -39,7 +39,7 @@ pub async fn bare() -> &'static ApiServer {
     READY
         .get_or_init(|| async {
             let server = scute_testkit::server().await;
-            server.install_crds([scute_api::cluster::crds(), kinds::crds()].concat()).await;
+            server.install_crds([scute_api::crds(), kinds::crds()].concat()).await;
             server
         })
         .await
