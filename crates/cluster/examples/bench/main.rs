@@ -77,7 +77,7 @@ impl World {
 
     async fn empty() -> Result<Self> {
         let server = ApiServer::start().await?;
-        server.install_crds([scute_api::cluster::crds(), kinds::crds()].concat()).await;
+        server.install_crds([scute_api::crds(), kinds::crds()].concat()).await;
         let client = server.client().await;
         let tenants = Tenants::start(server.serving_certificate()).await?;
         let providers = Providers::start(&client, &tenants);
@@ -113,7 +113,7 @@ fn names(prefix: &str, count: usize) -> Vec<String> {
 /// The same objects and one status each by a plain client, at the concurrency at which it is fastest.
 async fn floor(clusters: usize, machines: i32) -> Result<Duration> {
     let server = ApiServer::start().await?;
-    server.install_crds([scute_api::cluster::crds(), kinds::crds()].concat()).await;
+    server.install_crds([scute_api::crds(), kinds::crds()].concat()).await;
     let client = server.client().await;
     let kubeconfig = |_: &str| server.kubeconfig();
     let mut best = (f64::MAX, AT_ONCE);
