@@ -24,9 +24,29 @@ pub fn namespace(name: &str) -> Value {
 
 /// Applies one object; fields that others set stay.
 pub async fn apply(client: &Client, object: Value) -> Result<(), InstallError> {
+    let (api, name) = find(client, &object)?;
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let result = api.patch(&name, &params, &Patch::Apply(&object)).await;
+    result.map(drop).map_err(|source| InstallError::Apply { object: title(&object), source })
+}
+
+/// Whether an object of this kind and name is there.
+pub async fn exists(client: &Client, object: &Value) -> Result<bool, InstallError> {
+    let (api, name) = find(client, object)?;
+    let found = api.get_metadata_opt(&name).await;
+    found.map(|found| found.is_some()).map_err(|source| InstallError::Look { object: title(object), source })
+}
+
+fn title(object: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    format!("{} {}", text(&object["kind"]), text(&object["metadata"]["name"]))
+}
+
+/// Where an object is, by its kind and namespace, and its name.
+fn find(client: &Client, object: &Value) -> Result<(Api<DynamicObject>, String), InstallError> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
-    let malformed = || InstallError::Malformed(format!("{kind} {name}"));
+    let malformed = || InstallError::Malformed(title(object));
     let (group, version) = match object["apiVersion"].as_str() {
         Some(both) => both.split_once('/').unwrap_or(("", both)),
         None => return Err(malformed()),
@@ -35,11 +55,9 @@ pub async fn apply(client: &Client, object: Value) -> Result<(), InstallError> {
         return Err(malformed());
     }
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, &kind));
-    let api: Api<DynamicObject> = match object["metadata"]["namespace"].as_str() {
+    let api = match object["metadata"]["namespace"].as_str() {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
     };
-    let params = PatchParams::apply(FIELD_MANAGER).force();
-    let result = api.patch(&name, &params, &Patch::Apply(&object)).await;
-    result.map(drop).map_err(|source| InstallError::Apply { object: format!("{kind} {name}"), source })
+    Ok((api, name))
 }

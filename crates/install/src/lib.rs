@@ -5,12 +5,14 @@
 mod apply;
 mod manager;
 mod manager_config;
+mod policies;
 mod rbac;
 mod tenants_etcd;
 mod webhooks;
 
 pub use manager::CERTIFICATE_FOLDER;
 pub use manager_config::{LoadBalancerConfig, ManagementNetworks, ManagerConfig, ManagerConfigError};
+pub use policies::{NAME as NETWORK_POLICIES, warn as warn_of_network_policies};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::{
@@ -42,6 +44,15 @@ pub enum InstallError {
     /// The API server refused.
     #[error("{object} could not be applied")]
     Apply {
+        /// Kind and name.
+        object: String,
+        /// Why.
+        #[source]
+        source: kube::Error,
+    },
+    /// The API server did not say what is there.
+    #[error("{object} could not be looked for")]
+    Look {
         /// Kind and name.
         object: String,
         /// Why.
@@ -166,6 +177,7 @@ async fn established(api: &Api<CustomResourceDefinition>, name: String) -> Resul
 pub async fn manager(client: &Client, facts: &Facts) -> Result<(), InstallError> {
     let Facts { configuration, image_digest, webhook, dns, tenants_etcd } = facts;
     apply_all(client, vec![apply::namespace(NAMESPACE)]).await?;
+    policies::warn(client).await?;
     let mut objects = rbac::objects();
     objects.extend(manager::objects(configuration, webhook, image_digest)?);
     objects.extend(coredns(dns));

@@ -70,9 +70,9 @@ fn service() -> Value {
 }
 
 fn deployment(configuration: &str, image_digest: &str) -> Value {
-    use aws_lc_rs::digest::{SHA256, digest};
+    use sha2::{Digest, Sha256};
     let labels = json!({"app": MANAGER});
-    let seen = hex::encode(&digest(&SHA256, configuration.as_bytes()).as_ref()[..8]);
+    let seen = hex::encode(&Sha256::digest(configuration)[..8]);
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -93,13 +93,35 @@ fn deployment(configuration: &str, image_digest: &str) -> Value {
     })
 }
 
+/// Seconds that a Node may be silent before its manager is started elsewhere.
+const SILENCE: u32 = 60;
+
+/// It must start on a Node that is not ready yet, and outlive pressure: everything else waits for it. A dead Node is not
+/// among what it bears: there it neither stays nor starts.
+fn tolerations() -> Vec<Value> {
+    let node = "node.kubernetes.io";
+    let starts = [
+        "node-role.kubernetes.io/control-plane".to_owned(),
+        format!("{node}/not-ready"),
+        format!("{node}/memory-pressure"),
+        format!("{node}/disk-pressure"),
+        format!("{node}/pid-pressure"),
+        format!("{node}/network-unavailable"),
+    ]
+    .map(|key| json!({"key": key, "operator": "Exists", "effect": "NoSchedule"}));
+    let stays = ["not-ready", "unreachable"].map(|state| {
+        let key = format!("{node}/{state}");
+        json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": SILENCE})
+    });
+    starts.into_iter().chain(stays).collect()
+}
+
 fn pod() -> Value {
     json!({
         "serviceAccountName": MANAGER,
         "priorityClassName": "system-cluster-critical",
         "terminationGracePeriodSeconds": 10,
-        // It must start on a Node that is not ready yet, and outlive pressure: everything else waits for it.
-        "tolerations": [{"operator": "Exists"}],
+        "tolerations": tolerations(),
         "securityContext": {
             "runAsNonRoot": true,
             "runAsUser": 65532,
@@ -150,4 +172,25 @@ fn pod() -> Value {
             {"name": "webhook", "secret": {"secretName": WEBHOOK_SECRET}},
         ],
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manager_starts_on_a_node_that_comes_and_leaves_one_that_is_dead() {
+        let all = tolerations();
+        let of = |taint: &str, effect: &str| {
+            let key = format!("node.kubernetes.io/{taint}");
+            all.iter().find(|t| t["key"] == key && t["effect"] == effect)
+        };
+        assert!(of("not-ready", "NoSchedule").is_some());
+        assert!(of("unreachable", "NoSchedule").is_none(), "it would be put there again");
+        for taint in ["not-ready", "unreachable"] {
+            let seconds = of(taint, "NoExecute").and_then(|t| t["tolerationSeconds"].as_u64());
+            assert_eq!(seconds, Some(60), "{taint}");
+        }
+        assert!(all.iter().all(|t| t["key"].is_string() && t["effect"].is_string()), "one that bears all");
+    }
 }

@@ -1,4 +1,4 @@
-//! What a site tells its manager, as a file: written into a ConfigMap by the site, read by `scute manager --config`.
+//! What a manager is told, as a file: written into a ConfigMap at installation, read by `scute manager --config`.
 
 use ipnet::IpNet;
 use scute_api::addresses::AddressRange;
@@ -20,7 +20,7 @@ pub struct ManagerConfig {
     pub networks: ManagementNetworks,
     /// Built-in addresses for Services of type LoadBalancer; none without pools.
     pub load_balancer: LoadBalancerConfig,
-    /// What guests run on; without it the launcher finds out.
+    /// What guests run on; without it they are emulated, which works everywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<Accelerator>,
     /// Image of Scute itself, for Pods that run other commands of it.

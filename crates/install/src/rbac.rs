@@ -1,4 +1,5 @@
-//! The manager's rights: exactly the verbs that its controllers use, each group with its reason. Never cluster-admin.
+//! The manager's rights, each group with its reason. No wildcard, and nothing that widens rights; but who may write
+//! Secrets and Pods of all namespaces is to be trusted like an administrator.
 
 use crate::{MANAGER, NAMESPACE};
 use serde_json::{Value, json};
