@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use scute_bundle::{INDEX, Index, Part, PartKind as Kind, SCHEMA};
 
 use crate::cache::{self, Cache, FileDigest};
 use crate::images::{self, Inputs, Made, Profile};
@@ -31,36 +31,6 @@ pub struct Args {
     /// Leave this image out; repeat for more
     #[arg(long, value_name = "IMAGE")]
     without: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct Index {
-    schema: u32,
-    kubernetes: &'static str,
-    scute: &'static str,
-    parts: Vec<Part>,
-}
-
-#[derive(Clone, Copy, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Kind {
-    Binary,
-    Image,
-    File,
-}
-
-#[derive(Serialize)]
-struct Part {
-    name: String,
-    kind: Kind,
-    version: String,
-    file: String,
-    digest: String,
-    size: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mode: Option<u32>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    refs: Vec<String>,
 }
 
 /// What becomes a part, before it is linked and digested.
@@ -190,8 +160,9 @@ fn assemble(cache: &Cache, folder: &Path, sources: &[Source]) -> Result<()> {
         parts.push(part);
     }
     digests.save()?;
-    let index = Index { schema: 1, kubernetes: workspace::kubernetes(), scute: SCUTE, parts };
-    fs::write(partial.join("index.json"), serde_json::to_vec_pretty(&index)?)?;
+    let index =
+        Index { schema: SCHEMA, kubernetes: workspace::kubernetes().into(), scute: SCUTE.into(), parts };
+    fs::write(partial.join(INDEX), serde_json::to_vec_pretty(&index)?)?;
     cache::remove(folder)?;
     fs::rename(&partial, folder).with_context(|| format!("replace {}", folder.display()))
 }
@@ -217,7 +188,7 @@ fn put(digests: &mut Digests, folder: &Path, source: &Source) -> Result<Part> {
         name: source.name.clone(),
         kind: source.kind,
         version: source.version.clone(),
-        file: source.to.clone(),
+        file: (&source.to).into(),
         digest: format!("sha256:{hex}"),
         size,
         mode: matches!(source.kind, Kind::Binary).then_some(0o755),

@@ -84,10 +84,9 @@ pub struct FileDigest {
 
 /// Reads a file once.
 pub fn digest_of(path: &Path) -> Result<FileDigest> {
-    let mut hash = Sha256::new();
-    let mut file = File::open(path).with_context(|| format!("open {}", path.display()))?;
-    let size = std::io::copy(&mut file, &mut hash).with_context(|| format!("read {}", path.display()))?;
-    Ok(FileDigest { hex: hex::encode(hash.finalize()), size })
+    let (hex, size) =
+        scute_bundle::sha256_of_file(path).with_context(|| format!("read {}", path.display()))?;
+    Ok(FileDigest { hex, size })
 }
 
 /// The store.

@@ -1,24 +1,22 @@
 //! Which management cluster a command talks to.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-
-/// Where sites keep their state.
-const SITES: &str = "/var/lib/scute";
+use scute_site::{Layout, SiteName};
 
 /// Which management cluster, and which namespace in it.
 #[derive(Args, Clone, Debug)]
 pub struct ClientArgs {
-    /// Kubeconfig of the management cluster [default: that of the site, if there is one on this machine]
-    #[arg(long, env = "KUBECONFIG", global = true)]
+    /// Kubeconfig of the management cluster [default: the files of $KUBECONFIG, or that of the site on this machine]
+    #[arg(long, global = true)]
     pub kubeconfig: Option<PathBuf>,
     /// Site on this machine whose management cluster is meant
-    #[arg(long, default_value = "scute", global = true)]
-    pub site: String,
+    #[arg(long, default_value_t, value_parser = SiteName::new, global = true)]
+    pub site: SiteName,
     /// Namespace
     #[arg(short, long, global = true)]
     pub namespace: Option<String>,
@@ -33,19 +31,32 @@ impl ClientArgs {
     }
 
     async fn config(&self) -> anyhow::Result<Config> {
-        let of_site = Path::new(SITES).join(&self.site).join("admin.kubeconfig");
-        let path = self.kubeconfig.clone().or_else(|| of_site.exists().then_some(of_site));
-        match path {
-            Some(path) => {
-                let kubeconfig = Kubeconfig::read_from(&path)
-                    .with_context(|| format!("reading kubeconfig {}", path.display()))?;
-                Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                    .await
-                    .with_context(|| format!("using kubeconfig {}", path.display()))
-            }
-            None => Config::infer().await.context(
+        let Some((name, kubeconfig)) = self.kubeconfig()? else {
+            return Config::infer().await.context(
                 "no management cluster: give --kubeconfig, set KUBECONFIG, or make a site with `scute up`",
-            ),
+            );
+        };
+        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+            .await
+            .with_context(|| format!("using kubeconfig {name}"))
+    }
+
+    /// The first that there is: the file that was named, those of the environment, the site's.
+    fn kubeconfig(&self) -> anyhow::Result<Option<(String, Kubeconfig)>> {
+        let read = |path: PathBuf| {
+            let name = path.display().to_string();
+            let kubeconfig =
+                Kubeconfig::read_from(path).with_context(|| format!("reading kubeconfig {name}"))?;
+            anyhow::Ok(Some((name, kubeconfig)))
+        };
+        if let Some(path) = self.kubeconfig.clone() {
+            return read(path);
         }
+        // Several files with colons between them are one, as kubectl has it.
+        if let Some(merged) = Kubeconfig::from_env().context("reading the files of $KUBECONFIG")? {
+            return Ok(Some(("of $KUBECONFIG".to_owned(), merged)));
+        }
+        let of_site = Layout::entry(&self.site).join("admin.kubeconfig");
+        if of_site.exists() { read(of_site) } else { Ok(None) }
     }
 }

@@ -80,10 +80,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Up(command) => runtime()?.block_on(command.run()),
         Command::Down(command) => runtime()?.block_on(command.run()),
         Command::Status(command) => runtime()?.block_on(command.run()),
-        Command::SiteSupervisor(site) => {
-            log_to_stderr();
-            site::supervise(&site)
-        }
+        Command::SiteSupervisor(site) => site::supervise(&site),
         Command::SiteInit(site) => {
             log_to_stderr();
             site::init(&site)
@@ -131,6 +128,18 @@ const LOGGED: &str = "info,kube_client::client::builder=off";
 
 /// Logs for processes that run in the background; `RUST_LOG` chooses what.
 fn log_to_stderr() {
+    log_by(std::io::stderr);
+}
+
+/// Logs into a file that somebody else writes to as well.
+fn log_to(log: impl std::io::Write + Clone + Send + Sync + 'static) {
+    log_by(move || log.clone());
+}
+
+fn log_by<W>(writer: impl Fn() -> W + Send + Sync + 'static)
+where
+    W: std::io::Write + 'static,
+{
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOGGED.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false).init();
 }

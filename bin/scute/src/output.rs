@@ -1,6 +1,6 @@
 //! Tables, JSON and YAML on standard output.
 
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -32,6 +32,32 @@ pub fn say(text: &str) -> anyhow::Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Closed.into()),
         done => Ok(done?),
     }
+}
+
+/// Whether somebody is there to answer a question.
+///
+/// # Errors
+/// Nobody is.
+pub fn can_ask(question: &str) -> anyhow::Result<()> {
+    if std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    anyhow::bail!("{question} Nobody can be asked here: say --yes")
+}
+
+/// Asks on the terminal before something is removed for good; anything but yes is no.
+///
+/// # Errors
+/// Nobody is there to be asked.
+pub fn confirmed(what: &str, parts: &[String], question: &str) -> anyhow::Result<bool> {
+    can_ask(question)?;
+    let parts: String = parts.iter().map(|part| format!("  {part}\n")).collect();
+    let mut err = std::io::stderr().lock();
+    write!(err, "{what}\n{parts}{question} [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 /// A value as YAML.

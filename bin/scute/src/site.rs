@@ -1,10 +1,6 @@
 //! `scute up`, `down`, `status`, and the two hidden commands that a site runs.
 
-use std::{
-    io::{IsTerminal, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, ValueEnum};
 use ipnet::Ipv4Net;
@@ -17,7 +13,7 @@ use crate::output::{self, Format};
 #[derive(Args, Clone, Debug)]
 pub struct Site {
     /// Name of the site
-    #[arg(long, value_name = "NAME", default_value = "scute", value_parser = SiteName::new)]
+    #[arg(long, value_name = "NAME", default_value_t, value_parser = SiteName::new)]
     site: SiteName,
 }
 
@@ -28,6 +24,13 @@ enum Network {
     Namespace,
     /// The network of the host
     Host,
+}
+
+/// Whether something is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
 }
 
 /// Options of `scute up`.
@@ -41,9 +44,12 @@ pub struct Up {
     /// How the site meets the machine's network [default: namespace]
     #[arg(long, value_enum)]
     network: Option<Network>,
-    /// Folder of the bundle [default: bundle in the cache]
+    /// Folder of the bundle [default: the site's, for a new one bundle in the cache]
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
+    /// Whether Pods and guests reach what this machine reaches, behind its address [default: off, with --network host on]
+    #[arg(long, value_enum, value_name = "ON|OFF")]
+    masquerade: Option<Switch>,
     /// Network between host and Node [default: 172.30.N.0/24, N the first free]
     #[arg(long, value_name = "CIDR")]
     link: Option<Ipv4Net>,
@@ -88,7 +94,9 @@ impl Up {
                 Network::Namespace => NetworkMode::Namespace,
                 Network::Host => NetworkMode::Host,
             }),
-            bundle: self.bundle.unwrap_or_else(default_bundle),
+            bundle: self.bundle,
+            default_bundle: default_bundle(),
+            masquerade: self.masquerade.map(|switch| switch == Switch::On),
             addresses: AddressWishes {
                 link: self.link,
                 pods: self.pods,
@@ -122,28 +130,16 @@ impl Down {
         let found = scute_site::plan_down(&options);
         if found.is_empty() {
             eprintln!("There is no site {}.", options.site);
-        } else if !self.yes && !confirmed(&options.site, &found)? {
-            eprintln!("Nothing was removed.");
-            return Ok(ExitCode::FAILURE);
+        } else if !self.yes {
+            let question = format!("Remove site {}?", options.site);
+            if !output::confirmed("This removes for good:", &found, &question)? {
+                eprintln!("Nothing was removed.");
+                return Ok(ExitCode::FAILURE);
+            }
         }
         scute_site::down(&options, &Terminal::default()).await?;
         Ok(ExitCode::SUCCESS)
     }
-}
-
-fn confirmed(site: &SiteName, found: &[String]) -> anyhow::Result<bool> {
-    if !std::io::stdin().is_terminal() {
-        anyhow::bail!("`scute down` removes site {site} for good; say --yes where nobody can be asked");
-    }
-    eprintln!("This removes for good:");
-    for what in found {
-        eprintln!("  {what}");
-    }
-    eprint!("Remove site {site}? [y/N] ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 impl StatusArgs {
@@ -159,7 +155,7 @@ fn table(status: &Status) -> String {
     let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30));
     let reason = status.accelerator_reason.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
     let mut text = format!(
-        "Site {}: {}\n\nScute {}, Kubernetes {}, network {}, Node {} {}\nAccelerator {}{}\nKubeconfig {}\nBundle {}\nDisk {}: {} used, {} free\n",
+        "Site {}: {}\n\nScute {}, Kubernetes {}, network {}, Node {} {}\nWay out {}\nAccelerator {}{}\nKubeconfig {}\nBundle {}\nDisk {}: {} used, {} free\n",
         status.site,
         if status.healthy { "healthy" } else { "not healthy" },
         status.version,
@@ -167,6 +163,7 @@ fn table(status: &Status) -> String {
         status.network.as_str(),
         status.node,
         if status.node_ready { "ready" } else { "not ready" },
+        if status.masquerade { "behind the machine's address" } else { "none (--masquerade on)" },
         status.accelerator.map_or("not probed yet", |accelerator| accelerator.as_str()),
         reason,
         status.kubeconfig.display(),
@@ -201,7 +198,15 @@ fn table(status: &Status) -> String {
 
 /// Runs the supervisor of a site. No thread may exist yet.
 pub fn supervise(site: &Site) -> anyhow::Result<ExitCode> {
-    scute_site::supervise(&site.site)?;
+    // Without a site there is no log of one: then systemd hears why.
+    match scute_site::log(&site.site) {
+        Ok(log) => {
+            crate::log_to(log.clone());
+            scute_site::supervise(&site.site, log)
+                .inspect_err(|error| tracing::error!(error = %error, "the supervisor ends"))?;
+        }
+        Err(error) => return Err(error.into()),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

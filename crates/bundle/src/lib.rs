@@ -1,17 +1,18 @@
-//! The bundle: every binary and image that a site needs, in one folder with an index.
-//! In: the folder. Out: its parts, each checked against its digest. Never: changes the folder.
+//! The bundle: every binary and image that a site needs, in one folder with an index. `cargo xtask bundle` writes it, a
+//! site reads it. In: the folder. Out: its parts, each checked against its digest. Never: changes the folder.
 
-use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::{
     collections::BTreeMap,
     fs, io,
-    io::Read,
     os::unix::fs::MetadataExt,
     path::{Component, Path, PathBuf},
 };
 
-/// Form of the index that this version reads.
+/// Name of the index in the bundle's folder.
+pub const INDEX: &str = "index.json";
+/// Form of the index that this version reads and writes.
 pub const SCHEMA: u32 = 1;
 
 /// The index of a bundle.
@@ -96,19 +97,23 @@ pub enum BundleError {
         /// What we are.
         wanted: String,
     },
-    /// The index points out of the bundle.
-    #[error("part {part} of the bundle names the path {file}, which leads out of its folder")]
+    /// The index points to where a site would not put it.
+    #[error("part {part} of the bundle names the path {file}, which is not below {}", .places.join(", "))]
     Escape {
         /// The part.
         part: String,
         /// Its path.
         file: PathBuf,
+        /// Folders that its kind may be in.
+        places: Vec<&'static str>,
     },
     /// A part is missing or unreadable.
-    #[error("part {part} of the bundle cannot be read")]
+    #[error("part {part} of the bundle cannot be read at {path}")]
     Read {
         /// The part.
         part: String,
+        /// Where it should be.
+        path: PathBuf,
         /// Why.
         #[source]
         source: io::Error,
@@ -137,6 +142,8 @@ pub struct Bundle {
     pub dir: PathBuf,
     /// Its index.
     pub index: Index,
+    /// The text of the index, as it was read.
+    pub text: Vec<u8>,
     /// `sha256:<hex>` of the index: names the whole content.
     pub digest: String,
 }
@@ -144,11 +151,11 @@ pub struct Bundle {
 impl Bundle {
     /// Reads the index and checks that it is for this version and leads nowhere else.
     pub fn open(dir: &Path, scute: &str, kubernetes: &str) -> Result<Self, BundleError> {
-        let path = dir.join("index.json");
+        let path = dir.join(INDEX);
         let text =
             fs::read(&path).map_err(|source| BundleError::NoIndex { path: dir.to_path_buf(), source })?;
-        let index: Index =
-            serde_json::from_slice(&text).map_err(|source| BundleError::Index { path, source })?;
+        let bundle = Self::read(dir, &text).map_err(|source| BundleError::Index { path, source })?;
+        let index = &bundle.index;
         let check = |what, found: &str, wanted: &str| {
             if found == wanted {
                 return Ok(());
@@ -158,12 +165,17 @@ impl Bundle {
         check("an index of form", &index.schema.to_string(), &SCHEMA.to_string())?;
         check("Scute", &index.scute, scute)?;
         check("Kubernetes", &index.kubernetes, kubernetes)?;
-        for part in &index.parts {
-            if !part.file.components().all(|c| matches!(c, Component::Normal(_))) {
-                return Err(BundleError::Escape { part: part.name.clone(), file: part.file.clone() });
-            }
-        }
-        Ok(Self { dir: dir.to_path_buf(), index, digest: sha256(&text) })
+        index.parts.iter().try_for_each(stays_in_its_place)?;
+        Ok(bundle)
+    }
+
+    /// A bundle by the text of its index, which was checked before. Its folder need not be there any more.
+    ///
+    /// # Errors
+    /// The text is no index.
+    pub fn read(dir: &Path, index: &[u8]) -> Result<Self, serde_json::Error> {
+        let (text, digest) = (index.to_vec(), sha256(index));
+        Ok(Self { dir: dir.to_path_buf(), index: serde_json::from_slice(index)?, text, digest })
     }
 
     /// The parts of one kind.
@@ -217,14 +229,14 @@ impl Bundle {
     }
 
     fn verify_part(&self, part: &Part, seen: &Checked) -> Result<Stamp, BundleError> {
-        let read = |source| BundleError::Read { part: part.name.clone(), source };
+        let path = self.path(part);
+        let read = |source| BundleError::Read { part: part.name.clone(), path: path.clone(), source };
         let damaged = |found, wanted| BundleError::Damaged {
             part: part.name.clone(),
             file: part.file.clone(),
             found,
             wanted,
         };
-        let path = self.path(part);
         let meta = fs::metadata(&path).map_err(read)?;
         if meta.len() != part.size {
             return Err(damaged(format!("{} bytes", meta.len()), format!("{} bytes", part.size)));
@@ -238,7 +250,7 @@ impl Bundle {
         if seen.files.get(&part.file) == Some(&stamp) {
             return Ok(stamp);
         }
-        let found = sha256_of_file(&path).map_err(read)?;
+        let found = format!("sha256:{}", sha256_of_file(&path).map_err(read)?.0);
         if found == part.digest { Ok(stamp) } else { Err(damaged(found, part.digest.clone())) }
     }
 }
@@ -257,20 +269,31 @@ struct Stamp {
     modified: (i64, i64),
 }
 
-fn sha256(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex::encode(digest::digest(&digest::SHA256, bytes)))
+/// A part's kind says below which folders it may lie: a site puts it at the same place of its own.
+fn stays_in_its_place(part: &Part) -> Result<(), BundleError> {
+    let places = match part.kind {
+        PartKind::Binary => vec!["bin"],
+        PartKind::Image => vec!["images"],
+        PartKind::File => vec!["lib"],
+    };
+    let plain = part.file.components().all(|c| matches!(c, Component::Normal(_)));
+    let below = |place: &&str| part.file.starts_with(place) && part.file != Path::new(place);
+    if plain && places.iter().any(below) {
+        return Ok(());
+    }
+    Err(BundleError::Escape { part: part.name.clone(), file: part.file.clone(), places })
 }
 
-fn sha256_of_file(path: &Path) -> io::Result<String> {
-    let mut file = fs::File::open(path)?;
-    let mut context = digest::Context::new(&digest::SHA256);
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(format!("sha256:{}", hex::encode(context.finish()))),
-            n => context.update(&buffer[..n]),
-        }
-    }
+/// `sha256:<hex>` of bytes.
+pub fn sha256(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
+}
+
+/// Hex digits of a file's SHA-256, and its size.
+pub fn sha256_of_file(path: &Path) -> io::Result<(String, u64)> {
+    let mut hash = Sha256::new();
+    let size = io::copy(&mut io::BufReader::with_capacity(1 << 20, fs::File::open(path)?), &mut hash)?;
+    Ok((hex::encode(hash.finalize()), size))
 }
 
 #[cfg(test)]
@@ -281,12 +304,14 @@ mod tests {
         let parts = parts
             .iter()
             .map(|(name, bytes)| {
-                fs::write(dir.join(name), bytes).unwrap();
+                fs::create_dir_all(dir.join("lib")).unwrap();
+                let file = Path::new("lib").join(name);
+                fs::write(dir.join(&file), bytes).unwrap();
                 Part {
                     name: (*name).to_owned(),
                     kind: PartKind::File,
                     version: String::new(),
-                    file: name.into(),
+                    file,
                     digest: sha256(bytes),
                     size: bytes.len() as u64,
                     mode: None,
@@ -295,7 +320,7 @@ mod tests {
             })
             .collect();
         let index = Index { schema: 1, kubernetes: "v1".into(), scute: "0".into(), parts };
-        fs::write(dir.join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
+        fs::write(dir.join(INDEX), serde_json::to_vec(&index).unwrap()).unwrap();
         Bundle::open(dir, "0", "v1").unwrap()
     }
 
@@ -304,13 +329,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let bundle = bundle(dir.path(), &[("a", b"alpha"), ("b", b"beta")]);
         bundle.verify(&bundle.index.parts, &mut Checked::default()).unwrap();
-        fs::write(dir.path().join("b"), b"bexa").unwrap();
+        fs::write(dir.path().join("lib/b"), b"bexa").unwrap();
         let err = bundle.verify(&bundle.index.parts, &mut Checked::default()).unwrap_err();
         assert!(err.to_string().starts_with("part b of the bundle is damaged"), "{err}");
-        fs::write(dir.path().join("b"), b"bet").unwrap();
+        fs::write(dir.path().join("lib/b"), b"bet").unwrap();
         let err = bundle.verify(&bundle.index.parts, &mut Checked::default()).unwrap_err();
         assert!(err.to_string().contains("3 bytes, the index says 4 bytes"), "{err}");
-        fs::remove_file(dir.path().join("b")).unwrap();
+        fs::remove_file(dir.path().join("lib/b")).unwrap();
         assert!(
             matches!(bundle.verify(&bundle.index.parts, &mut Checked::default()), Err(BundleError::Read { part, .. }) if part == "b")
         );
@@ -325,7 +350,7 @@ mod tests {
         let before = seen.clone();
         bundle.verify(&bundle.index.parts, &mut seen).unwrap();
         assert_eq!(seen, before);
-        fs::write(dir.path().join("a"), b"alphb").unwrap();
+        fs::write(dir.path().join("lib/a"), b"alphb").unwrap();
         assert!(
             matches!(bundle.verify(&bundle.index.parts, &mut seen), Err(BundleError::Damaged { .. })),
             "the stamp hid a change"
@@ -338,9 +363,12 @@ mod tests {
         let mut index = bundle(dir.path(), &[("a", b"alpha")]).index;
         let err = Bundle::open(dir.path(), "9", "v1").unwrap_err();
         assert_eq!(err.to_string(), "the bundle has Scute 0, this binary needs 9");
-        index.parts[0].file = "../../etc/shadow".into();
-        fs::write(dir.path().join("index.json"), serde_json::to_vec(&index).unwrap()).unwrap();
-        assert!(matches!(Bundle::open(dir.path(), "0", "v1"), Err(BundleError::Escape { .. })));
+        for escape in ["../../etc/shadow", "lib/../../etc/shadow", "/lib/a", "pki/ca.key", "lib", "bin/a"] {
+            index.parts[0].file = escape.into();
+            fs::write(dir.path().join(INDEX), serde_json::to_vec(&index).unwrap()).unwrap();
+            let opened = Bundle::open(dir.path(), "0", "v1");
+            assert!(matches!(opened, Err(BundleError::Escape { .. })), "{escape}");
+        }
         assert!(matches!(Bundle::open(&dir.path().join("no"), "0", "v1"), Err(BundleError::NoIndex { .. })));
     }
 }

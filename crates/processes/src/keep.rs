@@ -1,11 +1,12 @@
-//! Processes that a site's init keeps alive. In: how to start them. Out: their state, and a log file for each.
+//! Processes that are kept alive. In: how to start them. Out: their state, and a log file for each.
 
 use crate::{
-    logs,
+    logs::{self, Log},
     reaper::{Reaper, Started},
 };
 use serde::{Deserialize, Serialize};
 use std::{
+    convert::Infallible,
     io,
     path::PathBuf,
     process::{Command, ExitStatus, Stdio},
@@ -24,12 +25,12 @@ const SETTLED: Duration = Duration::from_secs(30);
 pub struct ProcessState {
     /// Its name.
     pub name: String,
-    /// Its process id on the machine's side of the site's namespace, while it runs.
+    /// Its process id as its parent sees it, in the process namespace that both live in, while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
     /// How often it was started again.
     pub restarts: u32,
-    /// How it ended last.
+    /// How it ended last, or why it could not be started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
 }
@@ -68,37 +69,39 @@ impl Table {
     }
 }
 
-/// Starts the process and starts it again whenever it ends. Returns only when it cannot be started at all.
-pub async fn keep(what: Keep, reaper: Arc<Reaper>, table: Table) -> io::Error {
+/// Starts the process, and again whenever it ends or cannot be started. Does not return.
+pub async fn keep(what: Keep, reaper: Arc<Reaper>, table: Table) -> Infallible {
+    let log = Log::new(&what.log);
     let mut pause = BACKOFF.0;
     loop {
         let began = Instant::now();
-        let started = match start(&what, &reaper) {
-            Ok(started) => started,
-            Err(e) => return e,
+        let end = match start(&what, &reaper, &log) {
+            Ok(started) => {
+                table.change(what.name, |p| p.pid = Some(started.pid));
+                tracing::info!(process = what.name, pid = started.pid, "started");
+                started.wait().await.to_string()
+            }
+            Err(e) => format!("could not be started: {e}"),
         };
-        table.change(what.name, |p| p.pid = Some(started.pid));
-        tracing::info!(process = what.name, pid = started.pid, "started");
-        let status = started.wait().await;
-        tracing::warn!(process = what.name, %status, "ended");
+        tracing::warn!(process = what.name, end, "ended");
         table.change(what.name, |p| {
             p.pid = None;
             p.restarts += 1;
-            p.last_exit = Some(status.to_string());
+            p.last_exit = Some(end);
         });
         pause = if began.elapsed() > SETTLED { BACKOFF.0 } else { (pause * 2).min(BACKOFF.1) };
         sleep(pause).await;
     }
 }
 
-fn start(what: &Keep, reaper: &Reaper) -> io::Result<Started> {
+/// What may fail without a process comes before it: one that runs is always waited for.
+fn start(what: &Keep, reaper: &Reaper, log: &Log) -> io::Result<Started> {
     let (reader, writer) = io::pipe()?;
     let mut command = Command::new(&what.program);
     command.args(&what.args).envs(what.env.iter().cloned());
     command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
-    let started = reaper.spawn(&mut command)?;
-    logs::pump(what.name, reader, &what.log)?;
-    Ok(started)
+    logs::pump(what.name, reader, log.clone())?;
+    reaper.spawn(&mut command)
 }
 
 /// Runs a command to its end and gives what it wrote, on both outputs.
@@ -151,4 +154,41 @@ pub enum OnceError {
         /// Its last lines.
         said: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_cannot_be_started_now_is_tried_again_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("program");
+        let what = Keep {
+            name: "late",
+            program: program.clone(),
+            args: vec!["30".to_owned()],
+            env: Vec::new(),
+            log: dir.path().join("late.log"),
+        };
+        let table = Table::default();
+        let state = || table.all().pop().unwrap_or_default();
+        let kept = tokio::spawn(keep(what, Reaper::begin().unwrap(), table.clone()));
+        while state().restarts == 0 {
+            tokio::task::yield_now().await;
+        }
+        let told = state();
+        assert_eq!(told.pid, None);
+        assert!(told.last_exit.is_some_and(|why| why.contains("could not be started")));
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        let pid = loop {
+            match state().pid {
+                Some(pid) => break pid,
+                None => sleep(Duration::from_millis(20)).await,
+            }
+        };
+        let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
+        kept.abort();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    }
 }

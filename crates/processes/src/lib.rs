@@ -5,7 +5,9 @@ pub mod cgroups;
 pub mod command;
 pub mod files;
 pub mod keep;
+pub mod lock;
 pub mod logs;
+pub mod namespaces;
 pub mod reaper;
 
 /// An error and its causes in one line, each said once.

@@ -1,5 +1,6 @@
-//! The one place that starts processes and waits for them in a site's init, which inherits every orphan.
+//! The one place that starts processes and waits for them, also where a process inherits every orphan as process 1.
 
+use rustix::process::{Pid, WaitOptions, getpid, wait, waitpid};
 use std::{
     collections::HashMap,
     io,
@@ -12,7 +13,8 @@ use tokio::{
     sync::oneshot,
 };
 
-/// Starts processes and tells their end. Exactly one per process, because it reaps every child.
+/// Starts processes and tells their end. In process 1 it reaps every other child as well: orphans become its own. There
+/// exactly one may be.
 pub struct Reaper {
     waiting: Mutex<HashMap<i32, oneshot::Sender<ExitStatus>>>,
 }
@@ -58,8 +60,17 @@ impl Reaper {
 
     fn reap(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let options = rustix::process::WaitOptions::NOHANG;
-        while let Ok(Some((pid, status))) = rustix::process::wait(options) {
+        let mut ended = Vec::new();
+        if getpid().is_init() {
+            while let Ok(Some(end)) = wait(WaitOptions::NOHANG) {
+                ended.push(end);
+            }
+        } else {
+            // Other children are those of others.
+            let own = waiting.keys().copied().filter_map(Pid::from_raw);
+            ended.extend(own.filter_map(|pid| waitpid(Some(pid), WaitOptions::NOHANG).ok()?));
+        }
+        for (pid, status) in ended {
             if let Some(tell) = waiting.remove(&pid.as_raw_nonzero().get()) {
                 // Nobody has to listen.
                 _ = tell.send(ExitStatus::from_raw(status.as_raw()));
@@ -80,5 +91,14 @@ mod tests {
         assert!(reaper.spawn(&mut Command::new("/does/not/exist")).is_err());
         assert!(quick.wait().await.success());
         assert_eq!(slow.wait().await.code(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn two_reapers_beside_process_1_leave_each_others_children_alone() {
+        let (one, other) = (Reaper::begin().unwrap(), Reaper::begin().unwrap());
+        let first = one.spawn(Command::new("sh").args(["-c", "exit 4"])).unwrap();
+        let second = other.spawn(Command::new("sh").args(["-c", "exit 5"])).unwrap();
+        assert_eq!(first.wait().await.code(), Some(4));
+        assert_eq!(second.wait().await.code(), Some(5));
     }
 }

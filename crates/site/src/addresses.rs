@@ -82,6 +82,9 @@ pub struct Taken {
     pub range: AddressRange,
 }
 
+/// The role of a pool, in errors.
+const POOL: &str = "the LoadBalancer pool";
+
 const fn net(a: u8, b: u8, c: u8, prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, 0), prefix)
 }
@@ -126,7 +129,7 @@ impl Addresses {
         for index in (0..64).filter(|i| !used_indexes.contains(i)) {
             let plan = finish(Self::of(index, wishes));
             plan.check_itself()?;
-            match plan.check_against(taken) {
+            match plan.check_against(taken, "") {
                 Ok(()) => return Ok(plan),
                 Err(clash) => _ = first_clash.get_or_insert(clash),
             }
@@ -136,23 +139,36 @@ impl Addresses {
         Err(if all_wished { clash } else { AddressError::NoneFree(Box::new(clash)) })
     }
 
-    /// A plan whose Node is the machine itself, at `node`; the wish for the link is the machine's network.
+    /// A plan whose Node is the machine itself, at `node`; the wish for the link is the machine's network, in which
+    /// `there` are the machine and its neighbours.
     pub fn choose_on_host(
         node: Ipv4Addr,
         wishes: &AddressWishes,
         taken: &[Taken],
+        there: &[Taken],
         used_indexes: &[u8],
     ) -> Result<Self, AddressError> {
-        // Pools of a host's network may lie anywhere in it, so they are not part of the search.
-        let wishes = AddressWishes { pools: vec![node.into()], ..wishes.clone() };
+        // Without a wish there is no pool: which addresses of its network are free, the machine does not know.
         let plan =
-            Self::choose_with(&wishes, taken, used_indexes, |plan| Self { node, pools: Vec::new(), ..plan })?;
-        Ok(plan)
+            Self::choose_with(wishes, taken, used_indexes, |plan| Self { node, pools: Vec::new(), ..plan })?;
+        plan.with_pools(&wishes.pools, &[taken, there].concat())
+    }
+
+    /// Whether a pool may lie where it does in the link network: within it, and without an address that is somebody's.
+    fn may_be_pool(&self, pool: &AddressRange) -> bool {
+        let own = [self.link.network(), self.link.broadcast(), self.host(), self.node];
+        let within = self.link.contains(&pool.first) && self.link.contains(&pool.last);
+        within && !own.iter().any(|address| pool.contains(*address))
     }
 
     /// The host's address on the link.
     pub fn host(&self) -> Ipv4Addr {
         nth(self.link, 1)
+    }
+
+    /// The address of the bridge of Pods.
+    pub fn pods_gateway(&self) -> Ipv4Addr {
+        nth(self.pods, 1)
     }
 
     /// The API server's Service address.
@@ -165,7 +181,7 @@ impl Addresses {
         nth(self.services, 10)
     }
 
-    /// The interface of the link on the host's side.
+    /// The site's interface on the host: the host's end of the link, or in the host's network the bridge of its Pods.
     pub fn host_interface(&self) -> String {
         format!("scute{}", self.index)
     }
@@ -183,7 +199,7 @@ impl Addresses {
             ("the Pod network", self.pods.into()),
             ("the Service network", self.services.into()),
         ];
-        roles.extend(self.pools.iter().map(|pool| ("the LoadBalancer pool", *pool)));
+        roles.extend(self.pools.iter().map(|pool| (POOL, *pool)));
         roles
     }
 
@@ -201,10 +217,7 @@ impl Addresses {
         let roles = self.roles();
         for (i, (what, range)) in roles.iter().enumerate() {
             for (other, taken) in &roles[..i] {
-                let pool_in_link = i >= 3
-                    && *other == "the link network"
-                    && range.first > self.node
-                    && self.link.contains(&range.last);
+                let pool_in_link = i >= 3 && *other == "the link network" && self.may_be_pool(range);
                 if range.overlaps(taken) && !pool_in_link {
                     let other = (*other).to_owned();
                     return Err(AddressError::Overlap { what, range: *range, other, taken: *taken });
@@ -221,12 +234,13 @@ impl Addresses {
     pub fn with_pools(&self, pools: &[AddressRange], taken: &[Taken]) -> Result<Self, AddressError> {
         let plan = Self { pools: pools.to_vec(), ..self.clone() };
         plan.check_itself()?;
-        plan.check_against(taken)?;
+        plan.check_against(taken, POOL)?;
         Ok(plan)
     }
 
-    fn check_against(&self, taken: &[Taken]) -> Result<(), AddressError> {
-        for (what, range) in self.roles() {
+    /// Of the ranges whose role begins with `which`.
+    fn check_against(&self, taken: &[Taken], which: &str) -> Result<(), AddressError> {
+        for (what, range) in self.roles().into_iter().filter(|(what, _)| what.starts_with(which)) {
             if let Some(hit) = taken.iter().find(|t| t.range.overlaps(&range)) {
                 return Err(AddressError::Overlap { what, range, other: hit.by.clone(), taken: hit.range });
             }
@@ -295,5 +309,41 @@ mod tests {
             Addresses::of(0, &wishes).check_itself(),
             Err(AddressError::TooSmall { need: 24, .. })
         ));
+    }
+
+    #[test]
+    fn a_pool_on_the_host_takes_no_address_of_the_machine_or_its_neighbours() {
+        let choose = |pool: &str| {
+            let wishes = AddressWishes {
+                link: Some("192.168.7.0/24".parse().unwrap()),
+                pools: vec![pool.parse().unwrap()],
+                ..Default::default()
+            };
+            let there = [taken("the gateway", "192.168.7.254"), taken("an address of eth0", "192.168.7.21")];
+            let far = [taken("the network of eth1", "10.200.0.0/16")];
+            Addresses::choose_on_host("192.168.7.20".parse().unwrap(), &wishes, &far, &there, &[])
+                .map(|plan| plan.pools.len())
+                .map_err(|e| e.to_string())
+        };
+        // Below the Node's address as well as above.
+        assert_eq!(choose("192.168.7.5-192.168.7.9"), Ok(1));
+        assert_eq!(choose("192.168.7.30-192.168.7.39"), Ok(1));
+        assert_eq!(choose("203.0.113.0/28"), Ok(1), "routed from elsewhere");
+        for (pool, other) in [
+            ("192.168.7.20", "the link network"),
+            ("192.168.7.15-192.168.7.25", "the link network"),
+            ("192.168.7.0/24", "the link network"),
+            ("192.168.7.250-192.168.7.254", "the gateway"),
+            ("192.168.7.21-192.168.7.22", "an address of eth0"),
+            ("10.85.3.0/28", "the Pod network"),
+            ("10.86.0.1", "the Service network"),
+            ("10.200.1.1", "the network of eth1"),
+        ] {
+            let refused = choose(pool).unwrap_err();
+            assert!(
+                refused.contains(other) && refused.contains("the LoadBalancer pool"),
+                "{pool}: {refused}"
+            );
+        }
     }
 }

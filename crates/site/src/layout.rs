@@ -7,6 +7,30 @@ use std::{
 
 /// Folder that has one entry per site: its state folder, or a link to it when `--dir` chose another place.
 pub const SITES: &str = "/var/lib/scute";
+/// Every entry that a site makes in its folder. `down` removes these and nothing else, the last one last: as long as it
+/// is there, the folder is known for a site's.
+pub const ENTRIES: [&str; 20] = [
+    ".preflight",
+    "accelerator.json",
+    "admin.kubeconfig",
+    "bin",
+    "bundle-checked.json",
+    "bundle.json",
+    "cni",
+    "containerd",
+    "containerd.toml",
+    "etcd",
+    "etcd-tenants",
+    "images.json",
+    "kubelet",
+    "kubelet-plugins",
+    "kubernetes",
+    "kvm-spec.json",
+    "lib",
+    "log",
+    "pki",
+    "site.json",
+];
 /// Folder with the sockets and locks of running sites.
 pub const RUN: &str = "/run/scute";
 
@@ -34,6 +58,13 @@ impl SiteName {
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// The only site of most machines.
+impl Default for SiteName {
+    fn default() -> Self {
+        Self("scute".to_owned())
     }
 }
 
@@ -76,6 +107,11 @@ impl Layout {
         self.at("site.json")
     }
 
+    /// The index of the bundle that the site was made from: with it, only what is missing needs the bundle.
+    pub fn bundle_index(&self) -> PathBuf {
+        self.at("bundle.json")
+    }
+
     /// Kubeconfig of the administrator.
     pub fn admin_kubeconfig(&self) -> PathBuf {
         self.at("admin.kubeconfig")
@@ -101,7 +137,7 @@ impl Layout {
         self.run.join("control.sock")
     }
 
-    /// Locked by the supervisor while it lives; holds its process id.
+    /// Locked by the supervisor while it lives.
     pub fn lock(&self) -> PathBuf {
         self.run.join("supervisor.lock")
     }

@@ -2,7 +2,6 @@
 //! manager on it, its state, and its removal without a trace. Never: knows what a tenant is.
 
 pub mod addresses;
-pub mod bundle;
 pub mod config;
 mod down;
 mod host;
@@ -18,7 +17,7 @@ pub use down::{DownError, DownOptions, down, plan_down};
 pub use layout::{BadName, Layout, SiteName};
 pub use progress::{Progress, Terminal};
 pub use status::{Component, Disk, Pool, Status, StatusError, StatusOptions, status};
-pub use supervisor::{SuperviseError, init, supervise};
+pub use supervisor::{SuperviseError, init, log, supervise};
 pub use up::{UpError, UpOptions, UpReport, up};
 
 /// The version of this binary, its images and its bundle.

@@ -3,9 +3,8 @@
 use crate::{
     Layout, NetworkMode, SiteConfig,
     addresses::AddressRange,
-    bundle::Bundle,
     config::{self, ConfigError},
-    host::facts,
+    host::{egress, facts},
     layout::SiteName,
     node::{
         control::{self, Ask, Event, State},
@@ -16,6 +15,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::{Api, Client, api::ListParams, config::Kubeconfig};
+use scute_bundle::{Bundle, BundleError};
 use scute_processes::{cgroups, files};
 use scute_qemu::Accelerator;
 use serde::Serialize;
@@ -106,6 +106,8 @@ pub struct Status {
     pub kubernetes: String,
     /// How it meets the machine's network.
     pub network: NetworkMode,
+    /// Whether Pods and guests reach what the machine reaches, behind the machine's address.
+    pub masquerade: bool,
     /// The Node's address.
     pub node: Ipv4Addr,
     /// Whether the Node is ready.
@@ -146,8 +148,8 @@ struct Cluster {
 
 /// Reads the status of a site. A part that does not answer becomes a problem, not an error.
 pub async fn status(options: &StatusOptions) -> Result<Status, StatusError> {
-    let layout = config::find(&options.site);
-    let config = SiteConfig::load(&layout)?.ok_or_else(|| StatusError::NoSite(options.site.clone()))?;
+    let (layout, config) = config::open(&options.site)?;
+    let config = config.ok_or_else(|| StatusError::NoSite(options.site.clone()))?;
     let mut problems = Vec::new();
     let supervisor = supervisor::running(&layout).map(|pid| pid.as_raw_nonzero().get().unsigned_abs());
     if supervisor.is_none() {
@@ -180,6 +182,7 @@ pub async fn status(options: &StatusOptions) -> Result<Status, StatusError> {
     if supervisor.is_some() && !node_ready {
         problems.push("the Node is not ready".to_owned());
     }
+    problems.extend(supervisor.and_then(|_| egress::problem(&layout, &config)));
     let certificates_end = pki::end(&layout);
     problems.extend(old_certificates(&config.name, certificates_end, Timestamp::now()));
     let probe = crate::node::accelerator::found(&layout);
@@ -193,6 +196,7 @@ pub async fn status(options: &StatusOptions) -> Result<Status, StatusError> {
         version: config.version,
         kubernetes: config.kubernetes,
         network: config.network,
+        masquerade: config.masquerade,
         node: config.addresses.node,
         node_ready,
         kubeconfig: layout.admin_kubeconfig(),
@@ -341,6 +345,8 @@ fn bundle_problems(config: &SiteConfig, problems: &mut Vec<String>) {
         Ok(_) => {
             problems.push("the bundle has changed since `scute up`; run it again to bring it in".to_owned())
         }
+        // The site has what it needs; `up` says so when something is missing.
+        Err(BundleError::NoIndex { .. }) => {}
         Err(e) => problems.push(scute_processes::chain(&e)),
     }
 }

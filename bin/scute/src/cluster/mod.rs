@@ -89,6 +89,10 @@ impl ClusterCommand {
                 output::say(&kubeconfig(Api::namespaced(client, &namespace), &cluster.name).await?)?;
             }
             Self::Delete { cluster, yes, no_wait } => {
+                if !yes {
+                    // Before anything is asked of the cluster.
+                    output::can_ask(&question(&cluster.name))?;
+                }
                 let (client, namespace) = cluster.client.connect().await?;
                 return delete(Api::namespaced(client, &namespace), &namespace, &cluster.name, yes, !no_wait)
                     .await;
@@ -109,6 +113,10 @@ async fn kubeconfig(secrets: Api<Secret>, cluster: &str) -> anyhow::Result<Strin
     String::from_utf8(value.0).with_context(|| format!("Secret {name} is not text"))
 }
 
+fn question(cluster: &str) -> String {
+    format!("Delete Cluster {cluster}?")
+}
+
 async fn delete(
     api: Api<Cluster>,
     namespace: &str,
@@ -117,8 +125,10 @@ async fn delete(
     wait: bool,
 ) -> anyhow::Result<ExitCode> {
     let cluster = api.get(name).await.with_context(|| format!("reading Cluster {namespace}/{name}"))?;
-    if !yes && !confirmed(&format!("Delete Cluster {namespace}/{name} with all its Machines and data?"))? {
-        eprintln!("nothing was deleted");
+    let parts = [format!("Cluster {namespace}/{name} with all its Machines and data")];
+    let asks = || output::confirmed("This deletes for good:", &parts, &question(name));
+    if !yes && !asks()? {
+        eprintln!("Nothing was deleted.");
         return Ok(ExitCode::FAILURE);
     }
     api.delete(name, &DeleteParams::background())
@@ -132,14 +142,4 @@ async fn delete(
         output::say(&format!("Cluster {namespace}/{name} is being deleted\n"))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Asks on the terminal; anything but yes is no.
-fn confirmed(question: &str) -> anyhow::Result<bool> {
-    use std::io::Write;
-    print!("{question} [y/N] ");
-    std::io::stdout().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }

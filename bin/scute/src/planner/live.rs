@@ -44,7 +44,7 @@ pub struct LiveArgs {
 impl LiveArgs {
     /// No cluster.
     pub fn none() -> LiveArgs {
-        let client = ClientArgs { kubeconfig: None, site: String::new(), namespace: None };
+        let client = ClientArgs { kubeconfig: None, site: scute_site::SiteName::default(), namespace: None };
         LiveArgs { live: false, client }
     }
 

@@ -90,13 +90,16 @@ fn inotify() -> Option<Problem> {
 }
 
 fn programs(config: &SiteConfig) -> Vec<Problem> {
-    let needed = match config.network {
-        NetworkMode::Namespace | NetworkMode::Host => [("ip", ["-V"])],
-    };
+    let mut needed = vec![("ip", ["-V"], "iproute2")];
+    if config.masquerade {
+        needed.push(("nft", ["-v"], "nftables"));
+    }
     needed
         .into_iter()
-        .filter(|(program, args)| run(program, args, None).is_err())
-        .map(|(program, _)| fatal(format!("the program {program} is missing; install the package iproute2")))
+        .filter(|(program, args, _)| run(program, args, None).is_err())
+        .map(|(program, _, package)| {
+            fatal(format!("the program {program} is missing; install the package {package}"))
+        })
         .collect()
 }
 

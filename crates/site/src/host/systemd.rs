@@ -36,6 +36,7 @@ fn render(layout: &Layout) -> String {
          After=network-online.target\n\
          Wants=network-online.target\n\
          RequiresMountsFor={dir}\n\
+         StartLimitIntervalSec=0\n\
          \n\
          [Service]\n\
          ExecStart={scute} site-supervisor --site {name}\n\
@@ -57,7 +58,7 @@ fn render(layout: &Layout) -> String {
 /// Writes, enables and starts the unit.
 pub fn start(layout: &Layout) -> Result<(), UnitError> {
     let path = unit_path(layout);
-    files::write_if_changed(&path, render(layout).as_bytes(), 0o644)
+    files::write(&path, render(layout).as_bytes(), 0o644)
         .map_err(|source| UnitError::File { path, source })?;
     run("systemctl", &["daemon-reload"], None)?;
     run("systemctl", &["enable", "--now", &layout.unit()], None)?;

@@ -20,7 +20,7 @@ pub async fn probe(site: &Site) -> io::Result<Probe> {
         false => emulated("there is no /dev/kvm".to_owned()),
     };
     let text = serde_json::to_vec(&found).map_err(io::Error::other)?;
-    files::write(&record(&site.layout), &text, 0o644)?;
+    files::replace(&record(&site.layout), &text, 0o644)?;
     Ok(found)
 }
 

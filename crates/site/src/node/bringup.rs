@@ -6,26 +6,24 @@
 //! ```
 
 use super::{
-    accelerator, cni, containerd, facts,
+    accelerator, cni, containerd, etcd, facts,
     images::{ImageError, Importer},
     init::{InitError, Site, configuration},
     kubelet, pki, proxy, static_pods,
     static_pods::StaticPod,
 };
-use crate::{
-    SiteConfig,
-    bundle::{Bundle, BundleError},
-};
+use crate::{Layout, SiteConfig};
 use futures::TryFutureExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use kube::{Api, Client, Config, config::Kubeconfig};
+use scute_bundle::Bundle;
 use scute_install::{self as install, InstallError};
 use scute_processes::{
     chain, files,
     keep::{self as processes, Keep},
 };
-use std::{io, path::Path, path::PathBuf, process::Command, sync::Arc};
+use std::{fs, io, path::Path, path::PathBuf, process::Command, sync::Arc};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -34,13 +32,28 @@ use tokio::{
 
 /// Why a site is not up.
 #[derive(Debug, thiserror::Error)]
-pub enum UpError {
+pub enum BringUpError {
     /// The configuration.
     #[error(transparent)]
     Init(#[from] InitError),
-    /// The bundle.
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
+    /// What `up` left for us.
+    #[error("{path} cannot be read; `scute up` brings it back")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The bundle's index.
+    #[error("{path} is no index of a bundle; `scute up` brings it back")]
+    Index {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A certificate.
     #[error(transparent)]
     Pki(#[from] pki::PkiError),
@@ -112,7 +125,9 @@ pub async fn run(site: Arc<Site>, mut asked: mpsc::Receiver<()>) {
                 }
             }
             Err(error) => {
-                tracing::error!(error = chain(&error), "the site did not come up");
+                let why = chain(&error);
+                tracing::error!(error = why, "the site did not come up");
+                site.board.failed(&why);
                 _ = timeout(RETRY, asked.recv()).await;
                 site.board.clear();
             }
@@ -120,10 +135,10 @@ pub async fn run(site: Arc<Site>, mut asked: mpsc::Receiver<()>) {
     }
 }
 
-async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), UpError> {
+async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), BringUpError> {
     let board = &site.board;
     let config = configuration(&site.layout)?;
-    let bundle = open_bundle(&config)?;
+    let bundle = kept_bundle(&site.layout, &config)?;
     board.step("certificates and configuration", lay_out(site, &config)).await?;
     if kept.is_empty() {
         keep_containerd(site, kept);
@@ -144,40 +159,44 @@ async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), UpError
     let since = (!was_open).then_some(site.since);
     board.step(NODE_READY, node_ready(site, &config, &client, since)).await?;
     let images = install::images();
-    let definitions = board.step("custom resources", install::definitions(&client)).map_err(UpError::from);
+    let definitions =
+        board.step("custom resources", install::definitions(&client)).map_err(BringUpError::from);
     let probe = async {
         board.step("manager, launcher and DNS images", importer.import_named(&bundle, &images)).await?;
-        board.step("probe guest", accelerator::probe(site)).await.map_err(UpError::Probe)
+        board.step("probe guest", accelerator::probe(site)).await.map_err(BringUpError::Probe)
     };
     let (_, probe) = tokio::try_join!(definitions, probe)?;
     let manager = async {
         let facts = facts::observe(&site.layout, &config, probe.accelerator, &bundle)?;
-        install::manager(&client, &facts).await.map_err(UpError::from)
+        install::manager(&client, &facts).await.map_err(BringUpError::from)
     };
     let manager = board.step("manager", manager);
-    let images = board.step("other images", importer.import_all(&bundle)).map_err(UpError::from);
+    let images = board.step("other images", importer.import_all(&bundle)).map_err(BringUpError::from);
     tokio::try_join!(manager, images)?;
     Ok(())
 }
 
-fn open_bundle(config: &SiteConfig) -> Result<Bundle, BundleError> {
-    Bundle::open(&config.bundle, &config.version, &config.kubernetes)
+/// The bundle as `up` found it: with its index the site knows what it has, and only what is missing needs the folder.
+fn kept_bundle(layout: &Layout, config: &SiteConfig) -> Result<Bundle, BringUpError> {
+    let path = layout.bundle_index();
+    let text = fs::read(&path).map_err(|source| BringUpError::Read { path: path.clone(), source })?;
+    Bundle::read(&config.bundle, &text).map_err(|source| BringUpError::Index { path, source })
 }
 
 /// Images without which no Node gets ready.
 fn control_plane_images() -> Vec<String> {
     let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
-    let mut names = vec![containerd::PAUSE_IMAGE.to_owned(), static_pods::ETCD_IMAGE.to_owned()];
+    let mut names = vec![containerd::PAUSE_IMAGE.to_owned(), etcd::ETCD_IMAGE.to_owned()];
     names.extend(components.map(static_pods::kubernetes_image));
     names
 }
 
-fn file(path: PathBuf) -> impl FnOnce(io::Error) -> UpError {
-    move |source| UpError::File { path, source }
+fn file(path: PathBuf) -> impl FnOnce(io::Error) -> BringUpError {
+    move |source| BringUpError::File { path, source }
 }
 
 /// Certificates, kubeconfigs and the configuration of every component.
-async fn lay_out(site: &Arc<Site>, config: &SiteConfig) -> Result<(), UpError> {
+async fn lay_out(site: &Arc<Site>, config: &SiteConfig) -> Result<(), BringUpError> {
     let layout = &site.layout;
     // Once in the life of an init: components hold the leaf certificates open.
     if !*site.gate.borrow() {
@@ -193,11 +212,11 @@ async fn lay_out(site: &Arc<Site>, config: &SiteConfig) -> Result<(), UpError> {
             layout.at("kubernetes/kube-proxy.json"),
             json(proxy::render_config(layout, config, bridged, may_raise)),
         ),
-        (PathBuf::from("/run/scute-node/cni/10-scute.conflist"), json(cni::render(&config.addresses))),
+        (PathBuf::from("/run/scute-node/cni/10-scute.conflist"), json(cni::render(config))),
         (layout.at("containerd.toml"), containerd::render_config(layout, !may_raise)),
         (containerd::kvm_spec_file(layout), json(containerd::with_kvm(spec))),
     ] {
-        files::write_if_changed(&path, text.as_bytes(), 0o644).map_err(file(path))?;
+        files::replace_if_changed(&path, text.as_bytes(), 0o644).map_err(file(path))?;
     }
     for data in ["etcd", "etcd-tenants"] {
         let path = layout.at(data);
@@ -207,10 +226,10 @@ async fn lay_out(site: &Arc<Site>, config: &SiteConfig) -> Result<(), UpError> {
 }
 
 /// What containerd gives a container that asks for nothing; it need not run to say so.
-async fn default_spec(site: &Site) -> Result<serde_json::Value, UpError> {
+async fn default_spec(site: &Site) -> Result<serde_json::Value, BringUpError> {
     let mut ctr = Command::new(site.layout.bin("ctr"));
-    let text = processes::once(&site.reaper, ctr.args(["oci", "spec"])).await.map_err(UpError::Spec)?;
-    serde_json::from_str(&text).map_err(UpError::NoSpec)
+    let text = processes::once(&site.reaper, ctr.args(["oci", "spec"])).await.map_err(BringUpError::Spec)?;
+    serde_json::from_str(&text).map_err(BringUpError::NoSpec)
 }
 
 fn keep_containerd(site: &Arc<Site>, kept: &mut JoinSet<()>) {
@@ -256,14 +275,11 @@ fn keep_kubelet(site: &Arc<Site>, config: &SiteConfig, kept: &mut JoinSet<()>) {
 }
 
 fn keep(site: &Arc<Site>, kept: &mut JoinSet<()>, what: Keep) {
-    let (reaper, table, name) = (site.reaper.clone(), site.table.clone(), what.name);
-    kept.spawn(async move {
-        let error = processes::keep(what, reaper, table).await;
-        tracing::error!(process = name, %error, "cannot be started");
-    });
+    let (reaper, table) = (site.reaper.clone(), site.table.clone());
+    kept.spawn(async move { match processes::keep(what, reaper, table).await {} });
 }
 
-async fn containerd_ready(site: &Site) -> Result<(), UpError> {
+async fn containerd_ready(site: &Site) -> Result<(), BringUpError> {
     let socket = site.layout.containerd_socket();
     // containerd tells nobody when it listens.
     let listening = async {
@@ -274,24 +290,25 @@ async fn containerd_ready(site: &Site) -> Result<(), UpError> {
     in_time(site, "containerd does not listen", "containerd", listening).await
 }
 
-fn write_manifests(site: &Site, pods: Vec<StaticPod>) -> Result<(), UpError> {
+fn write_manifests(site: &Site, pods: Vec<StaticPod>) -> Result<(), BringUpError> {
     for StaticPod { name, manifest } in pods {
         let path = site.layout.manifests().join(format!("{name}.json"));
-        files::write_if_changed(&path, manifest.to_string().as_bytes(), 0o600).map_err(file(path))?;
+        files::replace_if_changed(&path, manifest.to_string().as_bytes(), 0o600).map_err(file(path))?;
     }
     Ok(())
 }
 
-async fn client(site: &Site) -> Result<Client, UpError> {
-    let kubeconfig =
-        Kubeconfig::read_from(site.layout.at("kubernetes/site.kubeconfig")).map_err(UpError::Kubeconfig)?;
-    let config =
-        Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.map_err(UpError::Kubeconfig)?;
-    Client::try_from(config).map_err(UpError::Client)
+async fn client(site: &Site) -> Result<Client, BringUpError> {
+    let kubeconfig = Kubeconfig::read_from(site.layout.at("kubernetes/site.kubeconfig"))
+        .map_err(BringUpError::Kubeconfig)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+        .await
+        .map_err(BringUpError::Kubeconfig)?;
+    Client::try_from(config).map_err(BringUpError::Client)
 }
 
 /// Asks `/readyz` until it says yes. There is no event before the first connection is accepted.
-async fn api_ready(site: &Site, client: &Client) -> Result<(), UpError> {
+async fn api_ready(site: &Site, client: &Client) -> Result<(), BringUpError> {
     let ready = async {
         loop {
             let request = http::Request::get("/readyz").body(Vec::new()).map_err(kube::Error::HttpError);
@@ -312,7 +329,7 @@ async fn node_ready(
     config: &SiteConfig,
     client: &Client,
     since: Option<Timestamp>,
-) -> Result<(), UpError> {
+) -> Result<(), BringUpError> {
     let nodes: Api<Node> = Api::all(client.clone());
     let is_ready = |node: Option<&Node>| {
         let status = node.and_then(|node| node.status.as_ref());
@@ -321,7 +338,7 @@ async fn node_ready(
         conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True" && heard(c))
     };
     let ready = kube::runtime::wait::await_condition(nodes, config.node_name(), is_ready);
-    in_time(site, "the Node is not ready", "kubelet", ready).await?.map_err(UpError::Watch)?;
+    in_time(site, "the Node is not ready", "kubelet", ready).await?.map_err(BringUpError::Watch)?;
     Ok(())
 }
 
@@ -330,7 +347,7 @@ async fn in_time<T>(
     what: &'static str,
     log: &str,
     work: impl Future<Output = T>,
-) -> Result<T, UpError> {
-    let late = |_| UpError::Late { what, seconds: PATIENCE.as_secs(), log: site.layout.log(log) };
+) -> Result<T, BringUpError> {
+    let late = |_| BringUpError::Late { what, seconds: PATIENCE.as_secs(), log: site.layout.log(log) };
     timeout(PATIENCE, work).await.map_err(late)
 }

@@ -1,24 +1,30 @@
 //! The site's own Pod network: one bridge with the whole Pod range. Out: a CNI configuration list.
 
-use crate::addresses::Addresses;
+use crate::{NetworkMode, SiteConfig};
 use serde_json::{Value, json};
 
 /// Renders the list. Leases live on the site's tmpfs: after a restart every Pod is new and every address is free.
-pub fn render(addresses: &Addresses) -> Value {
+pub fn render(config: &SiteConfig) -> Value {
+    // In the machine's own network the name says whose it is, and another bridge may have the usual one.
+    let bridge = match config.network {
+        NetworkMode::Namespace => "cni0".to_owned(),
+        NetworkMode::Host => config.addresses.host_interface(),
+    };
     json!({
         "cniVersion": "1.0.0",
         "name": "scute",
         "plugins": [
             {
                 "type": "bridge",
-                "bridge": "cni0",
+                "bridge": bridge,
                 "isDefaultGateway": true,
                 "hairpinMode": true,
+                // What leaves the site is the machine's to translate (`host::egress`).
                 "ipMasq": false,
                 "ipam": {
                     "type": "host-local",
                     "dataDir": "/run/scute-node/ipam",
-                    "ranges": [[{"subnet": addresses.pods}]],
+                    "ranges": [[{"subnet": config.addresses.pods}]],
                 },
             },
             {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true},

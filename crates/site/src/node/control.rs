@@ -1,5 +1,6 @@
 //! How a running site tells what it does: a socket on which its init answers questions, one JSON line each.
 
+use super::accept::accept;
 use scute_processes::keep::{ProcessState, Table};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -8,10 +9,13 @@ use std::{
     time::Instant,
 };
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
     sync::{mpsc, watch},
 };
+
+/// Bytes of the longest question.
+const LONGEST: u64 = 1 << 10;
 
 /// What a client may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,6 +126,14 @@ impl Board {
         result
     }
 
+    /// An attempt failed; whatever step has not told so itself.
+    pub fn failed(&self, why: &str) {
+        let told = matches!(self.since(0).last(), Some(Event::Failed { .. }));
+        if !told {
+            self.tell(Event::Failed { step: "coming up".to_owned(), why: why.to_owned() });
+        }
+    }
+
     /// The site is up.
     pub fn up(&self) {
         self.tell(Event::Up { millis: millis(self.began) });
@@ -148,13 +160,16 @@ pub struct Control {
 }
 
 impl Control {
-    /// Answers for ever. Who may open the socket (root) may ask.
+    /// Answers. Who may open the socket (root) may ask.
+    ///
+    /// # Errors
+    /// The socket cannot be made. Afterwards it does not return.
     pub async fn serve(self: Arc<Self>, socket: &Path) -> std::io::Result<()> {
         // Of an earlier life of this site; binding would fail on it.
         _ = std::fs::remove_file(socket);
         let listener = UnixListener::bind(socket)?;
         loop {
-            let (stream, _) = listener.accept().await?;
+            let (stream, _) = accept("the control socket", || listener.accept()).await;
             let control = self.clone();
             tokio::spawn(async move {
                 if let Err(error) = control.answer(stream).await {
@@ -167,7 +182,7 @@ impl Control {
     async fn answer(&self, stream: UnixStream) -> std::io::Result<()> {
         let (read, mut write) = stream.into_split();
         let mut question = String::new();
-        BufReader::new(read).read_line(&mut question).await?;
+        BufReader::new(read.take(LONGEST)).read_line(&mut question).await?;
         match serde_json::from_str(&question)? {
             Ask::Status => send(&mut write, &self.state()).await,
             Ask::Watch => self.stream(&mut write).await,
@@ -241,6 +256,18 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_failure_is_told_once_by_its_step_or_by_the_attempt() {
+        let board = Board::default();
+        let bad = async { Err::<(), _>(std::io::Error::other("no disk")) };
+        board.step("containerd", bad).await.unwrap_err();
+        board.failed("no disk");
+        assert_eq!(board.since(1), [Event::Failed { step: "containerd".into(), why: "no disk".into() }]);
+        board.clear();
+        board.failed("no bundle");
+        assert_eq!(board.since(0), [Event::Failed { step: "coming up".into(), why: "no bundle".into() }]);
+    }
 
     #[tokio::test]
     async fn a_late_listener_hears_everything_up_to_the_end() {

@@ -1,7 +1,8 @@
 //! What a site tells the installer. In: its configuration and its PKI. Out: [`Facts`]. Only reads.
 
-use super::{pki::API_PORT, static_pods::TENANTS_ETCD_PORT};
-use crate::{Layout, SiteConfig, bundle::Bundle};
+use super::{etcd::TENANTS_ETCD_PORT, pki::API_PORT};
+use crate::{Layout, SiteConfig};
+use scute_bundle::Bundle;
 use scute_install::{
     CERTIFICATE_FOLDER, Facts, LoadBalancerConfig, ManagementNetworks, ManagerConfig, Pem, TenantsEtcd,
 };

@@ -1,4 +1,4 @@
-//! Process 1 of a site. In: a layout whose namespaces the caller made. Out: a running site, for ever.
+//! Process 1 of a site. In: a layout whose namespaces the caller made. Out: a running site.
 
 use super::{
     bringup,
@@ -12,9 +12,13 @@ use crate::{
     node::gate,
 };
 use jiff::Timestamp;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use scute_processes::{keep::Table, reaper::Reaper};
 use std::{fs, io, path::Path, sync::Arc};
 use tokio::sync::{mpsc, watch};
+
+/// Open files of a process of the site; systemd's unit has the same number.
+const DESCRIPTORS: u64 = 1 << 20;
 
 /// Why a site's init ends.
 #[derive(Debug, thiserror::Error)]
@@ -70,11 +74,23 @@ pub struct Site {
 
 /// Sets the site up and runs it. Called in new mount and pid namespaces, before any other thread exists.
 pub fn run(layout: Layout) -> Result<(), InitError> {
+    raise_descriptors();
     mounts::prepare(&layout)?;
     settings(configuration(&layout)?.network)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(io_error("the runtime"))?;
     runtime.block_on(serve(layout))
+}
+
+/// containerd and the kubelet hold a few for each container, and inherit this limit.
+fn raise_descriptors() {
+    let now = getrlimit(Resource::Nofile);
+    let most = Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) };
+    let up_to_hard = Rlimit { current: now.maximum, maximum: now.maximum };
+    // Without CAP_SYS_RESOURCE the hard limit is all that we may have.
+    if now.maximum.is_none_or(|hard| hard >= DESCRIPTORS) || setrlimit(Resource::Nofile, most).is_err() {
+        _ = setrlimit(Resource::Nofile, up_to_hard);
+    }
 }
 
 /// Settings of the site's network.

@@ -1,10 +1,12 @@
 //! Inside a site: what its init (process 1 of the site's namespaces) mounts, starts and keeps alive.
 
 pub mod accelerator;
+mod accept;
 pub mod bringup;
 pub mod cni;
 pub mod containerd;
 pub mod control;
+pub mod etcd;
 pub mod facts;
 pub mod gate;
 pub mod images;

@@ -77,7 +77,7 @@ fn private_run(layout: &Layout) -> Result<(), MountError> {
         at(&folder, files::folder(&folder, 0o755))?;
     }
     let file = run.join("scute-node/resolv.conf");
-    at(&file, files::write(&file, &resolv.unwrap_or_default(), 0o644))
+    at(&file, files::replace(&file, &resolv.unwrap_or_default(), 0o644))
 }
 
 fn fd_path(file: &fs::File) -> PathBuf {

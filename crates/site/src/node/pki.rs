@@ -9,7 +9,10 @@ use scute_pki::{
     ServiceAccountKeys, issue,
 };
 use scute_processes::files;
-use std::{fs, io, path::PathBuf};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// Port of the API server.
 pub const API_PORT: u16 = 6443;
@@ -25,6 +28,16 @@ pub enum PkiError {
         /// Why.
         #[source]
         source: scute_pki::Error,
+    },
+    /// Half of a pair. A new one in its place would be trusted by nobody who trusts the old one.
+    #[error(
+        "{missing} is missing and {there} is there; bring it back, or remove both where the site has never been up"
+    )]
+    Half {
+        /// What is not there.
+        missing: PathBuf,
+        /// What is.
+        there: PathBuf,
     },
     /// A file could not be read or written.
     #[error("{path} cannot be read or written")]
@@ -130,25 +143,31 @@ impl Writer<'_> {
         let make = |source| PkiError::Make { what: format!("the authority {name}"), source };
         let certificate = self.layout.pki(&format!("{name}.crt"));
         let key = self.layout.pki(&format!("{name}.key"));
-        if let (Ok(certificate), Ok(key)) = (fs::read_to_string(&certificate), fs::read_to_string(&key)) {
-            return Ca::load(&certificate, &key).map_err(make);
+        match (read(&certificate)?, read(&key)?) {
+            (Some(certificate), Some(key)) => return Ca::load(&certificate, &key).map_err(make),
+            (Some(_), None) => return Err(PkiError::Half { missing: key, there: certificate }),
+            (None, Some(_)) => return Err(PkiError::Half { missing: certificate, there: key }),
+            (None, None) => {}
         }
         let ca = Ca::generate(common_name, CA_VALIDITY, KeyAlgorithm::EcdsaP256, self.now).map_err(make)?;
-        // The key first: a certificate without its key would look complete.
-        self.write(key, ca.key_pem(), 0o600)?;
-        self.write(certificate, ca.certificate_pem(), 0o644)?;
+        keep(key, ca.key_pem(), 0o600)?;
+        keep(certificate, ca.certificate_pem(), 0o644)?;
         Ok(ca)
     }
 
     fn service_account_keys(&self) -> Result<(), PkiError> {
         let make = |source| PkiError::Make { what: "the service account key".to_owned(), source };
-        let key = self.layout.pki("sa.key");
-        let keys = match fs::read_to_string(&key) {
-            Ok(private) => ServiceAccountKeys::load(&private).map_err(make)?,
-            Err(_) => ServiceAccountKeys::generate(KeyAlgorithm::EcdsaP256).map_err(make)?,
+        let (key, public) = (self.layout.pki("sa.key"), self.layout.pki("sa.pub"));
+        let keys = match (read(&key)?, read(&public)?) {
+            (Some(private), _) => ServiceAccountKeys::load(&private).map_err(make)?,
+            (None, Some(_)) => return Err(PkiError::Half { missing: key, there: public }),
+            (None, None) => {
+                let keys = ServiceAccountKeys::generate(KeyAlgorithm::EcdsaP256).map_err(make)?;
+                keep(key, &keys.private_pem, 0o600)?;
+                keys
+            }
         };
-        self.write(key, &keys.private_pem, 0o600)?;
-        self.write(self.layout.pki("sa.pub"), &keys.public_pem, 0o644)
+        keep(public, &keys.public_pem, 0o644)
     }
 
     fn issue(&self, request: &LeafRequest, ca: &Ca) -> Result<KeyPairPem, PkiError> {
@@ -189,6 +208,68 @@ impl Writer<'_> {
     }
 
     fn write(&self, path: PathBuf, text: &str, mode: u32) -> Result<(), PkiError> {
-        files::write(&path, text.as_bytes(), mode).map_err(|source| PkiError::File { path, source })
+        files::replace(&path, text.as_bytes(), mode).map_err(|source| PkiError::File { path, source })
+    }
+}
+
+/// A file's text; `None` only when it is not there.
+fn read(path: &Path) -> Result<Option<String>, PkiError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PkiError::File { path: path.to_path_buf(), source }),
+    }
+}
+
+/// Writes what the site cannot be without ever after.
+fn keep(path: PathBuf, text: &str, mode: u32) -> Result<(), PkiError> {
+    files::write(&path, text.as_bytes(), mode).map_err(|source| PkiError::File { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::SiteName;
+
+    fn pki(dir: &Path) -> (Layout, Ca, Timestamp) {
+        let layout = Layout::new(SiteName::new("lab").unwrap(), dir.to_owned());
+        let now = "2026-11-23T00:00:00Z".parse().unwrap();
+        let ca = Writer { layout: &layout, now }.authority("etcd-tenants-ca", "etcd-tenants-ca").unwrap();
+        (layout, ca, now)
+    }
+
+    #[test]
+    fn an_authority_is_kept_and_half_of_one_is_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (layout, first, now) = pki(dir.path());
+        let again = || Writer { layout: &layout, now }.authority("etcd-tenants-ca", "etcd-tenants-ca");
+        assert_eq!(again().unwrap().certificate_pem(), first.certificate_pem());
+        for (missing, there) in [("key", "crt"), ("crt", "key")] {
+            let path = layout.pki(&format!("etcd-tenants-ca.{missing}"));
+            let kept = fs::read_to_string(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            let error = again().unwrap_err().to_string();
+            assert!(error.contains(&format!("etcd-tenants-ca.{missing} is missing")), "{error}");
+            assert!(!path.exists() && layout.pki(&format!("etcd-tenants-ca.{there}")).exists());
+            fs::write(&path, kept).unwrap();
+        }
+        // Unreadable is not absent.
+        let key = layout.pki("etcd-tenants-ca.key");
+        fs::remove_file(&key).unwrap();
+        fs::create_dir(&key).unwrap();
+        assert!(matches!(again(), Err(PkiError::File { path, .. }) if path == key));
+    }
+
+    #[test]
+    fn a_lost_service_account_key_is_told_and_not_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (layout, _, now) = pki(dir.path());
+        let writer = Writer { layout: &layout, now };
+        writer.service_account_keys().unwrap();
+        let key = fs::read_to_string(layout.pki("sa.key")).unwrap();
+        writer.service_account_keys().unwrap();
+        assert_eq!(fs::read_to_string(layout.pki("sa.key")).unwrap(), key);
+        fs::remove_file(layout.pki("sa.key")).unwrap();
+        assert!(matches!(writer.service_account_keys(), Err(PkiError::Half { .. })));
     }
 }

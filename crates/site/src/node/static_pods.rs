@@ -1,14 +1,10 @@
 //! The control plane as static Pods. In: the site's configuration. Out: Pod manifests. Pure.
 
+use super::etcd;
 use crate::{Layout, SiteConfig, node::pki::API_PORT};
 use scute_kubeadm::{IMAGE_REPOSITORY, KUBERNETES_VERSION};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-
-/// The image of both etcds.
-pub const ETCD_IMAGE: &str = "registry.k8s.io/etcd:3.6.5-0";
-/// Client port of the tenants' etcd.
-pub const TENANTS_ETCD_PORT: u16 = 2479;
 
 /// The image of a Kubernetes component.
 pub fn kubernetes_image(component: &str) -> String {
@@ -25,7 +21,7 @@ pub struct StaticPod {
 
 /// What the API server needs and itself: the Node cannot register before.
 pub fn first(layout: &Layout, config: &SiteConfig) -> Vec<StaticPod> {
-    vec![etcd(layout, config), apiserver(layout, config)]
+    vec![etcd::of_site(layout, config), apiserver(layout, config)]
 }
 
 /// Everything that has nothing to do before the API server answers. Started later, it does not take the processor from
@@ -35,7 +31,7 @@ pub fn second(layout: &Layout, config: &SiteConfig) -> Vec<StaticPod> {
         controller_manager(layout, config),
         scheduler(layout),
         super::proxy::pod(layout),
-        tenants_etcd(layout, config),
+        etcd::of_tenants(layout, config),
     ]
 }
 
@@ -114,74 +110,6 @@ impl Component {
             },
         });
         StaticPod { name, manifest }
-    }
-}
-
-fn etcd(layout: &Layout, config: &SiteConfig) -> StaticPod {
-    let member = Etcd {
-        name: "etcd",
-        authority: "etcd-ca",
-        server: "etcd-server",
-        client: 2379,
-        peer: 2380,
-        metrics: 2381,
-    };
-    member.pod(layout, config)
-}
-
-fn tenants_etcd(layout: &Layout, config: &SiteConfig) -> StaticPod {
-    let (authority, server) = ("etcd-tenants-ca", "etcd-tenants-server");
-    let (client, peer, metrics) = (TENANTS_ETCD_PORT, 2480, 2481);
-    Etcd { name: "etcd-tenants", authority, server, client, peer, metrics }.pod(layout, config)
-}
-
-/// One etcd of one member.
-struct Etcd {
-    name: &'static str,
-    authority: &'static str,
-    server: &'static str,
-    client: u16,
-    peer: u16,
-    metrics: u16,
-}
-
-impl Etcd {
-    fn pod(self, layout: &Layout, config: &SiteConfig) -> StaticPod {
-        let Self { name, authority, server, client, peer, metrics } = self;
-        let data = layout.at(name);
-        let node = config.addresses.node;
-        let pki = |file: String| layout.pki(&file).display().to_string();
-        let peer_url = format!("https://127.0.0.1:{peer}");
-        let client_url = format!("https://{node}:{client}");
-        let flags = [
-            ("name", config.node_name().to_owned()),
-            ("data-dir", data.display().to_string()),
-            ("listen-client-urls", format!("https://127.0.0.1:{client},{client_url}")),
-            ("advertise-client-urls", client_url),
-            ("listen-peer-urls", peer_url.clone()),
-            ("initial-advertise-peer-urls", peer_url.clone()),
-            ("initial-cluster", format!("{}={peer_url}", config.node_name())),
-            ("listen-metrics-urls", format!("http://127.0.0.1:{metrics}")),
-            ("cert-file", pki(format!("{server}.crt"))),
-            ("key-file", pki(format!("{server}.key"))),
-            ("trusted-ca-file", pki(format!("{authority}.crt"))),
-            ("client-cert-auth", "true".to_owned()),
-            ("peer-cert-file", pki(format!("{server}.crt"))),
-            ("peer-key-file", pki(format!("{server}.key"))),
-            ("peer-trusted-ca-file", pki(format!("{authority}.crt"))),
-            ("peer-client-cert-auth", "true".to_owned()),
-            ("quota-backend-bytes", (8u64 << 30).to_string()),
-        ];
-        Component {
-            name,
-            image: ETCD_IMAGE.to_owned(),
-            flags: flags.into(),
-            millicores: 50,
-            probe: Some(("HTTP", metrics, "/livez")),
-            data: Some(data),
-            privileged: false,
-        }
-        .pod(layout)
     }
 }
 

@@ -2,27 +2,28 @@
 //! The work itself is done by the site's supervisor and init; this process prepares, watches and tells.
 
 mod follow;
+mod place;
 mod plan;
 mod programs;
 
 use crate::{
     Layout, NetworkMode, Progress, SiteConfig, VERSION,
     addresses::{AddressError, AddressWishes},
-    bundle::{Bundle, BundleError},
-    config::{self, ConfigError},
-    host::{network, preflight, settings},
-    layout::{SITES, SiteName},
+    config::ConfigError,
+    host::{egress, lock::MachineLock, network, preflight, settings},
+    layout::SiteName,
     node::{control::Ask, mounts},
     progress::step,
     supervisor::{self, StartError},
 };
 use follow::Follow;
+use place::{claim, locate};
 use plan::{check_same, new_config, refreshed};
 use programs::{prepare_files, verify};
-use scute_processes::{command::CommandError, files};
+use scute_bundle::{Bundle, BundleError};
+use scute_processes::command::CommandError;
 use std::{
-    fs, io,
-    os::unix::fs::symlink,
+    io,
     path::{Path, PathBuf},
 };
 use tokio::time::{Duration, Instant, timeout};
@@ -40,7 +41,11 @@ pub struct UpOptions {
     /// How it meets the machine's network.
     pub network: Option<NetworkMode>,
     /// The bundle's folder.
-    pub bundle: PathBuf,
+    pub bundle: Option<PathBuf>,
+    /// The bundle's folder for a new site, when none is named.
+    pub default_bundle: PathBuf,
+    /// Whether Pods and guests reach what the machine reaches. A new site: in the host's network only.
+    pub masquerade: Option<bool>,
     /// Wished address ranges.
     pub addresses: AddressWishes,
 }
@@ -75,6 +80,36 @@ pub enum UpError {
         found: String,
         /// What was asked for.
         wanted: String,
+    },
+    /// The lock of the machine.
+    #[error("/run/scute.lock cannot be locked")]
+    Lock(#[source] io::Error),
+    /// The folder is somebody's.
+    #[error(
+        "{dir} is neither empty nor a site's (it has {has}); choose another folder with --dir, or empty this one"
+    )]
+    NotEmpty {
+        /// The folder.
+        dir: PathBuf,
+        /// What is in it.
+        has: String,
+    },
+    /// The folder is another site's.
+    #[error("{dir} is the folder of site {site}; give that name with --site, or choose another --dir")]
+    AnotherSites {
+        /// The folder.
+        dir: PathBuf,
+        /// Whose it is.
+        site: String,
+    },
+    /// Which ranges another site has is not known.
+    #[error("the ranges of site {site} are not known; mend it, or remove it with `scute down --site {site}`")]
+    Neighbour {
+        /// The other site.
+        site: SiteName,
+        /// Why.
+        #[source]
+        source: ConfigError,
     },
     /// Address ranges.
     #[error(transparent)]
@@ -136,15 +171,19 @@ fn file(path: &Path) -> impl FnOnce(io::Error) -> UpError {
 pub async fn up(options: &UpOptions, progress: &dyn Progress) -> Result<UpReport, UpError> {
     let began = Instant::now();
     preflight::root().map_err(|problem| UpError::Preflight(vec![problem.text]))?;
+    let waits =
+        || progress.note("note: another `scute up` or `scute down` is at work; this one waits for it");
+    let lock = MachineLock::take(waits).map_err(UpError::Lock)?;
     let (layout, existing) = locate(options)?;
-    let bundle = Bundle::open(&options.bundle, VERSION, scute_kubeadm::KUBERNETES_VERSION)?;
+    let bundle = bundle(options, existing.as_ref(), progress)?;
     if let Some(existing) = &existing {
         check_same(options, existing)?;
     }
     let running = supervisor::running(&layout).is_some();
-    let config = match &existing {
-        Some(existing) => refreshed(existing, options, &bundle)?,
-        None => new_config(options, &bundle)?,
+    let config = match (&existing, &bundle) {
+        (Some(existing), bundle) => refreshed(existing, options, bundle.as_ref())?,
+        (None, Some(bundle)) => new_config(options, bundle)?,
+        (None, None) => return Err(BundleError::Lacks("everything".to_owned()).into()),
     };
     let machine = async {
         match running {
@@ -152,18 +191,22 @@ pub async fn up(options: &UpOptions, progress: &dyn Progress) -> Result<UpReport
             false => step(progress, "machine", async { preflight_report(&layout, &config, progress) }).await,
         }
     };
-    let checked = step(progress, "bundle", verify(&layout, &bundle));
+    let checked = async {
+        match &bundle {
+            Some(bundle) => step(progress, "bundle", verify(&layout, bundle)).await.map(Some),
+            None => Ok(None),
+        }
+    };
     // Reading the bundle takes as long as looking at the machine; a machine that does not fit is told first.
     let (machine, checked) = tokio::join!(machine, checked);
     machine?;
     let checked = checked?;
     // Up to here nothing was changed: a refusal leaves nothing behind.
-    claim(&layout)?;
-    prepare_files(&layout, &bundle, &checked)?;
-    if let Some(old) = existing.as_ref().filter(|old| running && old.network == NetworkMode::Namespace) {
-        network::reroute(&old.addresses, &config.addresses)?;
+    claim(&layout, &config)?;
+    if let (Some(bundle), Some(checked)) = (&bundle, &checked) {
+        prepare_files(&layout, bundle, checked)?;
     }
-    let config = write_config(&layout, config)?;
+    let config = change_machine(&layout, existing.as_ref().filter(|_| running), config)?;
     let changed = existing.as_ref().is_none_or(|old| {
         old.bundle_digest != config.bundle_digest || old.addresses.pools != config.addresses.pools
     });
@@ -171,42 +214,34 @@ pub async fn up(options: &UpOptions, progress: &dyn Progress) -> Result<UpReport
     if !running {
         supervisor::start_detached(&layout)?;
     }
+    // What others look at before they change something is written down.
+    drop(lock);
     let follow = Follow { layout: &layout, progress, ask, began, node_ready: None };
     let node_ready = timeout(PATIENCE, follow.run()).await.map_err(|_| UpError::Late)??;
     let kubeconfig = layout.admin_kubeconfig();
     Ok(UpReport { config, kubeconfig, node_ready, took: began.elapsed() })
 }
 
-/// The site's folder and what is in it.
-fn locate(options: &UpOptions) -> Result<(Layout, Option<SiteConfig>), UpError> {
-    let known = config::find(&options.site);
-    let existing = SiteConfig::load(&known)?;
-    let Some(dir) = &options.dir else { return Ok((known, existing)) };
-    let wanted = std::path::absolute(dir).map_err(file(dir))?;
-    let wanted = fs::canonicalize(&wanted).unwrap_or(wanted);
-    if existing.is_some() && known.dir != wanted {
-        let (found, wanted) = (known.dir.display().to_string(), wanted.display().to_string());
-        return Err(UpError::Other { site: options.site.clone(), what: "state folder", found, wanted });
+/// The bundle to bring in: the one that was named, or the site's own, or the default. A site that is there can do
+/// without: then `None`.
+fn bundle(
+    options: &UpOptions,
+    existing: Option<&SiteConfig>,
+    progress: &dyn Progress,
+) -> Result<Option<Bundle>, UpError> {
+    let open = |dir: &Path| Bundle::open(dir, VERSION, scute_kubeadm::KUBERNETES_VERSION);
+    match (&options.bundle, existing) {
+        (Some(named), _) => Ok(Some(open(named)?)),
+        (None, None) => Ok(Some(open(&options.default_bundle)?)),
+        (None, Some(existing)) => match open(&existing.bundle) {
+            Ok(bundle) => Ok(Some(bundle)),
+            Err(why) => {
+                let why = scute_processes::chain(&why);
+                progress.note(&format!("note: the site keeps what it has, without its bundle: {why}"));
+                Ok(None)
+            }
+        },
     }
-    let layout = Layout::new(options.site.clone(), wanted);
-    let existing = SiteConfig::load(&layout)?;
-    Ok((layout, existing))
-}
-
-/// Makes the site's folder, and its entry where that is elsewhere.
-fn claim(layout: &Layout) -> Result<(), UpError> {
-    let (entry, dir) = (Layout::entry(&layout.name), &layout.dir);
-    let leads_here = || fs::canonicalize(&entry).is_ok_and(|found| found == *dir);
-    // Left by an `up` that broke off, or of a folder that somebody removed.
-    if fs::symlink_metadata(&entry).is_ok_and(|meta| meta.is_symlink()) && !leads_here() {
-        fs::remove_file(&entry).map_err(file(&entry))?;
-    }
-    files::folder(dir, 0o711).map_err(file(dir))?;
-    if leads_here() || entry == *dir {
-        return Ok(());
-    }
-    fs::create_dir_all(SITES).map_err(file(Path::new(SITES)))?;
-    symlink(dir, &entry).map_err(file(&entry))
 }
 
 fn preflight_report(layout: &Layout, config: &SiteConfig, progress: &dyn Progress) -> Result<(), UpError> {
@@ -222,10 +257,26 @@ fn preflight_report(layout: &Layout, config: &SiteConfig, progress: &dyn Progres
     }
 }
 
-fn write_config(layout: &Layout, mut config: SiteConfig) -> Result<SiteConfig, UpError> {
+/// Changes what belongs to the machine, and writes down what has to be put back.
+fn change_machine(
+    layout: &Layout,
+    running: Option<&SiteConfig>,
+    mut config: SiteConfig,
+) -> Result<SiteConfig, UpError> {
     let made = mounts::make_mount_points().map_err(file(Path::new("/var/lib")))?;
     config.made_folders.extend(made);
-    config.changed_settings.extend(settings::change(config.network));
+    config.changed_settings.extend(settings::change(&config));
+    let (needed, idle) =
+        config.changed_settings.iter().cloned().partition(|setting| settings::needs(&config, setting));
+    config.changed_settings = needed;
     config.save(layout)?;
+    // A supervisor that starts does the rest itself.
+    if let Some(old) = running {
+        if old.network == NetworkMode::Namespace {
+            network::reroute(&old.addresses, &config.addresses)?;
+        }
+        egress::apply(layout, &config)?;
+    }
+    settings::give_back(&layout.name, idle);
     Ok(config)
 }

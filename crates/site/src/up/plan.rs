@@ -5,12 +5,12 @@ use super::{UpError, UpOptions, file};
 use crate::{
     Layout, NetworkMode, SiteConfig, VERSION,
     addresses::{Addresses, Taken},
-    bundle::Bundle,
     config::{self, SCHEMA},
-    host::network,
+    host::network::{self, Place},
     layout::SiteName,
 };
-use std::fs;
+use scute_bundle::Bundle;
+use std::{fs, path::PathBuf};
 
 /// An existing site is not turned into another one behind its owner's back.
 pub fn check_same(options: &UpOptions, existing: &SiteConfig) -> Result<(), UpError> {
@@ -36,15 +36,25 @@ pub fn check_same(options: &UpOptions, existing: &SiteConfig) -> Result<(), UpEr
 }
 
 /// What an existing site takes from this call: bundle and LoadBalancer pools may change under a running site.
-pub fn refreshed(existing: &SiteConfig, options: &UpOptions, bundle: &Bundle) -> Result<SiteConfig, UpError> {
+pub fn refreshed(
+    existing: &SiteConfig,
+    options: &UpOptions,
+    bundle: Option<&Bundle>,
+) -> Result<SiteConfig, UpError> {
     let mut config = existing.clone();
-    config.bundle.clone_from(&bundle.dir);
-    config.bundle_digest.clone_from(&bundle.digest);
+    if let Some(bundle) = bundle {
+        config.bundle = real(bundle)?;
+        config.bundle_digest.clone_from(&bundle.digest);
+    }
+    config.masquerade = options.masquerade.unwrap_or(config.masquerade);
     let pools = &options.addresses.pools;
     if !pools.is_empty() && *pools != config.addresses.pools {
-        let mut taken = taken_by(&other_sites(&options.site));
-        if config.network == NetworkMode::Namespace {
-            taken.extend(network::taken()?);
+        let mut taken = taken_by(&other_sites(&options.site)?);
+        taken.extend(network::taken()?);
+        if config.network == NetworkMode::Host {
+            let link = config.addresses.link.into();
+            taken.retain(|taken| taken.range != link);
+            taken.extend(network::host_place()?.ok_or(UpError::NoHostAddress)?.there);
         }
         config.addresses = config.addresses.with_pools(pools, &taken)?;
     }
@@ -52,8 +62,17 @@ pub fn refreshed(existing: &SiteConfig, options: &UpOptions, bundle: &Bundle) ->
 }
 
 /// The other sites of this machine.
-fn other_sites(site: &SiteName) -> Vec<(Layout, SiteConfig)> {
-    config::all_sites().into_iter().filter(|(layout, _)| layout.name != *site).collect()
+///
+/// # Errors
+/// One of them cannot be read: what it has is not known, and so not what is free.
+fn other_sites(site: &SiteName) -> Result<Vec<(Layout, SiteConfig)>, UpError> {
+    let others = config::all_sites().into_iter().filter(|(name, _)| name != site);
+    others.map(|(site, found)| found.map_err(|source| UpError::Neighbour { site, source })).collect()
+}
+
+/// The bundle's folder, wherever the caller stands: the site's init stands elsewhere.
+fn real(bundle: &Bundle) -> Result<PathBuf, UpError> {
+    fs::canonicalize(&bundle.dir).map_err(file(&bundle.dir))
 }
 
 fn taken_by(sites: &[(Layout, SiteConfig)]) -> Vec<Taken> {
@@ -74,7 +93,8 @@ pub fn new_config(options: &UpOptions, bundle: &Bundle) -> Result<SiteConfig, Up
         kubernetes: scute_kubeadm::KUBERNETES_VERSION.to_owned(),
         network,
         addresses,
-        bundle: fs::canonicalize(&bundle.dir).map_err(file(&bundle.dir))?,
+        masquerade: options.masquerade.unwrap_or(network == NetworkMode::Host),
+        bundle: real(bundle)?,
         bundle_digest: bundle.digest.clone(),
         made_folders: Vec::new(),
         changed_settings: Vec::new(),
@@ -82,13 +102,13 @@ pub fn new_config(options: &UpOptions, bundle: &Bundle) -> Result<SiteConfig, Up
 }
 
 fn choose_addresses(options: &UpOptions, network: NetworkMode) -> Result<Addresses, UpError> {
-    let others = other_sites(&options.site);
+    let others = other_sites(&options.site)?;
     let mut taken = taken_by(&others);
     let used: Vec<u8> = others.iter().map(|(_, c)| c.addresses.index).collect();
     let mut wishes = options.addresses.clone();
     let host = match network {
         NetworkMode::Namespace => None,
-        NetworkMode::Host => Some(network::host_address()?.ok_or(UpError::NoHostAddress)?),
+        NetworkMode::Host => Some(network::host_place()?.ok_or(UpError::NoHostAddress)?),
     };
     if let Some((layout, _)) =
         others.iter().find(|(_, c)| c.network == network && network == NetworkMode::Host)
@@ -96,12 +116,52 @@ fn choose_addresses(options: &UpOptions, network: NetworkMode) -> Result<Address
         return Err(UpError::HostTaken(layout.name.clone()));
     }
     taken.extend(network::taken()?);
-    if let Some((node, link)) = host {
-        wishes.link = Some(link);
-        taken.retain(|taken| taken.range != link.into());
-        let mut plan = Addresses::choose_on_host(node, &wishes, &taken, &used)?;
-        plan.pools.clone_from(&options.addresses.pools);
-        return Ok(plan);
+    if let Some(Place { address, network, there }) = host {
+        wishes.link = Some(network);
+        taken.retain(|taken| taken.range != network.into());
+        return Ok(Addresses::choose_on_host(address, &wishes, &taken, &there, &used)?);
     }
     Ok(Addresses::choose(&wishes, &taken, &used)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> UpOptions {
+        UpOptions {
+            site: SiteName::new("unit-plan").unwrap(),
+            dir: None,
+            network: None,
+            bundle: None,
+            default_bundle: PathBuf::new(),
+            masquerade: None,
+            addresses: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_bundle_is_remembered_by_a_path_that_holds_everywhere() {
+        let existing = SiteConfig::sample(Addresses::of(0, &Default::default()));
+        let index = br#"{"schema": 1, "kubernetes": "v1", "scute": "0", "parts": []}"#;
+        // The folder in which the test runs.
+        let bundle = Bundle::read(std::path::Path::new("."), index).unwrap();
+        let config = refreshed(&existing, &options(), Some(&bundle)).unwrap();
+        assert_eq!(config.bundle, std::env::current_dir().unwrap());
+        assert_eq!(config.bundle_digest, bundle.digest);
+        let kept = refreshed(&existing, &options(), None).unwrap();
+        assert_eq!((kept.bundle, kept.bundle_digest), (existing.bundle, existing.bundle_digest));
+    }
+
+    #[test]
+    fn the_way_out_stays_as_it_is_until_a_call_names_it() {
+        let mut existing = SiteConfig::sample(Addresses::of(0, &Default::default()));
+        for (has, asked, gets) in
+            [(false, None, false), (true, None, true), (true, Some(false), false), (false, Some(true), true)]
+        {
+            existing.masquerade = has;
+            let options = UpOptions { masquerade: asked, ..options() };
+            assert_eq!(refreshed(&existing, &options, None).unwrap().masquerade, gets);
+        }
+    }
 }

@@ -1,10 +1,8 @@
 //! A bundle's executables and files, checked and brought into a site.
 
 use super::{UpError, file};
-use crate::{
-    Layout,
-    bundle::{Bundle, BundleError, Checked, PartKind},
-};
+use crate::Layout;
+use scute_bundle::{Bundle, BundleError, Checked, PartKind};
 use scute_processes::files;
 use std::{
     fs, io,
@@ -12,9 +10,31 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Checks executables and files. Images are checked by the site's init while it imports them: reading gigabytes first
+/// Programs without which there is no Node.
+const NEEDED: [&str; 9] = [
+    "kube",
+    "containerd",
+    "containerd-shim-runc-v2",
+    "ctr",
+    "runc",
+    "cni/bridge",
+    "cni/host-local",
+    "cni/loopback",
+    "cni/portmap",
+];
+
+fn check_complete(bundle: &Bundle) -> Result<(), BundleError> {
+    let lacks = |name: &&str| !bundle.parts(PartKind::Binary).any(|part| part.name == *name);
+    match NEEDED.iter().find(|name| lacks(name)) {
+        Some(name) => Err(BundleError::Lacks(format!("the program {name}"))),
+        None => Ok(()),
+    }
+}
+
+/// Checks that nothing is missing, and executables and files by their digests. Images are checked by the site's init while it imports them: reading gigabytes first
 /// would only delay a ready Node.
 pub async fn verify(layout: &Layout, bundle: &Bundle) -> Result<Checked, UpError> {
+    check_complete(bundle)?;
     let record = record(layout);
     let bundle = bundle.clone();
     let work = tokio::task::spawn_blocking(move || {
@@ -35,7 +55,7 @@ fn record(layout: &Layout) -> PathBuf {
 pub fn prepare_files(layout: &Layout, bundle: &Bundle, checked: &Checked) -> Result<(), UpError> {
     let record = record(layout);
     let text = serde_json::to_vec(checked).unwrap_or_default();
-    files::write(&record, &text, 0o644).map_err(file(&record))?;
+    files::replace(&record, &text, 0o644).map_err(file(&record))?;
     // The site runs the very binary that made it, not the bundle's copy for others.
     let programs =
         bundle.parts(PartKind::Binary).filter(|part| part.name != "scute").map(|part| (part, 0o755));
@@ -45,13 +65,8 @@ pub fn prepare_files(layout: &Layout, bundle: &Bundle, checked: &Checked) -> Res
         let to = layout.dir.join(&part.file);
         install_file(&bundle.path(part), &to, part.mode.unwrap_or(mode)).map_err(file(&to))?;
     }
-    for needed in
-        ["kube", "containerd", "containerd-shim-runc-v2", "ctr", "runc", "cni/bridge", "cni/loopback"]
-    {
-        if !layout.bin(needed).exists() {
-            return Err(BundleError::Lacks(format!("the program {needed}")).into());
-        }
-    }
+    let index = layout.bundle_index();
+    files::write(&index, &bundle.text, 0o644).map_err(file(&index))?;
     let own = std::env::current_exe().map_err(file(Path::new("/proc/self/exe")))?;
     let to = layout.bin("scute");
     if own != to {
@@ -83,5 +98,7 @@ fn copy_file(from: &Path, to: &Path, mode: u32) -> io::Result<()> {
     let temporary = to.with_extension("new");
     fs::copy(from, &temporary)?;
     fs::set_permissions(&temporary, fs::Permissions::from_mode(mode))?;
+    // Nobody looks at it again before the site starts from it, perhaps after a power cut.
+    fs::File::open(&temporary)?.sync_all()?;
     fs::rename(&temporary, to)
 }
