@@ -14,6 +14,8 @@ pub struct Traces {
     namespaces: BTreeSet<String>,
     /// Mount points.
     mounts: BTreeSet<String>,
+    /// Tables of nftables.
+    tables: BTreeSet<String>,
     /// IPv4 routes.
     routes: BTreeSet<String>,
     /// Processes that name Scute or run Kubernetes, and the site of each.
@@ -37,6 +39,7 @@ impl Traces {
                 .filter_map(|line| line.split(' ').nth(1))
                 .map(Into::into)
                 .collect(),
+            tables: tables(),
             // Interface, destination, gateway, mask: the counters between them change by themselves.
             routes: lines("/proc/net/route")
                 .lines()
@@ -63,7 +66,7 @@ impl Traces {
     /// # Errors
     /// When something has; names it.
     pub fn nothing_new(&self, now: &Self) -> Result<()> {
-        let Self { interfaces, namespaces, mounts, routes, processes, cgroups, files } = now;
+        let Self { interfaces, namespaces, mounts, tables, routes, processes, cgroups, files } = now;
         let new = |kind: &str, now: &BTreeSet<String>, before: &BTreeSet<String>| {
             now.difference(before).map(|name| format!("{kind} {name}")).collect::<Vec<_>>()
         };
@@ -77,6 +80,7 @@ impl Traces {
             new("interface", interfaces, &self.interfaces),
             new("network namespace", namespaces, &self.namespaces),
             new("mount", mounts, &self.mounts),
+            new("table", tables, &self.tables),
             new("route", routes, &self.routes),
             new("process", &strangers(processes), &strangers(&self.processes)),
             new("cgroup", cgroups, &self.cgroups),
@@ -86,6 +90,13 @@ impl Traces {
         ensure!(left.is_empty(), "left on the machine:\n{}", left.join("\n"));
         Ok(())
     }
+}
+
+fn tables() -> BTreeSet<String> {
+    // Without `nft` nobody made any.
+    let output = std::process::Command::new("nft").args(["list", "tables"]).output();
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
 }
 
 fn names(dir: &str) -> BTreeSet<String> {

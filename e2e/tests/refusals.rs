@@ -65,6 +65,32 @@ fn a_taken_port() {
 }
 
 #[test]
+fn a_pool_over_the_machines_own_address() {
+    let text = "the LoadBalancer pool 10.77.0.1-10.77.0.3 overlaps the link network";
+    refused(&["--network", "host", "--pool", "10.77.0.1-10.77.0.3"], text, |_| {
+        for line in [
+            "link add lan type bridge",
+            "addr add 10.77.0.2/24 dev lan",
+            "link set lan up",
+            "route add default via 10.77.0.9",
+        ] {
+            ip(line)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_folder_with_something_in_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("thesis.tex"), "").expect("a file");
+    let said = up(&artifacts().expect("artifacts"), folder.path(), &[]).expect("scute up");
+    assert!(said.contains("is neither empty nor a site's (it has thesis.tex)"), "{said}");
+    let mode = fs::metadata(folder.path()).expect("the folder").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "its mode was changed");
+}
+
+#[test]
 fn no_default_route_in_the_host_network() {
     refused(&["--network", "host"], "needs a default route", |_| Ok(()));
 }

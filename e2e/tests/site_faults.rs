@@ -2,13 +2,19 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use scute_e2e::processes::{self, all, until};
-use scute_e2e::{Site, Traces, step};
+use scute_e2e::{Site, Traces, artifacts, step};
 use serde_json::Value;
 
 const NAME: &str = "e2e-faults";
@@ -43,8 +49,33 @@ fn a_site_survives_the_death_of_any_of_its_processes_and_goes_without_a_trace() 
     });
     step("a Service without Pods refuses connections at once", || refuses_at_once(&site));
     step("other LoadBalancer pools under the running site", || another_pool(&site));
+    step("the tenants' etcd forgets old revisions by itself", || {
+        let etcd = processes::with(&format!("--data-dir=/var/lib/scute/{NAME}/etcd-tenants "))?;
+        let command = all().into_iter().find(|(pid, _)| *pid == etcd).context("it ended")?.1;
+        let flags = "--auto-compaction-mode=periodic --auto-compaction-retention=5m";
+        ensure!(command.contains(flags), "{command}");
+        Ok(())
+    });
+    step("the way out, once it is asked for", || the_way_out(&site));
+    step("two scute up at once", || {
+        std::thread::scope(|scope| {
+            let both = [scope.spawn(|| site.start()), scope.spawn(|| site.start())];
+            both.into_iter().try_for_each(|up| up.join().expect("a thread").map(drop))
+        })
+    });
+    step("another site is not made while this one's ranges cannot be read", || {
+        let now = fs::read_to_string(site_json())?;
+        fs::write(site_json(), "{")?;
+        let said = site.up_with(&[]).err().map(|error| format!("{error:#}"));
+        let other = artifacts()?.command(&["up", "--site", "e2e-other"]).output()?;
+        fs::write(site_json(), now)?;
+        let said = said.unwrap_or_default() + &String::from_utf8_lossy(&other.stderr);
+        ensure!(said.matches("site.json is not a site's configuration").count() == 2, "{said}");
+        ensure!(said.contains("the ranges of site e2e-faults are not known"), "{said}");
+        Ok(())
+    });
     step("another version of the site is not touched", || {
-        let path = Path::new("/var/lib/scute").join(NAME).join("site.json");
+        let path = site_json();
         let now = fs::read_to_string(&path)?;
         fs::write(&path, now.replace("\"kubernetes\": \"v1.", "\"kubernetes\": \"v9."))?;
         let said = site.up_with(&[]);
@@ -67,10 +98,13 @@ fn a_site_survives_the_death_of_any_of_its_processes_and_goes_without_a_trace() 
             management.run(&["get", "configmap", "kept"]).map(drop)
         });
     }
-    step("kill -9 of everything, scute up", || {
+    step("kill -9 of everything, scute up without the bundle that it came from", || {
         kill("site-supervisor")?;
         until("no process of the site", || find("").is_err())?;
-        site.start()?;
+        let now: Value = serde_json::from_str(&fs::read_to_string(site_json())?)?;
+        let bundle = now["bundle"].as_str().context("a bundle")?;
+        fs::write(site_json(), now.to_string().replace(bundle, "/nowhere"))?;
+        site.scute(&["up", "--site", NAME])?;
         management.run(&["get", "configmap", "kept"]).map(drop)
     });
     step("etcd restarted", || {
@@ -87,7 +121,19 @@ fn a_site_survives_the_death_of_any_of_its_processes_and_goes_without_a_trace() 
         ensure!(uid("deployments")? == before, "a Deployment was written again");
         Ok(())
     });
-    step("scute down", || site.down());
+    step("scute down of a site whose init cannot start works at the first try", || {
+        // A file where the init needs a folder.
+        let folder = Path::new("/var/lib/scute").join(NAME).join("cni");
+        fs::remove_dir_all(&folder)?;
+        fs::write(&folder, "")?;
+        kill("site-init")?;
+        let log = Path::new("/var/lib/scute").join(NAME).join("log/site.log");
+        let from = fs::read_to_string(&log)?.len();
+        let ends = || fs::read_to_string(&log).map_or(0, |text| text[from..].matches("init ended").count());
+        // By then its supervisor pauses for seconds.
+        until("some lives of its init", || ends() > 4)?;
+        site.down()
+    });
     step("no trace", || before.nothing_new(&Traces::look()));
 }
 
@@ -116,6 +162,106 @@ fn a_site_killed_half_way_up_is_removed_whole() {
 
 fn status(site: &Site) -> Result<Value> {
     Ok(serde_json::from_str(&site.scute(&["status", "--site", NAME, "-o", "json"])?)?)
+}
+
+fn site_json() -> PathBuf {
+    Path::new("/var/lib/scute").join(NAME).join("site.json")
+}
+
+/// An address that only the machine can reach: behind a link of its own, with no route back to any site.
+fn the_way_out(site: &Site) -> Result<()> {
+    let forward = || fs::read_to_string("/proc/sys/net/ipv4/ip_forward");
+    let before = forward()?;
+    let beyond = Beyond::make()?;
+    ensure!(beyond.call_from_a_pod()?.is_none(), "a packet without a way back was answered");
+    site.up_with(&["--masquerade", "on"])?;
+    ensure!(status(site)?["masquerade"] == true, "the way out in the status");
+    let seen = beyond.call_from_a_pod()?.context("nothing came out")?;
+    ensure!(seen.ip().to_string() == "198.51.100.1", "it came with the address {seen}");
+    site.up_with(&["--masquerade", "off"])?;
+    ensure!(beyond.call_from_a_pod()?.is_none(), "the way out is still there");
+    ensure!(forward()? == before, "the machine still forwards");
+    // The site's start puts it back, too.
+    site.up_with(&["--masquerade", "on"]).map(drop)
+}
+
+/// A network beyond the machine; gone when dropped.
+struct Beyond {
+    calls: mpsc::Receiver<SocketAddr>,
+    end: mpsc::Sender<()>,
+}
+
+impl Beyond {
+    /// A thread in a network namespace of its own, which listens and tells who called.
+    fn make() -> Result<Self> {
+        let (tell, calls) = mpsc::channel();
+        let (ready, is_ready) = mpsc::channel();
+        let (end, ended) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            let listener = listen_beyond();
+            let failed = listener.as_ref().err().map(ToString::to_string);
+            _ = ready.send(failed);
+            let Ok(listener) = listener else { return };
+            // The namespace, and the link with it, ends with its last thread and socket.
+            while ended.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                match listener.accept() {
+                    Ok((_, from)) => _ = tell.send(from),
+                    Err(_) => std::thread::sleep(Duration::from_millis(20)),
+                }
+            }
+        });
+        match is_ready.recv()? {
+            None => Ok(Self { calls, end }),
+            Some(why) => bail!("no network beyond: {why}"),
+        }
+    }
+
+    /// Calls from the Node, with an address of its Pods; gives who was seen, if the call came through.
+    fn call_from_a_pod(&self) -> Result<Option<SocketAddr>> {
+        let called = std::thread::spawn(|| -> Result<bool> {
+            let site = fs::File::open(format!("/run/netns/scute-{NAME}"))?;
+            move_into_link_name_space(site.as_fd(), Some(LinkNameSpaceType::Network))?;
+            let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+            set_socket_timeout(&socket, Timeout::Send, Some(Duration::from_secs(2)))?;
+            // The bridge of Pods.
+            bind(&socket, &SocketAddrV4::new(Ipv4Addr::new(10, 185, 0, 1), 0))?;
+            Ok(connect(&socket, &SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 2), 80)).is_ok())
+        });
+        match called.join().expect("a thread")? {
+            true => Ok(Some(self.calls.recv_timeout(QUICK)?)),
+            false => Ok(None),
+        }
+    }
+}
+
+impl Drop for Beyond {
+    fn drop(&mut self) {
+        _ = self.end.send(());
+        // The link goes a moment after the namespace.
+        _ = until("no link beyond", || !Path::new("/sys/class/net/e2e-beyond").exists());
+    }
+}
+
+fn listen_beyond() -> Result<TcpListener> {
+    // SAFETY: the thread shares no file descriptors with others that it would lose, and ends after the test.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
+    let machine = std::process::id();
+    for line in [
+        &format!("link add eth0 type veth peer name e2e-beyond netns {machine}"),
+        "addr add 198.51.100.2/24 dev eth0",
+        "link set eth0 up",
+    ] {
+        ensure!(Command::new("ip").args(line.split(' ')).status()?.success(), "ip {line}");
+    }
+    for line in ["addr add 198.51.100.1/24 dev e2e-beyond", "link set e2e-beyond up"] {
+        let ip = format!("ip {line}");
+        let mut run = Command::new("nsenter");
+        run.arg(format!("--net=/proc/{machine}/ns/net")).args(ip.split(' '));
+        ensure!(run.status()?.success(), "{ip}");
+    }
+    let listener = TcpListener::bind("198.51.100.2:80")?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Every one is refused, not one a second: what is not refused is tried again by its client a second later.
