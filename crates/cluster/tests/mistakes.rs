@@ -85,6 +85,25 @@ fn a_wrong_reference_of_a_cluster_is_named_and_its_object_is_left_alone() {
 }
 
 #[test]
+fn a_wrong_reference_to_a_control_plane_is_named_and_its_object_is_left_alone() {
+    run(async {
+        let case = Case::new(MANUAL).await;
+        let mut stray = build::infra_cluster("stray");
+        stray["kind"] = json!("StrayCluster");
+        let stray = case.create(stray).await;
+        let mut cluster = build::cluster("c");
+        cluster["spec"]["controlPlaneRef"] =
+            json!({"apiGroup": INFRASTRUCTURE, "kind": "StrayCluster", "name": "stray"});
+        case.create(cluster).await;
+        case.condition("Cluster", "c", "ControlPlaneAvailable", "False", "NoContract").await;
+        case.delete("Cluster", "c").await;
+        case.gone("Cluster", "c").await;
+        let same = case.get("StrayCluster", "stray").await.expect("left alone");
+        assert_eq!(same["metadata"]["resourceVersion"], stray["metadata"]["resourceVersion"]);
+    });
+}
+
+#[test]
 fn a_wrong_reference_of_a_machine_is_named_and_its_object_is_left_alone() {
     run(async {
         let case = Case::new(MANUAL).await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
 use scute_api::cluster::Cluster;
@@ -231,6 +232,45 @@ async fn deletion_waits_for_the_tenants_data_and_says_so() {
     eventually_gone(world.api::<TenantControlPlane>(), "t").await;
     eventually_gone(api, "t").await;
     assert_eq!((fake.users(), fake.roles()), (vec!["root".to_owned()], vec!["root".to_owned()]));
+}
+
+#[tokio::test]
+async fn infrastructure_that_cannot_be_listed_is_said_and_holds_no_deletion() {
+    let world = World::start("kcp-hidden", Arc::new(Fake::new())).await;
+    world.fake_datastore().await;
+    // The label names a version that is not served, as in the middle of a provider's upgrade.
+    let crd = json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {
+            "name": "hiddenclusters.infrastructure.cluster.x-k8s.io",
+            "labels": { "cluster.x-k8s.io/v1beta2": "v9" },
+        },
+        "spec": {
+            "group": "infrastructure.cluster.x-k8s.io",
+            "scope": "Namespaced",
+            "names": { "kind": "HiddenCluster", "plural": "hiddenclusters", "singular": "hiddencluster" },
+            "versions": [{ "name": "v1", "served": true, "storage": true,
+                "schema": { "openAPIV3Schema": { "type": "object" } } }],
+        },
+    });
+    let crds = Api::<CustomResourceDefinition>::all(world.client.clone());
+    let crd = serde_json::from_value(crd).expect("a CustomResourceDefinition");
+    crds.create(&PostParams::default(), &crd).await.expect("created");
+    cluster(&world, "t", "t", "10.245.0.0/16", infra(json!({}), Some("kamaji"))).await;
+    let hidden = json!({ "spec": { "infrastructureRef": { "kind": "HiddenCluster" } } });
+    let clusters = world.api::<Cluster>();
+    clusters.patch("t", &PatchParams::default(), &Patch::Merge(&hidden)).await.expect("patched");
+    load_balancer_gives(&world, "t", "10.77.0.174").await;
+    let cannot = |kcp: &KamajiControlPlane| {
+        condition(kcp, "InfrastructureClusterPatched").2.contains("HiddenCluster t: the objects of kind")
+    };
+    let api = world.api::<KamajiControlPlane>();
+    eventually(api.clone(), "t", "told that its infrastructure cannot be listed", cannot).await;
+    says(&world, "t", "InfrastructureClusterPatched", "InfrastructureUnknown").await;
+    api.delete("t", &DeleteParams::default()).await.expect("deleted");
+    eventually_gone(api, "t").await;
+    crds.delete(&crd.name_any(), &DeleteParams::default()).await.expect("deleted");
 }
 
 #[tokio::test]

@@ -119,6 +119,14 @@ impl<A: Send + 'static, T: Send + 'static> Calls<A, T> {
     }
 }
 
+impl<A, T> Drop for Calls<A, T> {
+    fn drop(&mut self) {
+        for task in lock(&self.all).values().filter_map(|kept| kept.task.as_ref()) {
+            task.abort();
+        }
+    }
+}
+
 fn lock<A, T>(all: &All<A, T>) -> MutexGuard<'_, HashMap<Key, Kept<A, T>>> {
     all.lock().unwrap_or_else(PoisonError::into_inner)
 }

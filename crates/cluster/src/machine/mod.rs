@@ -7,6 +7,8 @@ mod node;
 mod observe;
 mod plan;
 mod report;
+#[cfg(test)]
+mod stories;
 mod tenant;
 
 use std::collections::HashMap;

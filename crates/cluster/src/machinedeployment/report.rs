@@ -118,3 +118,30 @@ fn put_rolling_out<'a>(conditions: Conditions<'a>, seen: &Observed, now: Timesta
     lines.extend(reasons.iter().map(|reason| format!("* {reason}")));
     conditions.put("RollingOut", Status::True, "RollingOut", lines.join("\n"))
 }
+
+#[cfg(test)]
+mod tests {
+    use scute_api::cluster::RolloutStrategyType;
+
+    use super::*;
+
+    #[test]
+    fn who_reads_available_only_hears_what_is_in_the_way() {
+        let want = Want {
+            replicas: 3,
+            surge: 1,
+            unavailable: 0,
+            strategy: RolloutStrategyType::RollingUpdate,
+            paused: false,
+        };
+        let said = |counted: &Counted| {
+            let conditions = Conditions::new(&[], None, Timestamp::UNIX_EPOCH);
+            let why = ["version v1.36.0 of the Machines is newer than the control plane's 1.35.4".to_owned()];
+            put_available(conditions, want, counted, &why).finish()[0].message.clone()
+        };
+        let held = said(&Counted { replicas: 1, ..Counted::default() });
+        assert!(held.ends_with("scaling up is blocked: version v1.36.0 of the Machines is newer than the control plane's 1.35.4"), "{held}");
+        let starting = said(&Counted { replicas: 3, ..Counted::default() });
+        assert!(starting.ends_with("spec.replicas is 3)"), "nothing is in the way: {starting}");
+    }
+}
