@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource, ResourceExt};
 use scute_api::bootstrap::{FileSource, KubeadmConfig};
 use scute_api::cluster::{Cluster, Machine};
-use scute_kit::Key;
+use scute_kit::{Key, Occupied, occupied};
 use scute_pki::Certificate;
 
 use crate::Context;
@@ -39,17 +39,6 @@ pub enum Ca {
     Hash(String),
 }
 
-/// Who has the name of the bootstrap Secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Occupied {
-    /// Nobody.
-    Free,
-    /// The configuration.
-    Own,
-    /// Somebody else.
-    Foreign,
-}
-
 /// Reads, and writes nothing.
 ///
 /// # Errors
@@ -60,7 +49,7 @@ pub async fn observe(config: Arc<KubeadmConfig>, context: &Context) -> Result<Ob
     let cluster = machine.as_ref().and_then(|machine| {
         context.clusters.get(&Key::new(key.namespace.clone(), machine.spec.cluster_name.clone()))
     });
-    let secret = occupied(&config, context);
+    let secret = secret_of(&config, context);
     let mut seen = Observed { config, machine, cluster, ca: Ca::Missing, sources: BTreeMap::new(), secret };
     // Secrets are read only when they are about to be used.
     if crate::plan::is_about_to_make(&seen) {
@@ -79,15 +68,10 @@ fn owner_machine(config: &KubeadmConfig, context: &Context) -> Option<Arc<Machin
     (machine.metadata.uid.as_deref() == Some(owner.uid.as_str())).then_some(machine)
 }
 
-fn occupied(config: &KubeadmConfig, context: &Context) -> Occupied {
-    match context.hub.watch_meta::<Secret>().get(&Key::of(config)) {
-        None => Occupied::Free,
-        Some(secret) => {
-            let uid = config.uid();
-            let own = secret.owner_references().iter().any(|owner| Some(&owner.uid) == uid.as_ref());
-            if own { Occupied::Own } else { Occupied::Foreign }
-        }
-    }
+/// Bootstrap data is taken over from nobody: whoever made a Secret of this name meant something else by it.
+fn secret_of(config: &KubeadmConfig, context: &Context) -> Occupied {
+    let found = context.hub.watch_meta::<Secret>().get(&Key::of(config));
+    occupied(found.as_deref().map(Resource::meta), &config.uid().unwrap_or_default(), None)
 }
 
 async fn ca(seen: &Observed, context: &Context) -> Result<Ca, scute_kit::Error> {

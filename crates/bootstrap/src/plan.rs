@@ -6,7 +6,7 @@ use scute_api::meta::{ApiEndpoint, CONTROL_PLANE_LABEL};
 use scute_contract::paused::paused;
 use scute_kit::Why;
 
-use crate::observe::{Ca, Observed, Occupied, named};
+use crate::observe::{Ca, Observed, named};
 
 /// What comes next.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,7 +118,7 @@ fn token(seen: &Observed) -> Option<String> {
 fn make(seen: &Observed) -> Plan {
     let (Some(cluster), Some(_)) = (&seen.cluster, &seen.machine) else { return Plan::Done };
     let name = seen.config.name_any();
-    if seen.secret == Occupied::Foreign {
+    if !seen.secret.is_writable() {
         let message = format!("Secret {name} exists and is not the KubeadmConfig's: rename or delete it");
         return Plan::Refuse(Why::new("SecretNameTaken", message));
     }

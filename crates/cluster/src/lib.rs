@@ -4,7 +4,6 @@
 
 mod admission;
 mod calls;
-mod changes;
 mod cluster;
 mod machine;
 mod machinedeployment;

@@ -5,6 +5,7 @@
 //! servers and the admission server. It knows no kind of ours and decides nothing.
 
 pub mod admission;
+mod changes;
 mod client;
 mod clock;
 pub mod conditions;
@@ -17,6 +18,7 @@ pub mod ladder;
 pub mod limits;
 pub mod memory;
 pub mod metrics;
+mod occupied;
 mod queue;
 pub mod tenants;
 mod text;
@@ -24,10 +26,12 @@ mod watch;
 mod write;
 
 pub use admission::{Admission, AdmissionRequest, FieldError, Operation, Verdict};
+pub use changes::when_changed;
 pub use client::client;
 pub use clock::Clock;
 pub use controller::{Controller, Next, Why};
 pub use hub::Hub;
 pub use kube::runtime::events::EventType;
+pub use occupied::{Occupied, occupied};
 pub use watch::{Key, Kind, Watch};
 pub use write::Error;

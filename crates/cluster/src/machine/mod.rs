@@ -24,11 +24,11 @@ use scute_kit::tenants::Tenants;
 use scute_kit::{Controller, Hub, Key, Next, Watch, Why};
 
 use crate::calls::{Calls, Lanes};
-use crate::changes::when_changed;
 use crate::tenants::machines_of;
 use observe::{Observed, observe};
 pub(crate) use report::mirrored;
 use report::{Deleting, available_in, report};
+use scute_kit::when_changed;
 use tenant::{Answer, Ask};
 
 /// What the controller works with.

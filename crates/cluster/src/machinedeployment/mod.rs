@@ -23,10 +23,10 @@ use scute_contract::paused;
 use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Watch, Why, finalizer};
 use serde_json::json;
 
-use crate::changes::when_changed;
 use crate::machine::failure;
 use observe::{Observed, observe};
 use plan::Action;
+use scute_kit::when_changed;
 
 /// Field manager of the MachineSets.
 const MANAGER: &str = "scute-machinedeployment";

@@ -17,9 +17,9 @@ use scute_contract::{Externals, paused};
 use scute_kit::{Controller, Hub, Key, Next, Watch, Why};
 use serde_json::json;
 
-use crate::changes::when_changed;
 use crate::machine::failure;
 use observe::observe;
+use scute_kit::when_changed;
 
 pub(crate) use observe::belongs;
 

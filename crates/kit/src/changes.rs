@@ -3,8 +3,9 @@
 use std::hash::Hash;
 
 use kube::Resource;
-use scute_kit::Key;
-use scute_kit::memory::{Memory, hash};
+
+use crate::memory::{Memory, hash};
+use crate::watch::Key;
 
 /// Calls `map` only when `facts` of an object differ from those heard before. Keeps statuses that change
 /// with every Machine from waking all Machines again.
