@@ -35,8 +35,13 @@ impl PrivateKey {
     /// Reads `PRIVATE KEY` (PKCS#8), `RSA PRIVATE KEY` (PKCS#1) or `EC PRIVATE KEY` (SEC1). The text is kept as it is.
     pub fn load(key_pem: &str) -> Result<Self, Error> {
         let labels = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"];
+        if is_encrypted(key_pem) {
+            return Err(Error::EncryptedKey);
+        }
         let (_, der) = pem::first(key_pem, |label| labels.contains(&label)).ok_or(Error::ReadKey)?;
-        let pair = KeyPair::try_from(der).map_err(|_| Error::ReadKey)?;
+        let is_der = Sequence::from_der(&der).is_ok_and(|(rest, _)| rest.is_empty());
+        let pair = KeyPair::try_from(der)
+            .map_err(|_| if is_der { Error::UnsupportedKey } else { Error::ReadKey })?;
         Ok(Self { pair, pem: key_pem.to_owned() })
     }
 
@@ -60,6 +65,11 @@ impl std::fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("PrivateKey(..)")
     }
+}
+
+/// PKCS#8 says so in its label, OpenSSL's older form in a header of the block.
+fn is_encrypted(key_pem: &str) -> bool {
+    key_pem.contains("-----BEGIN ENCRYPTED PRIVATE KEY-----") || key_pem.contains("Proc-Type: 4,ENCRYPTED")
 }
 
 fn encode(pair: &KeyPair) -> String {

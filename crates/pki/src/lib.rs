@@ -17,7 +17,7 @@ pub use inspect::Certificate;
 pub use key::{KeyAlgorithm, PrivateKey};
 pub use kubeconfig::{ClientIdentity, Kubeconfig};
 pub use leaf::{KeyPairPem, LeafRequest, Sans, Usage, issue};
-pub use renewal::{Renewal, Stale};
+pub use renewal::{Flaw, Renewal, Stale};
 pub use service_account::ServiceAccountKeys;
 pub use token::{BootstrapToken, system_random};
 
@@ -41,6 +41,12 @@ pub enum Error {
     /// No private key block, or one that is not PKCS#8, PKCS#1 or SEC1.
     #[error("the private key is not a readable PKCS#8, PKCS#1 or SEC1 PEM block")]
     ReadKey,
+    /// The private key is protected by a password.
+    #[error("the private key is encrypted")]
+    EncryptedKey,
+    /// A private key of a kind that cannot sign here.
+    #[error("the private key is of a kind that is not supported: RSA, or ECDSA on P-256, P-384 or P-521, is")]
+    UnsupportedKey,
     /// No certificate block, or one that is not X.509.
     #[error("the certificate is not a readable X.509 PEM block")]
     ReadCertificate,

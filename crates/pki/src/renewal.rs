@@ -1,6 +1,6 @@
 //! When an existing key pair can stay, and the reason when it cannot.
 
-use crate::{Ca, Certificate, KeyPairPem, LeafRequest, PrivateKey};
+use crate::{Ca, Certificate, Error, KeyPairPem, LeafRequest, PrivateKey};
 use jiff::Timestamp;
 use std::{fmt, time::Duration};
 
@@ -11,6 +11,9 @@ pub enum Stale {
     Missing,
     /// Certificate or key cannot be read.
     Unreadable,
+    /// An authority that is there and cannot be used. It is never replaced unasked: the only copy of its key may be
+    /// the user's.
+    Unusable(Flaw),
     /// Certificate and key are of different key pairs.
     KeyMismatch,
     /// Signed by another authority: it was rotated.
@@ -27,8 +30,78 @@ pub enum Stale {
         /// The first missing one.
         String,
     ),
+    /// It has an alternative name that is wanted no more.
+    ExtraName(
+        /// The first of them.
+        String,
+    ),
     /// A kubeconfig points at another server, or trusts another authority.
     OtherEndpoint,
+}
+
+/// What is wrong with an authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// The certificate is no X.509 PEM.
+    Certificate,
+    /// The private key is no PEM of a known form.
+    Key,
+    /// The private key is protected by a password.
+    EncryptedKey,
+    /// The private key is of a kind that cannot sign here.
+    UnsupportedKey,
+    /// The certificate may not sign others.
+    NotAnAuthority,
+    /// The subject has a kind of name more than once, which leaves cannot repeat.
+    RepeatedName {
+        /// The whole subject.
+        subject: String,
+    },
+    /// Certificate and key are of different key pairs.
+    KeyMismatch,
+    /// Its validity is over.
+    Ended {
+        /// End of its validity.
+        not_after: Timestamp,
+    },
+    /// One half of the pair is not there.
+    Lacks(
+        /// The missing key of the Secret.
+        String,
+    ),
+}
+
+impl From<Error> for Flaw {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::ReadKey => Self::Key,
+            Error::EncryptedKey => Self::EncryptedKey,
+            Error::UnsupportedKey => Self::UnsupportedKey,
+            Error::NotAnAuthority { .. } => Self::NotAnAuthority,
+            Error::RepeatedName { subject } => Self::RepeatedName { subject },
+            Error::KeyMismatch { .. } => Self::KeyMismatch,
+            // The rest is said of making, not of reading.
+            _ => Self::Certificate,
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Certificate => f.write_str("the certificate is not a readable X.509 PEM block"),
+            Self::Key => f.write_str("the private key is not a readable PKCS#8, PKCS#1 or SEC1 PEM block"),
+            Self::EncryptedKey => f.write_str("the private key is encrypted"),
+            Self::UnsupportedKey => f.write_str("the private key is of a kind that is not supported"),
+            Self::NotAnAuthority => f.write_str("the certificate is not one of an authority"),
+            Self::RepeatedName { subject } => {
+                write!(f, "the subject {subject:?} has a kind of name more than once, which is not supported")
+            }
+            Self::KeyMismatch => f.write_str("the private key belongs to another certificate"),
+            Self::Ended { not_after } => write!(f, "the authority ended at {not_after}"),
+            Self::Lacks(key) => write!(f, "there is no {key}"),
+        }
+    }
 }
 
 impl fmt::Display for Stale {
@@ -36,11 +109,13 @@ impl fmt::Display for Stale {
         match self {
             Self::Missing => f.write_str("does not exist yet"),
             Self::Unreadable => f.write_str("is unreadable"),
+            Self::Unusable(flaw) => flaw.fmt(f),
             Self::KeyMismatch => f.write_str("private key belongs to another certificate"),
             Self::OtherAuthority => f.write_str("signed by another certificate authority"),
             Self::Expiring { not_after } => write!(f, "expires at {not_after}"),
             Self::OtherSubject => f.write_str("has another subject or usage"),
             Self::MissingName(name) => write!(f, "lacks the alternative name {name}"),
+            Self::ExtraName(name) => write!(f, "still has the alternative name {name}"),
             Self::OtherEndpoint => f.write_str("points at another server or authority"),
         }
     }
@@ -66,8 +141,8 @@ impl Renewal {
         certificate.not_after().checked_sub(self.deadline).unwrap_or(Timestamp::MIN)
     }
 
-    /// Why `existing` does not satisfy `request`, or `None` if it can stay. Additional names do not make it stale,
-    /// and neither does another kind of key: whoever put it there may have had a reason.
+    /// Why `existing` does not satisfy `request`, or `None` if it can stay. A name that was taken back must not be
+    /// served for the rest of the year; another kind of key is left: whoever put it there may have had a reason.
     pub fn check(&self, existing: Option<&KeyPairPem>, request: &LeafRequest, ca: &Ca) -> Option<Stale> {
         let Some(existing) = existing else { return Some(Stale::Missing) };
         let Ok(certificate) = Certificate::parse(&existing.certificate_pem) else {
@@ -80,18 +155,18 @@ impl Renewal {
         self.check_issued(&certificate, ca)
             .or_else(|| other_subject(&certificate, request))
             .or_else(|| missing_name(&certificate, request))
+            .or_else(|| extra_name(&certificate, request))
     }
 
-    /// Why an authority cannot go on: unreadable, not an authority, key of another, or expiring.
+    /// Why an authority cannot sign: there is none, or it is there and unusable. One that ends soon can: that it does
+    /// is for its owner to hear of, not for us to change.
     pub fn check_ca(&self, existing: Option<&KeyPairPem>) -> Result<Ca, Stale> {
         let existing = existing.ok_or(Stale::Missing)?;
-        let ca = Ca::load(&existing.certificate_pem, &existing.key_pem).map_err(|error| match error {
-            crate::Error::KeyMismatch { .. } => Stale::KeyMismatch,
-            _ => Stale::Unreadable,
-        })?;
-        match self.expiring(ca.certificate()) {
-            Some(stale) => Err(stale),
-            None => Ok(ca),
+        let ca = Ca::load(&existing.certificate_pem, &existing.key_pem)
+            .map_err(|error| Stale::Unusable(error.into()))?;
+        match ca.certificate().not_after() {
+            not_after if not_after <= self.now => Err(Stale::Unusable(Flaw::Ended { not_after })),
+            _ => Ok(ca),
         }
     }
 
@@ -124,4 +199,11 @@ fn missing_name(certificate: &Certificate, request: &LeafRequest) -> Option<Stal
     let dns = request.sans.dns.difference(&has.dns).next().cloned();
     dns.or_else(|| request.sans.ips.difference(&has.ips).next().map(ToString::to_string))
         .map(Stale::MissingName)
+}
+
+fn extra_name(certificate: &Certificate, request: &LeafRequest) -> Option<Stale> {
+    let has = certificate.sans();
+    let dns = has.dns.difference(&request.sans.dns).next().cloned();
+    dns.or_else(|| has.ips.difference(&request.sans.ips).next().map(ToString::to_string))
+        .map(Stale::ExtraName)
 }

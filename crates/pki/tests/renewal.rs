@@ -2,7 +2,7 @@
 
 use jiff::{Timestamp, ToSpan};
 use scute_pki::{
-    BootstrapToken, CA_VALIDITY, Ca, Certificate, ClientIdentity, Error, KeyAlgorithm, KeyPairPem,
+    BootstrapToken, CA_VALIDITY, Ca, Certificate, ClientIdentity, Error, Flaw, KeyAlgorithm, KeyPairPem,
     Kubeconfig, LEAF_VALIDITY, LeafRequest, PrivateKey, Renewal, Sans, ServiceAccountKeys, Stale, Usage,
     issue, system_random,
 };
@@ -75,7 +75,9 @@ fn every_reason_is_found_and_named() {
     let more: Sans = ["localhost", "127.0.0.1", "10.0.0.1"].iter().collect();
     let missing = Some(Stale::MissingName("10.0.0.1".into()));
     assert_eq!(check(&pair, &LeafRequest { sans: more, ..server() }), missing);
-    assert_eq!(check(&pair, &LeafRequest { sans: Sans::none(), ..server() }), None, "fewer names keep it");
+    let fewer: Sans = ["localhost"].iter().collect();
+    let extra = Some(Stale::ExtraName("127.0.0.1".into()));
+    assert_eq!(check(&pair, &LeafRequest { sans: fewer, ..server() }), extra, "a name was taken back");
     assert_eq!(check(&pair, &LeafRequest { common_name: "x".into(), ..server() }), Some(Stale::OtherSubject));
     let both = [Usage::Client, Usage::Server].into();
     assert_eq!(check(&pair, &LeafRequest { usages: both, ..server() }), Some(Stale::OtherSubject));
@@ -102,8 +104,34 @@ fn authorities_are_checked_when_loaded() {
     let pair = KeyPairPem { certificate_pem: ca.certificate_pem().into(), key_pem: ca.key_pem().into() };
     assert!(Renewal::at(start()).check_ca(Some(&pair)).is_ok());
     let end = start() + CA_VALIDITY;
-    assert!(matches!(Renewal::at(end).check_ca(Some(&pair)), Err(Stale::Expiring { .. })));
+    assert!(Renewal::at(end - DAY / 2).check_ca(Some(&pair)).is_ok(), "one that ends soon signs on");
+    let ended = Stale::Unusable(Flaw::Ended { not_after: end });
+    assert_eq!(Renewal::at(end).check_ca(Some(&pair)).unwrap_err(), ended);
     assert!(matches!(Renewal::at(start()).check_ca(None), Err(Stale::Missing)));
+}
+
+#[test]
+fn every_flaw_of_an_authority_has_its_name() {
+    let (ca, other) = (ca("kubernetes"), ca("other"));
+    let leaf = issue(&server(), &ca, start()).unwrap();
+    let flaw = |certificate: &str, key: &str| {
+        let pair = KeyPairPem { certificate_pem: certificate.into(), key_pem: key.into() };
+        match Renewal::at(start()).check_ca(Some(&pair)) {
+            Err(Stale::Unusable(flaw)) => flaw,
+            other => panic!("{other:?}"),
+        }
+    };
+    // A DSA key's outer form: well-formed DER, and nothing that can sign here.
+    let dsa = "-----BEGIN PRIVATE KEY-----\nMBMCAQAwCQYHKoZIzjgEAQQDAgEB\n-----END PRIVATE KEY-----\n";
+    let old_style = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n-----END RSA PRIVATE KEY-----\n";
+    let pkcs8 = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+    assert_eq!(flaw("junk", ca.key_pem()), Flaw::Certificate);
+    assert_eq!(flaw(ca.certificate_pem(), "junk"), Flaw::Key);
+    assert_eq!(flaw(ca.certificate_pem(), dsa), Flaw::UnsupportedKey);
+    assert_eq!(flaw(ca.certificate_pem(), old_style), Flaw::EncryptedKey);
+    assert_eq!(flaw(ca.certificate_pem(), pkcs8), Flaw::EncryptedKey);
+    assert_eq!(flaw(ca.certificate_pem(), other.key_pem()), Flaw::KeyMismatch);
+    assert_eq!(flaw(&leaf.certificate_pem, &leaf.key_pem), Flaw::NotAnAuthority);
 }
 
 #[test]
