@@ -52,7 +52,10 @@ pub const KAMAJI_CONTROL_PLANE_FINALIZER: &str = "controlplane.cluster.x-k8s.io/
         json_path = ".status.initialization.controlPlaneInitialized"
     ),
     printcolumn(name = "Ready", type_ = "boolean", json_path = ".status.ready"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    // Until something was made there, a mistyped name can be corrected; the TenantControlPlane knows when that is.
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.initialized) || !oldSelf.status.initialized || !has(oldSelf.spec.dataStoreName) || (has(self.spec.dataStoreName) && self.spec.dataStoreName == oldSelf.spec.dataStoreName)")
+        .message("changing the dataStoreName needs a migration, which is not supported")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -60,8 +63,10 @@ pub const KAMAJI_CONTROL_PLANE_FINALIZER: &str = "controlplane.cluster.x-k8s.io/
         .message("dataStoreUsername is immutable"),
     validation = Rule::new("!has(oldSelf.dataStoreSchema) || (has(self.dataStoreSchema) && self.dataStoreSchema == oldSelf.dataStoreSchema)")
         .message("dataStoreSchema is immutable"),
-    validation = Rule::new("!has(oldSelf.dataStoreName) || (has(self.dataStoreName) && self.dataStoreName == oldSelf.dataStoreName)")
-        .message("changing the dataStoreName needs a migration, which is not supported"),
+    validation = Rule::new("!has(self.dataStoreSchema) || self.dataStoreSchema != 'root'")
+        .message("dataStoreSchema root is etcd's own"),
+    validation = Rule::new("!has(self.dataStoreUsername) || self.dataStoreUsername != 'root'")
+        .message("dataStoreUsername root is etcd's own"),
 )]
 pub struct KamajiControlPlaneSpec {
     /// Version of Kubernetes; a leading `v` may be left out.

@@ -37,6 +37,15 @@ pub const KAMAJI_PAUSED_ANNOTATION: &str = "kamaji.clastix.io/paused";
 pub const ROTATE_ANNOTATION: &str = "certs.kamaji.clastix.io/rotate";
 /// `kamaji.clastix.io/kubeconfig-secret-key`: which key of `T-admin-kubeconfig` Cluster API gets.
 pub const KUBECONFIG_KEY_ANNOTATION: &str = "kamaji.clastix.io/kubeconfig-secret-key";
+/// `scute.dev/deletion-policy` on a TenantControlPlane or KamajiControlPlane: `Retain` leaves user, role and keys in the
+/// DataStore when it is deleted, `Delete` (the default) removes them.
+pub const DELETION_POLICY_ANNOTATION: &str = "scute.dev/deletion-policy";
+/// `scute.dev/egress: unrestricted` on a TenantControlPlane or KamajiControlPlane: no NetworkPolicy limits what its Pods
+/// reach.
+pub const EGRESS_ANNOTATION: &str = "scute.dev/egress";
+/// `scute.dev/allowed-namespaces` on a DataStore: the namespaces, with commas between, whose TenantControlPlanes may use
+/// it; without it all may.
+pub const ALLOWED_NAMESPACES_ANNOTATION: &str = "scute.dev/allowed-namespaces";
 
 /// The CustomResourceDefinitions of this module.
 pub(crate) fn crds() -> Vec<CustomResourceDefinition> {

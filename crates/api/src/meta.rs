@@ -69,6 +69,8 @@ pub const DEPLOYMENT_NAME_LABEL: &str = "cluster.x-k8s.io/deployment-name";
 pub const SET_NAME_LABEL: &str = "cluster.x-k8s.io/set-name";
 /// `cluster.x-k8s.io/control-plane`: on control-plane Machines, with an empty value.
 pub const CONTROL_PLANE_LABEL: &str = "cluster.x-k8s.io/control-plane";
+/// `clusterctl.cluster.x-k8s.io/block-move`: while an object has it, `clusterctl move` waits, and then gives up.
+pub const BLOCK_MOVE_ANNOTATION: &str = "clusterctl.cluster.x-k8s.io/block-move";
 /// `cluster.x-k8s.io/paused`: its presence stops every controller on the object.
 pub const PAUSED_ANNOTATION: &str = "cluster.x-k8s.io/paused";
 /// `cluster.x-k8s.io/managed-by`: somebody else keeps this infrastructure object.

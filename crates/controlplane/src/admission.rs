@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 
 use crate::Config;
 use crate::kamajicontrolplane::mapping::check_ranges;
+use crate::tenant::service::refused_external_ip;
+use crate::tenant::storage;
 use crate::tenant::validate::{tenant_of, validate};
 
 /// Adds the decoders and handlers.
@@ -83,9 +85,8 @@ async fn tenant(hub: &Hub, config: &Config, request: AdmissionRequest) -> Verdic
     datastores.ready().await;
     tenants.ready().await;
     let name = tcp.spec.data_store.as_deref().unwrap_or(&config.default_datastore);
-    if datastores.get(&Key::new("", name)).is_none() {
-        bad.push(FieldError::new("spec.dataStore", name, format!("{name} DataStore does not exist")));
-    }
+    bad.extend(data_store(&tcp, name, datastores.get(&Key::new("", name)).as_deref()));
+    bad.extend(refused_external_ip(&tcp, &config.external_ip_cidrs));
     bad.extend(taken(&tcp, &tenants.list(), &config.default_datastore));
     match (bad.is_empty(), object == request.object) {
         (false, _) => Verdict::Deny(bad),
@@ -122,6 +123,19 @@ fn with_defaults(mut object: Value, config: &Config) -> Value {
     object
 }
 
+/// A DataStore that is not there, at its end, or not for this namespace. Who uses it already hears of that in conditions.
+fn data_store(tcp: &TenantControlPlane, name: &str, found: Option<&DataStore>) -> Option<FieldError> {
+    let namespace = tcp.namespace().unwrap_or_default();
+    let why = match found {
+        _ if storage::is_user(tcp) => return None,
+        None => format!("{name} DataStore does not exist"),
+        Some(found) if !storage::allows(found, &namespace) => storage::not_allowed(name, &namespace),
+        Some(found) if found.metadata.deletion_timestamp.is_some() => storage::is_ending(name),
+        Some(_) => return None,
+    };
+    Some(FieldError::new("spec.dataStore", name, why))
+}
+
 fn version(tcp: &TenantControlPlane, old: Option<&TenantControlPlane>) -> Option<FieldError> {
     let asked = &tcp.spec.kubernetes.version;
     // A text that is no version is refused by the validation.
@@ -135,7 +149,8 @@ fn version(tcp: &TenantControlPlane, old: Option<&TenantControlPlane>) -> Option
     checked.err().map(|error| FieldError::new("spec.kubernetes.version", asked, error.to_string()))
 }
 
-/// What can belong to one tenant only: prefix and user on a DataStore, and an address with its port.
+/// What can belong to one tenant only: prefix and user on a DataStore, and an address with its port. Whose it is, the
+/// operator finds in the log: tenants are strangers to each other.
 fn taken(
     tcp: &TenantControlPlane,
     tenants: &[Arc<TenantControlPlane>],
@@ -148,21 +163,24 @@ fn taken(
     let mut bad = Vec::new();
     for other in tenants.iter().filter(|other| Key::of(other.as_ref()) != Key::of(tcp)) {
         let (key, theirs) = (Key::of(other.as_ref()), tenant_of(other, &other.uid().unwrap_or_default()));
-        let belongs = |what: &str| format!("{what} belongs to TenantControlPlane {key}");
+        let taken = |what: &str| {
+            tracing::info!(tenant = %Key::of(tcp), owner = %key, "{what} is taken");
+            format!("{what} is taken: choose another")
+        };
         if store(other) == store(tcp) {
             let here = format!("on DataStore {} this", store(tcp));
             if theirs.schema == mine.schema {
-                bad.push(FieldError::new("spec.dataStoreSchema", &mine.schema, belongs(&here)));
+                bad.push(FieldError::new("spec.dataStoreSchema", &mine.schema, taken(&here)));
             }
             if theirs.user == mine.user {
-                bad.push(FieldError::new("spec.dataStoreUsername", &mine.user, belongs(&here)));
+                bad.push(FieldError::new("spec.dataStoreUsername", &mine.user, taken(&here)));
             }
         }
         let (network, other_network) = (&tcp.spec.network_profile, &other.spec.network_profile);
         let same = network.address == other_network.address && network.port == other_network.port;
         if !network.address.is_empty() && same {
             let endpoint = format!("{}:{}", network.address, network.port);
-            bad.push(FieldError::new("spec.networkProfile.address", &network.address, belongs(&endpoint)));
+            bad.push(FieldError::new("spec.networkProfile.address", &network.address, taken(&endpoint)));
         }
     }
     bad

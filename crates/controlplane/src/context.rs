@@ -10,10 +10,11 @@ use scute_kit::{Hub, Key};
 use tokio::sync::mpsc;
 
 use crate::Config;
+use crate::datastore::upkeep;
 use crate::inside::Inside;
 use crate::starts::Starts;
 use crate::stores::Stores;
-use crate::tenant::Known;
+use crate::tenant::{Ensured, Known};
 
 /// Shared by all controllers of this room.
 pub struct Context {
@@ -27,10 +28,14 @@ pub struct Context {
     pub stores: Stores,
     /// What was last found about the Secrets of a tenant.
     pub known: Memory<Known>,
-    /// The UID, and the user and prefix that exist in the DataStore.
-    pub tenants: Memory<(String, scute_etcd::Tenant)>,
+    /// The user and prefix that exist in the DataStore.
+    pub tenants: Memory<Ensured>,
+    /// What was last seen of a DataStore.
+    pub upkeep: Memory<upkeep::Memory>,
     /// What was last found inside a tenant.
     pub inside: Memory<Inside>,
+    /// Version and origin of the Secrets that Cluster API reads, when they were last right.
+    pub copies: Memory<(String, String)>,
     /// Whose Pods may start now.
     pub starts: Starts,
     changed: mpsc::UnboundedSender<Key>,
@@ -62,7 +67,9 @@ impl Context {
             stores: Stores::new(hub, connect),
             known: Memory::default(),
             tenants: Memory::default(),
+            upkeep: Memory::default(),
             inside: Memory::default(),
+            copies: Memory::default(),
             starts: Starts::default(),
             changed: send_changed,
             inside_wanted,
@@ -74,6 +81,12 @@ impl Context {
     pub fn look_inside(&self, key: &Key) {
         // The receiver lives as long as the controller: without it nobody looks.
         let _ = self.inside_wanted.send(key.clone());
+    }
+
+    /// Has a tenant looked at again, though nothing that is watched changed.
+    pub fn look_again(&self, key: &Key) {
+        // The receiver lives as long as the controller: without it nobody looks.
+        let _ = self.changed.send(key.clone());
     }
 
     /// Forgets a tenant that is gone.

@@ -21,14 +21,19 @@ use scute_kit::{Admission, Hub};
 use tokio::task::JoinSet;
 
 use context::Context;
+use tenant::network_policy::Ranges;
 
 /// Settings of this room.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Ranges of the management cluster's Nodes.
+    pub management_node_cidrs: Vec<IpNet>,
     /// Ranges of the management cluster's Pods; VM Nodes have addresses in them.
     pub management_pod_cidrs: Vec<IpNet>,
     /// Ranges of the management cluster's Services.
     pub management_service_cidrs: Vec<IpNet>,
+    /// Ranges from which tenants may choose an address for their Service's externalIPs; traffic to it becomes theirs.
+    pub external_ip_cidrs: Vec<IpNet>,
     /// DataStore of tenants that name none.
     pub default_datastore: String,
     /// Image of Scute itself, which runs the embedded Pod network on tenants' Nodes.
@@ -38,10 +43,24 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            management_node_cidrs: Vec::new(),
             management_pod_cidrs: Vec::new(),
             management_service_cidrs: Vec::new(),
+            external_ip_cidrs: Vec::new(),
             default_datastore: "default".to_owned(),
             scute_image: format!("scute.dev/scute:{}", env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+impl Config {
+    /// Ranges of the management cluster.
+    fn ranges(&self) -> Ranges<'_> {
+        let Self { management_node_cidrs, management_pod_cidrs, management_service_cidrs, .. } = self;
+        Ranges {
+            nodes: management_node_cidrs,
+            pods: management_pod_cidrs,
+            services: management_service_cidrs,
         }
     }
 }

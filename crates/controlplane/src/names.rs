@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use scute_api::kamaji::{COMPONENT_LABEL, LIFECYCLE_LABEL, NAME_LABEL, PROJECT_LABEL, TenantControlPlane};
 
@@ -101,6 +101,11 @@ impl Piece {
         }
     }
 
+    /// Whether users put one of their own there: keys that sign for a tenant's whole life.
+    pub fn is_brought_by_users(self) -> bool {
+        matches!(self, Self::Ca | Self::FrontProxyCa | Self::ServiceAccount)
+    }
+
     /// Whether the Pods read it, so that a change has to replace them.
     pub fn is_read_by_pods(self) -> bool {
         !matches!(self, Self::Admin)
@@ -140,12 +145,6 @@ pub fn owned_meta(
         owner_references: tcp.controller_owner_ref(&()).map(|owner| vec![owner]),
         ..ObjectMeta::default()
     }
-}
-
-/// The controller among the owners, if it is not `uid`.
-pub fn foreign_controller<'a>(meta: &'a ObjectMeta, uid: &str) -> Option<&'a OwnerReference> {
-    let owners = meta.owner_references.iter().flatten();
-    owners.into_iter().find(|owner| owner.controller == Some(true) && owner.uid != uid)
 }
 
 #[cfg(test)]

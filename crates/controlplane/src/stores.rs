@@ -26,12 +26,13 @@ pub struct Stores {
     hub: Arc<Hub>,
     connect: Arc<dyn Connect>,
     opened: Mutex<HashMap<String, (String, Arc<Opened>)>>,
+    doubts: Mutex<HashMap<String, u64>>,
 }
 
 impl Stores {
     /// No stores yet; they are opened on first use.
     pub fn new(hub: &Arc<Hub>, connect: Arc<dyn Connect>) -> Self {
-        Self { hub: Arc::clone(hub), connect, opened: Mutex::default() }
+        Self { hub: Arc::clone(hub), connect, opened: Mutex::default(), doubts: Mutex::default() }
     }
 
     /// The store of a DataStore, opened anew when the DataStore or one of its Secrets changed.
@@ -54,6 +55,21 @@ impl Stores {
     /// Drops the connection to a DataStore that is gone.
     pub fn forget(&self, name: &str) {
         self.lock().remove(name);
+    }
+
+    /// What a tenant's user and prefix were made in: another text means that they have to be looked for again.
+    pub fn identity(&self, datastore: &DataStore) -> String {
+        let doubts = self.doubts().get(&datastore.name_any()).copied().unwrap_or_default();
+        format!("{:?} {:?} {doubts}", datastore.uid(), datastore.metadata.generation)
+    }
+
+    /// Takes back what is known of the tenants in a DataStore: it did not answer, or holds less than before.
+    pub fn doubt(&self, name: &str) {
+        *self.doubts().entry(name.to_owned()).or_default() += 1;
+    }
+
+    fn doubts(&self) -> std::sync::MutexGuard<'_, HashMap<String, u64>> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (String, Arc<Opened>)>> {

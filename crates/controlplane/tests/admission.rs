@@ -96,6 +96,12 @@ async fn bad_tenants_are_refused_with_the_field_and_the_reason() {
             version("v1.99.0"),
             vec!["spec.kubernetes.version", "greater than the supported one, actually v1.35"],
         ),
+        ("t", json!({ "dataStoreSchema": "root" }), vec!["dataStoreSchema", "etcd's own"]),
+        (
+            "t",
+            network(json!({ "address": "10.0.0.9", "allowAddressAsExternalIP": true })),
+            vec!["spec.networkProfile.address", "externalIPs of the manager's configuration"],
+        ),
         ("t", json!({ "dataStore": "nowhere" }), vec!["spec.dataStore", "nowhere DataStore does not exist"]),
         ("t", network(json!({ "serviceCidrs": ["10.0.0.1"] })), vec!["serviceCidrs[0]", "must be a CIDR"]),
         ("t", network(json!({ "serviceCidr": "abc" })), vec!["serviceCidrs[0]", "must be a CIDR"]),
@@ -255,7 +261,12 @@ async fn defaults_are_filled_in_and_what_is_anothers_is_refused() {
         })
         .await
         .to_string();
-        assert!(said.contains(field) && said.contains("belongs to TenantControlPlane"), "{said}");
+        assert!(
+            said.contains(field)
+                && said.contains("is taken: choose another")
+                && !said.contains("TenantControlPlane"),
+            "{said}"
+        );
     }
 }
 
@@ -269,14 +280,14 @@ async fn changes_that_cannot_be_made_are_refused() {
     });
     world.tenant("t", spec).await;
     let api = world.api::<TenantControlPlane>();
-    let filled = |tcp: &TenantControlPlane| tcp.spec.data_store_schema.is_some();
-    scute_testkit::eventually(api.clone(), "t", "given its defaults", filled).await;
+    let made = |tcp: &TenantControlPlane| tcp.status.as_ref().is_some_and(|status| status.storage.is_some());
+    scute_testkit::eventually(api.clone(), "t", "in its DataStore", made).await;
     let params = PatchParams { dry_run: true, ..PatchParams::default() };
     for (change, fragment) in [
         (json!({ "kubernetes": { "version": "v1.33.9" } }), "unable to downgrade a TenantControlPlane"),
         (json!({ "kubernetes": { "version": "v1.36.0" } }), "unable to upgrade to a version greater"),
-        (json!({ "dataStore": null }), "unsetting the dataStore is not supported"),
-        (json!({ "dataStore": "other" }), "other DataStore does not exist"),
+        (json!({ "dataStore": null }), "changing the dataStore needs a migration"),
+        (json!({ "dataStore": "other" }), "changing the dataStore needs a migration"),
         (json!({ "dataStoreSchema": null }), "unsetting the dataStoreSchema is not supported"),
         (json!({ "dataStoreSchema": "x" }), "changing the dataStoreSchema is not supported"),
         (json!({ "dataStoreUsername": "x" }), "changing the dataStoreUsername is not supported"),

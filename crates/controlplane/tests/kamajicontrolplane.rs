@@ -215,6 +215,44 @@ async fn a_control_plane_with_another_name_than_its_cluster_copies_the_ca() {
 }
 
 #[tokio::test]
+async fn what_cluster_api_reads_is_put_right_when_it_was_edited() {
+    let world = World::start("kcp-edited", Arc::new(Fake::new())).await;
+    world.fake_datastore().await;
+    // Somebody's own Secret is not overwritten: its key may be the only one.
+    world.secret("c-ca", &[("tls.crt", "theirs"), ("tls.key", "theirs")]).await;
+    cluster(&world, "c", "t", "10.245.0.0/16", infra(json!({}), Some("kamaji"))).await;
+    load_balancer_gives(&world, "t", "10.77.0.174").await;
+    tenant_is_ready(&world, "t").await;
+    let message = says(&world, "t", "KubeadmResourcesCreated", "NameTaken").await;
+    assert!(message.contains("Secret c-ca"), "{message}");
+    assert_eq!(world.data("c-ca").await["tls.key"], "theirs");
+    let secrets = world.api::<Secret>();
+    secrets.delete("c-ca", &DeleteParams::default()).await.expect("deleted");
+    let kcp = eventually(world.api::<KamajiControlPlane>(), "t", "available", |kcp: &KamajiControlPlane| {
+        condition(kcp, "Available").0 == "True"
+    })
+    .await;
+    assert!(
+        kcp.annotations().contains_key("clusterctl.cluster.x-k8s.io/block-move"),
+        "a move would lose the data"
+    );
+
+    let original = world.data("t-admin-kubeconfig").await["admin.conf"].clone();
+    // The annotation that says what it was made from stays as it is.
+    let edited = json!({ "stringData": { "value": "server: https://evil", "more": "x" } });
+    secrets.patch("c-kubeconfig", &PatchParams::default(), &Patch::Merge(&edited)).await.expect("patched");
+    let right = |secret: &Secret| {
+        let data = secret.data.clone().unwrap_or_default();
+        data.len() == 1 && data.get("value").is_some_and(|value| value.0 == original.as_bytes())
+    };
+    eventually(secrets.clone(), "c-kubeconfig", "as it was", right).await;
+    let emptied = json!({ "data": { "tls.key": null } });
+    secrets.patch("c-ca", &PatchParams::default(), &Patch::Merge(&emptied)).await.expect("patched");
+    let whole = |secret: &Secret| secret.data.as_ref().is_some_and(|data| data.contains_key("tls.key"));
+    eventually(secrets, "c-ca", "whole again", whole).await;
+}
+
+#[tokio::test]
 async fn deletion_waits_for_the_tenants_data_and_says_so() {
     let fake = Fake::new();
     let world = World::start("kcp-delete", Arc::new(fake.clone())).await;

@@ -22,6 +22,9 @@ pub enum Error {
         /// What the store said.
         cause: String,
     },
+    /// A user or prefix is not the claimant's.
+    #[error("{0}")]
+    Foreign(crate::Foreign),
     /// The store refused for another reason.
     #[error("{doing}: {cause}")]
     Refused {

@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::{Access, Answer, Connect, Error, Health, Range, Store, Tenant, Traces};
+use crate::claim::Seen;
+use crate::{
+    Access, Answer, Claim, Connect, Error, Foreign, Health, History, Member, Part, Range, Store, Tenant,
+    Traces,
+};
 
 /// What a fault strikes: a method of [`Store`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,8 +20,16 @@ pub enum Operation {
     Ensure,
     /// [`Store::remove`].
     Remove,
+    /// [`Store::release`].
+    Release,
     /// [`Store::traces`].
     Traces,
+    /// [`Store::history`].
+    History,
+    /// [`Store::members`].
+    Members,
+    /// [`Store::defragment`].
+    Defragment,
 }
 
 /// How an operation fails.
@@ -38,7 +50,11 @@ impl Operation {
             Self::Secure => "turning authentication on",
             Self::Ensure => "adding the tenant",
             Self::Remove => "removing the tenant",
+            Self::Release => "releasing the tenant",
             Self::Traces => "looking for the tenant",
+            Self::History => "reading an old revision",
+            Self::Members => "asking a member for its size",
+            Self::Defragment => "defragmenting a member",
         }
     }
 }
@@ -49,6 +65,10 @@ struct State {
     users: BTreeMap<String, BTreeSet<String>>,
     roles: BTreeMap<String, BTreeSet<Range>>,
     keys: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Revision of the last write of a key, and the oldest that can still be read.
+    revision: i64,
+    oldest: i64,
+    members: Vec<Member>,
     faults: BTreeMap<Operation, VecDeque<Fault>>,
     writes: u64,
     opened: u64,
@@ -108,7 +128,7 @@ impl Fake {
         let mut state = self.state();
         let allowed = state.allows(user, key.as_bytes());
         if allowed {
-            state.keys.insert(key.into(), value.into());
+            state.write(key.into(), Some(value.into()));
         }
         allowed
     }
@@ -128,6 +148,29 @@ impl Fake {
     /// Grants a role more than it should have, as a careless hand would.
     pub fn grant(&self, role: &str, range: Range) {
         self.state().roles.entry(role.to_owned()).or_default().insert(range);
+    }
+
+    /// Writes much in little time, as some years do.
+    pub fn grow_old(&self, revisions: i64) {
+        self.state().revision += revisions;
+    }
+
+    /// Forgets what came before now.
+    pub fn compact(&self) {
+        let mut state = self.state();
+        state.oldest = state.revision;
+    }
+
+    /// Sets what the members say.
+    pub fn set_members(&self, members: Vec<Member>) {
+        self.state().members = members;
+    }
+
+    /// Loses users, roles and keys, as a store does that is set up anew under the same address.
+    pub fn lose_everything(&self) {
+        let mut state = self.state();
+        let writes = state.writes;
+        *state = State { writes, opened: state.opened, ..State::default() };
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -161,6 +204,53 @@ impl State {
         !self.auth
             || roles.contains("root")
             || roles.iter().filter_map(|role| self.roles.get(role)).flatten().any(|range| range.contains(key))
+    }
+
+    fn write(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.revision += 1;
+        match value {
+            Some(value) => _ = self.keys.insert(key, value),
+            None => _ = self.keys.remove(&key),
+        }
+    }
+
+    fn look(&self, tenant: &Tenant) -> Seen {
+        let record = |part: Part| self.keys.get(&part.key(tenant)).cloned();
+        Seen {
+            user_record: record(Part::User),
+            prefix_record: record(Part::Prefix),
+            roles: self.users.get(&tenant.user).map(|roles| roles.iter().cloned().collect()),
+            prefix: self.roles.contains_key(&tenant.schema)
+                || self.keys.keys().any(|key| tenant.range().contains(key)),
+        }
+    }
+
+    fn foreign(&self, tenant: &Tenant, claim: &Claim) -> Vec<Foreign> {
+        let seen = self.look(tenant);
+        Part::ALL.into_iter().filter_map(|part| seen.foreign(part, tenant, claim)).collect()
+    }
+
+    fn record(&mut self, tenant: &Tenant, claim: &Claim, parts: &[Part]) {
+        let seen = self.look(tenant);
+        for part in parts.iter().filter(|part| seen.record(**part).is_none()) {
+            self.write(part.key(tenant), Some(claim.record()));
+        }
+    }
+
+    fn release(&mut self, tenant: &Tenant, claim: &Claim) {
+        let seen = self.look(tenant);
+        for part in Part::ALL {
+            if seen.record(part).is_some_and(|record| claim.wrote(record)) {
+                self.write(part.key(tenant), None);
+            }
+        }
+    }
+
+    fn remove_prefix(&mut self, tenant: &Tenant) {
+        self.roles.remove(&tenant.schema);
+        for roles in self.users.values_mut() {
+            roles.remove(&tenant.schema);
+        }
     }
 
     fn add_role(&mut self, role: &str, ranges: BTreeSet<Range>) {
@@ -197,7 +287,9 @@ impl Store for Fake {
     fn health(&self) -> Answer<'_, Health> {
         Box::pin(async move {
             self.run(Operation::Health, &[])?;
-            Ok(Health { version: "3.6.5".to_owned(), auth: self.state().auth, alarms: Vec::new() })
+            let state = self.state();
+            let (auth, revision) = (state.auth, state.revision);
+            Ok(Health { version: "3.6.5".to_owned(), auth, alarms: Vec::new(), revision })
         })
     }
 
@@ -214,33 +306,55 @@ impl Store for Fake {
         })
     }
 
-    fn ensure<'a>(&'a self, tenant: &'a Tenant) -> Answer<'a, ()> {
+    fn ensure<'a>(&'a self, tenant: &'a Tenant, claim: &'a Claim) -> Answer<'a, ()> {
         Box::pin(async move {
+            if let Some(foreign) = self.state().foreign(tenant, claim).into_iter().next() {
+                return Err(Error::Foreign(foreign));
+            }
             self.run(
                 Operation::Ensure,
-                &[&|state| state.add_role(&tenant.schema, BTreeSet::from([tenant.range()])), &|state| {
-                    state.add_user(&tenant.user, &tenant.schema)
-                }],
+                &[
+                    &|state| state.record(tenant, claim, &Part::ALL),
+                    &|state| state.add_role(&tenant.schema, BTreeSet::from([tenant.range()])),
+                    &|state| state.add_user(&tenant.user, &tenant.schema),
+                ],
             )
         })
     }
 
-    fn remove<'a>(&'a self, tenant: &'a Tenant) -> Answer<'a, ()> {
+    fn remove<'a>(&'a self, tenant: &'a Tenant, claim: &'a Claim) -> Answer<'a, Vec<Foreign>> {
         Box::pin(async move {
+            let foreign = self.state().foreign(tenant, claim);
+            let is_own = |part: Part| foreign.iter().all(|foreign| foreign.part != part);
+            let own: Vec<_> = Part::ALL.into_iter().filter(|part| is_own(*part)).collect();
             self.run(
                 Operation::Remove,
                 &[
-                    &|state| _ = state.users.remove(&tenant.user),
-                    &|state| state.keys.retain(|key, _| !tenant.range().contains(key)),
                     &|state| {
-                        state.roles.remove(&tenant.schema);
-                        for roles in state.users.values_mut() {
-                            roles.remove(&tenant.schema);
+                        state.record(tenant, claim, &own);
+                        if is_own(Part::User) {
+                            state.users.remove(&tenant.user);
                         }
                     },
+                    &|state| {
+                        if is_own(Part::Prefix) {
+                            state.keys.retain(|key, _| !tenant.range().contains(key));
+                        }
+                    },
+                    &|state| {
+                        if is_own(Part::Prefix) {
+                            state.remove_prefix(tenant);
+                        }
+                    },
+                    &|state| state.release(tenant, claim),
                 ],
-            )
+            )?;
+            Ok(foreign)
         })
+    }
+
+    fn release<'a>(&'a self, tenant: &'a Tenant, claim: &'a Claim) -> Answer<'a, ()> {
+        Box::pin(async move { self.run(Operation::Release, &[&|state| state.release(tenant, claim)]) })
     }
 
     fn traces<'a>(&'a self, tenant: &'a Tenant) -> Answer<'a, Traces> {
@@ -252,6 +366,34 @@ impl Store for Fake {
                 user: state.users.contains_key(&tenant.user),
                 role: state.roles.contains_key(&tenant.schema),
             })
+        })
+    }
+
+    fn history(&self, revision: i64) -> Answer<'_, History> {
+        Box::pin(async move {
+            self.run(Operation::History, &[])?;
+            let state = self.state();
+            Ok(History { revision: state.revision, kept: revision >= state.oldest })
+        })
+    }
+
+    fn members(&self) -> Answer<'_, Vec<Member>> {
+        Box::pin(async move {
+            self.run(Operation::Members, &[])?;
+            Ok(self.state().members.clone())
+        })
+    }
+
+    fn defragment<'a>(&'a self, endpoint: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            self.run(
+                Operation::Defragment,
+                &[&|state| {
+                    for member in state.members.iter_mut().filter(|member| member.endpoint == endpoint) {
+                        member.size = member.in_use;
+                    }
+                }],
+            )
         })
     }
 }

@@ -2,6 +2,7 @@
 //! Out: authentication that is on, and per tenant a user, a role and a key prefix of its own, or no trace of them.
 //! Never: knows what a tenant is for, issues certificates, reads a tenant's keys.
 
+mod claim;
 mod error;
 pub mod fake;
 mod permission;
@@ -11,6 +12,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+pub use claim::{Claim, Foreign, Part, ROOT};
 pub use error::Error;
 pub use permission::Range;
 pub use real::Etcd;
@@ -60,6 +62,8 @@ pub struct Health {
     pub auth: bool,
     /// Alarms that are raised, for example `NOSPACE`: the store takes no writes.
     pub alarms: Vec<String>,
+    /// Revision of its last write. It goes back only where a backup was restored or everything was lost.
+    pub revision: i64,
 }
 
 /// What is left of a tenant.
@@ -81,6 +85,28 @@ impl Traces {
     }
 }
 
+/// One member of a store, seen through its own endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// `host:port`, as it was given.
+    pub endpoint: String,
+    /// Size of its database file.
+    pub size: u64,
+    /// What of it is in use; the rest is given back by a defragmentation.
+    pub in_use: u64,
+    /// Whether it leads.
+    pub leads: bool,
+}
+
+/// Whether a store forgets old revisions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The revision of now.
+    pub revision: i64,
+    /// Whether the revision that was asked for can still be read.
+    pub kept: bool,
+}
+
 /// What a method of [`Store`] returns.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send + 'a>>;
 
@@ -93,16 +119,30 @@ pub trait Store: Send + Sync {
     /// Makes the user and role `root` and turns authentication on.
     fn secure(&self) -> Answer<'_, ()>;
 
-    /// Makes the tenant's user and role, and takes from them whatever is more than the tenant's own prefix.
+    /// Records the tenant's user and prefix as the claimant's, makes user and role, and takes from them whatever is
+    /// more than the tenant's own prefix. [`Error::Foreign`], and nothing is changed, when one is not the claimant's.
     /// Writes nothing when all is so already: each write makes etcd check every session anew.
-    fn ensure<'a>(&'a self, tenant: &'a Tenant) -> Answer<'a, ()>;
+    fn ensure<'a>(&'a self, tenant: &'a Tenant, claim: &'a Claim) -> Answer<'a, ()>;
 
-    /// Removes the tenant's user, then its keys, then its role; in this order, so that an API server that still
-    /// runs cannot write keys after they were removed.
-    fn remove<'a>(&'a self, tenant: &'a Tenant) -> Answer<'a, ()>;
+    /// Removes what is the claimant's: the user, then the keys, then the role, in this order, so that an API server
+    /// that still runs cannot write keys after they were removed; then the records. Answers what is not the claimant's
+    /// and was left as it is.
+    fn remove<'a>(&'a self, tenant: &'a Tenant, claim: &'a Claim) -> Answer<'a, Vec<Foreign>>;
+
+    /// Removes the claimant's records and nothing else: whoever holds the user's certificate may claim it.
+    fn release<'a>(&'a self, tenant: &'a Tenant, claim: &'a Claim) -> Answer<'a, ()>;
 
     /// What exists of the tenant.
     fn traces<'a>(&'a self, tenant: &'a Tenant) -> Answer<'a, Traces>;
+
+    /// The revision of now, and whether `revision` can still be read.
+    fn history(&self, revision: i64) -> Answer<'_, History>;
+
+    /// Every member, each asked at its own endpoint; one that does not answer fails the whole.
+    fn members(&self) -> Answer<'_, Vec<Member>>;
+
+    /// Gives back what one member does not use. It answers nobody meanwhile.
+    fn defragment<'a>(&'a self, endpoint: &'a str) -> Answer<'a, ()>;
 }
 
 /// Opens stores. A connection is made on first use, so opening says nothing of whether the store answers.

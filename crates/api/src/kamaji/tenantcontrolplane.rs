@@ -41,14 +41,13 @@ use super::{AddonImage, AdmissionController, ControlPlane, KubeletSpec, TenantCo
     ),
     printcolumn(name = "Kubeconfig", type_ = "string", json_path = ".status.kubeconfig.admin.secretName"),
     printcolumn(name = "Datastore", type_ = "string", json_path = ".status.storage.dataStoreName"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    // Until something was made there, a mistyped name can be corrected.
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.storage) || !has(oldSelf.spec.dataStore) || (has(self.spec.dataStore) && self.spec.dataStore == oldSelf.spec.dataStore)")
+        .message("changing the dataStore needs a migration, which is not supported")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(oldSelf.dataStore) || has(self.dataStore)")
-        .message("unsetting the dataStore is not supported"),
-    validation = Rule::new("!has(oldSelf.dataStore) || !has(self.dataStore) || self.dataStore == oldSelf.dataStore")
-        .message("changing the dataStore needs a migration, which is not supported"),
     validation = Rule::new("!has(oldSelf.dataStoreSchema) || has(self.dataStoreSchema)")
         .message("unsetting the dataStoreSchema is not supported"),
     validation = Rule::new("!has(oldSelf.dataStoreSchema) || !has(self.dataStoreSchema) || self.dataStoreSchema == oldSelf.dataStoreSchema")
@@ -57,6 +56,10 @@ use super::{AddonImage, AdmissionController, ControlPlane, KubeletSpec, TenantCo
         .message("unsetting the dataStoreUsername is not supported"),
     validation = Rule::new("!has(oldSelf.dataStoreUsername) || !has(self.dataStoreUsername) || self.dataStoreUsername == oldSelf.dataStoreUsername")
         .message("changing the dataStoreUsername is not supported"),
+    validation = Rule::new("!has(self.dataStoreSchema) || self.dataStoreSchema != 'root'")
+        .message("dataStoreSchema root is etcd's own"),
+    validation = Rule::new("!has(self.dataStoreUsername) || self.dataStoreUsername != 'root'")
+        .message("dataStoreUsername root is etcd's own"),
     validation = Rule::new("!has(self.networkProfile) || !has(self.networkProfile.loadBalancerSourceRanges) || size(self.networkProfile.loadBalancerSourceRanges) == 0 || self.controlPlane.service.serviceType == 'LoadBalancer'")
         .message("loadBalancerSourceRanges needs serviceType LoadBalancer"),
     validation = Rule::new("!has(self.networkProfile) || !has(self.networkProfile.loadBalancerClass) || self.controlPlane.service.serviceType == 'LoadBalancer'")

@@ -1,18 +1,21 @@
 //! DataStore: credentials that resolve, an etcd that answers with authentication on, and who uses it.
 
 mod report;
+pub mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use scute_api::kamaji::{DATASTORE_FINALIZER, DataStore, TenantControlPlane};
-use scute_etcd::{Error, Health};
-use scute_kit::{Controller, EventType, Hub, Key, Next, Why, finalizer};
+use scute_api::kamaji::{DATASTORE_FINALIZER, DataStore, TENANT_FINALIZER, TenantControlPlane};
+use scute_etcd::{Error, Health, Store};
+use scute_kit::{Controller, EventType, Hub, Key, Next, Why, finalizer, when_changed};
+use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::stores::references;
+use upkeep::Compaction;
 
 /// An etcd cannot be watched for its health.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -21,11 +24,17 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 pub async fn run(context: Arc<Context>) {
     let hub = Arc::clone(&context.hub);
     let (datastores, secrets) = (hub.watch::<DataStore>(), hub.watch_meta::<Secret>());
+    let tenants = hub.watch::<TenantControlPlane>();
     let default = context.config.default_datastore.clone();
+    // Who uses which DataStore: a tenant's status is nothing to it, and every look is four questions.
+    let uses = move |tcp: &TenantControlPlane| {
+        let there = tenants.get(&Key::of(tcp)).is_some();
+        (there, tcp.spec.data_store.clone(), tcp.metadata.deletion_timestamp.is_some())
+    };
     Controller::<DataStore>::new("datastore", &hub)
-        .watches(move |tcp: &TenantControlPlane| {
+        .watches(when_changed(uses, move |tcp: &TenantControlPlane| {
             vec![Key::new("", tcp.spec.data_store.clone().unwrap_or_else(|| default.clone()))]
-        })
+        }))
         .listen(secrets, move |secret| {
             let key = Key::of(secret);
             let reads = |datastore: &&Arc<DataStore>| references(datastore).contains(&key);
@@ -44,32 +53,70 @@ async fn reconcile(datastore: Arc<DataStore>, context: Arc<Context>) -> Next {
         Ok(datastore) => datastore,
         Err(error) => return Next::Failed(Why::new("FinalizerFailed", error.to_string())),
     };
-    let health = health(&context, &datastore).await;
-    let status = report::status(&datastore, &users, health.as_ref(), context.hub.now());
+    let look = look(&context, &datastore, &users).await;
+    let status = report::status(&datastore, &names(&users), look.as_ref(), context.hub.now());
     if let Err(error) = write(&context.hub, &datastore, &status).await {
         return error;
     }
-    match health {
+    match look {
         Ok(_) => Next::After(LOOK_AGAIN, Why::new("Ready", "watching its health")),
         Err(why) => {
+            context.stores.doubt(&datastore.name_any());
             context.hub.event(datastore.as_ref(), EventType::Warning, &why.reason, &why.message).await;
             Next::Failed(why)
         }
     }
 }
 
-/// Opens the store, looks at it, and turns authentication on where it is off.
-async fn health(context: &Context, datastore: &DataStore) -> Result<Health, Why> {
+/// What a look at a store found.
+pub struct Look {
+    health: Health,
+    compaction: Compaction,
+}
+
+async fn look(
+    context: &Context,
+    datastore: &DataStore,
+    users: &[Arc<TenantControlPlane>],
+) -> Result<Look, Why> {
     let opened = context.stores.open(datastore).await?;
-    let mut health = opened.store.health().await.map_err(|error| why(&error))?;
-    if !health.auth {
-        opened.store.secure().await.map_err(|error| why(&error))?;
+    let key = Key::of(datastore);
+    let mut memory = context.upkeep.get(&key).map(|known| *known).unwrap_or_default();
+    let (health, was_open) = health(context, datastore, opened.store.as_ref()).await?;
+    let now = Instant::now();
+    // Not the store that it was: set up anew, or put back to an earlier day.
+    if memory.went_back(health.revision) || was_open {
+        context.stores.doubt(&datastore.name_any());
+        users.iter().for_each(|tcp| context.look_again(&Key::of(tcp.as_ref())));
+    }
+    let history = opened.store.history(memory.mark).await.map_err(|error| why(&error))?;
+    let compaction = memory.judge(history, now);
+    match upkeep::defragment(opened.store.as_ref(), &mut memory, now).await {
+        Ok(None) => {}
+        Ok(Some((member, bytes))) => {
+            let note = format!("{member} was defragmented and gave back {} MiB", bytes >> 20);
+            context.hub.event(datastore, EventType::Normal, "Defragmented", &note).await;
+        }
+        Err(error) => {
+            context.hub.event(datastore, EventType::Warning, "UpkeepFailed", &error.to_string()).await
+        }
+    }
+    context.upkeep.put(&key, memory);
+    Ok(Look { health, compaction })
+}
+
+/// Looks at the store, and turns authentication on where it is off; answers whether it was.
+async fn health(context: &Context, datastore: &DataStore, store: &dyn Store) -> Result<(Health, bool), Why> {
+    let mut health = store.health().await.map_err(|error| why(&error))?;
+    let was_open = !health.auth;
+    if was_open {
+        store.secure().await.map_err(|error| why(&error))?;
         let note = "etcd answered everybody: made the user root and turned authentication on";
         context.hub.event(datastore, EventType::Normal, "AuthenticationEnabled", note).await;
-        health = opened.store.health().await.map_err(|error| why(&error))?;
+        health = store.health().await.map_err(|error| why(&error))?;
     }
     match health.alarms.as_slice() {
-        [] => Ok(health),
+        [] => Ok((health, was_open)),
         alarms => Err(Why::new("Alarm", format!("etcd raised {} and takes no writes", alarms.join(", ")))),
     }
 }
@@ -79,20 +126,22 @@ fn why(error: &Error) -> Why {
         Error::Access(_) => "TLSConfigurationValidationFailed",
         Error::Unavailable { .. } => "Unreachable",
         Error::Denied { .. } => "AccessDenied",
-        Error::Refused { .. } => "Refused",
+        Error::Foreign(_) | Error::Refused { .. } => "Refused",
     };
     Why::new(reason, error.to_string())
 }
 
-async fn delete(context: &Context, datastore: Arc<DataStore>, users: Vec<String>) -> Next {
+async fn delete(context: &Context, datastore: Arc<DataStore>, users: Vec<Arc<TenantControlPlane>>) -> Next {
     if users.is_empty() {
         context.stores.forget(&datastore.name_any());
+        context.upkeep.remove(&Key::of(datastore.as_ref()));
         return match finalizer::remove(&context.hub, &datastore, DATASTORE_FINALIZER).await {
             Ok(()) => Next::Settled,
             Err(error) => Next::Failed(Why::new("FinalizerFailed", error.to_string())),
         };
     }
-    let why = Why::new("DataStoreStillUsed", format!("used by {}", users.join(", ")));
+    let users = names(&users);
+    let why = Why::new("DataStoreStillUsed", report::used_by(&users));
     let status = report::status(&datastore, &users, Err(&why), context.hub.now());
     if let Err(error) = write(&context.hub, &datastore, &status).await {
         return error;
@@ -107,13 +156,21 @@ async fn write(hub: &Hub, datastore: &DataStore, status: &serde_json::Value) -> 
     }
 }
 
-/// `namespace/name` of every TenantControlPlane that names this DataStore, sorted.
-async fn users(datastore: &DataStore, context: &Context) -> Vec<String> {
+/// Every TenantControlPlane that names this DataStore, sorted. One that came after the DataStore's end, and has nothing
+/// in it, is refused and holds nothing up.
+async fn users(datastore: &DataStore, context: &Context) -> Vec<Arc<TenantControlPlane>> {
     let name = datastore.name_any();
     let tenants = context.hub.watch::<TenantControlPlane>();
     tenants.ready().await;
-    let uses = |tcp: &&Arc<TenantControlPlane>| {
+    let ends = datastore.metadata.deletion_timestamp.is_some();
+    let uses = |tcp: &Arc<TenantControlPlane>| {
         tcp.spec.data_store.as_deref().unwrap_or(&context.config.default_datastore) == name
+            && (!ends || finalizer::has(tcp.as_ref(), TENANT_FINALIZER))
     };
-    tenants.list().iter().filter(uses).map(|tcp| Key::of(tcp.as_ref()).to_string()).collect()
+    tenants.list().into_iter().filter(uses).collect()
+}
+
+/// `namespace/name` of each.
+fn names(tenants: &[Arc<TenantControlPlane>]) -> Vec<String> {
+    tenants.iter().map(|tcp| Key::of(tcp.as_ref()).to_string()).collect()
 }

@@ -2,44 +2,63 @@
 
 use jiff::Timestamp;
 use scute_api::kamaji::{DataStore, DataStoreStatus};
-use scute_etcd::Health;
 use scute_kit::Why;
 use scute_kit::conditions::{Conditions, Status};
 use serde_json::{Value, json};
 
+use super::Look;
+use super::upkeep::Compaction;
+
 const VALID: &str = "kamaji.clastix.io/DataStoreValidation";
 const DELETABLE: &str = "kamaji.clastix.io/DataStoreAllowedDeletion";
+const COMPACTED: &str = "scute.dev/DataStoreCompacted";
+
+/// Who holds a DataStore up.
+pub fn used_by(users: &[String]) -> String {
+    format!("used by {}", users.join(", "))
+}
 
 /// The whole status.
-pub fn status(
-    datastore: &DataStore,
-    users: &[String],
-    health: Result<&Health, &Why>,
-    now: Timestamp,
-) -> Value {
+pub fn status(datastore: &DataStore, users: &[String], look: Result<&Look, &Why>, now: Timestamp) -> Value {
     let existing = datastore.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let generation = datastore.metadata.generation;
     let mut conditions = Conditions::new(existing, generation, now);
-    conditions = match health {
-        Ok(health) => {
+    conditions = match look {
+        Ok(Look { health, compaction }) => {
             let message = format!("etcd {} answers with authentication on", health.version);
-            conditions.put(VALID, Status::True, "DataStoreIsValid", message)
+            compacted(conditions.put(VALID, Status::True, "DataStoreIsValid", message), *compaction)
         }
         Err(why) => conditions.put(VALID, Status::False, &why.reason, why.message.as_str()),
     };
     conditions = if users.is_empty() {
         conditions.put(DELETABLE, Status::True, "DataStoreUnused", "no TenantControlPlane uses it")
     } else {
-        let message = format!("used by {}", users.join(", "));
-        conditions.put(DELETABLE, Status::False, "DataStoreStillUsed", message)
+        conditions.put(DELETABLE, Status::False, "DataStoreStillUsed", used_by(users))
     };
-    let ready = health.is_ok();
+    let ready = look.is_ok();
     json!(DataStoreStatus {
         observed_generation: generation,
         used_by: users.to_vec(),
         ready,
         conditions: conditions.finish(),
     })
+}
+
+/// An etcd that keeps every revision serves until its quota is full, and then nobody: no API server compacts it.
+fn compacted(conditions: Conditions<'_>, compaction: Compaction) -> Conditions<'_> {
+    match compaction {
+        Compaction::TooYoung => conditions,
+        Compaction::Seen => {
+            conditions.put(COMPACTED, Status::True, "Compacted", "old revisions are forgotten")
+        }
+        Compaction::Never { .. } => conditions.put(
+            COMPACTED,
+            Status::False,
+            "NeverCompacted",
+            "etcd keeps every revision and takes no more writes once its quota is full: start it with \
+             --auto-compaction-mode=periodic --auto-compaction-retention=5m",
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -73,12 +92,28 @@ mod tests {
 
     #[test]
     fn a_healthy_store_in_use_is_ready_and_kept() {
-        let health = Health { version: "3.6.5".into(), auth: true, alarms: vec![] };
-        let status = status(&datastore(), &["a/b".to_owned()], Ok(&health), Timestamp::UNIX_EPOCH);
+        let status =
+            status(&datastore(), &["a/b".to_owned()], Ok(&look(Compaction::TooYoung)), Timestamp::UNIX_EPOCH);
         assert_eq!(status["ready"], json!(true));
         assert_eq!(status["usedBy"], json!(["a/b"]));
         assert_eq!(status["observedGeneration"], json!(3));
         assert_eq!(reasons(&status), ["False=DataStoreStillUsed", "True=DataStoreIsValid"]);
+    }
+
+    fn look(compaction: Compaction) -> Look {
+        let health = scute_etcd::Health { version: "3.6.5".into(), auth: true, alarms: vec![], revision: 1 };
+        Look { health, compaction }
+    }
+
+    #[test]
+    fn a_store_that_forgets_nothing_serves_and_is_named() {
+        let status =
+            status(&datastore(), &[], Ok(&look(Compaction::Never { kept: 1 })), Timestamp::UNIX_EPOCH);
+        assert_eq!(status["ready"], json!(true));
+        assert_eq!(
+            reasons(&status),
+            ["True=DataStoreUnused", "True=DataStoreIsValid", "False=NeverCompacted"]
+        );
     }
 
     #[test]

@@ -8,9 +8,9 @@ use kube::{Resource, ResourceExt};
 use scute_api::cluster::{Cluster, ClusterNetwork, NetworkRanges, RangeOverlap};
 use scute_api::controlplane::{ComponentSpec, KamajiControlPlane};
 use scute_api::kamaji::{
-    AddonImage, Addons, ComponentArgs, ComponentResources, ControlPlane, DeploymentSpec,
-    KUBECONFIG_KEY_ANNOTATION, KubernetesSpec, NetworkProfile, Probes, RegistrySettings, ServiceSpec,
-    TenantControlPlane, TenantControlPlaneSpec,
+    AddonImage, Addons, ComponentArgs, ComponentResources, ControlPlane, DELETION_POLICY_ANNOTATION,
+    DeploymentSpec, EGRESS_ANNOTATION, KUBECONFIG_KEY_ANNOTATION, KubernetesSpec, NetworkProfile, Probes,
+    RegistrySettings, ServiceSpec, TenantControlPlane, TenantControlPlaneSpec,
 };
 use scute_api::meta::{CLUSTER_NAME_LABEL, TemplateMeta};
 use scute_kit::FieldError;
@@ -65,8 +65,9 @@ fn metadata(kcp: &KamajiControlPlane, cluster: &Cluster) -> ObjectMeta {
     let mut labels = kcp.labels().clone();
     labels.insert(CLUSTER_NAME_LABEL.to_owned(), cluster.name_any());
     let mut annotations = BTreeMap::new();
-    if let Some(key) = kcp.annotations().get(KUBECONFIG_KEY_ANNOTATION) {
-        annotations.insert(KUBECONFIG_KEY_ANNOTATION.to_owned(), key.clone());
+    for annotation in [KUBECONFIG_KEY_ANNOTATION, DELETION_POLICY_ANNOTATION, EGRESS_ANNOTATION] {
+        let asked = kcp.annotations().get(annotation);
+        annotations.extend(asked.map(|value| (annotation.to_owned(), value.clone())));
     }
     if wants_pod_network(cluster) {
         annotations.insert(POD_NETWORK_ANNOTATION.to_owned(), EMBEDDED.to_owned());

@@ -12,13 +12,14 @@ use scute_api::kamaji::{
     CHECKSUM_ANNOTATION, COMPONENT_LABEL, KUBECONFIG_KEY_ANNOTATION, SecretStatus, TenantControlPlane,
 };
 use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE};
-use scute_kit::{Key, Why};
+use scute_kit::{Key, Occupied, Why, occupied};
 
 use super::MANAGER;
 use super::report::{Stage, Stop};
 use super::steps::failed;
 use crate::context::Context;
 use crate::inside::ADMIN;
+use crate::tenant::write_exactly;
 
 /// Copies what Cluster API needs out of the TenantControlPlane's Secrets, when it changed.
 ///
@@ -48,6 +49,9 @@ pub async fn keep(
     copy(Copy { name, keys, source: ca }, kcp, cluster, context).await
 }
 
+/// Name of the TenantControlPlane that a copy is of.
+const TENANT_LABEL: &str = "kamaji.clastix.io/tcp";
+
 struct Copy<'a> {
     name: String,
     keys: &'a [(&'a str, &'a str)],
@@ -68,10 +72,23 @@ async fn copy(
     };
     // Which key is copied matters as much as what it holds.
     let digest = format!("{checksum}-{}", keys.iter().map(|(from, _)| *from).collect::<Vec<_>>().join("-"));
-    let seen = context.hub.watch_meta::<Secret>().get(&Key::new(namespace.clone(), name.clone()));
-    if seen.is_some_and(|seen| seen.annotations().get(CHECKSUM_ANNOTATION) == Some(&digest)) {
+    let key = Key::new(namespace.clone(), name.clone());
+    let seen = context.hub.watch_meta::<Secret>().get(&key);
+    if !occupied_by(kcp, seen.as_deref().map(Resource::meta)).is_writable() {
+        let message =
+            format!("Secret {name} exists and is not this KamajiControlPlane's: rename or delete it");
+        return Err(Stop::failed(stage, Why::new("NameTaken", message)));
+    }
+    // Its annotations can be edited as its content can: what counts is the version that was last found right.
+    let version = seen.as_ref().and_then(|seen| seen.resource_version());
+    if version.is_some_and(|version| context.copies.get(&key).as_deref() == Some(&(version, digest.clone())))
+    {
         return Ok(());
     }
+    let before = match seen {
+        Some(_) => context.hub.get::<Secret>(&key).await.map_err(failed(stage))?,
+        None => None,
+    };
     let from = Key::new(namespace.clone(), secret_name);
     let made = context.hub.get::<Secret>(&from).await.map_err(failed(stage))?;
     let mut held = made.and_then(|secret| secret.data).unwrap_or_default();
@@ -88,7 +105,7 @@ async fn copy(
             name: Some(name),
             namespace: Some(namespace),
             labels: Some(labels(kcp, cluster)),
-            annotations: Some(BTreeMap::from([(CHECKSUM_ANNOTATION.to_owned(), digest)])),
+            annotations: Some(BTreeMap::from([(CHECKSUM_ANNOTATION.to_owned(), digest.clone())])),
             owner_references: kcp.controller_owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
@@ -96,7 +113,16 @@ async fn copy(
         data: Some(data),
         ..Secret::default()
     };
-    context.hub.apply(MANAGER, &want).await.map(|_| ()).map_err(failed(stage))
+    let version =
+        write_exactly(&context.hub, MANAGER, before.as_ref(), &want).await.map_err(failed(stage))?;
+    context.copies.put(&key, (version, digest));
+    Ok(())
+}
+
+/// Who has the name; Kamaji's own copies carry its label.
+fn occupied_by(kcp: &KamajiControlPlane, found: Option<&ObjectMeta>) -> Occupied {
+    let (uid, name) = (kcp.uid().unwrap_or_default(), kcp.name_any());
+    occupied(found, &uid, Some((TENANT_LABEL, &name)))
 }
 
 fn labels(kcp: &KamajiControlPlane, cluster: &Cluster) -> BTreeMap<String, String> {
@@ -104,6 +130,6 @@ fn labels(kcp: &KamajiControlPlane, cluster: &Cluster) -> BTreeMap<String, Strin
         (CLUSTER_NAME_LABEL.to_owned(), cluster.name_any()),
         (COMPONENT_LABEL.to_owned(), "capi".to_owned()),
         ("kamaji.clastix.io/cluster".to_owned(), cluster.name_any()),
-        ("kamaji.clastix.io/tcp".to_owned(), kcp.name_any()),
+        (TENANT_LABEL.to_owned(), kcp.name_any()),
     ])
 }

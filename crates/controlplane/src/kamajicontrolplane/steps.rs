@@ -6,14 +6,13 @@ use kube::ResourceExt;
 use scute_api::cluster::Cluster;
 use scute_api::controlplane::{KAMAJI_CONTROL_PLANE_FINALIZER, KamajiControlPlane};
 use scute_api::kamaji::TenantControlPlane;
-use scute_api::meta::ApiEndpoint;
-use scute_kit::{Error, Key, Why, finalizer};
+use scute_api::meta::{ApiEndpoint, BLOCK_MOVE_ANNOTATION};
+use scute_kit::{Error, Key, Occupied, Why, finalizer, occupied};
 use serde_json::json;
 
 use super::report::{Progress, Stage, Stop, serves, tenant_says};
 use super::{Desk, MANAGER, infra, mapping, secrets};
 use crate::context::Context;
-use crate::names::foreign_controller;
 
 /// Goes as far as possible.
 ///
@@ -30,8 +29,7 @@ pub async fn advance(
     mapping::check_ranges(cluster, &context.config.management_pod_cidrs).map_err(|bad| {
         Stop::wait(stage, Why::new("RangeOverlap", format!("Cluster {}: {bad}", cluster.name_any())))
     })?;
-    let kcp =
-        finalizer::ensure(&context.hub, kcp, KAMAJI_CONTROL_PLANE_FINALIZER).await.map_err(failed(stage))?;
+    let kcp = hold(kcp, context).await.map_err(failed(stage))?;
     let tcp = create(&kcp, cluster, context).await?;
     progress.tenant = Some(Arc::clone(&tcp));
     let endpoint = address(&tcp)?;
@@ -42,6 +40,16 @@ pub async fn advance(
         return Err(Stop::wait(Stage::Initialized, Why::new(reason, message)));
     }
     secrets::keep(&kcp, cluster, &tcp, context).await
+}
+
+/// The finalizer, and that `clusterctl move` waits: it would make an empty tenant elsewhere and remove this one's data.
+async fn hold(kcp: &Arc<KamajiControlPlane>, context: &Context) -> Result<Arc<KamajiControlPlane>, Error> {
+    let kcp = finalizer::ensure(&context.hub, kcp, KAMAJI_CONTROL_PLANE_FINALIZER).await?;
+    if kcp.annotations().contains_key(BLOCK_MOVE_ANNOTATION) {
+        return Ok(kcp);
+    }
+    let patch = json!({ "metadata": { "annotations": { BLOCK_MOVE_ANNOTATION: "" }, "uid": kcp.uid() } });
+    context.hub.patch(&Key::of(kcp.as_ref()), &patch).await
 }
 
 fn was_initialized(kcp: &KamajiControlPlane) -> bool {
@@ -56,8 +64,7 @@ async fn create(
     let existing = context.hub.watch::<TenantControlPlane>().get(&Key::of(kcp));
     if let Some(tcp) = &existing {
         let uid = kcp.uid().unwrap_or_default();
-        let foreign = foreign_controller(&tcp.metadata, &uid);
-        if let Some(owner) = foreign {
+        if let Occupied::Former(owner) = occupied(Some(&tcp.metadata), &uid, None) {
             let message = format!(
                 "TenantControlPlane {} belongs to {} {} (uid {}) and has to be deleted first",
                 tcp.name_any(),

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use scute_kubeadm::{APISERVER_KUBELET_CLIENT, CLUSTER_ADMINS_GROUP};
 use scute_pki::{
-    Ca, Certificate, ClientIdentity, KeyPairPem, Kubeconfig, LeafRequest, Renewal, Sans, ServiceAccountKeys,
-    Stale,
+    Ca, Certificate, ClientIdentity, Flaw, KeyPairPem, Kubeconfig, LeafRequest, Renewal, Sans,
+    ServiceAccountKeys, Stale,
 };
 
 use super::endpoint::Endpoint;
 use super::validate::Wanted;
 use crate::names::Piece;
+
+/// How long before its end an authority is warned of: a new one means that every Node joins again.
+const WARNING: Duration = Duration::from_secs(180 * 24 * 3600);
 
 /// What one Secret holds: text by key.
 pub type Data = BTreeMap<String, String>;
@@ -210,6 +214,7 @@ impl fmt::Display for Reason {
 }
 
 /// What can stay and what has to be made.
+#[derive(Default)]
 pub struct Assessment {
     /// The tenant's authority, if it can stay.
     pub ca: Option<Ca>,
@@ -217,17 +222,23 @@ pub struct Assessment {
     pub front_proxy: Option<Ca>,
     /// The pieces to make, with the reason.
     pub make: BTreeMap<Piece, Reason>,
+    /// What is there, cannot be used, and is not ours to replace: nothing is made while there is any.
+    pub unusable: Vec<(Piece, Flaw)>,
+    /// Authorities that end soon, and when.
+    pub ending: Vec<(Piece, Timestamp)>,
     /// When the first certificate that stays has to be looked at again.
     pub due: Option<Timestamp>,
 }
 
 /// Compares what was found with what is needed. Takes milliseconds: signatures are verified.
 pub fn assess(found: &BTreeMap<Piece, Found>, needs: &Needs, renewal: Renewal) -> Assessment {
-    let mut made = Assessment { ca: None, front_proxy: None, make: BTreeMap::new(), due: None };
+    let mut made = Assessment::default();
     made.ca = authority(&mut made, found, Piece::Ca, "ca", renewal);
     made.front_proxy = authority(&mut made, found, Piece::FrontProxyCa, "front-proxy-ca", renewal);
-    if let Some(reason) = service_account(found) {
-        made.make.insert(Piece::ServiceAccount, reason);
+    match service_account(found) {
+        Some(Reason::Stale(Stale::Unusable(flaw))) => made.unusable.push((Piece::ServiceAccount, flaw)),
+        Some(reason) => _ = made.make.insert(Piece::ServiceAccount, reason),
+        None => {}
     }
     for leaf in leaves(needs) {
         let pair = found.get(&leaf.piece).and_then(|found| pair(&found.data, leaf.file));
@@ -283,9 +294,24 @@ impl Assessment {
         }
     }
 
+    /// An authority signs until its end, and its owner hears of it long before.
+    fn watch_end(&mut self, piece: Piece, ca: &Ca, renewal: Renewal) {
+        let end = ca.certificate().not_after();
+        let warn = end.checked_sub(WARNING).unwrap_or(Timestamp::MIN);
+        let due = if warn <= renewal.now {
+            self.ending.push((piece, end));
+            end
+        } else {
+            warn
+        };
+        self.due = Some(self.due.map_or(due, |known| known.min(due)));
+    }
+
     fn look_again(&mut self, certificate: Option<&str>, renewal: Renewal) {
         let Some(Ok(certificate)) = certificate.map(Certificate::parse) else { return };
-        let due = renewal.due(&certificate);
+        // One that is due and stays ends with its authority: nothing gets better before that end.
+        let due = Some(renewal.due(&certificate)).filter(|due| *due > renewal.now);
+        let due = due.unwrap_or(certificate.not_after());
         self.due = Some(self.due.map_or(due, |known| known.min(due)));
     }
 }
@@ -302,10 +328,23 @@ fn authority(
         made.make.insert(piece, Reason::Asked);
         return None;
     }
-    match renewal.check_ca(found.and_then(|found| pair(&found.data, file)).as_ref()) {
+    let Some(data) = found.map(|found| &found.data).filter(|data| !data.is_empty()) else {
+        made.make.insert(piece, Reason::Stale(Stale::Missing));
+        return None;
+    };
+    let Some(pair) = pair(data, file) else {
+        made.unusable
+            .push((piece, Flaw::Lacks(lacks(data, &[&format!("{file}.crt"), &format!("{file}.key")]))));
+        return None;
+    };
+    match renewal.check_ca(Some(&pair)) {
         Ok(ca) => {
-            made.look_again(Some(ca.certificate_pem()), renewal);
+            made.watch_end(piece, &ca, renewal);
             Some(ca)
+        }
+        Err(Stale::Unusable(flaw)) => {
+            made.unusable.push((piece, flaw));
+            None
         }
         Err(stale) => {
             made.make.insert(piece, Reason::Stale(stale));
@@ -314,14 +353,28 @@ fn authority(
     }
 }
 
+/// The first of two keys that a Secret has not.
+fn lacks(data: &Data, keys: &[&str]) -> String {
+    keys.iter().find(|key| !data.contains_key(**key)).map(|key| format!("key {key:?}")).unwrap_or_default()
+}
+
 fn service_account(found: &BTreeMap<Piece, Found>) -> Option<Reason> {
-    let Some(found) = found.get(&Piece::ServiceAccount) else { return Some(Reason::Stale(Stale::Missing)) };
+    let found = found.get(&Piece::ServiceAccount).filter(|found| found.rotate || !found.data.is_empty());
+    let Some(found) = found else { return Some(Reason::Stale(Stale::Missing)) };
     if found.rotate {
         return Some(Reason::Asked);
     }
-    let get = |key: &str| found.data.get(key).cloned().unwrap_or_default();
-    let keys = ServiceAccountKeys { public_pem: get("sa.pub"), private_pem: get("sa.key") };
-    (!keys.is_valid()).then_some(Reason::Stale(Stale::Unreadable))
+    let unusable = |flaw| Some(Reason::Stale(Stale::Unusable(flaw)));
+    let (Some(public), Some(private)) = (found.data.get("sa.pub"), found.data.get("sa.key")) else {
+        return unusable(Flaw::Lacks(lacks(&found.data, &["sa.pub", "sa.key"])));
+    };
+    match scute_pki::PrivateKey::load(private) {
+        Err(error) => unusable(error.into()),
+        Ok(_) => {
+            let keys = ServiceAccountKeys { public_pem: public.clone(), private_pem: private.clone() };
+            if keys.is_valid() { None } else { unusable(Flaw::KeyMismatch) }
+        }
+    }
 }
 
 /// `<file>.crt` and `<file>.key`; of an authority also `tls.crt` and `tls.key`, as Cluster API calls them.

@@ -20,7 +20,7 @@ const ALGORITHM: KeyAlgorithm = KeyAlgorithm::EcdsaP256;
 /// # Errors
 /// When a key or certificate cannot be made.
 pub fn make(assessment: Assessment, needs: &Needs, now: Timestamp) -> Result<BTreeMap<Piece, Data>, Error> {
-    let Assessment { ca, front_proxy, make, due: _ } = assessment;
+    let Assessment { ca, front_proxy, make, unusable: _, ending: _, due: _ } = assessment;
     let mut made: BTreeMap<Piece, Data> = BTreeMap::new();
     let mut authority = |kept: Option<Ca>, piece, name| match kept {
         Some(ca) => Ok(Arc::new(ca)),

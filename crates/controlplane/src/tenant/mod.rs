@@ -9,8 +9,11 @@ mod finalize;
 #[cfg(test)]
 pub mod fixture;
 mod issue;
+pub mod network_policy;
 mod node_cidr_mask;
 mod objects;
+mod occupied;
+mod ownership;
 mod probes;
 pub mod progress;
 mod report;
@@ -18,6 +21,7 @@ mod rollout;
 mod secrets;
 pub mod service;
 mod steps;
+pub mod storage;
 #[cfg(test)]
 mod stories;
 pub mod validate;
@@ -28,6 +32,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use scute_api::kamaji::{DataStore, KAMAJI_PAUSED_ANNOTATION, TenantControlPlane};
 use scute_api::meta::PAUSED_ANNOTATION;
@@ -36,14 +41,15 @@ use scute_kit::conditions::is_true;
 use scute_kit::{Controller, Key, Next, Why, ladder};
 use tokio::sync::mpsc;
 
-pub use secrets::Known;
+pub use secrets::{Known, write_exactly};
 pub use steps::{facts, installed_version};
+pub use storage::Ensured;
 
 use crate::context::Context;
 use progress::{Progress, Retry, Stage};
 
-/// A certificate is looked at again at least this often, so that a clock that was set is noticed.
-const LONGEST_REST: Duration = Duration::from_secs(12 * 3600);
+/// A tenant is looked at again at least this often: its user in the DataStore may be gone, its clock may have been set.
+const LONGEST_REST: Duration = storage::LOOK_AGAIN;
 
 /// What a load balancer takes to answer.
 const SOON: Duration = Duration::from_secs(2);
@@ -56,6 +62,7 @@ pub async fn run(context: Arc<Context>, changed: mpsc::UnboundedReceiver<Key>) {
     Controller::<TenantControlPlane>::new("tenantcontrolplane", &hub)
         .owns::<Deployment>()
         .owns::<Service>()
+        .owns::<NetworkPolicy>()
         .owns_meta::<Secret>()
         .owns_meta::<ConfigMap>()
         .watches(move |datastore: &DataStore| {
@@ -119,15 +126,17 @@ async fn report(tcp: &TenantControlPlane, context: &Context, progress: Progress)
     let now = context.hub.now();
     let inside = context.inside.get(&Key::of(tcp));
     let status = report::status(tcp, &progress, inside.as_deref(), now);
-    let (stopped, due) = (progress.stopped, progress.known.as_ref().and_then(|known| known.due));
-    ladder::finish(&context.hub, tcp, status, stopped, || match due {
-        // The end of a certificate is not an event.
-        Some(due) => {
-            let rest = Duration::try_from(due.duration_since(now)).unwrap_or_default();
-            let why = Why::new("Renewal", format!("the next certificate is renewed at {due}"));
-            Next::After(rest.clamp(Duration::from_secs(1), LONGEST_REST), why)
+    let (stopped, paused) = (progress.stopped, progress.paused);
+    let due = progress.known.as_ref().and_then(|known| known.due);
+    ladder::finish(&context.hub, tcp, status, stopped, || {
+        if paused {
+            return Next::Settled;
         }
-        None => Next::Settled,
+        // Neither the end of a certificate nor a loss in the DataStore is an event.
+        let rest =
+            due.map_or(LONGEST_REST, |due| Duration::try_from(due.duration_since(now)).unwrap_or_default());
+        let why = Why::new("Settled", "certificates and the DataStore are looked at again");
+        Next::After(rest.clamp(Duration::from_secs(1), LONGEST_REST), why)
     })
     .await
 }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::progress::{Progress, Stage};
 use super::rollout::{self, Rollout};
-use super::secrets::Known;
+use super::secrets::{Known, ends_soon};
 use crate::inside::Inside;
 use crate::names::{self, NAME_SELECTOR, Piece};
 
@@ -259,7 +259,10 @@ fn passed(stage: Stage, progress: &Progress, rollout: Option<&Rollout>) -> Draft
         Stage::Endpoint => {
             said(Status::True, "Assigned", progress.endpoint.as_ref().map(|e| e.text()).unwrap_or_default())
         }
-        Stage::Certificates => said(Status::True, "Valid", String::new()),
+        Stage::Certificates => match progress.known.as_ref().and_then(|known| ends_soon(&known.ending)) {
+            Some(warning) => said(Status::True, "AuthorityEndsSoon", warning),
+            None => said(Status::True, "Valid", String::new()),
+        },
         Stage::Deployment => match rollout {
             Some(rollout) => rollout.said(),
             None => said(Status::Unknown, "Waiting", "the Deployment was not looked at".to_owned()),
@@ -283,7 +286,7 @@ fn inside_condition(
             (None, false) => said(Status::False, "Applying", "the objects inside the tenant are being made"),
         },
         // This process has not looked yet.
-        (None, Some(old)) => said(Status::from(old.status == "True"), &old.reason, old.message.as_str()),
+        (None, Some(old)) => said(Status::from(old.status.as_str()), &old.reason, old.message.as_str()),
         (None, None) => said(Status::Unknown, "Waiting", "waits for the API server"),
     }
 }

@@ -11,17 +11,19 @@ use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
 use scute_api::kamaji::{NAME_LABEL, ROTATE_ANNOTATION, TenantControlPlane};
 use scute_kit::json::covers;
-use scute_kit::{EventType, Key, Why};
+use scute_kit::{EventType, Hub, Key, Kind, Why};
 use scute_kubeadm::ClusterFacts;
-use scute_pki::{Renewal, Stale};
+use scute_pki::{Flaw, Renewal, Stale};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::certificates::{Assessment, Data, Found, Needs, Reason, assess};
 use super::endpoint::Endpoint;
 use super::issue::{authority_data, make};
 use super::objects::{checksum, kubeadm_config_map, kubeadm_data, secret};
+use super::occupied;
 use super::progress::{Stage, Stop};
-use super::steps::{failed, former};
+use super::steps::failed;
 use crate::context::Context;
 use crate::names::{self, MANAGER, Piece};
 
@@ -36,6 +38,8 @@ pub struct Known {
     pub kubeadm_checksum: String,
     /// The tenant's authority, PEM.
     pub ca_pem: String,
+    /// Secrets of authorities that end soon, and when.
+    pub ending: Vec<(String, Timestamp)>,
     /// When the first certificate has to be renewed.
     pub due: Option<Timestamp>,
 }
@@ -61,12 +65,18 @@ pub async fn keep(
     {
         return Ok(known);
     }
+    context.hub.watch_meta::<Secret>().ready().await;
+    context.hub.watch_meta::<ConfigMap>().ready().await;
     let read = read(tcp, context).await?;
-    for secret in read.values() {
-        former(tcp, Some(secret), Stage::Certificates)?;
+    for (piece, secret) in &read {
+        let stage = Stage::Certificates;
+        match piece.is_brought_by_users() {
+            true => occupied::not_a_former_owners(tcp, Some(secret), stage)?,
+            false => occupied::ours_or_free(tcp, Some(secret), stage)?,
+        }
     }
-    let contents = contents(needs, &read, now)?;
-    tell(tcp, context, &contents.make).await;
+    let contents = contents(tcp, needs, &read, now)?;
+    tell(tcp, context, &contents).await;
     let mut versions = write(tcp, context, &read, &contents, now).await?;
     versions.insert(kubeadm_key(tcp), write_kubeadm(tcp, context, &kubeadm).await?);
     let known = Known {
@@ -80,6 +90,7 @@ pub async fn keep(
             .and_then(|data| data.get("ca.crt"))
             .cloned()
             .unwrap_or_default(),
+        ending: contents.ending.iter().map(|(piece, end)| (piece.secret(&tcp.name_any()), *end)).collect(),
         due: contents.due,
     };
     context.known.put(&key, known.clone());
@@ -140,20 +151,41 @@ async fn read(tcp: &TenantControlPlane, context: &Context) -> Result<BTreeMap<Pi
 struct Contents {
     data: BTreeMap<Piece, Data>,
     make: BTreeMap<Piece, Reason>,
+    ending: Vec<(Piece, Timestamp)>,
     due: Option<Timestamp>,
 }
 
 /// What every Secret shall hold: what it holds, or something new.
-fn contents(needs: &Needs, read: &BTreeMap<Piece, Secret>, now: Timestamp) -> Result<Contents, Stop> {
+fn contents(
+    tcp: &TenantControlPlane,
+    needs: &Needs,
+    read: &BTreeMap<Piece, Secret>,
+    now: Timestamp,
+) -> Result<Contents, Stop> {
     let found: BTreeMap<Piece, Found> = read.iter().map(|(piece, secret)| (*piece, found(secret))).collect();
-    let assessed = assess(&found, needs, Renewal::at(now));
-    let (reasons, due) = (assessed.make.clone(), assessed.due);
+    let mut assessed = assess(&found, needs, Renewal::at(now));
+    if let Some(why) = unusable(&tcp.name_any(), &assessed.unusable) {
+        return Err(Stop::failed(Stage::Certificates, why));
+    }
+    let (reasons, due, ending) = (assessed.make.clone(), assessed.due, std::mem::take(&mut assessed.ending));
     let mut data = kept(&assessed, found);
     let made = make(assessed, needs, now)
         .map_err(|error| Stop::failed(Stage::Certificates, Why::new("IssueFailed", error.to_string())))?;
     let due = if made.is_empty() { due } else { next_due(due, now) };
     data.extend(made);
-    Ok(Contents { data, make: reasons, due })
+    Ok(Contents { data, make: reasons, ending, due })
+}
+
+/// Keys that cannot be used may be the only copy of somebody's: they are named, not replaced.
+fn unusable(tcp: &str, unusable: &[(Piece, Flaw)]) -> Option<Why> {
+    let said = |(piece, flaw): &(Piece, Flaw)| format!("Secret {}: {flaw}", piece.secret(tcp));
+    let said: Vec<_> = unusable.iter().map(said).collect();
+    let message = format!(
+        "{}; correct it, or have it replaced by annotation {ROTATE_ANNOTATION}: \"\" on the Secret, after which every \
+         Node has to join again",
+        said.join("; ")
+    );
+    (!said.is_empty()).then(|| Why::new("AuthorityUnusable", message))
 }
 
 /// What was just made is due a day before its year is over.
@@ -177,17 +209,19 @@ fn kept(assessed: &Assessment, found: BTreeMap<Piece, Found>) -> BTreeMap<Piece,
 }
 
 fn found(secret: &Secret) -> Found {
+    // What is no text is kept as one that no reader takes: a key that is there is not a missing one.
     let text = |(key, ByteString(bytes)): (&String, &ByteString)| {
-        Some((key.clone(), String::from_utf8(bytes.clone()).ok()?))
+        (key.clone(), String::from_utf8_lossy(bytes).into_owned())
     };
     Found {
-        data: secret.data.iter().flatten().filter_map(text).collect(),
+        data: secret.data.iter().flatten().map(text).collect(),
         rotate: secret.annotations().get(ROTATE_ANNOTATION).is_some_and(String::is_empty),
     }
 }
 
-/// Says what was renewed; the first making of everything is nobody's news.
-async fn tell(tcp: &TenantControlPlane, context: &Context, make: &BTreeMap<Piece, Reason>) {
+/// Says what was renewed, and which authority ends soon; the first making of everything is nobody's news.
+async fn tell(tcp: &TenantControlPlane, context: &Context, contents: &Contents) {
+    let Contents { make, ending, .. } = contents;
     let renewed: Vec<_> = make
         .iter()
         .filter(|(_, reason)| !matches!(reason, Reason::Stale(Stale::Missing | Stale::OtherAuthority)))
@@ -197,6 +231,21 @@ async fn tell(tcp: &TenantControlPlane, context: &Context, make: &BTreeMap<Piece
         let note = format!("made anew: {}", renewed.join("; "));
         context.hub.event(tcp, EventType::Normal, "CertificatesRenewed", &note).await;
     }
+    let ending: Vec<_> = ending.iter().map(|(piece, end)| (piece.secret(&tcp.name_any()), *end)).collect();
+    if let Some(note) = ends_soon(&ending) {
+        context.hub.event(tcp, EventType::Warning, "AuthorityEndsSoon", &note).await;
+    }
+}
+
+/// What is said of authorities that end soon.
+pub fn ends_soon(ending: &[(String, Timestamp)]) -> Option<String> {
+    let said: Vec<_> = ending.iter().map(|(secret, end)| format!("Secret {secret} at {end}")).collect();
+    let message = format!(
+        "an authority ends: {}; it is replaced only when asked, by annotation {ROTATE_ANNOTATION}: \"\" on the Secret, \
+         after which every Node has to join again",
+        said.join(", ")
+    );
+    (!said.is_empty()).then_some(message)
 }
 
 /// Writes the Secrets that differ, all at once, and gives the versions of all.
@@ -214,11 +263,8 @@ async fn write(
         let rotated = if asked { Some(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()) } else { before };
         let want = secret(tcp, *piece, data, rotated.as_deref());
         async move {
-            if let Some(seen) = seen.filter(|seen| has(*seen, &want)) {
-                return Ok((seen.name_any(), seen.resource_version().unwrap_or_default()));
-            }
-            let written = context.hub.apply(MANAGER, &want).await.map_err(failed(Stage::Certificates))?;
-            Ok((written.name_any(), written.resource_version().unwrap_or_default()))
+            let version = write_exactly(&context.hub, MANAGER, seen, &want).await;
+            Ok((want.name_any(), version.map_err(failed(Stage::Certificates))?))
         }
     });
     Ok(try_join_all(writes).await?.into_iter().collect())
@@ -228,19 +274,48 @@ async fn write_kubeadm(tcp: &TenantControlPlane, context: &Context, data: &Data)
     let want = kubeadm_config_map(tcp, data);
     let stage = Stage::Certificates;
     let known = context.hub.watch_meta::<ConfigMap>().get(&Key::of(&want)).is_some();
-    if known {
-        let seen = context.hub.get::<ConfigMap>(&Key::of(&want)).await.map_err(failed(stage))?;
-        former(tcp, seen.as_ref(), stage)?;
-        if let Some(seen) = seen.filter(|seen| has(seen, &want)) {
-            return Ok(seen.resource_version().unwrap_or_default());
-        }
+    let seen = match known {
+        true => context.hub.get::<ConfigMap>(&Key::of(&want)).await.map_err(failed(stage))?,
+        false => None,
+    };
+    occupied::ours_or_free(tcp, seen.as_ref(), stage)?;
+    write_exactly(&context.hub, MANAGER, seen.as_ref(), &want).await.map_err(failed(stage))
+}
+
+/// Writes a Secret or ConfigMap where it does not say what is wanted, and takes out of it what else it says: a key more
+/// in a Secret that is read by key is somebody's hand.
+///
+/// # Errors
+/// As the API server answers.
+pub async fn write_exactly<K>(
+    hub: &Hub,
+    manager: &str,
+    seen: Option<&K>,
+    want: &K,
+) -> Result<String, scute_kit::Error>
+where
+    K: Kind + Serialize + Clone + Resource<DynamicType = ()>,
+{
+    if let Some(seen) = seen.filter(|seen| has(*seen, want)) {
+        return Ok(seen.resource_version().unwrap_or_default());
     }
-    let written = context.hub.apply(MANAGER, &want).await.map_err(failed(stage))?;
-    Ok(written.resource_version().unwrap_or_default())
+    let written = hub.apply(manager, want).await?;
+    let extra = extra_keys(&json!(written.as_ref()), &json!(want));
+    if extra.is_empty() {
+        return Ok(written.resource_version().unwrap_or_default());
+    }
+    let nothing: BTreeMap<_, Value> = extra.into_iter().map(|key| (key, Value::Null)).collect();
+    let patch = json!({ "metadata": { "uid": written.uid() }, "data": nothing });
+    Ok(hub.patch::<K>(&Key::of(want), &patch).await?.resource_version().unwrap_or_default())
+}
+
+fn extra_keys(seen: &Value, want: &Value) -> Vec<String> {
+    let keys = seen["data"].as_object().into_iter().flat_map(|data| data.keys().cloned());
+    keys.filter(|key| want["data"].get(key).is_none()).collect()
 }
 
 /// Whether an object already says all that is wanted, and holds nothing else.
-fn has<K: serde::Serialize + Resource>(seen: &K, want: &K) -> bool {
+fn has<K: Serialize + Resource>(seen: &K, want: &K) -> bool {
     let (seen, want): (Value, Value) = (json!(seen), json!(want));
     seen["data"] == want["data"] && covers(&seen, &want)
 }

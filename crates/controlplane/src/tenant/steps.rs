@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Node, Service};
-use kube::{Resource, ResourceExt};
-use scute_api::kamaji::{DataStore, TENANT_FINALIZER, TenantControlPlane};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::ResourceExt;
+use scute_api::kamaji::{TENANT_FINALIZER, TenantControlPlane};
 use scute_kit::json::covers;
 use scute_kit::{Error, Key, Why, finalizer};
 use scute_kubeadm::ClusterFacts;
@@ -15,15 +16,17 @@ use serde_json::{Value, json};
 use super::certificates::Needs;
 use super::deployment::deployment;
 use super::endpoint::{Endpoint, endpoint};
+use super::network_policy::network_policy;
+use super::occupied;
 use super::progress::{Progress, Stage, Stop};
 use super::rollout;
 use super::secrets;
-use super::service::service;
+use super::service::{refused_external_ip, service, without_node_ports};
+use super::storage;
 use super::validate::{Wanted, invalid, tenant_of, validate};
 use crate::context::Context;
-use crate::names::{MANAGER, foreign_controller};
+use crate::names::MANAGER;
 use crate::starts::{Starts, at_once};
-use crate::stores::Opened;
 
 /// Goes as far as possible.
 ///
@@ -36,10 +39,13 @@ pub async fn advance(
 ) -> Result<(), Stop> {
     let wanted = spec(tcp, context).await?;
     progress.wanted = Some(wanted.clone());
-    let opened = store(&wanted, context).await?;
+    let (datastore, opened) = storage::open(tcp, &wanted, context).await?;
     // From here on something may exist in the DataStore that has to be removed again.
     let tcp = settle(tcp, &wanted, context).await?;
-    let (made, found) = tokio::join!(tenant(&tcp, &wanted, &opened, context), reach(&tcp, &wanted, context));
+    let (made, found) = tokio::join!(
+        storage::ensure(&tcp, &wanted, &datastore, &opened, context),
+        reach(&tcp, &wanted, context)
+    );
     made?;
     progress.data_store = Some(wanted.data_store.clone());
     let found = found?;
@@ -51,6 +57,7 @@ pub async fn advance(
     progress.known = Some(Arc::clone(&known));
     let rendered = deployment(&tcp, &wanted, &endpoint, &opened.endpoints, &known.checksums);
     progress.ignored = rendered.ignored;
+    fence(&tcp, &opened.endpoints, context).await?;
     progress.deployment = Some(pods(&tcp, &rendered.deployment, context).await?);
     context.look_inside(&Key::of(tcp.as_ref()));
     Ok(())
@@ -126,29 +133,11 @@ pub fn conflict(
             () if theirs.user == wanted.tenant.user => format!("spec.dataStoreUsername {:?}", theirs.user),
             () => return None,
         };
-        let key = Key::of(other.as_ref());
-        let message = format!("{field} on DataStore {store} belongs to TenantControlPlane {key}");
+        // Whose is the operator's business, not the next tenant's.
+        tracing::warn!(tenant = %Key::of(tcp), owner = %Key::of(other.as_ref()), store, "{field} is taken");
+        let message = format!("{field} on DataStore {store} is taken: choose another");
         Some(Why::new("DataStoreConflict", message))
     })
-}
-
-async fn store(wanted: &Wanted, context: &Context) -> Result<Arc<Opened>, Stop> {
-    let name = &wanted.data_store;
-    let datastores = context.hub.watch::<DataStore>();
-    datastores.ready().await;
-    let Some(datastore) = datastores.get(&Key::new("", name.clone())) else {
-        let why = Why::new("DataStoreNotFound", format!("{name} DataStore does not exist"));
-        return Err(Stop::wait(Stage::DataStore, why));
-    };
-    let status = datastore.status.clone().unwrap_or_default();
-    if !status.ready {
-        let said =
-            status.conditions.iter().find(|condition| condition.type_.ends_with("DataStoreValidation"));
-        let said = said.map_or("it was not looked at yet", |condition| condition.message.as_str());
-        let why = Why::new("WaitingForDataStore", format!("DataStore {name} is not ready: {said}"));
-        return Err(Stop::wait(Stage::DataStore, why));
-    }
-    context.stores.open(&datastore).await.map_err(|why| Stop::failed(Stage::DataStore, why))
 }
 
 /// Writes what was decided by default where everybody can read it, and the finalizer, in one patch.
@@ -192,29 +181,17 @@ pub fn defaults(tcp: &TenantControlPlane, wanted: &Wanted) -> Option<Value> {
     (patch != json!({})).then_some(patch)
 }
 
-/// User, role and prefix; looked at once per process and tenant, and after every failure.
-async fn tenant(
-    tcp: &TenantControlPlane,
-    wanted: &Wanted,
-    opened: &Opened,
-    context: &Context,
-) -> Result<(), Stop> {
-    let key = Key::of(tcp);
-    let made = (tcp.uid().unwrap_or_default(), wanted.tenant.clone());
-    if context.tenants.get(&key).as_deref() == Some(&made) {
-        return Ok(());
-    }
-    opened.store.ensure(&wanted.tenant).await.map_err(|error| {
-        Stop::failed(Stage::DataStore, Why::new("DataStoreSetupFailed", error.to_string()))
-    })?;
-    context.tenants.put(&key, made);
-    Ok(())
-}
-
 async fn reach(tcp: &TenantControlPlane, wanted: &Wanted, context: &Context) -> Result<Arc<Service>, Stop> {
     let stage = Stage::Endpoint;
-    former::<Service>(tcp, context.hub.watch::<Service>().get(&Key::of(tcp)).as_deref(), stage)?;
-    context.hub.apply(MANAGER, &service(tcp, wanted)).await.map_err(|error| {
+    if let Some(bad) = refused_external_ip(tcp, &context.config.external_ip_cidrs) {
+        return Err(Stop::wait(stage, Why::new("ExternalIPNotAllowed", bad.to_string())));
+    }
+    let services = context.hub.watch::<Service>();
+    services.ready().await;
+    let seen = services.get(&Key::of(tcp));
+    occupied::ours_or_free(tcp, seen.as_deref(), stage)?;
+    let want = without_node_ports(service(tcp, wanted), seen.as_deref());
+    context.hub.apply(MANAGER, &want).await.map_err(|error| {
         let why = match error.code() {
             // The port or address is somebody else's: the API server names it.
             Some(422) => Why::new("EndpointRefused", error.to_string()),
@@ -224,14 +201,34 @@ async fn reach(tcp: &TenantControlPlane, wanted: &Wanted, context: &Context) -> 
     })
 }
 
+/// The limit of what the Pods reach stands before the first of them.
+async fn fence(tcp: &TenantControlPlane, endpoints: &[String], context: &Context) -> Result<(), Stop> {
+    let (stage, key) = (Stage::Deployment, Key::of(tcp));
+    let policies = context.hub.watch::<NetworkPolicy>();
+    policies.ready().await;
+    let seen = policies.get(&key);
+    match network_policy(tcp, endpoints, context.config.ranges()) {
+        Some(want) => {
+            occupied::ours_or_free(tcp, seen.as_deref(), stage)?;
+            context.hub.apply(MANAGER, &want).await.map(|_| ()).map_err(failed(stage))
+        }
+        None if occupied::is_ours(tcp, seen.as_deref()) => {
+            context.hub.delete::<NetworkPolicy>(&key).await.map_err(failed(stage))
+        }
+        None => Ok(()),
+    }
+}
+
 async fn pods(
     tcp: &TenantControlPlane,
     want: &Deployment,
     context: &Context,
 ) -> Result<Arc<Deployment>, Stop> {
     let (stage, key) = (Stage::Deployment, Key::of(tcp));
-    let seen = context.hub.watch::<Deployment>().get(&key);
-    former::<Deployment>(tcp, seen.as_deref(), stage)?;
+    let deployments = context.hub.watch::<Deployment>();
+    deployments.ready().await;
+    let seen = deployments.get(&key);
+    occupied::ours_or_free(tcp, seen.as_deref(), stage)?;
     if starts_pods(seen.as_deref(), want) {
         turn(&key, context).await?;
     }
@@ -262,28 +259,6 @@ async fn turn(key: &Key, context: &Context) -> Result<(), Stop> {
     let message = format!("{at_once} control planes start at a time, and others are before this one");
     let why = Why::new("WaitingForTurn", message);
     Err(Stop::wait_for(Starts::LIMIT, Stage::Deployment, why))
-}
-
-/// An object of a former TenantControlPlane of the same name, or of somebody else, must go first.
-pub fn former<K: Resource<DynamicType = ()>>(
-    tcp: &TenantControlPlane,
-    found: Option<&K>,
-    stage: Stage,
-) -> Result<(), Stop> {
-    let uid = tcp.uid().unwrap_or_default();
-    let Some((found, owner)) = found.and_then(|found| Some((found, foreign_controller(found.meta(), &uid)?)))
-    else {
-        return Ok(());
-    };
-    let message = format!(
-        "{} {} belongs to {} {} (uid {}) and has to be deleted first",
-        K::kind(&()),
-        found.name_any(),
-        owner.kind,
-        owner.name,
-        owner.uid
-    );
-    Err(Stop::failed(stage, Why::new("WaitingForFormerOwner", message)))
 }
 
 /// A write that failed.

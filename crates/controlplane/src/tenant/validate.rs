@@ -78,6 +78,7 @@ pub fn validate(tcp: &TenantControlPlane, default_datastore: &str) -> Result<Wan
             bad.push(FieldError::new(format!("spec.networkProfile.certSANs[{index}]"), san, detail));
         }
     }
+    reserved(tcp, &mut bad);
     let port = u16::try_from(network.port).ok().filter(|port| *port > 0);
     if port.is_none() {
         bad.push(FieldError::new(
@@ -105,6 +106,16 @@ pub fn validate(tcp: &TenantControlPlane, default_datastore: &str) -> Result<Wan
         admission: admission(&spec.kubernetes.admission_controllers),
         replicas: spec.control_plane.deployment.replicas,
     })
+}
+
+/// etcd's own user and role have every permission, and are never a tenant's.
+fn reserved(tcp: &TenantControlPlane, bad: &mut Vec<FieldError>) {
+    let (schema, user) = (&tcp.spec.data_store_schema, &tcp.spec.data_store_username);
+    for (path, given) in [("spec.dataStoreSchema", schema), ("spec.dataStoreUsername", user)] {
+        if given.as_deref() == Some(scute_etcd::ROOT) {
+            bad.push(FieldError::new(path, scute_etcd::ROOT, "is etcd's own name: choose another"));
+        }
+    }
 }
 
 /// User and prefix: the given ones, or the UID.
