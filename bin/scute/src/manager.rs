@@ -90,7 +90,9 @@ fn stages(
     };
     let defaults = scute_controlplane::Config::default();
     let controlplane = scute_controlplane::Config {
+        management_node_cidrs: config.networks.nodes.clone(),
         management_pod_cidrs: config.networks.pods.clone(),
+        external_ip_cidrs: config.external_ips.clone(),
         management_service_cidrs: config.networks.services.clone(),
         scute_image: config.scute_image.clone().unwrap_or(defaults.scute_image),
         ..defaults

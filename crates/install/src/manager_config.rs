@@ -18,6 +18,10 @@ pub struct ManagerConfig {
     pub site: String,
     /// Ranges of the management cluster, which tenants' VM Nodes must not use for their own Pods.
     pub networks: ManagementNetworks,
+    /// Ranges from which tenants may choose an address for their Service's `externalIPs`, and so draw its traffic. None
+    /// without any: whoever has an external IP has it for the whole management cluster.
+    #[serde(rename = "externalIPs", skip_serializing_if = "Vec::is_empty")]
+    pub external_ips: Vec<IpNet>,
     /// Built-in addresses for Services of type LoadBalancer; none without pools.
     pub load_balancer: LoadBalancerConfig,
     /// What guests run on; without it they are emulated, which works everywhere.
@@ -105,6 +109,7 @@ mod tests {
                 dns: Some("10.86.0.10".parse().unwrap()),
                 ..Default::default()
             },
+            external_ips: vec!["172.30.1.0/24".parse().unwrap()],
             load_balancer: LoadBalancerConfig { pools: vec!["172.30.0.128-172.30.0.254".parse().unwrap()] },
             accelerator: Some(Accelerator::Tcg),
             ..Default::default()

@@ -91,6 +91,8 @@ fn rules() -> Vec<Value> {
         // Hosted control planes are Deployments; their upgrades and disruption budgets are the cluster's.
         rule("apps", &["deployments"], &WRITE),
         rule("policy", &["poddisruptionbudgets"], &WRITE),
+        // What control planes may reach.
+        rule("networking.k8s.io", &["networkpolicies"], &WRITE),
         // Reasons, told where a user looks for them.
         rule("", &["events"], &["create", "patch"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use scute_kubeadm::{APISERVER_KUBELET_CLIENT, CLUSTER_ADMINS_GROUP};
@@ -12,12 +11,10 @@ use scute_pki::{
     ServiceAccountKeys, Stale,
 };
 
+use super::authorities::{authority, pair, service_account};
 use super::endpoint::Endpoint;
 use super::validate::Wanted;
 use crate::names::Piece;
-
-/// How long before its end an authority is warned of: a new one means that every Node joins again.
-const WARNING: Duration = Duration::from_secs(180 * 24 * 3600);
 
 /// What one Secret holds: text by key.
 pub type Data = BTreeMap<String, String>;
@@ -294,96 +291,14 @@ impl Assessment {
         }
     }
 
-    /// An authority signs until its end, and its owner hears of it long before.
-    fn watch_end(&mut self, piece: Piece, ca: &Ca, renewal: Renewal) {
-        let end = ca.certificate().not_after();
-        let warn = end.checked_sub(WARNING).unwrap_or(Timestamp::MIN);
-        let due = if warn <= renewal.now {
-            self.ending.push((piece, end));
-            end
-        } else {
-            warn
-        };
-        self.due = Some(self.due.map_or(due, |known| known.min(due)));
-    }
-
-    fn look_again(&mut self, certificate: Option<&str>, renewal: Renewal) {
+    /// What stays is looked at again then.
+    pub fn look_again(&mut self, certificate: Option<&str>, renewal: Renewal) {
         let Some(Ok(certificate)) = certificate.map(Certificate::parse) else { return };
         // One that is due and stays ends with its authority: nothing gets better before that end.
-        let due = Some(renewal.due(&certificate)).filter(|due| *due > renewal.now);
+        let due = Some(renewal.due(&certificate)).filter(|due| *due >= renewal.now);
         let due = due.unwrap_or(certificate.not_after());
         self.due = Some(self.due.map_or(due, |known| known.min(due)));
     }
-}
-
-fn authority(
-    made: &mut Assessment,
-    found: &BTreeMap<Piece, Found>,
-    piece: Piece,
-    file: &str,
-    renewal: Renewal,
-) -> Option<Ca> {
-    let found = found.get(&piece);
-    if found.is_some_and(|found| found.rotate) {
-        made.make.insert(piece, Reason::Asked);
-        return None;
-    }
-    let Some(data) = found.map(|found| &found.data).filter(|data| !data.is_empty()) else {
-        made.make.insert(piece, Reason::Stale(Stale::Missing));
-        return None;
-    };
-    let Some(pair) = pair(data, file) else {
-        made.unusable
-            .push((piece, Flaw::Lacks(lacks(data, &[&format!("{file}.crt"), &format!("{file}.key")]))));
-        return None;
-    };
-    match renewal.check_ca(Some(&pair)) {
-        Ok(ca) => {
-            made.watch_end(piece, &ca, renewal);
-            Some(ca)
-        }
-        Err(Stale::Unusable(flaw)) => {
-            made.unusable.push((piece, flaw));
-            None
-        }
-        Err(stale) => {
-            made.make.insert(piece, Reason::Stale(stale));
-            None
-        }
-    }
-}
-
-/// The first of two keys that a Secret has not.
-fn lacks(data: &Data, keys: &[&str]) -> String {
-    keys.iter().find(|key| !data.contains_key(**key)).map(|key| format!("key {key:?}")).unwrap_or_default()
-}
-
-fn service_account(found: &BTreeMap<Piece, Found>) -> Option<Reason> {
-    let found = found.get(&Piece::ServiceAccount).filter(|found| found.rotate || !found.data.is_empty());
-    let Some(found) = found else { return Some(Reason::Stale(Stale::Missing)) };
-    if found.rotate {
-        return Some(Reason::Asked);
-    }
-    let unusable = |flaw| Some(Reason::Stale(Stale::Unusable(flaw)));
-    let (Some(public), Some(private)) = (found.data.get("sa.pub"), found.data.get("sa.key")) else {
-        return unusable(Flaw::Lacks(lacks(&found.data, &["sa.pub", "sa.key"])));
-    };
-    match scute_pki::PrivateKey::load(private) {
-        Err(error) => unusable(error.into()),
-        Ok(_) => {
-            let keys = ServiceAccountKeys { public_pem: public.clone(), private_pem: private.clone() };
-            if keys.is_valid() { None } else { unusable(Flaw::KeyMismatch) }
-        }
-    }
-}
-
-/// `<file>.crt` and `<file>.key`; of an authority also `tls.crt` and `tls.key`, as Cluster API calls them.
-fn pair(data: &Data, file: &str) -> Option<KeyPairPem> {
-    let get = |file: &str| {
-        let (certificate, key) = (data.get(&format!("{file}.crt"))?, data.get(&format!("{file}.key"))?);
-        Some(KeyPairPem { certificate_pem: certificate.clone(), key_pem: key.clone() })
-    };
-    get(file).or_else(|| (file == "ca").then(|| get("tls")).flatten())
 }
 
 fn certificate_of(kubeconfig: &str) -> Option<String> {

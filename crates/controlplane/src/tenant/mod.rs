@@ -1,5 +1,8 @@
 //! TenantControlPlane: from a spec to Pods that serve it, and back to nothing.
 
+mod authorities;
+#[cfg(test)]
+mod certificate_stories;
 pub mod certificates;
 mod containers;
 pub mod deployment;

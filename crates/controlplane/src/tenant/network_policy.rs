@@ -47,7 +47,11 @@ pub fn network_policy(
         // VM Nodes are Pods of the tenant's namespace: kubelets, and webhooks on their hosts' network.
         NetworkPolicyEgressRule { ports: None, to: Some(vec![launchers()]) },
     ];
-    egress.extend(store_endpoints.iter().filter_map(|endpoint| store(endpoint, ranges)));
+    for rule in store_endpoints.iter().filter_map(|endpoint| store(endpoint, ranges)) {
+        if !egress.contains(&rule) {
+            egress.push(rule);
+        }
+    }
     if !ranges.nodes.is_empty() {
         // Bare-metal Nodes of tenants stand among the management cluster's own, whose kubelets know tenants' keys not.
         let to = ranges.nodes.iter().map(|net| block(net, &[])).collect();

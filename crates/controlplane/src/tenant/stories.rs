@@ -1,6 +1,6 @@
 //! The decisions of this room, told as stories: what is found, what is decided.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -9,12 +9,9 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use scute_api::kamaji::{Phase, TENANT_FINALIZER, TenantControlPlane, VersionStatus};
 use scute_kit::Why;
-use scute_pki::{CA_VALIDITY, Ca, KeyAlgorithm, Renewal};
 use serde_json::{Value, json};
 
-use super::certificates::{Found, Needs, assess};
-use super::fixture::{NOW, endpoint, needs, tcp, wanted};
-use super::issue::make;
+use super::fixture::{NOW, endpoint, tcp, wanted};
 use super::progress::{Progress, Stage, Stop};
 use super::rollout::{self, Rollout};
 use super::{deployment, endpoint as endpoints, report, service, steps, validate};
@@ -245,90 +242,6 @@ fn phases_of_a_life() {
     step("a change waits for something", v35, None, true, false);
     insta::assert_snapshot!(told.join("\n"));
     assert_eq!(before.status, Phase::Ready);
-}
-
-/// Makes what is asked for, and gives what the Secrets hold afterwards.
-async fn made(found: BTreeMap<Piece, Found>, needs: &Needs) -> BTreeMap<Piece, Found> {
-    let assessed = assess(&found, needs, Renewal::at(NOW));
-    let made = make(assessed, needs, NOW).expect("made");
-    let mut all = found;
-    all.extend(made.into_iter().map(|(piece, data)| (piece, Found { data, rotate: false })));
-    all
-}
-
-fn to_make(found: &BTreeMap<Piece, Found>, needs: &Needs) -> BTreeSet<Piece> {
-    assess(found, needs, Renewal::at(NOW)).make.into_keys().collect()
-}
-
-#[tokio::test]
-async fn certificates_are_made_once_and_again_only_where_something_changed() {
-    let first = needs(&tcp(json!({})));
-    let nothing = BTreeMap::new();
-    assert_eq!(to_make(&nothing, &first), Piece::ALL.into_iter().collect());
-    let all = made(nothing, &first).await;
-    assert_eq!(to_make(&all, &first), BTreeSet::new(), "what was made can stay");
-
-    let more = needs(&tcp(json!({ "spec": { "networkProfile": { "certSANs": ["api.example.com"] } } })));
-    assert_eq!(to_make(&all, &more), BTreeSet::from([Piece::ApiServer]), "one more name");
-    let with_name = made(all.clone(), &more).await;
-    assert_eq!(to_make(&with_name, &first), BTreeSet::from([Piece::ApiServer]), "one name less, as well");
-
-    let mut moved = first.clone();
-    moved.server = "https://172.30.0.200:6443".to_owned();
-    assert_eq!(to_make(&all, &moved), BTreeSet::from([Piece::Admin]), "another address");
-
-    let mut other_store = first.clone();
-    let ca = Ca::generate("other", CA_VALIDITY, KeyAlgorithm::EcdsaP256, NOW).expect("a CA");
-    other_store.store_ca = Arc::new(ca);
-    let store = BTreeSet::from([Piece::DataStoreCertificate]);
-    assert_eq!(to_make(&all, &other_store), store, "the DataStore has another authority");
-
-    let mut lost = all.clone();
-    lost.remove(&Piece::Scheduler);
-    assert_eq!(to_make(&lost, &first), BTreeSet::from([Piece::Scheduler]), "a Secret was deleted");
-
-    let mut asked = all.clone();
-    asked.entry(Piece::KubeletClient).or_default().rotate = true;
-    assert_eq!(to_make(&asked, &first), BTreeSet::from([Piece::KubeletClient]), "somebody asked");
-
-    let mut rotated = all.clone();
-    rotated.entry(Piece::Ca).or_default().rotate = true;
-    let signed = [
-        Piece::Ca,
-        Piece::ApiServer,
-        Piece::KubeletClient,
-        Piece::Admin,
-        Piece::ControllerManager,
-        Piece::Scheduler,
-    ];
-    assert_eq!(
-        to_make(&rotated, &first),
-        signed.into_iter().collect(),
-        "a new authority signs all of its own"
-    );
-
-    let in_a_year = Renewal::at(NOW + jiff::SignedDuration::from_hours(365 * 24 - 23));
-    let expiring: BTreeSet<_> = assess(&all, &first, in_a_year).make.into_keys().collect();
-    assert!(expiring.contains(&Piece::ApiServer) && expiring.contains(&Piece::Admin));
-    assert!(!expiring.contains(&Piece::Ca), "an authority lives for ten years");
-}
-
-#[tokio::test]
-async fn an_authority_of_the_users_own_is_adopted() {
-    let needs = needs(&tcp(json!({})));
-    let own = Ca::generate("my-ca", CA_VALIDITY, KeyAlgorithm::EcdsaP256, NOW).expect("a CA");
-    for (certificate, key) in [("ca.crt", "ca.key"), ("tls.crt", "tls.key")] {
-        let data = BTreeMap::from([
-            (certificate.to_owned(), own.certificate_pem().to_owned()),
-            (key.to_owned(), own.key_pem().to_owned()),
-        ]);
-        let found = BTreeMap::from([(Piece::Ca, Found { data, rotate: false })]);
-        assert!(!to_make(&found, &needs).contains(&Piece::Ca), "{certificate}");
-        let all = made(found, &needs).await;
-        let admin = &all[&Piece::Admin].data["admin.conf"];
-        let trusted = scute_pki::Kubeconfig::parse(admin).expect("a kubeconfig").ca_pem;
-        assert_eq!(trusted.trim(), own.certificate_pem().trim());
-    }
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn manager_config(config: &SiteConfig, accelerator: Accelerator) -> ManagerConfi
         scute_image: Some(scute_install::scute_image()),
         launcher_image: Some(scute_install::launcher_image()),
         webhook_certificates: Some(CERTIFICATE_FOLDER.into()),
+        ..ManagerConfig::default()
     }
 }
 
