@@ -6,10 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use scute_kubeadm::{APISERVER_KUBELET_CLIENT, CLUSTER_ADMINS_GROUP};
-use scute_pki::{
-    Ca, Certificate, ClientIdentity, Flaw, KeyPairPem, Kubeconfig, LeafRequest, Renewal, Sans,
-    ServiceAccountKeys, Stale,
-};
+use scute_pki::{Ca, Certificate, ClientIdentity, Flaw, Kubeconfig, LeafRequest, Renewal, Sans, Stale};
 
 use super::authorities::{authority, pair, service_account};
 use super::endpoint::Endpoint;
