@@ -191,6 +191,32 @@ async fn a_store_that_is_down_is_named_and_waited_for() {
     assert_eq!(fake.users().len(), 2);
 }
 
+/// A look is four questions, one of them a failed login: what a tenant says of itself is no reason for one.
+#[tokio::test]
+async fn a_store_is_not_asked_because_its_tenants_write_their_status() {
+    let fake = Fake::new();
+    let world = World::start("asked", Arc::new(fake.clone())).await;
+    tenant_with_pods(&world).await;
+    let stores = Api::<DataStore>::all(world.client.clone());
+    let used =
+        |datastore: &DataStore| datastore.status.as_ref().is_some_and(|status| !status.used_by.is_empty());
+    eventually(stores.clone(), &world.datastore, "known to be used", used).await;
+    let before = fake.counts().looks;
+    for ready in (0..20).map(|number| number % 2) {
+        world.pods_ready("t", ready).await;
+        let told = |tcp: &TenantControlPlane| {
+            let ready = format!("{ready} of 1 Pods ready");
+            said(tcp, "DeploymentAvailable").is_some_and(|(_, _, message)| message.contains(&ready))
+        };
+        eventually(world.api(), "t", "told", told).await;
+    }
+    let asked = json!({ "metadata": { "annotations": { "look": "now" } } });
+    stores.patch(&world.datastore, &PatchParams::default(), &Patch::Merge(&asked)).await.expect("patched");
+    until("the one that was asked for", || async { (fake.counts().looks > before).then_some(()) }).await;
+    // One for the annotation, and one for the status that the first look may have been about to write.
+    assert!(fake.counts().looks - before <= 2, "{} looks", fake.counts().looks - before);
+}
+
 #[tokio::test]
 async fn a_store_in_use_stays_and_a_lost_one_is_named() {
     let fake = Fake::new();

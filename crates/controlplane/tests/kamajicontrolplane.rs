@@ -215,6 +215,29 @@ async fn a_control_plane_with_another_name_than_its_cluster_copies_the_ca() {
 }
 
 #[tokio::test]
+async fn a_mistyped_datastore_can_be_corrected_while_nothing_was_made() {
+    let world = World::start("kcp-typo", Arc::new(Fake::new())).await;
+    cluster(&world, "t", "t", "10.245.0.0/16", infra(json!({}), Some("kamaji"))).await;
+    for name in ["typo", &world.datastore] {
+        let named = Patch::Merge(json!({ "spec": { "dataStoreName": name } }));
+        let api = world.api::<KamajiControlPlane>();
+        api.patch("t", &PatchParams::default(), &named).await.expect("a name can be corrected");
+        let passed_on = |tcp: &TenantControlPlane| tcp.spec.data_store.as_deref() == Some(name);
+        eventually(world.api(), "t", name, passed_on).await;
+    }
+    world.fake_datastore().await;
+    let made = |tcp: &TenantControlPlane| tcp.status.as_ref().is_some_and(|status| status.storage.is_some());
+    load_balancer_gives(&world, "t", "10.77.0.175").await;
+    eventually(world.api(), "t", "in its DataStore", made).await;
+    // From here on it would be a migration: the control plane says so.
+    let late = Patch::Merge(json!({ "spec": { "dataStoreName": "late" } }));
+    let api = world.api::<KamajiControlPlane>();
+    api.patch("t", &PatchParams::default(), &late).await.expect("not initialized yet");
+    let message = says(&world, "t", "TenantControlPlaneCreated", "Refused").await;
+    assert!(message.contains("needs a migration"), "{message}");
+}
+
+#[tokio::test]
 async fn what_cluster_api_reads_is_put_right_when_it_was_edited() {
     let world = World::start("kcp-edited", Arc::new(Fake::new())).await;
     world.fake_datastore().await;

@@ -72,6 +72,7 @@ struct State {
     faults: BTreeMap<Operation, VecDeque<Fault>>,
     writes: u64,
     opened: u64,
+    looks: u64,
 }
 
 /// A fake etcd. Clones are the same store.
@@ -85,6 +86,8 @@ pub struct Counts {
     pub writes: u64,
     /// Times the store was opened.
     pub opened: u64,
+    /// Times it was asked for its health.
+    pub looks: u64,
 }
 
 impl Fake {
@@ -108,7 +111,7 @@ impl Fake {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let state = self.state();
-        Counts { writes: state.writes, opened: state.opened }
+        Counts { writes: state.writes, opened: state.opened, looks: state.looks }
     }
 
     /// Names of all users.
@@ -286,6 +289,7 @@ impl Connect for Fake {
 impl Store for Fake {
     fn health(&self) -> Answer<'_, Health> {
         Box::pin(async move {
+            self.state().looks += 1;
             self.run(Operation::Health, &[])?;
             let state = self.state();
             let (auth, revision) = (state.auth, state.revision);
