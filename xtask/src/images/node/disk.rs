@@ -20,7 +20,7 @@ const SIZE: u64 = 10 << 30;
 const LABEL: &str = "scute-node";
 const GRUB: &str = "/usr/lib/grub/i386-pc";
 /// What the loader does: no menu, no waiting. `root` is the disk that it was started from.
-const SCRIPT: &str = "linux /boot/vmlinuz root=LABEL=scute-node ro console=tty0 console=ttyS0 quiet\n\
+const SCRIPT: &str = "linux /boot/vmlinuz root=LABEL=scute-node ro panic=10 console=tty0 console=ttyS0 quiet\n\
                       initrd /boot/initrd.img\nboot\n";
 const MODULES: [&str; 6] = ["biosdisk", "boot", "ext2", "linux", "part_msdos", "minicmd"];
 

@@ -13,8 +13,8 @@ use super::source;
 use crate::run;
 
 /// Loaded always: disk and card of a VM as we make them. (The card is not for the root: udev would find it
-/// seconds later.)
-const ALWAYS: [&str; 3] = ["virtio_pci", "virtio_blk", "virtio_net"];
+/// seconds later.) And the panic device: a kernel that finds no root, or whose init ends, says so by it.
+const ALWAYS: [&str; 4] = ["virtio_pci", "virtio_blk", "virtio_net", "pvpanic_mmio"];
 /// Loaded when the root is not there yet: disks on other buses. (Debian's cloud kernel has no AHCI.)
 const OTHERS: [&str; 3] = ["virtio_scsi", "sd_mod", "ata_piix"];
 const RUSTC: [&str; 5] =
