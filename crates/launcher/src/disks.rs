@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, openat2};
 use scute_image::qcow2::{InspectError, OverlayError, create_overlay, inspect};
-use scute_qemu::{Drive, DriveImage, Kernel};
+use scute_qemu::{Drive, Kernel, Medium};
 
 use super::machine;
 use super::seed::{self, SeedError};
@@ -114,7 +114,7 @@ pub fn kernel(boot: &KernelBoot) -> Result<Kernel, DiskError> {
     Ok(Kernel { image: open(&boot.kernel_path)?, initrd, args: boot.args.clone() })
 }
 
-fn image(spec: &LauncherSpec, disk: &Disk, state_dir: &Path) -> Result<DriveImage, DiskError> {
+fn image(spec: &LauncherSpec, disk: &Disk, state_dir: &Path) -> Result<Medium, DiskError> {
     let volume = || disk.name.clone();
     let at = |suffix: &str| state_dir.join(format!("{}.{suffix}", disk.name));
     let write = |path: &Path, result: io::Result<()>| {
@@ -135,20 +135,20 @@ fn image(spec: &LauncherSpec, disk: &Disk, state_dir: &Path) -> Result<DriveImag
             let size = found.size_bytes.next_multiple_of(SECTOR);
             create_overlay(&top, size, &base, found.format)
                 .map_err(|source| DiskError::Overlay { volume: volume(), source })?;
-            Ok(DriveImage::Overlay { top, base, base_format: found.format })
+            Ok(Medium::Overlay { top, base, base_format: found.format })
         }
         DiskSource::EmptyDisk { capacity_bytes } => {
             let path = at("raw");
             let size = capacity_bytes.next_multiple_of(SECTOR);
             write(&path, File::create(&path).and_then(|file| file.set_len(size)))?;
-            Ok(DriveImage::Scratch(path))
+            Ok(Medium::raw(path))
         }
         DiskSource::CloudInit(cloud_init) => {
             let seed = seed::image(spec, cloud_init)
                 .map_err(|source| DiskError::Seed { volume: volume(), source })?;
             let path = at("iso");
             write(&path, write_private(&path, &seed))?;
-            Ok(DriveImage::ReadOnly(path))
+            Ok(Medium::raw(path))
         }
     }
 }

@@ -6,7 +6,8 @@
 //!   device node that `compute` may open), everything else dropped. Only for VMs with an interface.
 //! * `compute`: `scute launcher run`, as user and group 107, all capabilities dropped. It answers DHCP on port 67, so
 //!   the Pod sets the safe sysctl `net.ipv4.ip_unprivileged_port_start` to at most 67 (or adds NET_BIND_SERVICE where
-//!   the runtime makes that effective for users other than root). Readiness: exec of `scute launcher ready`.
+//!   the runtime makes that effective for users other than root). Started: exec of `scute launcher started`; ready, or why not:
+//!   exec of `scute launcher ready`.
 //!
 //! The image holds what [`Places`] names: the binary itself, `/usr/bin/qemu-system-x86_64` (7.2 or newer, with its
 //! shared libraries; no block or display modules), `/usr/share/seabios/bios-256k.bin`, `/usr/share/qemu/{kvmvapic.bin,
@@ -15,6 +16,7 @@
 mod dhcp;
 mod disks;
 mod ending;
+mod health;
 mod machine;
 mod network;
 mod options;
@@ -36,7 +38,7 @@ pub use spec::LauncherSpec;
 
 use options::{Options, Verb};
 
-/// `scute launcher run|network|ready|probe`: `args` is what follows `launcher`. Blocks until the job is done.
+/// `scute launcher run|network|started|ready|probe`: `args` is what follows `launcher`. Blocks until the job is done.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let options = match Options::parse(args) {
         Ok(options) => options,
@@ -48,6 +50,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match options.verb {
         Verb::Run => run::run(&options),
         Verb::Network => network::main(&options),
+        Verb::Started => run::started(&options.places),
         Verb::Ready => run::ready(&options.places),
         Verb::Probe => probe(&options.places),
     }

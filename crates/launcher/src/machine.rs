@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use scute_qemu as vmm;
-use scute_qemu::{Drive, Firmware, Identity, Kernel, MachineConfig, Nic, NicModel};
+use scute_qemu::{Drive, Firmware, Kernel, MachineConfig, Medium, Nic, NicBackend, NicModel, Smbios};
 
-use super::spec::{Bootloader, Bus, Disk, LauncherSpec, Model};
+use super::spec::{Bootloader, Bus, Disk, DiskSource, LauncherSpec, Model};
 
 /// Name of the tap that every interface on the Pod network has.
 pub const TAP: &str = "tap0";
@@ -31,7 +31,6 @@ pub fn config(
 ) -> MachineConfig {
     MachineConfig {
         name: format!("{}/{}", spec.namespace, spec.name),
-        machine: "q35".to_owned(),
         accelerator: spec.accelerator,
         cpu: vmm::CpuTopology { sockets: spec.cpu.sockets, cores: spec.cpu.cores, threads: spec.cpu.threads },
         memory_bytes: spec.memory_bytes,
@@ -39,25 +38,33 @@ pub fn config(
             Bootloader::Bios => Firmware::Bios,
             Bootloader::Efi => Firmware::Efi { code: efi.0.into(), vars: efi.1.into() },
         },
-        identity: Identity { uuid: spec.firmware.uuid.clone(), serial: spec.firmware.serial.clone() },
+        smbios: Smbios {
+            // Guests and their tools recognise this manufacturer.
+            manufacturer: Some("KubeVirt".to_owned()),
+            product: Some("None".to_owned()),
+            uuid: spec.firmware.uuid.clone(),
+            serial: spec.firmware.serial.clone(),
+        },
         kernel,
         drives: in_boot_order(spec, drives),
         nics: link.map(|link| nics(spec, link)).unwrap_or_default(),
+        spare_slots: 0,
     }
 }
 
-/// The drive of `disk`; its place in the boot order comes later.
-pub fn drive(disk: &Disk, image: vmm::DriveImage) -> Drive {
+/// The drive of `disk`; its place in the boot order comes later. What is in it is lost with the Pod.
+pub fn drive(disk: &Disk, medium: Medium) -> Drive {
     Drive {
         name: disk.name.clone(),
-        image,
+        medium: Some(medium),
         bus: match disk.bus {
             Bus::Virtio => vmm::Bus::Virtio,
             Bus::Sata => vmm::Bus::Sata,
             Bus::Scsi => vmm::Bus::Scsi,
         },
         cdrom: disk.cdrom,
-        readonly: disk.readonly,
+        readonly: disk.readonly || matches!(disk.source, DiskSource::CloudInit(_)),
+        persistent: false,
         serial: disk.serial.clone(),
         boot_index: disk.boot_order,
     }
@@ -83,8 +90,9 @@ fn nics(spec: &LauncherSpec, link: &Link) -> Vec<Nic> {
         },
         queues: interface.queues(spec.cpu.vcpus()),
         mtu: Some(link.mtu),
-        tap: TAP.to_owned(),
-        tun: link.tun.clone(),
+        backend: NicBackend::Tap { name: TAP.to_owned(), tun: link.tun.clone() },
+        rom: None,
+        boot_index: None,
     };
     spec.interfaces.iter().take(1).map(nic).collect()
 }
@@ -126,7 +134,7 @@ pub mod tests {
     }
 
     fn order(disks: Vec<Disk>) -> Vec<Option<u32>> {
-        let drives = disks.iter().map(|disk| drive(disk, vmm::DriveImage::Scratch("/x".into()))).collect();
+        let drives = disks.iter().map(|disk| drive(disk, Medium::raw("/x"))).collect();
         let spec = LauncherSpec { disks, ..spec() };
         let config = super::config(&spec, drives, None, None, (Path::new("/code"), Path::new("/vars")));
         config.drives.iter().map(|drive| drive.boot_index).collect()

@@ -8,7 +8,7 @@ use super::spec::{self, LauncherSpec};
 /// Where the launcher finds and puts files. The defaults are the launcher image's and the Pod's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
-    /// Shared between both containers: `network.json`, `tun`, `ready`.
+    /// Shared between both containers: `network.json`, `tun`, `health`.
     pub run_dir: PathBuf,
     /// Overlays, empty disks, seed images, EFI variables.
     pub state_dir: PathBuf,
@@ -42,7 +42,9 @@ pub enum Verb {
     Run,
     /// Prepare the Pod's network.
     Network,
-    /// Say whether the guest runs.
+    /// Say whether the guest has been started.
+    Started,
+    /// Say whether the guest runs, or why not.
     Ready,
     /// Say what guests can run on here.
     Probe,
@@ -63,7 +65,7 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum UsageError {
     /// No verb, or an unknown one.
-    #[error("expected `run`, `network`, `ready` or `probe`")]
+    #[error("expected `run`, `network`, `started`, `ready` or `probe`")]
     Verb,
     /// An unknown option.
     #[error("unknown option {0:?}")]
@@ -100,6 +102,7 @@ impl Options {
         let verb = match args.next().as_deref().and_then(|verb| verb.to_str()) {
             Some("run") => Verb::Run,
             Some("network") => Verb::Network,
+            Some("started") => Verb::Started,
             Some("ready") => Verb::Ready,
             Some("probe") => Verb::Probe,
             _ => return Err(UsageError::Verb),

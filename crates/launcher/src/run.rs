@@ -6,25 +6,28 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use scute_qemu::{Machine, MachineConfig, Qemu, QemuMachine, Vmm};
+use scute_qemu::{Events, Handle, Machine, MachineConfig, Qemu, Vmm};
+use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::ending::{Ending, Phase};
+use super::health::{self, Health};
 use super::machine::Link;
 use super::options::{Options, Places};
-use super::spec::{Bootloader, LauncherSpec};
-use super::{dhcp, disks, machine, network, reaper, serial, supervise};
-
-/// The file whose presence says that the guest runs.
-const READY: &str = "ready";
+use super::spec::{Bootloader, LauncherSpec, START_SECONDS};
+use super::supervise::{Surroundings, supervise};
+use super::{dhcp, disks, machine, network, reaper, serial};
 
 /// The last lines of the console must reach the log, but a log that nobody reads must not hold up the end.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
+/// A file system has room again when this much is free, or a tenth of it if it is small.
+const ROOM: u64 = 64 * 1024 * 1024;
 
 /// A guest that runs, and what it needs beside the VMM.
 struct Running {
-    machine: QemuMachine,
+    handle: Handle,
+    events: Events,
     /// Ends with the guest's serial port.
     console: JoinHandle<()>,
     signals: Signals,
@@ -40,8 +43,9 @@ pub fn run(options: &Options) -> ExitCode {
     let code = runtime.block_on(async {
         match boot(options).await {
             Err(ending) => conclude(&ending, &options.places),
-            Ok(Running { mut machine, console, mut signals, grace }) => {
-                let ending = supervise::supervise(&mut machine, signals.stop(), grace, oom_killed).await;
+            Ok(Running { handle, mut events, console, mut signals, grace }) => {
+                let pod = Pod { places: &options.places };
+                let ending = supervise(&handle, &mut events, signals.stop(), grace, &pod).await;
                 let code = conclude(&ending, &options.places);
                 let _ = tokio::time::timeout(DRAIN_WITHIN, console).await;
                 code
@@ -55,7 +59,7 @@ pub fn run(options: &Options) -> ExitCode {
 
 /// Says how it ended, to the kubelet and in the log.
 fn conclude(ending: &Ending, places: &Places) -> ExitCode {
-    let _ = std::fs::remove_file(places.run_dir.join(READY));
+    health::remove(&places.run_dir);
     tracing::info!(reason = ending.reason, message = ending.message, phase = ?ending.phase, "the end");
     if let Err(error) = std::fs::write(&places.termination_log, ending.to_json()) {
         tracing::warn!(%error, "no termination message");
@@ -66,9 +70,20 @@ fn conclude(ending: &Ending, places: &Places) -> ExitCode {
     }
 }
 
-/// The exec probe of `compute`: status 0 while the guest runs.
+/// The startup probe of `compute`: status 0 once the guest has been started.
+pub fn started(places: &Places) -> ExitCode {
+    if health::started(&places.run_dir) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The readiness probe of `compute`: status 0 while the guest runs, else the reason on standard output.
 pub fn ready(places: &Places) -> ExitCode {
-    if places.run_dir.join(READY).exists() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match health::ready(&places.run_dir) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            println!("{why}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Prepares and starts the guest; an ending if that did not work.
@@ -77,20 +92,22 @@ async fn boot(options: &Options) -> Result<Running, Ending> {
     // First of all: PID 1 has no default signal handlers.
     let mut signals = Signals::new().map_err(|error| Ending::error("LauncherFailed", &error))?;
     let children = reaper::listen().map_err(|error| Ending::error("LauncherFailed", &error))?;
-    let _ = std::fs::remove_file(places.run_dir.join(READY));
+    health::remove(&places.run_dir);
     let spec = options.read_spec().map_err(|error| Ending::error("InvalidSpec", &error))?;
     let link = serve_network(&spec, places)?;
     let config = prepare(&spec, places, link.as_ref())?;
-    let qemu = Qemu::new(&places.qemu);
-    let mut machine = tokio::select! {
+    let qemu = Qemu::new(&places.qemu).start_within(Duration::from_secs(START_SECONDS));
+    let Machine { handle, events, serial } = tokio::select! {
         machine = qemu.start(&config) => machine.map_err(|error| Ending::error("StartFailed", &error))?,
         () = signals.stop() => return Err(Ending::failed("Stopped", "asked to stop before the guest ran")),
     };
-    tokio::spawn(reaper::reap_orphans(children, machine.pid()));
-    let console = console(&mut machine, spec.serial_console)?;
-    File::create(places.run_dir.join(READY)).map_err(|error| Ending::error("LauncherFailed", &error))?;
+    tokio::spawn(reaper::reap_orphans(children, handle.pid()));
+    let console = console(serial, spec.serial_console)?;
+    health::write(&places.run_dir, &Health::Running)
+        .map_err(|error| Ending::error("LauncherFailed", &error))?;
     tracing::info!(vm = config.name, "the guest runs");
-    Ok(Running { machine, console, signals, grace: Duration::from_secs(spec.grace_period_seconds) })
+    let grace = Duration::from_secs(spec.grace_period_seconds);
+    Ok(Running { handle, events, console, signals, grace })
 }
 
 /// Answers the guest's DHCP questions from now on.
@@ -127,13 +144,11 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// Forwards the serial port to standard output. Nobody else writes there.
-fn console<M: Machine>(machine: &mut M, logged: bool) -> Result<JoinHandle<()>, Ending> {
+fn console(guest: UnixStream, logged: bool) -> Result<JoinHandle<()>, Ending> {
     let stdout = std::io::stdout().as_fd().try_clone_to_owned();
     let stdout = stdout.map_err(|error| Ending::error("LauncherFailed", &error))?;
     let log = tokio::fs::File::from_std(stdout.into());
-    let guest = machine.take_serial();
     Ok(tokio::spawn(async move {
-        let Some(guest) = guest else { return };
         let forwarded = match logged {
             true => serial::forward(guest, log).await,
             // Someone has to read, or the guest blocks when the socket is full.
@@ -164,12 +179,35 @@ impl Signals {
     }
 }
 
-/// Whether the kernel has killed a process of this container for its memory limit, by either version of cgroups.
-fn oom_killed() -> bool {
-    ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"]
-        .iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok())
-        .any(|text| oom_kills(&text) > 0)
+/// The Pod around the machine.
+struct Pod<'a> {
+    places: &'a Places,
+}
+
+impl Surroundings for Pod<'_> {
+    /// By either version of cgroups.
+    fn oom_killed(&self) -> bool {
+        ["/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"]
+            .iter()
+            .filter_map(|path| std::fs::read_to_string(path).ok())
+            .any(|text| oom_kills(&text) > 0)
+    }
+
+    fn has_room(&self) -> bool {
+        rustix::fs::statvfs(&self.places.state_dir).is_ok_and(|found| {
+            let (total, free) = (found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize);
+            free >= ROOM.min(total / 10)
+        })
+    }
+
+    fn health(&self, health: &Health) {
+        if *health != Health::Running {
+            tracing::warn!(%health, "not ready");
+        }
+        if let Err(error) = health::write(&self.places.run_dir, health) {
+            tracing::warn!(%error, "the Pod's probes are not told");
+        }
+    }
 }
 
 fn oom_kills(text: &str) -> u64 {

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 /// Environment variable of both containers (`network` and `compute`) that carries the [`LauncherSpec`] as JSON.
 pub const SPEC_ENV: &str = "SCUTE_VM";
 
-/// Shared emptyDir of both containers: what `launcher network` learned, the tun device node, the ready file.
+/// Shared emptyDir of both containers: what `launcher network` learned, the tun device node, how the guest is.
 pub const RUN_DIR: &str = "/var/run/scute";
 
-/// emptyDir of `compute` that holds overlays, empty disks, seed images and EFI variables. Its size is the VM's
-/// ephemeral storage.
+/// emptyDir of `compute` that holds overlays, empty disks, seed images and EFI variables.
 pub const STATE_DIR: &str = "/var/lib/scute/vm";
+
+/// How long QEMU may take to start: the launcher gives up then, and the Pod's startup probe must not before.
+pub const START_SECONDS: u64 = 600;
 
 /// The user and group QEMU and the launcher run as, upstream's `qemu` user.
 pub const RUN_AS: u32 = 107;

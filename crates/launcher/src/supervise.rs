@@ -1,21 +1,40 @@
-//! Watches a running machine until its end, and asks it to end when the Pod must go.
+//! Watches a running machine until its end, says how it is, and asks it to end when the Pod must go.
 //!
 //! ```text
 //! Running --stop--> Asked (power button, again every few seconds) --grace over--> Quitting --grace over--> Killed
 //!    \___________________________ guest off, panic, QEMU gone: Ending _____________________________________/
 //! ```
 
+#[cfg(test)]
+mod tests;
+
+use std::pin::Pin;
 use std::time::Duration;
 
-use scute_qemu::{Command, ControlError, Event, Exit, ExitCause, Machine};
+use scute_qemu::{Command, ControlError, Event, Events, Exit, ExitCause, Handle};
 use tokio::time::{Instant, sleep_until};
 
 use super::ending::Ending;
+use super::health::Health;
 
 /// A guest that still boots ignores the power button, so it is pressed again.
 const PRESS_EVERY: Duration = Duration::from_secs(3);
 /// QEMU quits at once unless its main loop hangs.
 const QUIT_WITHIN: Duration = Duration::from_secs(5);
+/// Whether a file system has room again can only be looked up.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// A QEMU that hangs says nothing: it has to be asked.
+const ASK_EVERY: Duration = Duration::from_secs(15);
+
+/// What is around the machine.
+pub trait Surroundings {
+    /// Whether the kernel has killed a process of this container for its memory limit.
+    fn oom_killed(&self) -> bool;
+    /// Whether the file system of the machine's disks has room for writes.
+    fn has_room(&self) -> bool;
+    /// The machine is like this from now on.
+    fn health(&self, health: &Health);
+}
 
 /// How far the end has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,26 +45,34 @@ enum Stage {
     Killed,
 }
 
-/// What is known when QEMU is gone.
+/// What is known of the machine.
 #[derive(Debug, Default)]
 struct Seen {
     shutdown: Option<(bool, String)>,
     panicked: bool,
     expired: bool,
     last_drive_failure: Option<String>,
+    /// The drive whose full file system has paused the machine.
+    full: Option<String>,
+    /// It was asked and did not answer.
+    silent: bool,
 }
 
-/// Runs until the VMM is gone. `stop` resolves when the Pod must end; `oom_killed` says whether the kernel has killed
-/// a process of this container for its memory limit.
-pub async fn supervise<M: Machine>(
-    machine: &mut M,
+/// Runs until the VMM is gone. `stop` resolves when the Pod must end.
+pub async fn supervise(
+    handle: &Handle,
+    events: &mut Events,
     stop: impl Future<Output = ()>,
     grace: Duration,
-    oom_killed: impl Fn() -> bool,
+    around: &impl Surroundings,
 ) -> Ending {
     let mut stop = std::pin::pin!(stop);
     let mut stage = Stage::Running;
     let mut seen = Seen::default();
+    let mut told = Health::Running;
+    around.health(&told);
+    let mut asked = ask(handle);
+    let mut look = None;
     loop {
         let timer = match stage {
             Stage::Running | Stage::Killed => None,
@@ -54,16 +81,30 @@ pub async fn supervise<M: Machine>(
         };
         tokio::select! {
             biased;
-            event = machine.event() => match event {
-                Event::Exited(exit) => return ending(&seen, &exit, grace, &oom_killed),
+            event = events.next() => match event {
+                Event::Exited(exit) => return ending(&seen, &exit, grace, around),
                 event => seen.note(event),
             },
             () = &mut stop, if stage == Stage::Running => {
                 tracing::info!(grace_seconds = grace.as_secs(), "asked to stop");
                 let now = Instant::now();
-                stage = step(machine, Stage::Asked { until: now + grace, press: now }, &mut seen).await;
+                stage = step(handle, Stage::Asked { until: now + grace, press: now }, &mut seen).await;
             }
-            () = at(timer), if timer.is_some() => stage = step(machine, stage, &mut seen).await,
+            () = at(timer), if timer.is_some() => stage = step(handle, stage, &mut seen).await,
+            silent = &mut asked => {
+                seen.silent = silent;
+                asked = ask(handle);
+            }
+            () = at(look), if look.is_some() => {
+                look = None;
+                resume(handle, around).await;
+            }
+        }
+        look = seen.full.as_ref().map(|_| look.unwrap_or_else(|| Instant::now() + LOOK_EVERY));
+        let health = seen.health();
+        if health != told {
+            around.health(&health);
+            told = health;
         }
     }
 }
@@ -75,8 +116,27 @@ async fn at(timer: Option<Instant>) {
     }
 }
 
+/// Asks the VMM how it is, after a while; true when it did not answer.
+fn ask(handle: &Handle) -> Pin<Box<dyn Future<Output = bool>>> {
+    let handle = handle.clone();
+    Box::pin(async move {
+        tokio::time::sleep(ASK_EVERY).await;
+        matches!(handle.state().await, Err(ControlError::Silent { .. }))
+    })
+}
+
+/// Lets a paused machine try its writes again once there is room. If there still is not enough, it pauses anew.
+async fn resume(handle: &Handle, around: &impl Surroundings) {
+    if around.has_room() {
+        tracing::info!("there is room again, the guest goes on");
+        if let Err(error) = handle.command(Command::Resume).await {
+            tracing::warn!(%error, "the guest stays paused");
+        }
+    }
+}
+
 /// Does what is due in this stage. A VMM that does not answer is killed.
-async fn step<M: Machine>(machine: &mut M, stage: Stage, seen: &mut Seen) -> Stage {
+async fn step(handle: &Handle, stage: Stage, seen: &mut Seen) -> Stage {
     let now = Instant::now();
     let (command, next) = match stage {
         Stage::Asked { until, .. } if now < until => {
@@ -87,16 +147,16 @@ async fn step<M: Machine>(machine: &mut M, stage: Stage, seen: &mut Seen) -> Sta
             (Command::Quit, Stage::Quitting { until: now + QUIT_WITHIN })
         }
         Stage::Quitting { .. } | Stage::Killed => {
-            machine.kill();
+            handle.kill();
             return Stage::Killed;
         }
     };
-    match machine.command(command).await {
+    match handle.command(command.clone()).await {
         Ok(()) => next,
         Err(error) => {
             tracing::warn!(%error, ?command, "killing the VMM");
             seen.expired |= !matches!(error, ControlError::Gone);
-            machine.kill();
+            handle.kill();
             Stage::Killed
         }
     }
@@ -110,20 +170,35 @@ impl Seen {
                 self.shutdown = Some((guest, reason));
             }
             Event::Panicked => self.panicked = true,
-            Event::DriveFailed { drive, reason, paused } => {
+            Event::DriveFailed { drive, reason, full, paused } => {
                 tracing::warn!(drive, reason, paused, "a drive failed");
                 self.last_drive_failure = Some(format!("drive {drive}: {reason}"));
+                if full && paused {
+                    self.full = Some(drive);
+                }
             }
             Event::Reset { guest } => tracing::info!(guest, "the machine was reset"),
+            Event::WatchdogExpired => tracing::warn!("the guest hung, its watchdog resets it"),
             Event::Paused => tracing::warn!("the machine is paused"),
-            Event::Resumed => tracing::info!("the machine runs again"),
+            Event::Resumed => {
+                tracing::info!("the machine runs again");
+                self.full = None;
+            }
             Event::Exited(_) => {}
+        }
+    }
+
+    fn health(&self) -> Health {
+        match (&self.full, self.silent) {
+            (_, true) => Health::Silent,
+            (Some(drive), false) => Health::DiskFull { drive: drive.clone() },
+            (None, false) => Health::Running,
         }
     }
 }
 
 /// Upstream's rule: only a guest that shut itself down has succeeded.
-fn ending(seen: &Seen, exit: &Exit, grace: Duration, oom_killed: &impl Fn() -> bool) -> Ending {
+fn ending(seen: &Seen, exit: &Exit, grace: Duration, around: &impl Surroundings) -> Ending {
     if seen.panicked {
         return Ending::failed("GuestPanicked", "the guest's kernel panicked");
     }
@@ -138,7 +213,7 @@ fn ending(seen: &Seen, exit: &Exit, grace: Duration, oom_killed: &impl Fn() -> b
             format!("the guest did not shut down within {} seconds and was stopped", grace.as_secs());
         return Ending::failed("GracePeriodExpired", message);
     }
-    if matches!(exit.cause, ExitCause::Signal(_)) && oom_killed() {
+    if matches!(exit.cause, ExitCause::Signal(_)) && around.oom_killed() {
         let message =
             "the kernel killed QEMU: the Pod's memory limit is too low for the guest and QEMU itself";
         return Ending::failed("OOMKilled", message);
@@ -148,90 +223,4 @@ fn ending(seen: &Seen, exit: &Exit, grace: Duration, oom_killed: &impl Fn() -> b
         message = format!("{message} (before that, {failure})");
     }
     Ending::failed("QemuCrashed", message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ending::Phase;
-    use scute_qemu::bootsector::Guest;
-    use scute_qemu::fake::{FakeVmm, Fault};
-    use scute_qemu::{MachineConfig, Vmm};
-
-    async fn end(vmm: FakeVmm, stopped: bool, grace: Duration, oom: bool) -> (String, Phase, Duration) {
-        let mut machine = vmm.start(&nothing()).await.unwrap();
-        let start = Instant::now();
-        let stop = async {
-            if !stopped {
-                std::future::pending::<()>().await;
-            }
-        };
-        let ending = supervise(&mut machine, stop, grace, || oom).await;
-        (ending.reason, ending.phase, start.elapsed())
-    }
-
-    fn nothing() -> MachineConfig {
-        crate::machine::tests::config()
-    }
-
-    fn fake(guest: Guest) -> FakeVmm {
-        FakeVmm::new(guest, "")
-    }
-
-    /// Short, but told apart from nothing at all.
-    const GRACE: Duration = Duration::from_millis(300);
-
-    #[tokio::test]
-    async fn only_the_guest_s_own_shutdown_succeeds() {
-        let (reason, phase, _) = end(fake(Guest::PowersOff), false, GRACE, false).await;
-        assert_eq!((reason.as_str(), phase), ("GuestShutdown", Phase::Succeeded));
-        let (reason, phase, _) = end(fake(Guest::WaitsForButton), true, GRACE, false).await;
-        assert_eq!((reason.as_str(), phase), ("GuestShutdown", Phase::Succeeded));
-        let (reason, phase, _) = end(fake(Guest::Hangs).with(Fault::GuestPanics), false, GRACE, false).await;
-        assert_eq!((reason.as_str(), phase), ("GuestPanicked", Phase::Failed));
-    }
-
-    #[tokio::test]
-    async fn a_hung_guest_gets_its_grace_and_no_more() {
-        let (reason, phase, took) = end(fake(Guest::Hangs), true, GRACE, false).await;
-        assert_eq!((reason.as_str(), phase), ("GracePeriodExpired", Phase::Failed));
-        assert!(took >= GRACE && took < GRACE + PRESS_EVERY, "{took:?}");
-    }
-
-    #[tokio::test]
-    async fn no_grace_means_at_once() {
-        let (reason, _, took) = end(fake(Guest::WaitsForButton), true, Duration::ZERO, false).await;
-        assert_eq!(reason, "GracePeriodExpired");
-        assert!(took < GRACE, "{took:?}");
-    }
-
-    #[tokio::test]
-    async fn a_vmm_that_answers_nothing_is_killed() {
-        let (reason, phase, _) =
-            end(fake(Guest::Hangs).with(Fault::AnswersNothing), true, GRACE, false).await;
-        assert_eq!((reason.as_str(), phase), ("GracePeriodExpired", Phase::Failed));
-    }
-
-    #[tokio::test]
-    async fn a_killed_vmm_is_told_apart_from_a_full_cgroup() {
-        let killed = || fake(Guest::Hangs).with(Fault::KilledBy(9));
-        assert_eq!(end(killed(), false, GRACE, false).await.0, "QemuCrashed");
-        assert_eq!(end(killed(), false, GRACE, true).await.0, "OOMKilled");
-    }
-
-    #[tokio::test]
-    async fn a_vmm_that_ends_while_we_ask_did_not_expire() {
-        let mut machine = fake(Guest::Hangs).with(Fault::KilledBy(15)).start(&nothing()).await.unwrap();
-        let mut seen = Seen::default();
-        let asked = Stage::Asked { until: Instant::now() + GRACE, press: Instant::now() };
-        assert_eq!(step(&mut machine, asked, &mut seen).await, Stage::Killed);
-        assert!(!seen.expired);
-    }
-
-    #[tokio::test]
-    async fn a_full_disk_pauses_and_is_not_the_end() {
-        let (reason, _, took) = end(fake(Guest::Hangs).with(Fault::DiskFull), true, GRACE, false).await;
-        assert_eq!(reason, "GracePeriodExpired");
-        assert!(took >= GRACE);
-    }
 }

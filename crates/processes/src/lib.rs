@@ -9,6 +9,7 @@ pub mod lock;
 pub mod logs;
 pub mod namespaces;
 pub mod reaper;
+pub mod tied;
 
 /// An error and its causes in one line, each said once.
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -1,16 +1,16 @@
-//! A machine as plain data.
+//! A machine of type q35 as plain data.
 
 use std::path::PathBuf;
 
 use scute_image::qcow2::Format;
+
+pub use crate::devices::{ConfigError, Devices};
 
 /// Everything the VMM must know to start one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineConfig {
     /// Name in the process list and in messages.
     pub name: String,
-    /// Machine type, e.g. `q35`.
-    pub machine: String,
     /// What runs the guest's instructions.
     pub accelerator: Accelerator,
     /// vCPU topology.
@@ -20,13 +20,15 @@ pub struct MachineConfig {
     /// Firmware.
     pub firmware: Firmware,
     /// What SMBIOS says about the machine.
-    pub identity: Identity,
+    pub smbios: Smbios,
     /// Direct kernel boot.
     pub kernel: Option<Kernel>,
     /// Disks and CD-ROM drives.
     pub drives: Vec<Drive>,
-    /// Network devices, each on a tap that exists already.
+    /// Network devices.
     pub nics: Vec<Nic>,
+    /// Empty slots into which devices can be plugged while the machine runs.
+    pub spare_slots: usize,
 }
 
 /// What runs the guest's instructions.
@@ -75,9 +77,13 @@ pub enum Firmware {
     },
 }
 
-/// What SMBIOS says about the machine.
+/// What SMBIOS says about the machine (type 1).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub struct Smbios {
+    /// Manufacturer; QEMU's own if there is none.
+    pub manufacturer: Option<String>,
+    /// Product; QEMU's own if there is none.
+    pub product: Option<String>,
     /// System UUID.
     pub uuid: Option<String>,
     /// System serial number.
@@ -100,14 +106,16 @@ pub struct Kernel {
 pub struct Drive {
     /// Name: letters, digits, `-`; unique within the machine.
     pub name: String,
-    /// What is in it.
-    pub image: DriveImage,
+    /// What is in it; only a CD-ROM drive can be empty.
+    pub medium: Option<Medium>,
     /// The bus the guest sees it on.
     pub bus: Bus,
-    /// CD-ROM instead of disk.
+    /// CD-ROM instead of disk: its medium can be changed, and is never written.
     pub cdrom: bool,
     /// The guest cannot write.
     pub readonly: bool,
+    /// What the guest writes must outlive the machine, and a power cut: its flushes reach the host's medium.
+    pub persistent: bool,
     /// Serial number.
     pub serial: Option<String>,
     /// Place in the boot order; none means that the firmware never boots from it.
@@ -116,20 +124,30 @@ pub struct Drive {
 
 /// What is in a drive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DriveImage {
-    /// A raw image. Losing it with the machine is fine: writes are not flushed to the medium.
-    Scratch(PathBuf),
-    /// A raw image that is never written.
-    ReadOnly(PathBuf),
-    /// A qcow2 overlay that takes the writes, lost with the machine, over a base that is never written.
+pub enum Medium {
+    /// An image in one file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What it is; QEMU is never left to guess.
+        format: Format,
+    },
+    /// A qcow2 overlay that takes the writes, over a base that is never written.
     Overlay {
         /// The overlay.
         top: PathBuf,
         /// The base.
         base: PathBuf,
-        /// What the base is; QEMU is never left to guess.
+        /// What the base is.
         base_format: Format,
     },
+}
+
+impl Medium {
+    /// A file with the disk's bytes.
+    pub fn raw(path: impl Into<PathBuf>) -> Medium {
+        Medium::File { path: path.into(), format: Format::Raw }
+    }
 }
 
 /// The bus the guest sees a drive on.
@@ -150,14 +168,30 @@ pub struct Nic {
     pub mac: String,
     /// Model.
     pub model: NicModel,
+    /// What its cable leads to.
+    pub backend: NicBackend,
     /// Queue pairs; must be 1 for all models but virtio, and fit the tap.
     pub queues: u32,
     /// MTU told to the guest's driver, where the model can.
     pub mtu: Option<u16>,
-    /// Name of the tap.
-    pub tap: String,
-    /// The tun device node, `/dev/net/tun` or a copy that this user may open.
-    pub tun: PathBuf,
+    /// Boot ROM; without one the guest never boots from this device.
+    pub rom: Option<PathBuf>,
+    /// Place in the boot order.
+    pub boot_index: Option<u32>,
+}
+
+/// What a network device's cable leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NicBackend {
+    /// A tap that exists already.
+    Tap {
+        /// Its name.
+        name: String,
+        /// The tun device node, `/dev/net/tun` or a copy that this user may open.
+        tun: PathBuf,
+    },
+    /// Nothing.
+    Unplugged,
 }
 
 /// Model of a network device.
@@ -173,6 +207,7 @@ pub enum NicModel {
 
 impl CpuTopology {
     /// Number of vCPUs.
+    #[must_use]
     pub fn vcpus(&self) -> u32 {
         self.sockets.saturating_mul(self.cores).saturating_mul(self.threads)
     }

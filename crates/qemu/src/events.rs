@@ -12,11 +12,13 @@ pub fn translate(name: &str, data: &Value) -> Option<Event> {
         "SHUTDOWN" => Event::Shutdown { guest: flag("guest"), reason: text("reason") },
         "RESET" => Event::Reset { guest: flag("guest") },
         "GUEST_PANICKED" => Event::Panicked,
+        "WATCHDOG" => Event::WatchdogExpired,
         "STOP" => Event::Paused,
         "RESUME" => Event::Resumed,
         "BLOCK_IO_ERROR" => Event::DriveFailed {
             drive: text("node-name"),
             reason: text("reason"),
+            full: flag("nospace"),
             paused: text("action") == "stop",
         },
         _ => return None,
@@ -28,6 +30,7 @@ pub fn run_state(word: &str) -> RunState {
     match word {
         "running" => RunState::Running,
         "paused" | "prelaunch" => RunState::Paused,
+        "io-error" => RunState::DriveFailed,
         "shutdown" => RunState::Shutdown,
         other => RunState::Other(other.to_owned()),
     }
@@ -44,9 +47,11 @@ mod tests {
         assert_eq!(event, Some(Event::Shutdown { guest: true, reason: "guest-shutdown".into() }));
         let event = translate(
             "BLOCK_IO_ERROR",
-            &json!({"node-name": "drive-0", "action": "stop", "reason": "No space left on device"}),
+            &json!({"node-name": "drive-0", "action": "stop", "nospace": true, "reason": "No space left on device"}),
         );
-        let Some(Event::DriveFailed { drive, paused: true, .. }) = event else { panic!("{event:?}") };
+        let Some(Event::DriveFailed { drive, paused: true, full: true, .. }) = event else {
+            panic!("{event:?}")
+        };
         assert_eq!(drive, "drive-0");
     }
 

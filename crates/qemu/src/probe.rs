@@ -1,4 +1,5 @@
-//! Which accelerator works here: `/dev/kvm` may exist and still take no guest, so a guest is started.
+//! Which accelerator works here: `/dev/kvm` may exist and still take no guest, so a guest is started. It goes to long
+//! mode, as kernels do: some hosts' KVM takes real mode and nothing else.
 
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -8,9 +9,9 @@ use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::bootsector::{self, Guest};
-use crate::config::{Accelerator, Bus, CpuTopology, Drive, DriveImage, Firmware, Identity, MachineConfig};
+use crate::config::{Accelerator, Bus, CpuTopology, Drive, Firmware, MachineConfig, Medium, Smbios};
 use crate::process::Qemu;
-use crate::vmm::{Event, Machine, StartError, Vmm};
+use crate::vmm::{Event, StartError, Vmm};
 
 /// A KVM guest of 512 bytes is off again within a quarter of a second; a starved host may take longer.
 const PROBE_WITHIN: Duration = Duration::from_secs(10);
@@ -46,41 +47,45 @@ fn tcg(reason: String) -> Probe {
 async fn run(qemu: &Qemu) -> Result<(), String> {
     let disk = rustix::fs::memfd_create("probe", MemfdFlags::CLOEXEC).map_err(|error| error.to_string())?;
     let mut disk = std::fs::File::from(disk);
-    disk.write_all(&bootsector::disk(Guest::PowersOff, "")).map_err(|error| error.to_string())?;
+    let bytes = bootsector::disk(Guest::PowersOffInLongMode, "");
+    disk.write_all(&bytes).map_err(|error| error.to_string())?;
     let image = format!("/proc/{}/fd/{}", std::process::id(), disk.as_raw_fd());
-    let mut machine = match qemu.start(&config(DriveImage::ReadOnly(image.into()))).await {
+    let mut machine = match qemu.start(&config(Medium::raw(image))).await {
         Ok(machine) => machine,
         Err(StartError::Died(exit)) => return Err(format!("a guest under KVM ended at once, {exit}")),
         Err(error) => return Err(error.to_string()),
     };
     loop {
-        match machine.event().await {
+        match machine.events.next().await {
             Event::Shutdown { guest: true, .. } => return Ok(()),
+            // What a CPU does with a guest that it cannot run.
+            Event::Reset { guest: true } => return Err("a guest under KVM did not reach long mode".into()),
             Event::Exited(exit) => return Err(format!("a guest under KVM ended, {exit}")),
             _ => {}
         }
     }
 }
 
-fn config(image: DriveImage) -> MachineConfig {
+fn config(medium: Medium) -> MachineConfig {
     MachineConfig {
         name: "probe".into(),
-        machine: "q35".into(),
         accelerator: Accelerator::Kvm,
         cpu: CpuTopology { sockets: 1, cores: 1, threads: 1 },
         memory_bytes: 64 * MIB,
         firmware: Firmware::Bios,
-        identity: Identity::default(),
+        smbios: Smbios::default(),
         kernel: None,
         drives: vec![Drive {
             name: "probe".into(),
-            image,
+            medium: Some(medium),
             bus: Bus::Virtio,
             cdrom: false,
             readonly: true,
+            persistent: false,
             serial: None,
             boot_index: Some(1),
         }],
         nics: vec![],
+        spare_slots: 0,
     }
 }

@@ -1,47 +1,39 @@
 //! The port: what a VMM can be asked, what it tells, how it ends.
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::config::MachineConfig;
+use crate::config::{ConfigError, MachineConfig};
+use crate::handle::{Events, Handle};
 
 /// Something that starts machines.
 pub trait Vmm {
-    /// A started machine.
-    type Machine: Machine;
+    /// The first serial port of a machine: what the guest writes comes out, what is put in the guest reads.
+    type Serial: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// Starts a machine and returns once its vCPUs run.
-    fn start(&self, config: &MachineConfig) -> impl Future<Output = Result<Self::Machine, StartError>>;
+    /// Starts a machine and returns once its vCPUs run. Dropping the future ends what was started.
+    fn start(
+        &self,
+        config: &MachineConfig,
+    ) -> impl Future<Output = Result<Machine<Self::Serial>, StartError>> + Send;
 }
 
-/// A started machine. Dropping it kills the VMM and waits for its end.
-pub trait Machine {
-    /// What the guest writes to its first serial port.
-    type Serial: AsyncRead + Unpin + Send + 'static;
-
-    /// Process id of the VMM.
-    fn pid(&self) -> u32;
-
-    /// The serial port's output, given out once.
-    fn take_serial(&mut self) -> Option<Self::Serial>;
-
-    /// The next event; [`Event::Exited`] is the last one and is then repeated. Cancelling loses nothing.
-    fn event(&mut self) -> impl Future<Output = Event>;
-
-    /// Asks the VMM to do something; `Ok` means that it was accepted, not that it is done.
-    fn command(&mut self, command: Command) -> impl Future<Output = Result<(), ControlError>>;
-
-    /// What the machine is doing right now.
-    fn state(&mut self) -> impl Future<Output = Result<RunState, ControlError>>;
-
-    /// Ends the VMM without asking; [`Event::Exited`] follows.
-    fn kill(&mut self);
+/// A started machine. The VMM is killed, and its end awaited, when [`Events`] and every [`Handle`] are dropped.
+#[derive(Debug)]
+pub struct Machine<S> {
+    /// To command it, by as many as like.
+    pub handle: Handle,
+    /// What it tells.
+    pub events: Events,
+    /// Its first serial port. Somebody has to read, or the guest waits when the channel is full.
+    pub serial: S,
 }
 
 /// What a machine can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Press the ACPI power button.
     PowerDown,
@@ -49,10 +41,33 @@ pub enum Command {
     Reset,
     /// Stop the vCPUs.
     Pause,
-    /// Let the vCPUs run again.
+    /// Let the vCPUs run again; what a full disk refused is tried again.
     Resume,
     /// End the VMM at once; the guest is not asked.
     Quit,
+    /// Put this raw image into a CD-ROM drive, in the place of what is there.
+    Insert {
+        /// The drive's name.
+        drive: String,
+        /// The image; never written.
+        file: PathBuf,
+    },
+    /// Empty a CD-ROM drive, whether the guest agrees or not.
+    Eject {
+        /// The drive's name.
+        drive: String,
+    },
+    /// From the next reset on the firmware tries these devices in this order. No device at all leaves it to the firmware.
+    BootFrom(Vec<BootDevice>),
+}
+
+/// A device that firmware can boot from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootDevice {
+    /// The drive of this name.
+    Drive(String),
+    /// The network device with this number, from 0; it needs a boot ROM.
+    Nic(usize),
 }
 
 /// What a machine tells.
@@ -70,8 +85,10 @@ pub enum Event {
         /// The guest did it, not we.
         guest: bool,
     },
-    /// The guest's kernel said that it panicked.
+    /// The guest's kernel said that it panicked; the machine is switched off.
     Panicked,
+    /// The guest stopped serving its watchdog; the machine is reset.
+    WatchdogExpired,
     /// The vCPUs were stopped.
     Paused,
     /// The vCPUs run again.
@@ -82,6 +99,8 @@ pub enum Event {
         drive: String,
         /// The host's error in words.
         reason: String,
+        /// The host's file system is full.
+        full: bool,
         /// The machine was paused to keep the guest's file systems whole.
         paused: bool,
     },
@@ -127,15 +146,20 @@ pub enum RunState {
     Running,
     /// The vCPUs are stopped by command.
     Paused,
+    /// The vCPUs are stopped because a drive failed.
+    DriveFailed,
     /// The machine is off.
     Shutdown,
-    /// Anything else, in QEMU's word (`io-error`, `guest-panicked`, ...).
+    /// Anything else, in QEMU's word (`guest-panicked`, `watchdog`, ...).
     Other(String),
 }
 
 /// Why a machine did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// There is no such machine.
+    #[error("the machine cannot be built")]
+    Config(#[from] ConfigError),
     /// The VMM's program could not be run.
     #[error("cannot run {program}")]
     Spawn {
@@ -187,7 +211,7 @@ pub enum ControlError {
         /// How long we waited.
         within: Duration,
     },
-    /// The VMM said something that is not its protocol.
-    #[error("the VMM does not speak QMP")]
-    Protocol(#[source] serde_json::Error),
+    /// The machine has no such device.
+    #[error("the machine has no {0}")]
+    NoDevice(String),
 }

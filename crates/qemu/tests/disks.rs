@@ -11,9 +11,7 @@ use std::time::Duration;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use scute_image::qcow2::{Format, InspectError, create_overlay, inspect};
 use scute_qemu::bootsector::{self, DISK_BYTES, Guest};
-use scute_qemu::{
-    Accelerator, Bus, DriveImage, Event, ExitCause, Firmware, Machine, MachineConfig, Qemu, Vmm, probe,
-};
+use scute_qemu::{Accelerator, Bus, Event, ExitCause, Firmware, MachineConfig, Medium, Qemu, Vmm, probe};
 
 fn qemu() -> Qemu {
     Qemu::new("qemu-system-x86_64")
@@ -35,7 +33,7 @@ async fn run(config: &MachineConfig) {
     let end = async {
         let mut by_guest = false;
         loop {
-            match machine.event().await {
+            match machine.events.next().await {
                 Event::Shutdown { guest, .. } => by_guest = guest,
                 Event::Exited(exit) => return (by_guest, exit.cause),
                 _ => {}
@@ -57,7 +55,7 @@ async fn writes_stay_in_the_overlay(base: &Path, format: Format, bus: Bus) {
     let info = qemu_img(&["info", "--output=json", text(&top)]);
     assert!(info.contains(text(base)), "{info}");
 
-    let image = DriveImage::Overlay { top: top.clone(), base: base.into(), base_format: format };
+    let image = Medium::Overlay { top: top.clone(), base: base.into(), base_format: format };
     run(&common::machine(vec![common::drive("root", image, bus)])).await;
     assert!(before == std::fs::read(base).unwrap(), "the base is untouched");
     let flat = base.with_file_name("flat.raw");
@@ -111,15 +109,15 @@ async fn qemu_does_not_follow_a_base() {
     std::fs::write(at("hidden"), bootsector::disk(Guest::PowersOff, "leaked")).unwrap();
     qemu_img(&["create", "-q", "-f", "qcow2", "-b", text(&at("hidden")), "-F", "raw", text(&at("base"))]);
     create_overlay(&at("top"), DISK_BYTES as u64, &at("base"), Format::Qcow2).unwrap();
-    let image = DriveImage::Overlay { top: at("top"), base: at("base"), base_format: Format::Qcow2 };
+    let image = Medium::Overlay { top: at("top"), base: at("base"), base_format: Format::Qcow2 };
     let config = common::machine(vec![common::drive("root", image, Bus::Virtio)]);
     let mut machine = qemu().start(&config).await.unwrap();
-    let mut serial = machine.take_serial().unwrap();
+    let serial = &mut machine.serial;
     let mut heard = String::new();
     let mut chunk = [0; 256];
     // SeaBIOS says on the serial port that it found nothing to boot.
     while !heard.contains("No bootable device") {
-        let read = tokio::io::AsyncReadExt::read(&mut serial, &mut chunk);
+        let read = tokio::io::AsyncReadExt::read(serial, &mut chunk);
         let read =
             tokio::time::timeout(Duration::from_secs(60), read).await.expect("SeaBIOS gives up").unwrap();
         heard.push_str(&String::from_utf8_lossy(&chunk[..read]));
@@ -159,14 +157,14 @@ async fn efi_firmware_runs_on_its_own_variables() {
     let blank = std::fs::read(&vars).unwrap();
     let disk = dir.path().join("disk");
     File::create(&disk).unwrap().set_len(DISK_BYTES as u64).unwrap();
-    let mut config = common::machine(vec![common::drive("root", DriveImage::Scratch(disk), Bus::Virtio)]);
+    let mut config = common::machine(vec![common::drive("root", Medium::raw(disk), Bus::Virtio)]);
     config.firmware = Firmware::Efi { code: "/usr/share/OVMF/OVMF_CODE_4M.fd".into(), vars: vars.clone() };
     let mut machine = qemu().start(&config).await.unwrap();
-    let mut serial = machine.take_serial().unwrap();
+    let serial = &mut machine.serial;
     let mut heard = String::new();
     let mut chunk = [0; 256];
     while !heard.contains("BdsDxe") {
-        let read = tokio::io::AsyncReadExt::read(&mut serial, &mut chunk);
+        let read = tokio::io::AsyncReadExt::read(serial, &mut chunk);
         let read = tokio::time::timeout(Duration::from_secs(60), read).await.expect("OVMF speaks").unwrap();
         assert!(read > 0, "{heard}");
         heard.push_str(&String::from_utf8_lossy(&chunk[..read]));
@@ -203,13 +201,13 @@ async fn a_full_file_system_pauses_the_machine() {
     let full = File::create(small.0.join("rest")).unwrap().write_all(&[1; 256 << 10]);
     assert_eq!(full.unwrap_err().kind(), std::io::ErrorKind::StorageFull);
     let name = "a-volume-name-may-have-sixty-three-characters-like-this-one-has";
-    let image = DriveImage::Overlay { top, base, base_format: Format::Raw };
+    let image = Medium::Overlay { top, base, base_format: Format::Raw };
     let mut machine =
         qemu().start(&common::machine(vec![common::drive(name, image, Bus::Virtio)])).await.unwrap();
     let failed = async {
         loop {
-            match machine.event().await {
-                Event::DriveFailed { drive, reason, paused } => return (drive, reason, paused),
+            match machine.events.next().await {
+                Event::DriveFailed { drive, reason, full, paused } => return (drive, reason, full && paused),
                 Event::Exited(exit) => panic!("{exit}"),
                 _ => {}
             }

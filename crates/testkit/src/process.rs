@@ -3,12 +3,11 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{LazyLock, Mutex, PoisonError, mpsc};
 
 use anyhow::{Context, Result, bail};
+use scute_processes::tied;
 
 /// A child process with its output in a file; killed when dropped, and when its parent dies.
 pub struct Process {
@@ -25,14 +24,7 @@ impl Process {
         let out = File::create(log).with_context(|| format!("creating {}", log.display()))?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
-        // SAFETY: prctl is async-signal-safe, and touches nothing of the parent.
-        unsafe {
-            command.pre_exec(|| {
-                rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-                Ok(())
-            });
-        }
-        let child = spawn(command).with_context(|| format!("starting {}", program.display()))?;
+        let child = tied::spawn(command).with_context(|| format!("starting {}", program.display()))?;
         Ok(Self { child, log: log.to_owned() })
     }
 
@@ -61,27 +53,6 @@ impl Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
-
-/// Starts a command from a thread that lives as long as this process: the death signal comes when the
-/// starting *thread* ends, and the thread of a test ends with the test.
-fn spawn(command: Command) -> std::io::Result<Child> {
-    static SPAWNER: LazyLock<Mutex<mpsc::Sender<Order>>> = LazyLock::new(|| {
-        let (send, orders) = mpsc::channel::<Order>();
-        std::thread::spawn(move || {
-            for (mut command, answer) in orders {
-                // Whoever asked may have given up waiting.
-                let _ = answer.send(command.spawn());
-            }
-        });
-        Mutex::new(send)
-    });
-    let gone = || std::io::Error::other("the spawning thread has ended");
-    let (send, answer) = mpsc::channel();
-    SPAWNER.lock().unwrap_or_else(PoisonError::into_inner).send((command, send)).map_err(|_| gone())?;
-    answer.recv().map_err(|_| gone())?
 }
 
 impl Drop for Process {

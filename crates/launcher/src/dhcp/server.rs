@@ -79,7 +79,8 @@ impl Server {
     async fn answer(&self, datagram: &[u8]) -> io::Result<()> {
         let Some(request) = Request::parse(datagram) else { return Ok(()) };
         let Some((kind, to)) = decide(&request, self.address, &self.lease) else { return Ok(()) };
-        tracing::info!(asked = ?request.kind, answered = ?kind, address = %self.lease.address, "DHCP");
+        // The guest decides how often it asks, and must not write our log.
+        tracing::debug!(asked = ?request.kind, answered = ?kind, address = %self.lease.address, "DHCP");
         let answer = packet::answer(&request, kind, self.address, &self.lease);
         let to = SocketAddrV4::new(to, CLIENT_PORT);
         self.socket.writable().await?;

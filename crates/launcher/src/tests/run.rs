@@ -5,6 +5,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use scute_image::qcow2::{Format, create_overlay};
 use scute_qemu::bootsector::{self, Guest};
 use serde_json::{Value, json};
 use tokio::io::unix::AsyncFd;
@@ -98,7 +99,7 @@ fn a_guest_that_powers_off_has_succeeded() {
     assert_eq!(result(&pod), ("Succeeded".into(), "GuestShutdown".into()), "{}", pod.ending());
     assert!(success);
     assert!(console.contains("line one\nline two\n"), "{console:?}");
-    assert!(!pod.at("run/ready").exists());
+    assert!(!pod.at("run/health").exists());
 }
 
 /// On the Pod's network, with a queue per vCPU, an empty disk and a seed beside the root disk, and without privileges.
@@ -114,7 +115,7 @@ fn the_whole_machine_starts_and_stops_by_the_power_button() {
     std::fs::write(pod.at("userdata"), "#cloud-config\n").unwrap();
     assert!(pod.network(&spec));
     let running = Running::of(pod.compute(&spec), "up");
-    assert!(pod.at("run/ready").exists());
+    assert!(pod.launcher("started", &spec).wait().unwrap().success());
     assert!(pod.launcher("ready", &spec).wait().unwrap().success());
     assert_eq!(std::fs::metadata(pod.at("state/data.raw")).unwrap().len() % 512, 0);
     running.signal(Signal::TERM);
@@ -176,6 +177,99 @@ async fn qemu_does_not_survive_the_launcher() {
     running.signal(Signal::KILL);
     gone(qemu).await;
     running.end();
+}
+
+/// The Pod's folder for disks, small; unmounted when it is dropped.
+struct SmallFs(std::path::PathBuf);
+
+impl SmallFs {
+    fn mount(at: std::path::PathBuf) -> SmallFs {
+        use rustix::mount::{MountFlags, mount};
+        mount("tmpfs", &at, "tmpfs", MountFlags::empty(), Some(c"size=1m")).unwrap();
+        SmallFs(at)
+    }
+}
+
+impl SmallFs {
+    fn free(&self) -> u64 {
+        let found = rustix::fs::statvfs(&self.0).unwrap();
+        found.f_bavail * found.f_frsize
+    }
+}
+
+impl Drop for SmallFs {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
+    }
+}
+
+/// What the readiness probe says.
+fn probe(pod: &Pod) -> (bool, String) {
+    let running = Running { child: pod.launcher("ready", &offline(pod)), heard: String::new() };
+    let (said, ready) = running.end();
+    (ready, said)
+}
+
+/// Asks until the probe answers so.
+fn probe_until(pod: &Pod, ready: bool) -> String {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        match probe(pod) {
+            (found, said) if found == ready => return said,
+            (_, said) => assert!(Instant::now() < end, "still: {said}"),
+        }
+    }
+}
+
+/// The guest writes to a disk that cannot grow: it is paused, the Pod is not ready, and once there is room the guest goes
+/// on by itself, to its own end.
+#[test]
+fn a_full_disk_pauses_the_guest_until_there_is_room() {
+    let pod = Pod::new();
+    let small = SmallFs::mount(pod.at("state"));
+    let disk = bootsector::disk(Guest::WritesDisk, "up\r\n");
+    pod.put_disk(&disk);
+    // Room for the overlay as it is made, and for nothing that the guest writes.
+    let (trial, base) = (small.0.join("trial"), pod.at("disks/root/disk/disk.img"));
+    let before = small.free();
+    create_overlay(&trial, disk.len() as u64, &base, Format::Raw).unwrap();
+    let overlay = before - small.free();
+    std::fs::remove_file(trial).unwrap();
+    let filler = small.0.join("filler");
+    std::fs::write(&filler, vec![1; (before - overlay) as usize]).unwrap();
+    let running = Running::start(&pod, &offline(&pod), "up");
+    let said = probe_until(&pod, false);
+    assert!(said.contains("the guest is paused: disk root cannot grow"), "{said}");
+    std::fs::remove_file(filler).unwrap();
+    let (_, success) = running.end();
+    assert_eq!(result(&pod), ("Succeeded".into(), "GuestShutdown".into()), "{}", pod.ending());
+    assert!(success);
+}
+
+/// A QEMU that hangs is not ready, and is again when it goes on.
+#[test]
+fn a_stopped_qemu_is_not_ready() {
+    let pod = Pod::new();
+    pod.put_disk(&bootsector::disk(Guest::Hangs, "up\r\n"));
+    let running = Running::start(&pod, &offline(&pod), "up");
+    let qemu = Pid::from_raw(running.qemu() as i32).unwrap();
+    probe_until(&pod, true);
+    kill_process(qemu, Signal::STOP).unwrap();
+    assert!(probe_until(&pod, false).contains("QEMU does not answer"));
+    kill_process(qemu, Signal::CONT).unwrap();
+    probe_until(&pod, true);
+    running.signal(Signal::KILL);
+    running.end();
+}
+
+/// The guest's own word for its end, by the panic device of the real machine.
+#[test]
+fn a_guest_that_panics_has_failed() {
+    let pod = Pod::new();
+    pod.put_disk(&bootsector::disk(Guest::Panics, "up\r\n"));
+    let (_, success) = Running::start(&pod, &offline(&pod), "up").end();
+    assert_eq!(result(&pod), ("Failed".into(), "GuestPanicked".into()), "{}", pod.ending());
+    assert!(!success);
 }
 
 #[test]

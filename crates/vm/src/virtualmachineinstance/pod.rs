@@ -22,7 +22,7 @@ use super::names::{hostname, label_value, pod_name};
 use super::resources::requirements;
 use super::volumes::{mount, pull_secrets, volumes};
 use crate::Config;
-use scute_launcher::spec::{LauncherSpec, RUN_AS, RUN_DIR, SPEC_ENV};
+use scute_launcher::spec::{LauncherSpec, RUN_AS, RUN_DIR, SPEC_ENV, START_SECONDS};
 
 /// The container of the VM.
 pub const COMPUTE: &str = "compute";
@@ -30,8 +30,8 @@ pub const COMPUTE: &str = "compute";
 pub const NETWORK: &str = "network";
 /// Seconds between the end of the guest's grace period and the end of the launcher.
 const LAUNCHER_GRACE: i64 = 5;
-/// Seconds that QEMU has to start, with a large margin for a crowded Node.
-const START_TIMEOUT: i32 = 600;
+/// Seconds between two looks at a guest that runs. Each starts a program in the Pod.
+const LOOK_EVERY: i32 = 20;
 /// Port of the DHCP server; a user other than root has no use for NET_BIND_SERVICE.
 const DHCP_PORT: &str = "67";
 const BINARY: &str = "/usr/local/bin/scute";
@@ -176,13 +176,16 @@ fn compute_container(
         env: Some(vec![variable(document)]),
         resources: Some(requirements(&vmi.spec.domain, config.accelerator)?),
         startup_probe: Some(Probe {
-            exec: Some(ExecAction {
-                command: Some(vec![BINARY.to_owned(), "launcher".to_owned(), "ready".to_owned()]),
-            }),
             period_seconds: Some(1),
-            timeout_seconds: Some(10),
-            failure_threshold: Some(START_TIMEOUT),
-            ..Probe::default()
+            // The launcher gives up first, and says why.
+            failure_threshold: Some(START_SECONDS as i32 + 60),
+            ..probe("started")
+        }),
+        // A guest that is paused, and a QEMU that does not answer, are not ready.
+        readiness_probe: Some(Probe {
+            period_seconds: Some(LOOK_EVERY),
+            failure_threshold: Some(1),
+            ..probe("ready")
         }),
         volume_mounts: Some(mounts),
         security_context: Some(SecurityContext {
@@ -194,6 +197,12 @@ fn compute_container(
         }),
         ..Container::default()
     })
+}
+
+/// Asks the launcher.
+fn probe(verb: &str) -> Probe {
+    let command = vec![BINARY.to_owned(), "launcher".to_owned(), verb.to_owned()];
+    Probe { exec: Some(ExecAction { command: Some(command) }), timeout_seconds: Some(10), ..Probe::default() }
 }
 
 fn locked_down() -> SecurityContext {

@@ -149,6 +149,12 @@ fn conditions(
     let said = why.map(|why| (why.reason.to_string(), why.message.clone()));
     let deleting = vmi.metadata.deletion_timestamp.is_some();
     list = match (phase, said.clone()) {
+        (VmiPhase::Running, _) if !deleting && seen.is_some_and(|seen| !seen.ready) => list.put(
+            "Ready",
+            Status::False,
+            "GuestNotReady",
+            "the guest is paused as its Node's disk is full, or QEMU does not answer: the events of its Pod say which",
+        ),
         (VmiPhase::Running, _) if !deleting => {
             list.put("Ready", Status::True, "GuestRunning", "the guest runs")
         }

@@ -13,6 +13,8 @@ pub struct Seen {
     pub phase: VmiPhase,
     /// What holds the guest up, or how it ended.
     pub why: Option<Why>,
+    /// A guest that was started also runs: it is not paused, and QEMU answers.
+    pub ready: bool,
     /// The scheduler found no Node.
     pub unschedulable: Option<String>,
     /// MAC address of the guest, as the launcher reported it.
@@ -52,7 +54,9 @@ pub fn see(pod: &Pod) -> Seen {
         _ if status.reason.as_deref() == Some("NodeLost") => {
             (VmiPhase::Unknown, Some(Why::new("NodeLost", "the Node of the Pod does not answer")))
         }
-        Some("Running") if compute.is_some_and(|compute| compute.ready) => (VmiPhase::Running, None),
+        Some("Running") if compute.and_then(|compute| compute.started) == Some(true) => {
+            (VmiPhase::Running, None)
+        }
         Some("Running") if compute.and_then(terminated).is_some() => {
             // The Pod's phase follows in a moment, and says whether the end was a good one.
             (VmiPhase::Running, None)
@@ -60,7 +64,8 @@ pub fn see(pod: &Pod) -> Seen {
         Some("Running") => (VmiPhase::Scheduled, None),
         _ => (VmiPhase::Scheduling, inits.iter().chain(&containers).find_map(held_up)),
     };
-    Seen { phase, why, unschedulable, mac }
+    let ready = compute.is_some_and(|compute| compute.ready);
+    Seen { phase, why, ready, unschedulable, mac }
 }
 
 fn terminated(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
@@ -114,7 +119,7 @@ mod tests {
     }
 
     fn compute(state: Value, ready: bool) -> Value {
-        json!([{"name": "compute", "ready": ready, "state": state, "image": "", "imageID": "", "restartCount": 0}])
+        json!([{"name": "compute", "ready": ready, "started": ready, "state": state, "image": "", "imageID": "", "restartCount": 0}])
     }
 
     fn ended(code: i32, reason: &str, message: &str) -> Value {
@@ -141,6 +146,15 @@ mod tests {
             VmiPhase::Succeeded
         );
         assert_eq!(phase(json!({"phase": "Running", "reason": "NodeLost"})), VmiPhase::Unknown);
+    }
+
+    /// A full disk pauses a guest: it still is the guest of this Pod.
+    #[test]
+    fn a_guest_that_is_not_ready_any_more_still_runs() {
+        let mut containers = compute(json!({"running": {}}), false);
+        containers[0]["started"] = json!(true);
+        let seen = seen(json!({"phase": "Running", "containerStatuses": containers}));
+        assert_eq!((seen.phase, seen.ready), (VmiPhase::Running, false));
     }
 
     #[test]
