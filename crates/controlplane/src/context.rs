@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::Config;
 use crate::datastore::upkeep;
 use crate::inside::Inside;
-use crate::starts::Starts;
+use crate::start_limiter::StartLimiter;
 use crate::stores::Stores;
 use crate::tenant::{Ensured, Known};
 
@@ -27,17 +27,17 @@ pub struct Context {
     /// The DataStores.
     pub stores: Stores,
     /// What was last found about the Secrets of a tenant.
-    pub known: Memory<Known>,
+    pub known: Cache<Known>,
     /// The user and prefix that exist in the DataStore.
-    pub tenants: Memory<Ensured>,
+    pub tenants: Cache<Ensured>,
     /// What was last seen of a DataStore.
-    pub upkeep: Memory<upkeep::Memory>,
+    pub upkeep: Cache<upkeep::Memory>,
     /// What was last found inside a tenant.
-    pub inside: Memory<Inside>,
+    pub inside: Cache<Inside>,
     /// Version and origin of the Secrets that Cluster API reads, when they were last right.
-    pub copies: Memory<(String, String)>,
+    pub copies: Cache<(String, String)>,
     /// Whose Pods may start now.
-    pub starts: Starts,
+    pub starts: StartLimiter,
     changed: mpsc::UnboundedSender<Key>,
     inside_wanted: mpsc::UnboundedSender<Key>,
 }
@@ -65,12 +65,12 @@ impl Context {
             remotes: Arc::clone(remotes),
             config,
             stores: Stores::new(hub, connect),
-            known: Memory::default(),
-            tenants: Memory::default(),
-            upkeep: Memory::default(),
-            inside: Memory::default(),
-            copies: Memory::default(),
-            starts: Starts::default(),
+            known: Cache::default(),
+            tenants: Cache::default(),
+            upkeep: Cache::default(),
+            inside: Cache::default(),
+            copies: Cache::default(),
+            starts: StartLimiter::default(),
             changed: send_changed,
             inside_wanted,
         };
@@ -119,15 +119,15 @@ impl Context {
 }
 
 /// What a controller remembers of an object between two runs; lost with the process, never needed to be right.
-pub struct Memory<T>(Mutex<HashMap<Key, Arc<T>>>);
+pub struct Cache<T>(Mutex<HashMap<Key, Arc<T>>>);
 
-impl<T> Default for Memory<T> {
+impl<T> Default for Cache<T> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<T> Memory<T> {
+impl<T> Cache<T> {
     /// What is remembered.
     pub fn get(&self, key: &Key) -> Option<Arc<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()

@@ -8,7 +8,7 @@ mod datastore;
 mod inside;
 mod kamajicontrolplane;
 mod names;
-mod starts;
+mod start_limiter;
 mod stores;
 mod tenant;
 

@@ -4,7 +4,6 @@ use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, HTTPGetAction, KeyToPath, Probe, ProjectedVolumeSource,
     ResourceRequirements, SecretProjection, SecurityContext, Volume, VolumeMount, VolumeProjection,
 };
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use scute_api::kamaji::{Probes, TenantControlPlane};
 use scute_kubeadm::args::{ApiServer, Arguments, ControllerManager, EtcdAccess, Scheduler};
@@ -12,6 +11,7 @@ use scute_kubeadm::args::{ApiServer, Arguments, ControllerManager, EtcdAccess, S
 use super::endpoint::Endpoint;
 use super::node_cidr_mask::node_masks;
 use super::probes::{self, Component};
+use super::resources;
 use super::validate::Wanted;
 use crate::names::Piece;
 
@@ -143,22 +143,6 @@ fn scheduler_arguments(extra: &[String]) -> Arguments {
         .arguments()
 }
 
-/// What a component requests unless the user says otherwise: the memory that it holds when idle, and CPU in such
-/// proportions that on a busy machine API servers start before their clients do. Without any request a tenant's
-/// processes would be the first that the kernel starves and kills.
-fn usual(component: Component) -> ResourceRequirements {
-    let (cpu, memory) = match component {
-        Component::ApiServer => ("20m", "192Mi"),
-        Component::ControllerManager => ("2m", "64Mi"),
-        Component::Scheduler => ("2m", "32Mi"),
-    };
-    let requests = [("cpu", cpu), ("memory", memory)];
-    ResourceRequirements {
-        requests: Some(requests.map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned()))).into()),
-        ..ResourceRequirements::default()
-    }
-}
-
 fn container(
     component: Component,
     image: String,
@@ -189,7 +173,7 @@ fn container(
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec![component.name().to_owned()]),
         args: Some(arguments.args.clone()),
-        resources: Some(resources.unwrap_or_else(|| usual(component))),
+        resources: Some(resources::of(component, resources)),
         ports: (component == Component::ApiServer).then(|| {
             vec![ContainerPort {
                 name: Some("kube-apiserver".to_owned()),
@@ -199,8 +183,10 @@ fn container(
             }]
         }),
         liveness_probe: Some(probe(component.liveness_path(), numbers.liveness)),
-        readiness_probe: component.readiness_path().map(|path| probe(path, numbers.readiness)),
-        startup_probe: component.startup_path().map(|path| probe(path, numbers.startup)),
+        readiness_probe: numbers.readiness.map(|numbers| probe(component.readiness_path(), numbers)),
+        startup_probe: numbers.startup.map(|numbers| probe(component.readiness_path(), numbers)),
+        // A process that ends says why in its last lines: they are told to the user.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         volume_mounts: Some(vec![mount(component)]),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),

@@ -12,6 +12,7 @@ mod finalize;
 #[cfg(test)]
 pub mod fixture;
 mod issue;
+mod network;
 pub mod network_policy;
 mod node_cidr_mask;
 mod objects;
@@ -20,6 +21,7 @@ mod ownership;
 mod probes;
 pub mod progress;
 mod report;
+mod resources;
 mod rollout;
 mod secrets;
 pub mod service;
@@ -27,6 +29,7 @@ mod steps;
 pub mod storage;
 #[cfg(test)]
 mod stories;
+mod trouble;
 pub mod validate;
 
 use std::sync::Arc;
@@ -34,7 +37,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use scute_api::kamaji::{DataStore, KAMAJI_PAUSED_ANNOTATION, TenantControlPlane};
@@ -68,6 +71,7 @@ pub async fn run(context: Arc<Context>, changed: mpsc::UnboundedReceiver<Key>) {
         .owns::<NetworkPolicy>()
         .owns_meta::<Secret>()
         .owns_meta::<ConfigMap>()
+        .watches(|pod: &Pod| trouble::whose(pod).into_iter().collect())
         .watches(move |datastore: &DataStore| {
             let name = datastore.name_any();
             let uses =
@@ -109,7 +113,8 @@ fn is_being_given_an_address(tcp: &TenantControlPlane, progress: &Progress, now:
     (waits && age < SignedDuration::try_from(SOON).ok()?).then(|| stop.why.clone())
 }
 
-fn is_paused(tcp: &TenantControlPlane) -> bool {
+/// Whether somebody asked to leave it alone.
+pub fn is_paused(tcp: &TenantControlPlane) -> bool {
     paused_by(None, tcp, &[PAUSED_ANNOTATION, KAMAJI_PAUSED_ANNOTATION]).is_some()
 }
 

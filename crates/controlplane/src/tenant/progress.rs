@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Service;
-use scute_kit::ladder;
 pub use scute_kit::ladder::Retry;
+use scute_kit::{Why, ladder};
 
 use super::endpoint::Endpoint;
 use super::secrets::Known;
@@ -71,6 +71,8 @@ pub struct Progress {
     pub known: Option<Arc<Known>>,
     /// The Deployment as it is.
     pub deployment: Option<Arc<Deployment>>,
+    /// What is wrong with its Pods.
+    pub trouble: Option<Why>,
     /// Extra arguments that are not honoured.
     pub ignored: Vec<String>,
     /// What stopped the run.

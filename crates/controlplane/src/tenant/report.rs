@@ -10,6 +10,7 @@ use scute_api::kamaji::{
     StorageStatus, TenantControlPlane, TenantControlPlaneStatus,
 };
 use scute_contract::paused::only_paused;
+use scute_kit::Why;
 use scute_kit::conditions::{Conditions, Draft, Status, find, whole_seconds};
 use scute_kit::ladder::{self, Stage as _};
 use serde_json::{Value, json};
@@ -34,7 +35,8 @@ pub fn status(
 ) -> Value {
     let before = tcp.status.clone().unwrap_or_default();
     let mut status = before.clone();
-    let rollout = progress.deployment.as_deref().map(rollout::of);
+    let rollout =
+        progress.deployment.as_deref().map(|deployment| rollout::of(deployment, progress.trouble.as_ref()));
     let usable = usable(&before, inside);
     if !progress.paused {
         storage(&mut status, progress, now);
@@ -311,9 +313,12 @@ fn ready_condition(
     match (stopped, serves) {
         // What serves goes on serving while a change waits for something.
         (Some(stop), _) => said(Status::from(serves), &stop.why.reason, stop.why.message.as_str()),
-        (None, true) => said(Status::True, "Ready", ""),
+        (None, true) => match trouble(rollout) {
+            Some(why) => said(Status::True, &why.reason, &why.message),
+            None => said(Status::True, "Ready", ""),
+        },
         (None, false) if phase == Phase::Sleeping => said(Status::False, "Sleeping", "replicas is 0"),
-        (None, false) => match inside.and_then(|inside| inside.why.as_ref()) {
+        (None, false) => match trouble(rollout).or_else(|| inside.and_then(|inside| inside.why.as_ref())) {
             Some(why) => said(Status::False, &why.reason, why.message.as_str()),
             None => said(Status::False, "WaitingForAPIServer", waits_for(rollout)),
         },
@@ -325,4 +330,9 @@ fn waits_for(rollout: Option<&Rollout>) -> &'static str {
         true => "a Pod is ready; a request with admin.conf has to succeed",
         false => "no Pod is ready yet",
     }
+}
+
+/// What is wrong with Pods that are being made.
+fn trouble(rollout: Option<&Rollout>) -> Option<&Why> {
+    rollout.filter(|rollout| !rollout.is_complete())?.trouble.as_ref()
 }

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use scute_api::kamaji::{Phase, VersionStatus};
+use scute_kit::Why;
 use scute_kit::conditions::{Draft, Status};
 use scute_kit::ladder::Stage as _;
 
@@ -21,14 +22,14 @@ pub struct Rollout {
     pub updated: i32,
     /// Pods that are ready.
     pub ready: i32,
-    /// What the Deployment says about Pods that it cannot make.
-    pub trouble: Option<String>,
+    /// What is wrong with its Pods, or why it cannot make them.
+    pub trouble: Option<Why>,
 }
 
-/// Reads the numbers of a Deployment.
-pub fn of(deployment: &Deployment) -> Rollout {
+/// Reads the numbers of a Deployment. `pods` is what is wrong with its Pods.
+pub fn of(deployment: &Deployment, pods: Option<&Why>) -> Rollout {
     let status = deployment.status.clone().unwrap_or_default();
-    let trouble = status.conditions.iter().flatten().find(|condition| {
+    let stuck = status.conditions.iter().flatten().find(|condition| {
         (condition.type_ == "ReplicaFailure" && condition.status == "True")
             || (condition.type_ == "Progressing" && condition.status == "False")
     });
@@ -38,7 +39,9 @@ pub fn of(deployment: &Deployment) -> Rollout {
         replicas: status.replicas.unwrap_or_default(),
         updated: status.updated_replicas.unwrap_or_default(),
         ready: status.ready_replicas.unwrap_or_default(),
-        trouble: trouble.map(|condition| condition.message.clone().unwrap_or_default()),
+        trouble: pods.cloned().or_else(|| {
+            stuck.map(|condition| Why::new("Degraded", condition.message.clone().unwrap_or_default()))
+        }),
     }
 }
 
@@ -61,7 +64,7 @@ impl Rollout {
         let available = Status::from(*ready > 0);
         let (status, reason, message) = match (trouble, self.is_complete()) {
             (_, true) => (Status::True, "Available", numbers),
-            (Some(trouble), false) => (available, "Degraded", format!("{numbers}: {trouble}")),
+            (Some(why), false) => (available, why.reason.as_ref(), format!("{numbers}: {}", why.message)),
             (None, false) => (available, "RollingOut", numbers),
         };
         Draft::new(Stage::Deployment.condition(), status, reason, message)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Node, Service};
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use scute_api::kamaji::{TENANT_FINALIZER, TenantControlPlane};
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::certificates::Needs;
 use super::deployment::deployment;
 use super::endpoint::{Endpoint, endpoint};
+use super::network::other_family;
 use super::network_policy::network_policy;
 use super::occupied;
 use super::progress::{Progress, Stage, Stop};
@@ -23,10 +24,11 @@ use super::rollout;
 use super::secrets;
 use super::service::{refused_external_ip, service, without_node_ports};
 use super::storage;
+use super::trouble;
 use super::validate::{Wanted, invalid, tenant_of, validate};
 use crate::context::Context;
-use crate::names::MANAGER;
-use crate::starts::{Starts, at_once};
+use crate::names::{MANAGER, NAME_SELECTOR};
+use crate::start_limiter::{StartLimiter, at_once};
 
 /// Goes as far as possible.
 ///
@@ -52,6 +54,9 @@ pub async fn advance(
     progress.service = Some(Arc::clone(&found));
     let endpoint = endpoint(&wanted, &found).map_err(|why| Stop::wait(Stage::Endpoint, why))?;
     progress.endpoint = Some(endpoint.clone());
+    if let Some(bad) = other_family(&wanted.service_cidrs, endpoint.address) {
+        return Err(Stop::wait(Stage::Endpoint, Why::new("OtherFamily", bad.to_string())));
+    }
     let needs = Needs::new(&wanted, &endpoint, &opened.endpoints, Arc::clone(&opened.ca));
     let known = secrets::keep(&tcp, context, &needs, &facts(&tcp, &wanted, &endpoint, ""), &endpoint).await?;
     progress.known = Some(Arc::clone(&known));
@@ -59,6 +64,7 @@ pub async fn advance(
     progress.ignored = rendered.ignored;
     fence(&tcp, &opened.endpoints, context).await?;
     progress.deployment = Some(pods(&tcp, &rendered.deployment, context).await?);
+    progress.trouble = trouble_of(&tcp, context);
     context.look_inside(&Key::of(tcp.as_ref()));
     Ok(())
 }
@@ -194,7 +200,7 @@ async fn reach(tcp: &TenantControlPlane, wanted: &Wanted, context: &Context) -> 
     context.hub.apply(MANAGER, &want).await.map_err(|error| {
         let why = match error.code() {
             // The port or address is somebody else's: the API server names it.
-            Some(422) => Why::new("EndpointRefused", error.to_string()),
+            Some(422) => Why::new("EndpointRefused", refused(wanted, &error)),
             _ => return failed(stage)(error),
         };
         Stop::failed(stage, why)
@@ -233,10 +239,28 @@ async fn pods(
         turn(&key, context).await?;
     }
     let deployment = context.hub.apply(MANAGER, want).await.map_err(failed(stage))?;
-    if rollout::of(&deployment).is_complete() {
+    if rollout::of(&deployment, None).is_complete() {
         context.start_is_over(&key);
     }
     Ok(deployment)
+}
+
+/// The user's field before the API server's words about the Service that was made of it.
+fn refused(wanted: &Wanted, error: &Error) -> String {
+    let said = error.to_string();
+    match said.contains("nodePort") {
+        true => format!(
+            "spec.networkProfile.port {} cannot be the port of a NodePort Service, where it is a port of the Nodes, too: {said}",
+            wanted.port
+        ),
+        false => said,
+    }
+}
+
+fn trouble_of(tcp: &TenantControlPlane, context: &Context) -> Option<Why> {
+    let pods = context.hub.watch::<Pod>().list_in(&tcp.namespace().unwrap_or_default());
+    let own = |pod: &&Arc<Pod>| pod.labels().get(NAME_SELECTOR) == Some(&tcp.name_any());
+    trouble::of(pods.iter().filter(own).map(AsRef::as_ref))
 }
 
 /// Whether `want` makes Pods that `seen` has not.
@@ -258,7 +282,7 @@ async fn turn(key: &Key, context: &Context) -> Result<(), Stop> {
     }
     let message = format!("{at_once} control planes start at a time, and others are before this one");
     let why = Why::new("WaitingForTurn", message);
-    Err(Stop::wait_for(Starts::LIMIT, Stage::Deployment, why))
+    Err(Stop::wait_for(StartLimiter::LIMIT, Stage::Deployment, why))
 }
 
 /// A write that failed.

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use kube::ResourceExt;
-use scute_api::cluster::overlaps;
-use scute_api::kamaji::{AdmissionController, ServiceType, TenantControlPlane};
+use scute_api::kamaji::{AdmissionController, ServiceType, TenantControlPlane, TenantControlPlaneSpec};
 use scute_kit::{FieldError, Why};
-use scute_kubeadm::{Version, dns_service_ip, first_service_ip};
+use scute_kubeadm::{Version, check_image_tag, first_service_ip};
 
-use super::dns;
+use super::network::{self, Network};
+use super::{dns, probes, resources};
 
 /// What a valid TenantControlPlane wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,11 +57,7 @@ pub fn validate(tcp: &TenantControlPlane, default_datastore: &str) -> Result<Wan
     if let Err(detail) = dns::label_1035(&name) {
         bad.push(FieldError::new("metadata.name", &name, detail));
     }
-    let version = spec.kubernetes.version.parse::<Version>();
-    if let Err(error) = &version {
-        bad.push(FieldError::new("spec.kubernetes.version", &spec.kubernetes.version, error.to_string()));
-    }
-    let address = address(&network.address, &mut bad);
+    let version = version(spec, &mut bad);
     if spec.control_plane.service.service_type == ServiceType::NodePort && network.address.is_empty() {
         bad.push(FieldError::new(
             "spec.networkProfile.address",
@@ -69,10 +65,10 @@ pub fn validate(tcp: &TenantControlPlane, default_datastore: &str) -> Result<Wan
             "a NodePort Service needs the address at which its Nodes are reached",
         ));
     }
-    let service_cidrs = cidrs("spec.networkProfile.serviceCidrs", &network.service_ranges(), &mut bad);
-    let pod_cidrs = cidrs("spec.networkProfile.podCidrs", &network.pod_ranges(), &mut bad);
-    overlap(&pod_cidrs, &service_cidrs, &mut bad);
-    let dns_ips = dns_ips(&network.dns_service_ips, &service_cidrs, &mut bad);
+    let Network { address, service_cidrs, pod_cidrs, dns_ips } =
+        network::check(network, version.as_ref(), &mut bad);
+    resources::check(spec.control_plane.deployment.resources.as_ref(), &mut bad);
+    probes::check(spec.control_plane.deployment.probes.as_ref(), &mut bad);
     for (index, san) in network.cert_sans.iter().enumerate() {
         if let Err(detail) = dns::certificate_name(san) {
             bad.push(FieldError::new(format!("spec.networkProfile.certSANs[{index}]"), san, detail));
@@ -87,7 +83,7 @@ pub fn validate(tcp: &TenantControlPlane, default_datastore: &str) -> Result<Wan
             "must be between 1 and 65535",
         ));
     }
-    let (Ok(version), Some(port), true) = (version, port, bad.is_empty()) else { return Err(bad) };
+    let (Some(version), Some(port), true) = (version, port, bad.is_empty()) else { return Err(bad) };
     let uid = tcp.uid().unwrap_or_default();
     Ok(Wanted {
         namespace: tcp.namespace().unwrap_or_default(),
@@ -118,6 +114,26 @@ fn reserved(tcp: &TenantControlPlane, bad: &mut Vec<FieldError>) {
     }
 }
 
+/// The version, if images of it can exist.
+fn version(spec: &TenantControlPlaneSpec, bad: &mut Vec<FieldError>) -> Option<Version> {
+    let text = &spec.kubernetes.version;
+    let parsed = text.parse::<Version>();
+    let suffix = &spec.control_plane.deployment.registry_settings.tag_suffix;
+    let wrong = match &parsed {
+        Err(error) => Some(("spec.kubernetes.version", text, error.to_string())),
+        Ok(version) => check_image_tag(&version.to_string())
+            .map_err(|error| ("spec.kubernetes.version", text, error.to_string()))
+            .and_then(|()| {
+                let path = "spec.controlPlane.deployment.registrySettings.tagSuffix";
+                check_image_tag(&format!("{version}{suffix}"))
+                    .map_err(|error| (path, suffix, error.to_string()))
+            })
+            .err(),
+    };
+    bad.extend(wrong.map(|(path, value, detail)| FieldError::new(path, value, detail)));
+    parsed.ok()
+}
+
 /// User and prefix: the given ones, or the UID.
 pub fn tenant_of(tcp: &TenantControlPlane, uid: &str) -> scute_etcd::Tenant {
     let or_uid = |given: &Option<String>| given.clone().unwrap_or_else(|| uid.to_owned());
@@ -138,76 +154,6 @@ impl Wanted {
 pub fn invalid(bad: &[FieldError]) -> Why {
     let text: Vec<_> = bad.iter().map(ToString::to_string).collect();
     Why::new("InvalidSpec", text.join("; "))
-}
-
-fn address(text: &str, bad: &mut Vec<FieldError>) -> Option<IpAddr> {
-    if text.is_empty() {
-        return None;
-    }
-    let parsed = text.parse();
-    if parsed.is_err() {
-        bad.push(FieldError::new("spec.networkProfile.address", text, "must be an IP address"));
-    }
-    parsed.ok()
-}
-
-fn cidrs(path: &str, texts: &[String], bad: &mut Vec<FieldError>) -> Vec<IpNet> {
-    let mut nets = Vec::new();
-    for (index, text) in texts.iter().enumerate() {
-        match text.parse::<IpNet>() {
-            Ok(net) if net.addr() == net.network() => nets.push(net),
-            Ok(net) => bad.push(FieldError::new(
-                format!("{path}[{index}]"),
-                text,
-                format!("has bits set after its prefix; the network is {}", net.trunc()),
-            )),
-            Err(_) => bad.push(FieldError::new(format!("{path}[{index}]"), text, "must be a CIDR")),
-        }
-    }
-    if let [a, b] = nets.as_slice()
-        && matches!((a, b), (IpNet::V4(_), IpNet::V4(_)) | (IpNet::V6(_), IpNet::V6(_)))
-    {
-        bad.push(FieldError::new(path, texts.join(","), "two ranges must be of different families"));
-    }
-    nets
-}
-
-fn overlap(pods: &[IpNet], services: &[IpNet], bad: &mut Vec<FieldError>) {
-    for pod in pods {
-        for service in services.iter().filter(|service| overlaps(pod, service)) {
-            bad.push(FieldError::new(
-                "spec.networkProfile.podCidrs",
-                pod.to_string(),
-                format!("overlaps the Service range {service}"),
-            ));
-        }
-    }
-}
-
-fn dns_ips(given: &[String], services: &[IpNet], bad: &mut Vec<FieldError>) -> Vec<IpAddr> {
-    if given.is_empty() {
-        return services.iter().filter_map(dns_service_ip).collect();
-    }
-    let mut ips = Vec::new();
-    for (index, text) in given.iter().enumerate() {
-        let path = format!("spec.networkProfile.dnsServiceIPs[{index}]");
-        match text.parse::<IpAddr>() {
-            Err(_) => bad.push(FieldError::new(path, text, "must be an IP address")),
-            Ok(ip) if !services.iter().any(|net| net.contains(&ip)) => {
-                let ranges: Vec<_> = services.iter().map(ToString::to_string).collect();
-                bad.push(FieldError::new(
-                    path,
-                    text,
-                    format!(
-                        "DNS service IP {ip} is not contained in any configured service CIDR ({})",
-                        ranges.join(", ")
-                    ),
-                ));
-            }
-            Ok(ip) => ips.push(ip),
-        }
-    }
-    ips
 }
 
 fn admission(given: &[AdmissionController]) -> Vec<String> {

@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use scute_api::kubevirt;
 use scute_kit::Key;
 
 /// Who starts and who waits. Lost with the process: then some more start at once.
 #[derive(Default)]
-pub struct Starts(Mutex<Line>);
+pub struct StartLimiter(Mutex<Starts>);
 
-impl Starts {
-    /// How long a start may keep others waiting: it may never end, for want of an image.
+impl StartLimiter {
+    /// How long a start may keep others waiting: without its image it never ends.
     pub const LIMIT: Duration = Duration::from_secs(20);
 
-    /// Whether the Pods of `key` may start while `at_once` may do so together; if not, it stands in line.
+    /// Whether the Pods of `key` may start while `at_once` may do so together; if not, it waits for its turn.
     pub fn enter(&self, key: &Key, at_once: usize, now: Instant) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).enter(key, at_once, now)
     }
@@ -29,14 +30,14 @@ impl Starts {
 }
 
 #[derive(Default)]
-struct Line {
+struct Starts {
     starting: HashMap<Key, Instant>,
     waiting: VecDeque<Key>,
 }
 
-impl Line {
+impl Starts {
     fn enter(&mut self, key: &Key, at_once: usize, now: Instant) -> bool {
-        self.starting.retain(|_, since| now.duration_since(*since) < Starts::LIMIT);
+        self.starting.retain(|_, since| now.duration_since(*since) < StartLimiter::LIMIT);
         if self.starting.contains_key(key) {
             return true;
         }
@@ -79,13 +80,10 @@ fn takes_pods(node: &Node) -> bool {
         && conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// Whole CPUs that Pods may have; the kubelet writes `2` or `1900m`.
+/// Whole CPUs that Pods may have.
 fn cpus(node: &Node) -> Option<usize> {
     let Quantity(text) = node.status.as_ref()?.allocatable.as_ref()?.get("cpu")?;
-    match text.strip_suffix('m') {
-        Some(thousandths) => Some(thousandths.parse::<usize>().ok()?.div_ceil(1000)),
-        None => text.parse().ok(),
-    }
+    usize::try_from(kubevirt::Quantity(text.clone()).units().ok()?).ok()
 }
 
 #[cfg(test)]
@@ -99,7 +97,7 @@ mod tests {
 
     #[test]
     fn they_start_in_their_order_and_so_many_at_once() {
-        let (starts, now) = (Starts::default(), Instant::now());
+        let (starts, now) = (StartLimiter::default(), Instant::now());
         let enter = |name| starts.enter(&key(name), 2, now);
         assert_eq!(["a", "b", "c", "d", "c"].map(enter), [true, true, false, false, false]);
         assert!(enter("a"), "who starts is asked again and again");
@@ -114,14 +112,14 @@ mod tests {
 
     #[test]
     fn a_start_that_never_ends_does_not_hold_the_others_up() {
-        let (starts, now) = (Starts::default(), Instant::now());
+        let (starts, now) = (StartLimiter::default(), Instant::now());
         assert!(starts.enter(&key("stuck"), 1, now));
-        assert!(!starts.enter(&key("next"), 1, now + Starts::LIMIT / 2));
-        assert!(starts.enter(&key("next"), 1, now + Starts::LIMIT));
+        assert!(!starts.enter(&key("next"), 1, now + StartLimiter::LIMIT / 2));
+        assert!(starts.enter(&key("next"), 1, now + StartLimiter::LIMIT));
         // Its late end frees no place that it no longer has.
-        assert!(!starts.enter(&key("third"), 1, now + Starts::LIMIT));
-        assert_eq!(starts.leave(&key("stuck"), now + Starts::LIMIT), None);
-        assert!(!starts.enter(&key("third"), 1, now + Starts::LIMIT));
+        assert!(!starts.enter(&key("third"), 1, now + StartLimiter::LIMIT));
+        assert_eq!(starts.leave(&key("stuck"), now + StartLimiter::LIMIT), None);
+        assert!(!starts.enter(&key("third"), 1, now + StartLimiter::LIMIT));
     }
 
     #[test]
