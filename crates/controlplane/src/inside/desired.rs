@@ -48,3 +48,33 @@ pub fn objects(tcp: &TenantControlPlane, facts: &ClusterFacts, config: &Config) 
 fn image_override(image: &AddonImage) -> ImageOverride {
     ImageOverride { repository: image.image_repository.clone(), tag: image.image_tag.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inside::kinds::{KINDS, Place};
+    use crate::tenant::facts;
+    use crate::tenant::fixture;
+
+    /// What is made and never listed would never be repaired, nor removed when it is no longer wanted.
+    #[test]
+    fn every_object_is_of_a_kind_and_in_a_place_that_is_listed() {
+        let tcp = fixture::tcp(json!({
+            "metadata": { "annotations": { POD_NETWORK_ANNOTATION: EMBEDDED } },
+            "spec": { "addons": { "coreDNS": {}, "kubeProxy": {} } },
+        }));
+        let facts = facts(&tcp, &fixture::wanted(&tcp), &fixture::endpoint(), "ca");
+        let objects = objects(&tcp, &facts, &Config::default()).expect("rendered");
+        assert!(objects.len() > 20, "all of them");
+        for object in objects {
+            let place = |place: &Place| match place {
+                Place::Cluster => object["metadata"]["namespace"].is_null(),
+                Place::Namespace(name) => object["metadata"]["namespace"] == *name,
+            };
+            let listed = |(version, kind, at): &(&str, &str, Place)| {
+                object["apiVersion"] == *version && object["kind"] == *kind && place(at)
+            };
+            assert!(KINDS.iter().any(|kind| listed(kind)), "{} {}", object["kind"], object["metadata"]);
+        }
+    }
+}

@@ -3,18 +3,34 @@
 use kube::api::ApiResource;
 use kube::core::GroupVersionKind;
 
-/// API version and kind of everything that is made inside a tenant.
-pub const KINDS: [(&str, &str); 9] = [
-    ("v1", "ConfigMap"),
-    ("v1", "Service"),
-    ("v1", "ServiceAccount"),
-    ("apps/v1", "DaemonSet"),
-    ("apps/v1", "Deployment"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
-    ("rbac.authorization.k8s.io/v1", "Role"),
-    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+/// Where something of ours may be: one namespace, or the whole cluster for kinds without one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// An object of no namespace.
+    Cluster,
+    /// A namespace.
+    Namespace(&'static str),
+}
+
+/// API version, kind and place of everything that is made inside a tenant. Only these places are listed: a tenant may
+/// have any number of objects elsewhere.
+pub const KINDS: [(&str, &str, Place); 12] = [
+    ("v1", "ConfigMap", SYSTEM),
+    ("v1", "ConfigMap", PUBLIC),
+    ("v1", "Service", SYSTEM),
+    ("v1", "ServiceAccount", SYSTEM),
+    ("apps/v1", "DaemonSet", SYSTEM),
+    ("apps/v1", "Deployment", SYSTEM),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole", Place::Cluster),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", Place::Cluster),
+    ("rbac.authorization.k8s.io/v1", "Role", SYSTEM),
+    ("rbac.authorization.k8s.io/v1", "Role", PUBLIC),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding", SYSTEM),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding", PUBLIC),
 ];
+
+const SYSTEM: Place = Place::Namespace("kube-system");
+const PUBLIC: Place = Place::Namespace("kube-public");
 
 /// The resource of a kind; all of ours have regular plurals.
 pub fn resource(api_version: &str, kind: &str) -> ApiResource {

@@ -4,9 +4,9 @@
 //! one connection per kind and tenant, for objects that nobody has a reason to touch. What differs is put back, what
 //! carries our label and is no longer wanted is removed.
 
+mod apply;
 mod desired;
 mod kinds;
-mod put;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use crate::context::Context;
 use crate::names::Piece;
 use crate::tenant::endpoint::endpoint;
 use crate::tenant::validate::validate;
+use crate::tenant::{installed_version, is_paused};
 
 pub use desired::{EMBEDDED, POD_NETWORK_ANNOTATION};
 
@@ -84,6 +85,9 @@ async fn reconcile(tcp: Arc<TenantControlPlane>, context: Arc<Context>) -> Next 
         // The next API server is looked at anew: it may be another one.
         context.inside.remove(&key);
         return Next::OnChange(Why::new("WaitingForAPIServer", "no Pod is ready"));
+    }
+    if is_paused(&tcp) {
+        return Next::OnChange(Why::new("Paused", "an annotation asks to leave it alone"));
     }
     let desired = match desired(&tcp, &context) {
         Ok(Some(desired)) => desired,
@@ -148,8 +152,12 @@ struct Desired {
 
 fn desired(tcp: &TenantControlPlane, context: &Context) -> Result<Option<Desired>, Why> {
     let key = Key::of(tcp);
-    let wanted = validate(tcp, &context.config.default_datastore)
+    let mut wanted = validate(tcp, &context.config.default_datastore)
         .map_err(|bad| crate::tenant::validate::invalid(&bad))?;
+    if let Some(installed) = installed_version(tcp) {
+        // Nothing inside is newer than the API servers: an upgrade arrives here when every Pod runs it.
+        wanted.version = installed;
+    }
     let service = context.hub.watch::<k8s_openapi::api::core::v1::Service>().get(&key);
     let Some(endpoint) = service.and_then(|service| endpoint(&wanted, &service).ok()) else {
         return Ok(None);
@@ -195,7 +203,7 @@ async fn bring(
         context.remotes.forget(&admin(&key, ADMIN));
         context.found_inside(&key, found(desired, wanted, false));
     }
-    put::keep(&root, &desired.objects).await.map_err(|error| error.why())?;
+    apply::keep(&root, &desired.objects).await.map_err(|error| error.why())?;
     context.found_inside(&key, found(desired, wanted, true));
     Ok(())
 }
@@ -234,7 +242,7 @@ async fn first(root: &kube::Client, administrator: &kube::Client, desired: &Desi
 async fn bind(root: &kube::Client, administrator: &kube::Client, desired: &Desired) -> Result<(), String> {
     let is_binding = |object: &&Value| object["metadata"]["name"] == "kubeadm:cluster-admins";
     let binding = desired.objects.iter().filter(is_binding);
-    put::apply(root, binding).await.map_err(|error| error.to_string())?;
+    apply::apply(root, binding).await.map_err(|error| error.to_string())?;
     let namespaces = Api::<Namespace>::all(administrator.clone());
     let one = ListParams::default().limit(1);
     namespaces.list_metadata(&one).await.map(|_| ()).map_err(|error| error.to_string())
