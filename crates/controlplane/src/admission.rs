@@ -2,75 +2,136 @@
 
 use std::sync::Arc;
 
-use futures::FutureExt;
 use futures::future::BoxFuture;
-use ipnet::IpNet;
 use kube::ResourceExt;
 use scute_api::cluster::Cluster;
-use scute_api::controlplane::KamajiControlPlane;
+use scute_api::controlplane::{KamajiControlPlane, KamajiControlPlaneSpec};
 use scute_api::kamaji::{DataStore, TenantControlPlane};
 use scute_kit::{Admission, AdmissionRequest, FieldError, Hub, Key, Operation, Verdict};
 use serde_json::{Value, json};
 
 use crate::Config;
-use crate::kamajicontrolplane::mapping::check_ranges;
+use crate::kamajicontrolplane::mapping::{self, check_ranges};
+use crate::kamajicontrolplane::{control_plane_of, words};
 use crate::tenant::service::refused_external_ip;
 use crate::tenant::storage;
 use crate::tenant::validate::{tenant_of, validate};
 
 /// Adds the decoders and handlers.
 pub fn add(hub: &Arc<Hub>, config: &Config, admission: Admission) -> Admission {
-    let (hub, config) = (Arc::clone(hub), Arc::new(config.clone()));
-    let management_pods = config.management_pod_cidrs.clone();
-    let admission =
-        admission.decodes::<DataStore>().decodes::<KamajiControlPlane>().decodes::<TenantControlPlane>();
-    let admission = admission.on("cluster.x-k8s.io", "Cluster", move |request| {
-        std::future::ready(cluster(&management_pods, &request)).boxed()
-    });
-    admission.on("kamaji.clastix.io", "TenantControlPlane", move |request| -> BoxFuture<'static, Verdict> {
-        let (hub, config) = (Arc::clone(&hub), Arc::clone(&config));
-        Box::pin(async move { tenant(&hub, &config, request).await })
-    })
+    let shared = (Arc::clone(hub), Arc::new(config.clone()));
+    let (clusters, control_planes, tenants) = (shared.clone(), shared.clone(), shared);
+    admission
+        .decodes::<DataStore>()
+        .decodes::<KamajiControlPlane>()
+        .decodes::<TenantControlPlane>()
+        .on("cluster.x-k8s.io", "Cluster", move |request| -> BoxFuture<'static, Verdict> {
+            let (hub, config) = clusters.clone();
+            Box::pin(async move { cluster(&hub, &config, &request).await })
+        })
+        .on(
+            "controlplane.cluster.x-k8s.io",
+            "KamajiControlPlane",
+            move |request| -> BoxFuture<'static, Verdict> {
+                let (hub, config) = control_planes.clone();
+                Box::pin(async move { control_plane(&hub, &config, &request).await })
+            },
+        )
+        .on("kamaji.clastix.io", "TenantControlPlane", move |request| -> BoxFuture<'static, Verdict> {
+            let (hub, config) = tenants.clone();
+            Box::pin(async move { tenant(&hub, &config, request).await })
+        })
 }
 
-/// A Cluster with VM Nodes whose ranges would hide them. One that is there already is told in its conditions.
-fn cluster(management_pods: &[IpNet], request: &AdmissionRequest) -> Verdict {
-    let asks = |object: &Value| {
+/// Whether a request asks for something new that can be refused: a write of metadata must pass whatever the rest of the
+/// world has come to, and whatever is being deleted must be able to lose its finalizers.
+fn asks(request: &AdmissionRequest, what: impl Fn(&Value) -> Value) -> bool {
+    matches!(request.operation, Operation::Create | Operation::Update)
+        && request.subresource.is_empty()
+        && request.object["metadata"]["deletionTimestamp"].is_null()
+        && request.old.as_ref().is_none_or(|old| what(old) != what(&request.object))
+}
+
+fn verdict(bad: Vec<FieldError>) -> Verdict {
+    if bad.is_empty() { Verdict::Allow } else { Verdict::Deny(bad) }
+}
+
+/// A Cluster whose ranges hide its VM Nodes, or with which its hosted control plane cannot run. One that is there
+/// already is told in its conditions.
+async fn cluster(hub: &Hub, config: &Config, request: &AdmissionRequest) -> Verdict {
+    let relevant = |object: &Value| {
         let spec = &object["spec"];
-        (spec["clusterNetwork"].clone(), spec["infrastructureRef"]["kind"].clone())
+        json!([spec["clusterNetwork"], spec["infrastructureRef"]["kind"], spec["controlPlaneRef"]])
     };
-    let writes = matches!(request.operation, Operation::Create | Operation::Update);
-    let same = request.old.as_ref().is_some_and(|old| asks(old) == asks(&request.object));
-    if !writes || same || !request.subresource.is_empty() {
+    if !asks(request, relevant) {
         return Verdict::Allow;
     }
     // What cannot be decoded was denied before.
     let Ok(cluster) = serde_json::from_value::<Cluster>(request.object.clone()) else {
         return Verdict::Allow;
     };
-    match check_ranges(&cluster, management_pods) {
-        Ok(()) => Verdict::Allow,
-        Err(bad) => Verdict::Deny(vec![bad]),
+    let mut bad: Vec<_> = check_ranges(&cluster, &config.management_pod_cidrs).err().into_iter().collect();
+    if let Some(key) = control_plane_of(&cluster) {
+        let known = hub.watch::<KamajiControlPlane>();
+        known.ready().await;
+        let control_plane =
+            known.get(&key).map_or_else(|| yet_to_come(&key, &cluster), |known| known.as_ref().clone());
+        let wrong = hosted(&control_plane, &cluster, hub, config).await;
+        bad.extend(wrong.into_iter().filter_map(|error| words::of_cluster(&error)));
     }
+    verdict(bad)
+}
+
+/// Stands for a control plane that is made after its Cluster: of the newest version, and with DNS addresses of its own.
+/// What it then really asks for is checked with it.
+fn yet_to_come(key: &Key, cluster: &Cluster) -> KamajiControlPlane {
+    let services = cluster.spec.cluster_network.iter().filter_map(|network| network.services.as_ref());
+    let nets = services.flat_map(|ranges| &ranges.cidr_blocks).filter_map(|range| range.parse().ok());
+    let mut spec = KamajiControlPlaneSpec {
+        version: scute_kubeadm::KUBERNETES_VERSION.to_owned(),
+        ..KamajiControlPlaneSpec::default()
+    };
+    spec.network.dns_service_ips =
+        nets.filter_map(|net| scute_kubeadm::first_service_ip(&net)).map(|ip| ip.to_string()).collect();
+    KamajiControlPlane::new(&key.name, spec)
+}
+
+/// A KamajiControlPlane with which no control plane can run.
+async fn control_plane(hub: &Hub, config: &Config, request: &AdmissionRequest) -> Verdict {
+    if !asks(request, |object| object["spec"].clone()) {
+        return Verdict::Allow;
+    }
+    let Ok(kcp) = serde_json::from_value::<KamajiControlPlane>(request.object.clone()) else {
+        return Verdict::Allow;
+    };
+    let clusters = hub.watch::<Cluster>();
+    clusters.ready().await;
+    let key = Key::of(&kcp);
+    let cluster = clusters
+        .list_in(&key.namespace)
+        .into_iter()
+        .find(|cluster| control_plane_of(cluster).as_ref() == Some(&key));
+    let cluster = cluster.map(|cluster| cluster.as_ref().clone()).unwrap_or_default();
+    let wrong = hosted(&kcp, &cluster, hub, config).await;
+    verdict(wrong.into_iter().filter_map(|error| words::of_control_plane(&error)).collect())
+}
+
+/// What would be wrong with the TenantControlPlane of a KamajiControlPlane.
+async fn hosted(kcp: &KamajiControlPlane, cluster: &Cluster, hub: &Hub, config: &Config) -> Vec<FieldError> {
+    let tenants = hub.watch::<TenantControlPlane>();
+    tenants.ready().await;
+    let existing = tenants.get(&Key::of(kcp));
+    let want = mapping::tenant(kcp, cluster, existing.as_deref());
+    let mut bad = validate(&want, &config.default_datastore).err().unwrap_or_default();
+    bad.extend(version(&want, existing.as_deref()));
+    bad
 }
 
 async fn tenant(hub: &Hub, config: &Config, request: AdmissionRequest) -> Verdict {
-    let object = match request.operation {
-        Operation::Create | Operation::Update if request.subresource.is_empty() => request.object.clone(),
-        _ => return Verdict::Allow,
-    };
-    // Whatever is being deleted must be able to lose its finalizers.
-    if !object["metadata"]["deletionTimestamp"].is_null() {
+    if !asks(&request, |object| object["spec"].clone()) {
         return Verdict::Allow;
     }
-    // A write of metadata must pass whatever the rest of the world has come to.
-    if request.old.as_ref().is_some_and(|old| old["spec"] == object["spec"]) {
-        return Verdict::Allow;
-    }
-    let object = match request.operation {
-        Operation::Create => with_defaults(object, config),
-        _ => object,
-    };
+    let object = with_defaults(carried_over(request.object.clone(), request.old.as_ref()), config);
     let tcp: TenantControlPlane = match serde_json::from_value(object.clone()) {
         Ok(tcp) => tcp,
         Err(error) => return Verdict::Deny(vec![FieldError::new("spec", "", error.to_string())]),
@@ -81,6 +142,7 @@ async fn tenant(hub: &Hub, config: &Config, request: AdmissionRequest) -> Verdic
         Err(bad) => bad,
     };
     bad.extend(version(&tcp, old.as_ref()));
+    bad.extend(old.as_ref().and_then(|old| moved_dns(&tcp, old)));
     let (datastores, tenants) = (hub.watch::<DataStore>(), hub.watch::<TenantControlPlane>());
     datastores.ready().await;
     tenants.ready().await;
@@ -95,7 +157,34 @@ async fn tenant(hub: &Hub, config: &Config, request: AdmissionRequest) -> Verdic
     }
 }
 
-/// What upstream's webhook fills in on creation, but for schema and user: they default to the UID, which is known only
+/// A manifest that says nothing of the DataStore is applied again and again: what was decided for it stays.
+fn carried_over(mut object: Value, old: Option<&Value>) -> Value {
+    let (Some(old), Some(spec)) = (old, object["spec"].as_object_mut()) else { return object };
+    for field in ["dataStore", "dataStoreSchema", "dataStoreUsername"] {
+        let before = &old["spec"][field];
+        if !before.is_null() && spec.get(field).is_none_or(Value::is_null) {
+            spec.insert(field.to_owned(), before.clone());
+        }
+    }
+    object
+}
+
+/// The DNS Service keeps the address that it was made with, and so do the kubelets of Nodes that joined.
+fn moved_dns(tcp: &TenantControlPlane, old: &TenantControlPlane) -> Option<FieldError> {
+    let has_dns = old.status.as_ref()?.addons.as_ref()?.core_dns.enabled;
+    let (before, wanted) =
+        (&old.spec.network_profile.dns_service_ips, &tcp.spec.network_profile.dns_service_ips);
+    if !has_dns || wanted.starts_with(before) {
+        return None;
+    }
+    let detail = format!(
+        "cannot be changed from {}: Service kube-dns of the tenant keeps its address, and Nodes that joined ask there",
+        before.join(",")
+    );
+    Some(FieldError::new("spec.networkProfile.dnsServiceIPs", wanted.join(","), detail))
+}
+
+/// What upstream's webhook fills in, but for schema and user: they default to the UID, which is known only
 /// once the object exists. The controller writes them with the finalizer.
 fn with_defaults(mut object: Value, config: &Config) -> Value {
     let spec = &mut object["spec"];

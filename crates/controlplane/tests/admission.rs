@@ -5,8 +5,10 @@ mod support;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use scute_api::cluster::Cluster;
+use scute_api::controlplane::KamajiControlPlane;
 use scute_api::kamaji::{DataStore, TenantControlPlane};
 use scute_controlplane::Config;
 use scute_etcd::fake::Fake;
@@ -38,7 +40,7 @@ async fn world(name: &str) -> (World, JoinSet<()>, tempfile::TempDir) {
     tasks.spawn(async move {
         admission.serve(address, &folder).await.expect("serves");
     });
-    let groups = ["kamaji.clastix.io", "cluster.x-k8s.io"];
+    let groups = ["kamaji.clastix.io", "controlplane.cluster.x-k8s.io", "cluster.x-k8s.io"];
     server().await.install_webhooks(&world.namespace, &groups, address, &ca, &world.namespace).await;
     // The API server takes webhooks from a cache: they are there when what they refuse is refused.
     let bad = tenant(&world.namespace, "probe", json!({ "dataStore": "none" }));
@@ -158,11 +160,215 @@ async fn bad_tenants_are_refused_with_the_field_and_the_reason() {
             vec!["allocateLoadBalancerNodePorts needs serviceType LoadBalancer"],
         ),
         ("t", json!({ "dataStoreSchema": "a/b" }), vec!["dataStoreSchema"]),
+        (
+            "t",
+            version("v1.30.9"),
+            vec!["spec.kubernetes.version", "v1.30.9", "the oldest that is supported is v1.31"],
+        ),
+        ("t", version("v1.35.4-rc.1+x"), vec!["spec.kubernetes.version", "cannot be the tag of an image"]),
+        (
+            "t",
+            json!({ "controlPlane": { "deployment": { "registrySettings": { "tagSuffix": "+x" } } } }),
+            vec!["registrySettings.tagSuffix", "v1.35.4+x"],
+        ),
+        (
+            "t",
+            json!({ "controlPlane": { "deployment": { "resources": { "scheduler": { "limits": { "cpu": "two" } } } } } }),
+            vec!["resources.scheduler.limits.cpu", "is not a quantity"],
+        ),
+        (
+            "t",
+            json!({ "controlPlane": { "deployment": { "probes": { "startup": { "successThreshold": 2 } } } } }),
+            vec!["probes.startup.successThreshold", "must be 1"],
+        ),
+        // Ranges with which kube-apiserver ends, or gives no address.
+        (
+            "t",
+            network(json!({ "serviceCidr": "10.93.0.0/30" })),
+            vec!["serviceCidrs[0]", "at least 8 addresses"],
+        ),
+        (
+            "t",
+            network(json!({ "serviceCidr": "10.94.0.1/32" })),
+            vec!["serviceCidrs[0]", "at least 8 addresses"],
+        ),
+        (
+            "t",
+            network(json!({ "serviceCidr": "fd00:93::/48", "podCidr": "fd00:245::/56" })),
+            vec!["serviceCidrs[0]", "takes a /64"],
+        ),
+        (
+            "t",
+            network(json!({
+                "serviceCidrs": ["10.95.0.0/16", "fd00:95::/32"], "podCidrs": ["10.245.0.0/16", "fd00:246::/56"],
+            })),
+            vec!["serviceCidrs[1]", "takes a /64"],
+        ),
+        (
+            "t",
+            json!({ "kubernetes": { "version": "v1.33.0" }, "networkProfile": { "serviceCidr": "10.128.0.0/9" } }),
+            vec!["serviceCidrs[0]", "Kubernetes v1.33 takes a /12"],
+        ),
+        (
+            "t",
+            network(json!({ "serviceCidr": "10.93.0.8/29" })),
+            vec!["serviceCidrs[0]", "tenth address", "/28"],
+        ),
+        (
+            "t",
+            network(json!({
+                "address": "10.0.0.9", "serviceCidr": "fd00:93::/112", "podCidr": "fd00:245::/56",
+            })),
+            vec!["serviceCidrs[0]", "10.0.0.9", "the first range has to be IPv4"],
+        ),
     ] {
         let said = refusal(&world, name, spec.clone()).await;
         for fragment in fragments {
             assert!(said.contains(fragment), "{spec}: {fragment:?} is not in {said}");
         }
+    }
+}
+
+#[tokio::test]
+async fn ranges_that_kube_apiserver_takes_are_accepted() {
+    let (world, _tasks, _dir) = world("good").await;
+    for profile in [
+        json!({ "serviceCidr": "10.128.0.0/9", "podCidr": "172.20.0.0/16" }),
+        json!({ "serviceCidr": "10.93.0.16/28" }),
+        json!({ "serviceCidr": "10.93.0.8/29", "dnsServiceIPs": ["10.93.0.14"] }),
+        json!({ "serviceCidr": "fd00:93::/64", "podCidr": "fd00:245::/56" }),
+    ] {
+        let tcp = tenant(&world.namespace, "t", json!({ "networkProfile": profile }));
+        let params = PostParams { dry_run: true, ..PostParams::default() };
+        let made = world.api::<TenantControlPlane>().create(&params, &tcp).await;
+        let made = made.unwrap_or_else(|error| panic!("{profile}: {error}"));
+        assert_eq!(made.spec.network_profile.dns_service_ips.len(), 1, "{profile}");
+    }
+}
+
+/// Who writes a Cluster and a KamajiControlPlane hears of the fields of these.
+#[tokio::test]
+async fn cluster_api_objects_are_refused_by_their_own_fields() {
+    let (world, _tasks, _dir) = world("capi").await;
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let cluster = |services: &str| -> Cluster {
+        let control_plane =
+            json!({ "apiGroup": "controlplane.cluster.x-k8s.io", "kind": "KamajiControlPlane", "name": "c" });
+        let ranges = json!({ "services": { "cidrBlocks": [services] } });
+        let spec = json!({ "clusterNetwork": ranges, "controlPlaneRef": control_plane });
+        serde_json::from_value(json!({ "metadata": { "name": "c" }, "spec": spec })).expect("a Cluster")
+    };
+    let kcp = |spec: Value| -> KamajiControlPlane {
+        let mut object = json!({ "metadata": { "name": "c" }, "spec": { "version": "1.35.4" } });
+        for (field, value) in spec.as_object().expect("fields") {
+            object["spec"][field] = value.clone();
+        }
+        serde_json::from_value(object).expect("a KamajiControlPlane")
+    };
+    let (clusters, control_planes) = (world.api::<Cluster>(), world.api::<KamajiControlPlane>());
+    for (services, fragment) in [
+        ("10.93.0.0/30", "at least 8 addresses"),
+        ("fd00::/48", "takes a /64"),
+        ("10.96.0.1/16", "10.96.0.0/16"),
+    ] {
+        let said = clusters.create(&params, &cluster(services)).await.expect_err(services).to_string();
+        assert!(
+            said.contains("spec.clusterNetwork.services.cidrBlocks[0]") && said.contains(fragment),
+            "{said}"
+        );
+    }
+    clusters
+        .create(&params, &cluster("10.93.0.8/29"))
+        .await
+        .expect("its control plane may name a DNS address");
+    for (spec, fragments) in [
+        (json!({ "version": "1.30.2" }), ["spec.version", "v1.31"]),
+        (json!({ "version": "newest" }), ["spec.version", "not a Kubernetes version"]),
+        (json!({ "network": { "serviceType": "NodePort" } }), ["spec.network.serviceAddress", "NodePort"]),
+        (
+            json!({ "network": { "serviceType": "ClusterIP", "certSANs": ["a:1"] } }),
+            ["spec.network.certSANs[0]", "without a port"],
+        ),
+    ] {
+        let said = control_planes.create(&params, &kcp(spec.clone())).await.expect_err("refused").to_string();
+        assert!(fragments.iter().all(|fragment| said.contains(fragment)), "{spec}: {said}");
+    }
+    control_planes.create(&params, &kcp(json!({}))).await.expect("a good one");
+}
+
+/// A manifest without the fields that were filled in is applied a second time.
+#[tokio::test]
+async fn a_replaced_manifest_keeps_what_was_decided() {
+    let (world, _tasks, _dir) = world("replace").await;
+    let manifest = tenant(&world.namespace, "again", json!({}));
+    let api = world.api::<TenantControlPlane>();
+    api.create(&PostParams::default(), &manifest).await.expect("created");
+    let filled = |tcp: &TenantControlPlane| tcp.spec.data_store_username.is_some();
+    let before = scute_testkit::eventually(api.clone(), "again", "given its defaults", filled).await;
+    let mut again = manifest.clone();
+    again.metadata.resource_version = before.metadata.resource_version.clone();
+    let after = api.replace("again", &PostParams::default(), &again).await.expect("replaced");
+    assert_eq!(after.spec, before.spec);
+    let unset = json!({ "spec": { "dataStore": null, "dataStoreSchema": null, "dataStoreUsername": null } });
+    let after = api.patch("again", &PatchParams::default(), &Patch::Merge(&unset)).await.expect("patched");
+    assert_eq!(after.spec, before.spec);
+}
+
+/// What is rendered for a container is spelled as the API server stores it; otherwise it would never count as applied.
+#[tokio::test]
+async fn quantities_have_the_api_servers_spelling() {
+    let world = World::start("quantities", Arc::new(Fake::new())).await;
+    let spellings = [
+        "0",
+        "0.05",
+        ".5",
+        "2000m",
+        "1500m",
+        "2",
+        "0.0001",
+        "100u",
+        "1n",
+        "1000",
+        "1500",
+        "1k",
+        "0.5k",
+        "12345678",
+        "1e3",
+        "64e6",
+        "5E2",
+        "1.5e-2",
+        "262144Ki",
+        "1073741824",
+        "1.5Gi",
+        "0.5Ki",
+        "3Mi",
+        "1Ti",
+        "1E",
+    ];
+    let containers: Vec<_> = spellings
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            let limits = json!({ "limits": { "memory": text } });
+            json!({ "name": format!("c{index}"), "image": "i", "resources": limits })
+        })
+        .collect();
+    let labels = json!({ "app": "q" });
+    let deployment = serde_json::from_value(json!({
+        "metadata": { "name": "q" },
+        "spec": {
+            "replicas": 0, "selector": { "matchLabels": labels },
+            "template": { "metadata": { "labels": labels }, "spec": { "containers": containers } },
+        },
+    }))
+    .expect("a Deployment");
+    let stored =
+        world.api::<Deployment>().create(&PostParams::default(), &deployment).await.expect("created");
+    let pod = stored.spec.and_then(|spec| spec.template.spec).expect("a Pod");
+    for (container, text) in pod.containers.iter().zip(spellings) {
+        let limits = container.resources.clone().and_then(|resources| resources.limits).unwrap_or_default();
+        let ours = scute_api::kubevirt::Quantity::from(text).canonical().expect("a quantity");
+        assert_eq!(limits["memory"].0, ours.0, "{text}");
     }
 }
 
@@ -286,9 +492,7 @@ async fn changes_that_cannot_be_made_are_refused() {
     for (change, fragment) in [
         (json!({ "kubernetes": { "version": "v1.33.9" } }), "unable to downgrade a TenantControlPlane"),
         (json!({ "kubernetes": { "version": "v1.36.0" } }), "unable to upgrade to a version greater"),
-        (json!({ "dataStore": null }), "changing the dataStore needs a migration"),
         (json!({ "dataStore": "other" }), "changing the dataStore needs a migration"),
-        (json!({ "dataStoreSchema": null }), "unsetting the dataStoreSchema is not supported"),
         (json!({ "dataStoreSchema": "x" }), "changing the dataStoreSchema is not supported"),
         (json!({ "dataStoreUsername": "x" }), "changing the dataStoreUsername is not supported"),
         (

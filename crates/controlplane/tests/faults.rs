@@ -5,9 +5,9 @@ mod support;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Event, Secret, Service};
+use k8s_openapi::api::core::v1::{Event, Pod, Secret, Service};
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use scute_api::kamaji::{DataStore, TenantControlPlane};
 use scute_etcd::fake::{Fake, Fault, Operation};
 use scute_testkit::{eventually, eventually_gone, until};
@@ -341,4 +341,34 @@ async fn control_planes_start_in_turn_and_none_holds_the_others_up() {
     world.tenant("d", json!({})).await;
     waits("d").await;
     starts("d").await;
+}
+
+#[tokio::test]
+async fn an_image_that_does_not_exist_is_named_with_the_kubelets_error() {
+    let world = World::start("image", Arc::new(Fake::new())).await;
+    tenant_with_pods(&world).await;
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": { "name": "t-new", "labels": { "kamaji.clastix.io/name": "t" } },
+        "spec": { "containers": [{ "name": "kube-apiserver", "image": "registry.example/kube-apiserver:v9" }] },
+    }))
+    .expect("a Pod");
+    world.api::<Pod>().create(&PostParams::default(), &pod).await.expect("created");
+    let says = |reason: &str, message: &str| {
+        let waiting = json!({ "reason": reason, "message": message });
+        Patch::Merge(json!({ "status": { "containerStatuses": [{
+            "name": "kube-apiserver", "image": "registry.example/kube-apiserver:v9", "imageID": "",
+            "ready": false, "restartCount": 0, "state": { "waiting": waiting },
+        }] } }))
+    };
+    let params = PatchParams::default();
+    let pods = world.api::<Pod>();
+    pods.patch_status("t-new", &params, &says("ErrImagePull", "v9: not found")).await.expect("patched");
+    let tcp = world.condition("t", "DeploymentAvailable", "ImagePullBackOff").await;
+    let (_, _, message) = said(&tcp, "DeploymentAvailable").expect("a condition");
+    assert!(
+        message.contains("registry.example/kube-apiserver:v9 cannot be pulled: v9: not found"),
+        "{message}"
+    );
+    let (_, reason, _) = said(&tcp, "Ready").expect("a condition");
+    assert_eq!(reason, "ImagePullBackOff", "the sum names it as well");
 }

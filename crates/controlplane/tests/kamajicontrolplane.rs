@@ -347,3 +347,36 @@ async fn without_a_cluster_nothing_is_made_and_the_reason_is_there() {
     says(&world, "t", "Available", "WaitingForCluster").await;
     let _ = world.api::<Cluster>();
 }
+
+/// Patches the KamajiControlPlane that `cluster` makes.
+async fn change(world: &World, name: &str, spec: Value) {
+    let patch = Patch::Merge(json!({ "spec": spec }));
+    world.api::<KamajiControlPlane>().patch(name, &PatchParams::default(), &patch).await.expect("patched");
+}
+
+#[tokio::test]
+async fn a_node_port_is_told_in_the_users_fields() {
+    let world = World::start("words", Arc::new(Fake::new())).await;
+    world.fake_datastore().await;
+    cluster(&world, "c", "c", "10.245.0.0/16", infra(json!({}), None)).await;
+    change(&world, "c", json!({ "network": { "serviceType": "NodePort" } })).await;
+    let said = says(&world, "c", "TenantControlPlaneCreated", "InvalidSpec").await;
+    assert!(said.contains("spec.network.serviceAddress") && !said.contains("networkProfile"), "{said}");
+    change(&world, "c", json!({ "network": { "serviceAddress": "10.0.0.9" } })).await;
+    let said = says(&world, "c", "TenantControlPlaneAddressReady", "EndpointRefused").await;
+    assert!(said.contains("Cluster spec.clusterNetwork.apiServerPort 6443"), "{said}");
+    assert!(!said.contains("networkProfile"), "{said}");
+}
+
+#[tokio::test]
+async fn a_cluster_of_63_letters_gets_its_control_plane() {
+    let world = World::start("long", Arc::new(Fake::new())).await;
+    world.fake_datastore().await;
+    let name = "c".repeat(63);
+    cluster(&world, &name, &name, "10.245.0.0/16", infra(json!({}), None)).await;
+    load_balancer_gives(&world, &name, "10.77.0.171").await;
+    tenant_is_ready(&world, &name).await;
+    says(&world, &name, "Available", "Available").await;
+    let kubeconfig = world.api::<Secret>().get(&format!("{name}-kubeconfig")).await.expect("the Secret");
+    assert!(kubeconfig.data.is_some());
+}

@@ -27,7 +27,7 @@ async fn client(kubeconfig: &str) -> Client {
 #[tokio::test]
 async fn a_tenant_from_nothing_to_ready_and_back() {
     let etcd = Etcd::start().expect("etcd");
-    let world = World::start("story", Arc::new(RealEtcd)).await;
+    let mut world = World::start("story", Arc::new(RealEtcd)).await;
     world.datastore(&etcd).await;
     let ready = |datastore: &DataStore| datastore.status.as_ref().is_some_and(|status| status.ready);
     eventually(Api::<DataStore>::all(world.client.clone()), &world.datastore, "ready", ready).await;
@@ -36,6 +36,12 @@ async fn a_tenant_from_nothing_to_ready_and_back() {
     let spec = json!({
         "networkProfile": { "address": "127.0.0.1", "port": port },
         "addons": { "coreDNS": {}, "kubeProxy": {} },
+        // Spelled as the API server does not store it.
+        "controlPlane": { "deployment": { "resources": {
+            "apiServer": { "requests": { "cpu": "0.05", "memory": "262144Ki" }, "limits": { "cpu": "2000m" } },
+            "controllerManager": { "requests": { "cpu": "0.010", "memory": "64e6" } },
+            "scheduler": { "requests": { "memory": "32768Ki" } },
+        } } },
     });
     let tcp = world.tenant("t", spec).await;
     let uid = tcp.uid().expect("a UID");
@@ -68,6 +74,10 @@ async fn a_tenant_from_nothing_to_ready_and_back() {
 
     inside_is_kubeadms(&world, &admin).await;
     both_lead(&admin).await;
+    nothing_is_written_at_rest(&mut world).await;
+    dns_keeps_its_address(&world).await;
+    nothing_inside_is_newer_than_the_pods(&world, &admin).await;
+    a_pause_holds_inside(&world, &admin).await;
     drift_is_repaired_and_what_is_off_is_removed(&world, &admin).await;
     for other in &mut others {
         other.still_runs().expect("it waited");
@@ -149,6 +159,108 @@ async fn both_lead(admin: &Client) {
     }
     let accounts = Api::<ServiceAccount>::namespaced(admin.clone(), "default");
     eventually(accounts, "default", "made", |_| true).await;
+}
+
+/// How often a controller has come to an end.
+fn passes(controller: &str) -> u64 {
+    let metrics = scute_kit::metrics::render();
+    let label = format!("controller=\"{controller}\"");
+    let lines = metrics.lines().filter(|line| line.starts_with("scute_reconciles") && line.contains(&label));
+    lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()
+}
+
+async fn pass(controller: &str, before: u64) {
+    scute_testkit::until(&format!("{controller} has run"), || async move {
+        (passes(controller) > before).then_some(())
+    })
+    .await;
+}
+
+/// Names and resource versions of everything that belongs to the tenant, and what is said of it.
+async fn state(world: &World) -> Vec<String> {
+    let own = ListParams::default().labels("kamaji.clastix.io/name=t");
+    let version = |kind: &str, name: String, version: Option<String>| {
+        format!("{kind} {name} {}", version.unwrap_or_default())
+    };
+    let tcp = world.api::<TenantControlPlane>().get("t").await.expect("there");
+    let mut state = vec![json!(tcp.status).to_string()];
+    for one in world.api::<Secret>().list(&own).await.expect("listed") {
+        state.push(version("Secret", one.name_any(), one.resource_version()));
+    }
+    let deployment = world.api::<Deployment>().get("t").await.expect("there");
+    state.push(version("Deployment", deployment.name_any(), deployment.resource_version()));
+    let service = world.api::<Service>().get("t").await.expect("there");
+    state.push(version("Service", service.name_any(), service.resource_version()));
+    state
+}
+
+/// Neither a new manager nor a look at the object writes anything.
+async fn nothing_is_written_at_rest(world: &mut World) {
+    let before = state(world).await;
+    let (outside, inside) = ("tenantcontrolplane", "tenantcontrolplane-inside");
+    let (once, look) = (passes(outside), passes(inside));
+    world.run(Arc::new(RealEtcd)).await;
+    world.datastore_ready().await;
+    pass(outside, once).await;
+    pass(inside, look).await;
+    let once = passes(outside);
+    let seen = Patch::Merge(json!({ "metadata": { "annotations": { "seen": "" } } }));
+    let api = world.api::<TenantControlPlane>();
+    api.patch("t", &PatchParams::default(), &seen).await.expect("patched");
+    pass(outside, once).await;
+    assert_eq!(state(world).await, before);
+}
+
+async fn dns_keeps_its_address(world: &World) {
+    let api = world.api::<TenantControlPlane>();
+    let dns = |ip: &str| Patch::Merge(json!({ "spec": { "networkProfile": { "dnsServiceIPs": [ip] } } }));
+    api.patch("t", &PatchParams::default(), &dns("10.96.0.53")).await.expect("no webhook here");
+    let tcp = world.condition("t", "TenantObjectsReady", "DNSServiceMoved").await;
+    let (_, _, message) = said(&tcp, "TenantObjectsReady").expect("a condition");
+    assert!(message.ends_with("set it to 10.96.0.10 again"), "{message}");
+    api.patch("t", &PatchParams::default(), &dns("10.96.0.10")).await.expect("patched");
+    world.condition("t", "TenantObjectsReady", "Applied").await;
+}
+
+/// While Pods of another version start, what Nodes read stays as it is, and is repaired as it is.
+async fn nothing_inside_is_newer_than_the_pods(world: &World, admin: &Client) {
+    let change = Patch::Merge(json!({ "spec": { "kubernetes": { "version": "v1.35.3" } } }));
+    let api = world.api::<TenantControlPlane>();
+    api.patch("t", &PatchParams::default(), &change).await.expect("patched");
+    let upgrading = |tcp: &TenantControlPlane| phase(tcp) == "Upgrading";
+    eventually(api, "t", "upgrading", upgrading).await;
+    let maps = Api::<ConfigMap>::namespaced(admin.clone(), "kube-system");
+    let has = |version: &'static str| {
+        move |map: &ConfigMap| map.data.iter().flatten().any(|(_, text)| text.contains(version))
+    };
+    maps.delete("kubeadm-config", &DeleteParams::default()).await.expect("deleted");
+    let back = eventually(maps.clone(), "kubeadm-config", "back", |_| true).await;
+    assert!(has("v1.35.4")(&back), "of the version that runs");
+    world.pods_ready("t", 1).await;
+    eventually(maps, "kubeadm-config", "of the version that runs now", has("v1.35.3")).await;
+}
+
+async fn a_pause_holds_inside(world: &World, admin: &Client) {
+    let api = world.api::<TenantControlPlane>();
+    let pause = |value: Option<&str>| {
+        Patch::Merge(json!({ "metadata": { "annotations": { "kamaji.clastix.io/paused": value } } }))
+    };
+    let before = passes("tenantcontrolplane-inside");
+    api.patch("t", &PatchParams::default(), &pause(Some(""))).await.expect("patched");
+    world.condition("t", "Paused", "Paused").await;
+    pass("tenantcontrolplane-inside", before).await;
+    let maps = Api::<ConfigMap>::namespaced(admin.clone(), "kube-public");
+    maps.delete("cluster-info", &DeleteParams::default()).await.expect("deleted");
+    let before = passes("tenantcontrolplane-inside");
+    let other = Patch::Merge(json!({ "spec": { "networkProfile": { "certSANs": ["paused.example"] } } }));
+    api.patch("t", &PatchParams::default(), &other).await.expect("patched");
+    pass("tenantcontrolplane-inside", before).await;
+    assert!(maps.get_opt("cluster-info").await.expect("asked").is_none(), "it was left alone");
+    api.patch("t", &PatchParams::default(), &pause(None)).await.expect("patched");
+    eventually(maps, "cluster-info", "back", |_| true).await;
+    // The certificate has the new name, so the Pods are replaced.
+    world.pods_ready("t", 1).await;
+    world.condition("t", "Ready", "Ready").await;
 }
 
 async fn drift_is_repaired_and_what_is_off_is_removed(world: &World, admin: &Client) {

@@ -9,7 +9,7 @@ use scute_contract::{External, Found};
 use scute_kit::{Error, Key, Why};
 use serde_json::{Value, json};
 
-use super::Desk;
+use super::Shared;
 use super::report::{Stage, Stop};
 use super::steps::failed;
 use crate::context::Context;
@@ -32,11 +32,16 @@ pub enum Answer {
 ///
 /// # Errors
 /// What is missing, or both endpoints if they differ.
-pub async fn tell(asker: &Key, cluster: &Cluster, endpoint: &ApiEndpoint, desk: &Desk) -> Result<(), Stop> {
+pub async fn tell(
+    asker: &Key,
+    cluster: &Cluster,
+    endpoint: &ApiEndpoint,
+    shared: &Shared,
+) -> Result<(), Stop> {
     let Some(reference) = &cluster.spec.infrastructure_ref else { return Ok(()) };
     let key = Key::new(asker.namespace.clone(), reference.name.clone());
     let found =
-        desk.externals.get(asker, &asker.namespace, reference).await.for_owner(&owner(cluster, false));
+        shared.externals.get(asker, &asker.namespace, reference).await.for_owner(&owner(cluster, false));
     if let Some(absence) = found.absence(reference, "Cluster", false) {
         return Err(Stop::wait(STAGE, Why::new(reason(&found), absence.message)));
     }
@@ -51,7 +56,7 @@ pub async fn tell(asker: &Key, cluster: &Cluster, endpoint: &ApiEndpoint, desk: 
             Err(Stop::wait(STAGE, Why::new("EndpointMismatch", message)))
         }
         answer => {
-            let done = write(&infra, &served.resource, &key, endpoint, answer, &desk.context).await;
+            let done = write(&infra, &served.resource, &key, endpoint, answer, &shared.context).await;
             done.map_err(failed(STAGE))
         }
     }

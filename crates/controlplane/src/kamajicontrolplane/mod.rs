@@ -7,6 +7,7 @@ mod secrets;
 mod steps;
 #[cfg(test)]
 mod stories;
+pub mod words;
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ const MANAGER: &str = "scute-kamajicontrolplane";
 const KIND: &str = "KamajiControlPlane";
 
 /// What this controller works with.
-struct Desk {
+struct Shared {
     context: Arc<Context>,
     externals: Externals,
 }
@@ -46,12 +47,12 @@ pub async fn run(context: Arc<Context>) {
         .owns_meta::<Secret>()
         .watches(|cluster: &Cluster| control_plane_of(cluster).into_iter().collect())
         .on(woken)
-        .run(Arc::new(Desk { context, externals }), reconcile)
+        .run(Arc::new(Shared { context, externals }), reconcile)
         .await;
 }
 
 /// The KamajiControlPlane that a Cluster refers to.
-fn control_plane_of(cluster: &Cluster) -> Option<Key> {
+pub fn control_plane_of(cluster: &Cluster) -> Option<Key> {
     let reference = cluster.spec.control_plane_ref.as_ref().filter(|reference| reference.kind == KIND)?;
     Some(Key::new(cluster.namespace().unwrap_or_default(), reference.name.clone()))
 }
@@ -63,18 +64,18 @@ fn cluster_of(kcp: &KamajiControlPlane, context: &Context) -> Option<Arc<Cluster
     clusters.into_iter().find(|cluster| control_plane_of(cluster).as_ref() == Some(&key))
 }
 
-async fn reconcile(kcp: Arc<KamajiControlPlane>, desk: Arc<Desk>) -> Next {
-    let context = &desk.context;
+async fn reconcile(kcp: Arc<KamajiControlPlane>, shared: Arc<Shared>) -> Next {
+    let context = &shared.context;
     let cluster = cluster_of(&kcp, context);
     let mut progress = Progress { paused: is_paused(&kcp, cluster.as_deref()), ..Progress::default() };
     if progress.paused {
         return report(&kcp, context, progress).await;
     }
     if kcp.metadata.deletion_timestamp.is_some() {
-        return delete(kcp, &desk).await;
+        return delete(kcp, &shared).await;
     }
     progress.stopped = match &cluster {
-        Some(cluster) => steps::advance(&kcp, cluster, &desk, &mut progress).await.err(),
+        Some(cluster) => steps::advance(&kcp, cluster, &shared, &mut progress).await.err(),
         None => {
             let message = "no Cluster of this namespace has a spec.controlPlaneRef to this object";
             Some(Stop::wait(Stage::Created, Why::new("WaitingForCluster", message)))
@@ -88,8 +89,8 @@ fn is_paused(kcp: &KamajiControlPlane, cluster: Option<&Cluster>) -> bool {
 }
 
 /// Goes only after its TenantControlPlane, and so after the tenant's data.
-async fn delete(kcp: Arc<KamajiControlPlane>, desk: &Desk) -> Next {
-    let context = &desk.context;
+async fn delete(kcp: Arc<KamajiControlPlane>, shared: &Shared) -> Next {
+    let context = &shared.context;
     let key = Key::of(kcp.as_ref());
     let own = |tcp: &Arc<TenantControlPlane>| {
         tcp.owner_references().iter().any(|owner| Some(&owner.uid) == kcp.uid().as_ref())
@@ -97,7 +98,7 @@ async fn delete(kcp: Arc<KamajiControlPlane>, desk: &Desk) -> Next {
     let Some(tcp) = context.hub.watch::<TenantControlPlane>().get(&key).filter(own) else {
         return match finalizer::remove(&context.hub, &kcp, KAMAJI_CONTROL_PLANE_FINALIZER).await {
             Ok(()) => {
-                desk.externals.forget(&key);
+                shared.externals.forget(&key);
                 Next::Settled
             }
             Err(error) => Next::Failed(Why::new("FinalizerFailed", error.to_string())),

@@ -10,6 +10,8 @@ use scute_kit::conditions::{Conditions, Draft, Status};
 use scute_kit::ladder::{self, Stage as _};
 use serde_json::{Value, json};
 
+use super::words;
+
 /// The stages of a KamajiControlPlane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
@@ -162,12 +164,12 @@ fn available(kcp: &KamajiControlPlane, after: &KamajiControlPlaneStatus, progres
     }
 }
 
-/// What a TenantControlPlane says of its being ready.
+/// What a TenantControlPlane says of its being ready, in the user's words.
 pub fn tenant_says(tcp: Option<&TenantControlPlane>) -> (String, String) {
     let conditions = tcp.and_then(|tcp| tcp.status.as_ref()).map(|status| status.conditions.as_slice());
     let ready = conditions.unwrap_or_default().iter().find(|condition| condition.type_ == "Ready");
     match ready {
-        Some(ready) => (ready.reason.clone(), ready.message.clone()),
+        Some(ready) => (ready.reason.clone(), words::translated(&ready.message)),
         None => {
             ("WaitingForTenantControlPlane".to_owned(), "the TenantControlPlane says nothing yet".to_owned())
         }

@@ -1,6 +1,7 @@
 //! The steps of a run, each with what it reads and writes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::ResourceExt;
 use scute_api::cluster::Cluster;
@@ -11,8 +12,9 @@ use scute_kit::{Error, Key, Occupied, Why, finalizer, occupied};
 use serde_json::json;
 
 use super::report::{Progress, Stage, Stop, serves, tenant_says};
-use super::{Desk, MANAGER, infra, mapping, secrets};
+use super::{MANAGER, Shared, infra, mapping, secrets};
 use crate::context::Context;
+use crate::tenant::validate::{invalid, validate};
 
 /// Goes as far as possible.
 ///
@@ -21,10 +23,10 @@ use crate::context::Context;
 pub async fn advance(
     kcp: &Arc<KamajiControlPlane>,
     cluster: &Cluster,
-    desk: &Desk,
+    shared: &Shared,
     progress: &mut Progress,
 ) -> Result<(), Stop> {
-    let context = &desk.context;
+    let context = &shared.context;
     let stage = Stage::Created;
     mapping::check_ranges(cluster, &context.config.management_pod_cidrs).map_err(|bad| {
         Stop::wait(stage, Why::new("RangeOverlap", format!("Cluster {}: {bad}", cluster.name_any())))
@@ -34,7 +36,7 @@ pub async fn advance(
     progress.tenant = Some(Arc::clone(&tcp));
     let endpoint = address(&tcp)?;
     publish(&kcp, &endpoint, context).await?;
-    infra::tell(&Key::of(kcp.as_ref()), cluster, &endpoint, desk).await?;
+    infra::tell(&Key::of(kcp.as_ref()), cluster, &endpoint, shared).await?;
     if !serves(&tcp) && !was_initialized(&kcp) {
         let (reason, message) = tenant_says(Some(&tcp));
         return Err(Stop::wait(Stage::Initialized, Why::new(reason, message)));
@@ -76,8 +78,22 @@ async fn create(
         }
     }
     let want = mapping::tenant(kcp, cluster, existing.as_deref());
-    context.hub.apply(MANAGER, &want).await.map_err(failed(Stage::Created))
+    validate(&want, &context.config.default_datastore).map_err(|bad| {
+        let Why { reason, message } = invalid(&bad);
+        Stop::wait(Stage::Created, Why::new(reason, words::translated(&message)))
+    })?;
+    context.hub.apply(MANAGER, &want).await.map_err(|error| match error.code() {
+        // What a webhook looked at, a DataStore for one, is not watched from here.
+        Some(400 | 403 | 422) => {
+            let why = Why::new("Refused", words::translated(&error.to_string()));
+            Stop::wait_for(REFUSED_AGAIN, Stage::Created, why)
+        }
+        _ => failed(Stage::Created)(error),
+    })
 }
+
+/// When a TenantControlPlane that was refused is tried again.
+const REFUSED_AGAIN: Duration = Duration::from_secs(30);
 
 /// Where the API server answers, as the TenantControlPlane found out.
 fn address(tcp: &TenantControlPlane) -> Result<ApiEndpoint, Stop> {
