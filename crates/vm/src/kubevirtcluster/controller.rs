@@ -13,7 +13,7 @@ use scute_contract::paused::paused;
 use scute_kit::{Controller, Error, Hub, Key, Next, Why, finalizer};
 use serde_json::{Value, json};
 
-use super::plan::{Endpoint, cluster_of, endpoint, service, ssh_keys_name, status};
+use super::plan::{Endpoint, cluster_of, endpoint, needs_service, service, ssh_keys_name, status};
 use super::ssh_keys::SshKeyPair;
 
 const MANAGER: &str = "scute-kubevirtcluster";
@@ -88,9 +88,12 @@ async fn provide(
     cluster: &Cluster,
 ) -> Result<Option<Why>, ApplyError> {
     let name = cluster.name_any();
-    let service = hub.apply(MANAGER, &service(infra, &name)).await?;
+    let service = match needs_service(cluster) {
+        true => Some(hub.apply(MANAGER, &service(infra, &name)).await?),
+        false => None,
+    };
     ssh_keys(hub, infra, &name).await?;
-    let decided = endpoint(infra, cluster, Some(&service));
+    let decided = endpoint(infra, cluster, service.as_deref());
     if let Some(patch) = own_changes(infra, cluster, &decided) {
         hub.patch::<KubevirtCluster>(&Key::of(infra.as_ref()), &patch).await?;
     }

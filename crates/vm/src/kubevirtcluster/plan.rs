@@ -115,6 +115,13 @@ pub fn endpoint(infra: &KubevirtCluster, cluster: &Cluster, service: Option<&Ser
     }
 }
 
+/// Whether the Cluster needs the Service: nothing is behind it where the API servers are no VMs. (Its name is longer than
+/// that of the Cluster, which may have all of the 63 letters of a Service.)
+#[must_use]
+pub fn needs_service(cluster: &Cluster) -> bool {
+    !cluster.spec.control_plane_ref.as_ref().is_some_and(|control| is_hosted(&control.kind))
+}
+
 /// Control planes whose API servers are Pods of the management cluster.
 fn is_hosted(kind: &str) -> bool {
     kind != "KubeadmControlPlane"
