@@ -121,7 +121,7 @@ async fn tenant_is_ready(world: &World, name: &str) {
     } } });
     let api = world.api::<TenantControlPlane>();
     api.patch(
-        "t",
+        name,
         &PatchParams::default(),
         &Patch::Merge(json!({ "metadata": { "annotations": {
         "kamaji.clastix.io/paused": "" } } })),

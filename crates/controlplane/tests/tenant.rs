@@ -222,20 +222,19 @@ async fn dns_keeps_its_address(world: &World) {
     world.condition("t", "TenantObjectsReady", "Applied").await;
 }
 
-/// While Pods of another version start, what Nodes read stays as it is, and is repaired as it is.
+/// While Pods of another version start, what Nodes read is of the version that serves.
 async fn nothing_inside_is_newer_than_the_pods(world: &World, admin: &Client) {
-    let change = Patch::Merge(json!({ "spec": { "kubernetes": { "version": "v1.35.3" } } }));
+    let change =
+        json!({ "kubernetes": { "version": "v1.35.3" }, "networkProfile": { "certSANs": ["new.example"] } });
     let api = world.api::<TenantControlPlane>();
-    api.patch("t", &PatchParams::default(), &change).await.expect("patched");
-    let upgrading = |tcp: &TenantControlPlane| phase(tcp) == "Upgrading";
-    eventually(api, "t", "upgrading", upgrading).await;
+    api.patch("t", &PatchParams::default(), &Patch::Merge(json!({ "spec": change }))).await.expect("patched");
     let maps = Api::<ConfigMap>::namespaced(admin.clone(), "kube-system");
-    let has = |version: &'static str| {
-        move |map: &ConfigMap| map.data.iter().flatten().any(|(_, text)| text.contains(version))
+    let has = |text: &'static str| {
+        move |map: &ConfigMap| map.data.iter().flatten().any(|(_, value)| value.contains(text))
     };
-    maps.delete("kubeadm-config", &DeleteParams::default()).await.expect("deleted");
-    let back = eventually(maps.clone(), "kubeadm-config", "back", |_| true).await;
-    assert!(has("v1.35.4")(&back), "of the version that runs");
+    let map = eventually(maps.clone(), "kubeadm-config", "with the new name", has("new.example")).await;
+    assert!(has("v1.35.4")(&map) && !has("v1.35.3")(&map), "{map:?}");
+    eventually(api, "t", "upgrading", |tcp: &TenantControlPlane| phase(tcp) == "Upgrading").await;
     world.pods_ready("t", 1).await;
     eventually(maps, "kubeadm-config", "of the version that runs now", has("v1.35.3")).await;
 }

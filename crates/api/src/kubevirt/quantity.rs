@@ -40,6 +40,9 @@ impl Quantity {
     /// `262144Ki` is `256Mi`.
     pub fn canonical(&self) -> Result<Self, QuantityError> {
         let value = self.thousandths()?;
+        if self.is_kept() {
+            return Ok(self.clone());
+        }
         let (_, suffix) = self.parts();
         let is_binary = suffix.ends_with('i') && value % 1000 == 0 && value >= 1024 * 1000;
         Ok(Self(match (value, is_binary) {
@@ -47,6 +50,18 @@ impl Quantity {
             (value, true) => binary(value / 1000),
             (value, false) => decimal(value, exponent(suffix).is_some()),
         }))
+    }
+
+    /// Whether Kubernetes takes the text itself for canonical: a decimal that starts with no zero, does not end in three,
+    /// and has its point where a suffix could stand.
+    fn is_kept(&self) -> bool {
+        let (number, suffix) = self.parts();
+        let Some(power) = power(suffix) else { return false };
+        let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+        let digits = format!("{}{fraction}", whole.trim_start_matches('0'));
+        let scale = power - i32::try_from(fraction.len()).unwrap_or(i32::MAX);
+        let starts_with_zero = whole.trim_start_matches('0').is_empty();
+        scale >= -3 && scale % 3 == 0 && digits.len() <= 18 && !starts_with_zero && !digits.ends_with("000")
     }
 
     fn parts(&self) -> (&str, &str) {
@@ -89,30 +104,36 @@ fn decimal(mut mantissa: u128, with_exponent: bool) -> String {
 
 /// Billionths in one unit of a suffix.
 fn billionths_per(suffix: &str) -> Option<u128> {
-    let decimal = |power: u32| Some(10_u128.pow(9 + power));
     let binary = |power: u32| Some(1_000_000_000 * 1024_u128.pow(power));
     match suffix {
-        "n" => Some(1),
-        "u" => Some(1000),
-        "m" => Some(1_000_000),
-        "" => decimal(0),
-        "k" => decimal(3),
-        "M" => decimal(6),
-        "G" => decimal(9),
-        "T" => decimal(12),
-        "P" => decimal(15),
-        "E" => decimal(18),
         "Ki" => binary(1),
         "Mi" => binary(2),
         "Gi" => binary(3),
         "Ti" => binary(4),
         "Pi" => binary(5),
         "Ei" => binary(6),
-        _ => match exponent(suffix)? {
+        _ => match power(suffix)? {
             power @ -9..=18 => Some(10_u128.pow(u32::try_from(power + 9).ok()?)),
             _ => None,
         },
     }
+}
+
+/// The power of ten that a decimal suffix stands for.
+fn power(suffix: &str) -> Option<i32> {
+    Some(match suffix {
+        "n" => -9,
+        "u" => -6,
+        "m" => -3,
+        "" => 0,
+        "k" => 3,
+        "M" => 6,
+        "G" => 9,
+        "T" => 12,
+        "P" => 15,
+        "E" => 18,
+        _ => return exponent(suffix),
+    })
 }
 
 /// `e3`, `E3` and `e-3`.
@@ -170,14 +191,16 @@ mod tests {
     use super::*;
 
     /// Spellings, and what the API server makes of each in the resources of a container.
-    const SPELLINGS: [(&str, &str); 25] = [
+    const SPELLINGS: [(&str, &str); 28] = [
         ("0", "0"),
         ("0Mi", "0"),
         ("0.05", "50m"),
         (".5", "500m"),
         ("2000m", "2"),
         ("1500m", "1500m"),
-        ("+2", "2"),
+        ("+2", "+2"),
+        ("1.500", "1.500"),
+        ("1.5", "1500m"),
         ("0.0001", "1m"),
         ("100u", "1m"),
         ("1n", "1m"),
@@ -189,7 +212,8 @@ mod tests {
         ("1e3", "1e3"),
         ("64e6", "64e6"),
         ("5E2", "500"),
-        ("1.5e-2", "15e-3"),
+        ("1.5e-2", "1.5e-2"),
+        ("1.50e-2", "15e-3"),
         ("262144Ki", "256Mi"),
         ("1073741824", "1073741824"),
         ("1.5Gi", "1536Mi"),

@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use scute_api::kamaji::{KUBECONFIG_KEY_ANNOTATION, TenantControlPlane};
+use scute_kit::conditions::is_true;
 use scute_kit::tenants::TenantKey;
 use scute_kit::{Controller, Key, Next, Why};
 use serde_json::Value;
@@ -27,7 +28,7 @@ use crate::context::Context;
 use crate::names::Piece;
 use crate::tenant::endpoint::endpoint;
 use crate::tenant::validate::validate;
-use crate::tenant::{installed_version, is_paused};
+use crate::tenant::{INSIDE, installed_version, is_paused};
 
 pub use desired::{EMBEDDED, POD_NETWORK_ANNOTATION};
 
@@ -201,7 +202,11 @@ async fn bring(
         })?;
         // It has proved what it was made for.
         context.remotes.forget(&admin(&key, ADMIN));
-        context.found_inside(&key, found(desired, wanted, false));
+        let conditions = tcp.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        // A new process that has not looked at everything yet knows nothing worse than the one before it.
+        if !is_true(conditions, INSIDE) {
+            context.found_inside(&key, found(desired, wanted, false));
+        }
     }
     apply::keep(&root, &desired.objects).await.map_err(|error| error.why())?;
     context.found_inside(&key, found(desired, wanted, true));

@@ -12,7 +12,7 @@ use scute_kit::{Error, Key, Occupied, Why, finalizer, occupied};
 use serde_json::json;
 
 use super::report::{Progress, Stage, Stop, serves, tenant_says};
-use super::{MANAGER, Shared, infra, mapping, secrets};
+use super::{MANAGER, Shared, infra, mapping, secrets, words};
 use crate::context::Context;
 use crate::tenant::validate::{invalid, validate};
 

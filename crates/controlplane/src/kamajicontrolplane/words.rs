@@ -46,7 +46,7 @@ pub fn translated(message: &str) -> String {
         told.push_str(before);
         let starts_a_path = !before.ends_with(|c: char| c.is_alphanumeric() || c == '.');
         let matching = FIELDS.iter().filter(|(theirs, _)| {
-            let after = found.strip_prefix(theirs);
+            let after = found.strip_prefix(*theirs);
             after.is_some_and(|after| !after.starts_with(|c: char| c.is_alphanumeric()))
         });
         match matching.max_by_key(|(theirs, _)| theirs.len()).filter(|_| starts_a_path) {

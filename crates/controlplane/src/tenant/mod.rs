@@ -47,6 +47,7 @@ use scute_kit::conditions::is_true;
 use scute_kit::{Controller, Key, Next, Why, ladder};
 use tokio::sync::mpsc;
 
+pub use report::INSIDE;
 pub use secrets::{Known, write_exactly};
 pub use steps::{facts, installed_version};
 pub use storage::Ensured;

@@ -27,7 +27,7 @@ pub fn check(asked: Option<&ComponentResources>, bad: &mut Vec<FieldError>) {
         {
             let path = format!("{path}.{field}.{name}");
             match kubevirt::Quantity(text.clone()).thousandths() {
-                Err(error) => bad.push(FieldError::new(path, text, format!("{error}"))),
+                Err(error) => bad.push(FieldError::new(path, text, error.to_string())),
                 Ok(amount) => match amounts.insert(name, (amount, text)) {
                     Some((limit, written)) if amount > limit => {
                         bad.push(FieldError::new(

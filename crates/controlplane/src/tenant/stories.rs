@@ -159,7 +159,11 @@ fn endpoints() {
     };
     let told = [
         at("ClusterIP", json!({}), &plain),
-        at("ClusterIP", json!({ "address": "fd00::1", "port": 8443 }), &plain),
+        at(
+            "ClusterIP",
+            json!({ "address": "fd00::1", "port": 8443, "serviceCidr": "fd00:9::/112", "podCidr": "fd00:8::/56" }),
+            &plain,
+        ),
         at("NodePort", json!({ "address": "10.0.0.9", "port": 31443 }), &plain),
         at("LoadBalancer", json!({}), &with_ip),
         at("LoadBalancer", json!({}), &plain),
