@@ -46,7 +46,12 @@ async fn world(name: &str) -> (World, JoinSet<()>, tempfile::TempDir) {
     let bad = tenant(&world.namespace, "probe", json!({ "dataStore": "none" }));
     scute_testkit::until("the webhooks are called", || {
         let (api, bad) = (world.api::<TenantControlPlane>(), bad.clone());
-        async move { api.create(&PostParams { dry_run: true, ..PostParams::default() }, &bad).await.err() }
+        async move {
+            let refused =
+                api.create(&PostParams { dry_run: true, ..PostParams::default() }, &bad).await.err()?;
+            // A webhook that does not listen yet refuses, too.
+            refused.to_string().contains("spec.dataStore").then_some(())
+        }
     })
     .await;
     (world, tasks, dir)
