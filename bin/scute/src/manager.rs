@@ -1,6 +1,6 @@
 //! `scute manager`: all controllers and the admission server in one process.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::future::pending;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use anyhow::Context;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use clap::Args;
+use clap::{ArgAction, Args};
 use kube::Config;
 use scute_install::ManagerConfig;
-use scute_kit::limits::Limits;
+use scute_kit::lease::{Election, Holder};
+use scute_kit::limits::{LOOK_AT_CERTIFICATES, Limits, Tenure};
 use scute_kit::tenants::Tenants;
-use scute_kit::{Admission, Hub};
+use scute_kit::{Admission, Clock, Hub, Key};
 use scute_qemu::Accelerator;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -31,6 +32,18 @@ pub struct ManagerArgs {
     /// Port of the admission server
     #[arg(long, default_value_t = 9443)]
     webhook_port: u16,
+    /// Work only while holding the lease `scute-manager`: of several managers of a cluster one works
+    #[arg(long, default_value_t = true, num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    leader_elect: bool,
+    /// Namespace of the manager's Pod, and of the lease [default: scute-system]
+    #[arg(long, env = "POD_NAMESPACE", hide_env_values = true)]
+    pod_namespace: Option<String>,
+    /// Name of the manager's Pod, if it is one
+    #[arg(long, env = "POD_NAME", hide_env_values = true)]
+    pod_name: Option<String>,
+    /// UID of the manager's Pod: a holder whose Pod is gone need not be waited for
+    #[arg(long, env = "POD_UID", hide_env_values = true)]
+    pod_uid: Option<String>,
 }
 
 impl ManagerArgs {
@@ -40,46 +53,90 @@ impl ManagerArgs {
             Some(path) => ManagerConfig::load(path)?,
             None => ManagerConfig::default(),
         };
+        let mut stop = signal(SignalKind::terminate())?;
         let server = Config::infer().await.context("no API server to talk to")?;
         let hub = Hub::new(scute_kit::client(server, Limits::MANAGEMENT)?);
         let tenants = Tenants::new(&hub);
         let mut tasks = JoinSet::new();
-        let admission = stages(&hub, &tenants, &config, &mut tasks);
+        // Who waits for the lease answers probes and reviews all the same: neither writes.
+        self.serve(&hub, &config, &mut tasks)?;
+        let election = self.leader_elect.then(|| self.election(&hub)).transpose()?;
+        let mut held = tokio::select! {
+            _ = stop.recv() => return Ok(ExitCode::SUCCESS),
+            Some(ended) = tasks.join_next() => return Err(part_ended(ended)),
+            held = async { match election { Some(election) => Some(election.win().await), None => None } } => held,
+        };
+        spawn(&hub, &tenants, &config, &mut tasks);
+        let ended = tokio::select! {
+            _ = stop.recv() => Ok(ExitCode::SUCCESS),
+            Some(ended) = tasks.join_next() => Err(part_ended(ended)),
+            lost = async { match &mut held { Some(held) => held.keep().await, None => pending().await } } => {
+                // Somebody else may already be at work: not one more write.
+                tracing::error!(%lost, "ending at once");
+                std::process::exit(1);
+            }
+        };
+        tasks.shutdown().await;
+        if let Some(held) = held {
+            held.release().await;
+        }
+        ended
+    }
+
+    /// Serves probes, and reviews where there is a certificate for them.
+    fn serve(&self, hub: &Arc<Hub>, config: &ManagerConfig, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+        let listen = |port: u16, what: &str| {
+            scute_kit::listen(port).with_context(|| format!("listening for {what} on port {port}"))
+        };
         if let Some(certificates) = config.webhook_certificates.clone() {
-            let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.webhook_port));
+            let (listener, admission) = (listen(self.webhook_port, "reviews")?, admission(hub, config));
             tasks.spawn(async move {
-                if let Err(error) = admission.serve(address, &certificates).await {
+                if let Err(error) = admission.serve_on(listener, &certificates, LOOK_AT_CERTIFICATES).await {
                     tracing::error!(%error, "the admission server ended");
                 }
             });
         }
-        let health = SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.health_port));
-        let listener = tokio::net::TcpListener::bind(health)
-            .await
-            .with_context(|| format!("listening for probes on {health}"))?;
+        let (listener, probes) = (listen(self.health_port, "probes")?, probes(Arc::clone(hub)));
         tasks.spawn(async move {
-            if let Err(error) = axum::serve(listener, probes(hub)).await {
+            if let Err(error) = axum::serve(listener, probes).await {
                 tracing::error!(%error, "the probe server ended");
             }
         });
-        let mut stop = signal(SignalKind::terminate())?;
-        tokio::select! {
-            _ = stop.recv() => Ok(ExitCode::SUCCESS),
-            Some(ended) = tasks.join_next() => {
-                ended.context("a controller failed")?;
-                anyhow::bail!("a controller ended, which none does")
-            }
-        }
+        Ok(())
+    }
+
+    /// The lease that only one manager of a cluster holds, and who asks for it.
+    fn election(&self, hub: &Arc<Hub>) -> anyhow::Result<Election> {
+        let (namespace, pod, uid) = (self.pod_namespace.clone(), self.pod_name.clone(), self.pod_uid.clone());
+        let namespace = namespace.unwrap_or_else(|| scute_install::NAMESPACE.to_owned());
+        let mut unique = [0; 8];
+        scute_pki::system_random(&mut unique)?;
+        let me = Holder {
+            pod: pod.zip(uid).map(|(name, uid)| (Key::new(namespace.clone(), name), uid)),
+            unique: format!("{:016x}", u64::from_ne_bytes(unique)),
+        };
+        let lease = Key::new(namespace, scute_install::MANAGER);
+        Ok(Election::new(hub.client(), lease, me, Tenure::MANAGER, Clock::system()))
     }
 }
 
-/// Starts every stage with its part of the configuration, and collects their admission handlers.
-fn stages(
-    hub: &Arc<Hub>,
-    tenants: &Arc<Tenants>,
-    config: &ManagerConfig,
-    tasks: &mut JoinSet<()>,
-) -> Admission {
+fn part_ended(ended: Result<(), tokio::task::JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(()) => anyhow::anyhow!("a part ended, which none does"),
+        Err(error) => anyhow::Error::new(error).context("a part failed"),
+    }
+}
+
+/// The admission handlers of every stage.
+fn admission(hub: &Arc<Hub>, config: &ManagerConfig) -> Admission {
+    let admission = scute_cluster::admission(hub, Admission::new());
+    let admission = scute_bootstrap::admission(hub, admission);
+    let admission = scute_vm::admission(hub, admission);
+    scute_controlplane::admission(hub, &controlplane(config), admission)
+}
+
+/// Starts every stage with its part of the configuration.
+fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: &ManagerConfig, tasks: &mut JoinSet<()>) {
     let defaults = scute_vm::Config::default();
     let accelerator = config.accelerator.unwrap_or(defaults.accelerator);
     let vm = scute_vm::Config {
@@ -88,25 +145,23 @@ fn stages(
         runtime_class: (accelerator == Accelerator::Kvm).then(|| scute_install::KVM_RUNTIME.to_owned()),
         pod_ranges: config.networks.pods.clone(),
     };
+    scute_cluster::spawn(hub, tenants, scute_cluster::Config::default(), tasks);
+    scute_bootstrap::spawn(hub, tenants, scute_bootstrap::Config::default(), tasks);
+    scute_controlplane::spawn(hub, tenants, controlplane(config), tasks);
+    scute_vm::spawn(hub, tenants, vm, tasks);
+    scute_loadbalancer::spawn(hub, &config.load_balancer.pools, tasks);
+}
+
+fn controlplane(config: &ManagerConfig) -> scute_controlplane::Config {
     let defaults = scute_controlplane::Config::default();
-    let controlplane = scute_controlplane::Config {
+    scute_controlplane::Config {
         management_node_cidrs: config.networks.nodes.clone(),
         management_pod_cidrs: config.networks.pods.clone(),
         external_ip_cidrs: config.external_ips.clone(),
         management_service_cidrs: config.networks.services.clone(),
         scute_image: config.scute_image.clone().unwrap_or(defaults.scute_image),
         ..defaults
-    };
-    let admission = scute_cluster::admission(hub, Admission::new());
-    let admission = scute_bootstrap::admission(hub, admission);
-    let admission = scute_vm::admission(hub, admission);
-    let admission = scute_controlplane::admission(hub, &controlplane, admission);
-    scute_cluster::spawn(hub, tenants, scute_cluster::Config::default(), tasks);
-    scute_bootstrap::spawn(hub, tenants, scute_bootstrap::Config::default(), tasks);
-    scute_controlplane::spawn(hub, tenants, controlplane, tasks);
-    scute_vm::spawn(hub, tenants, vm, tasks);
-    scute_loadbalancer::spawn(hub, &config.load_balancer.pools, tasks);
-    admission
+    }
 }
 
 /// Alive while it answers; ready once the API server has answered a listing.

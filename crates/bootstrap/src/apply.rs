@@ -6,13 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{Api, ObjectMeta, Patch};
 use kube::{Client, Resource, ResourceExt};
 use scute_api::bootstrap::KubeadmConfig;
 use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE};
 use scute_kit::conditions::whole_seconds;
 use scute_kit::tenants::TenantKey;
-use scute_kit::{Key, Why};
+use scute_kit::{Key, Why, patch_params, post_params, said};
 use scute_pki::{BootstrapToken, system_random};
 use serde_json::json;
 
@@ -98,7 +98,7 @@ async fn keep(
     let refused = |error: kube::Error| {
         Why::new(
             "TokenNotWritten",
-            format!("writing bootstrap token {} to the tenant cluster: {error}", token.id()),
+            format!("writing bootstrap token {} to the tenant cluster: {}", token.id(), said(&error)),
         )
     };
     let secrets = Api::<Secret>::namespaced(client.clone(), "kube-system");
@@ -113,11 +113,11 @@ async fn keep(
                 scute_kubeadm::bootstrap_token::secret(token.id(), token.secret(), &expiration, &description);
             let secret: Secret = serde_json::from_value(secret)
                 .map_err(|error| Why::new("InternalError", error.to_string()))?;
-            secrets.create(&PostParams::default(), &secret).await.map_err(refused)?;
+            secrets.create(&post_params(), &secret).await.map_err(refused)?;
         }
         Some(known) if left(&known, now) < ttl * 5 / 6 => {
             let patch = json!({ "stringData": { "expiration": expiration } });
-            let params = PatchParams::default();
+            let params = patch_params();
             secrets.patch(&name, &params, &Patch::Merge(&patch)).await.map_err(refused)?;
         }
         Some(_) => {}

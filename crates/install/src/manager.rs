@@ -79,7 +79,7 @@ fn deployment(configuration: &str, image_digest: &str) -> Value {
         "metadata": {"name": MANAGER, "namespace": NAMESPACE, "labels": labels},
         "spec": {
             "replicas": 1,
-            // Two managers at once would need leases; a second of absence costs nothing, reconciling is level-based.
+            // Two managers take turns by a lease; a second of absence costs nothing, reconciling is level-based.
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": labels},
             "template": {
@@ -135,6 +135,12 @@ fn pod() -> Value {
             "imagePullPolicy": "IfNotPresent",
             "command": ["/usr/local/bin/scute", "manager"],
             "args": [format!("--config={CONFIG_FOLDER}/config.yaml")],
+            // Whom the lease belongs to: a Pod that is gone or has been started again need not be waited for.
+            "env": [
+                {"name": "POD_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
+                {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                {"name": "POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+            ],
             "ports": [
                 {"name": "webhook", "containerPort": WEBHOOK_PORT},
                 {"name": "health", "containerPort": HEALTH_PORT},

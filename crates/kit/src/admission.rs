@@ -1,12 +1,13 @@
 //! The admission server: one handler per kind, behind `/validate` and `/mutate`.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
 
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use axum_server::tls_rustls::RustlsConfig;
@@ -15,6 +16,9 @@ use kube::Resource;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::limits::LOOK_AT_CERTIFICATES;
 
 use crate::decode::{Decoder, decode};
 
@@ -126,8 +130,8 @@ pub enum ServeError {
     #[error("reading the serving certificate")]
     Certificate(#[source] std::io::Error),
     /// The socket failed.
-    #[error("serving admission on {0}")]
-    Serve(SocketAddr, #[source] std::io::Error),
+    #[error("serving admission")]
+    Serve(#[source] std::io::Error),
 }
 
 impl Admission {
@@ -177,21 +181,39 @@ impl Admission {
             .route("/validate", post(validate))
             .route("/mutate", post(mutate))
             .route("/healthz", get(|| async { "ok" }))
+            .layer(DefaultBodyLimit::max(LARGEST_REVIEW))
             .with_state(Arc::new(self))
     }
 
-    /// Serves over TLS with `tls.crt` and `tls.key` of a folder.
+    /// Serves on an address; see [`Admission::serve_on`].
     ///
     /// # Errors
     /// When the certificate cannot be read or the address not be bound.
     pub async fn serve(self, address: SocketAddr, certificates: &Path) -> Result<(), ServeError> {
-        let tls = RustlsConfig::from_pem_file(certificates.join("tls.crt"), certificates.join("tls.key"))
-            .await
-            .map_err(ServeError::Certificate)?;
-        axum_server::bind_rustls(address, tls)
-            .serve(self.router().into_make_service())
-            .await
-            .map_err(|source| ServeError::Serve(address, source))
+        let listener = TcpListener::bind(address).await.map_err(ServeError::Serve)?;
+        self.serve_on(listener, certificates, LOOK_AT_CERTIFICATES).await
+    }
+
+    /// Serves over TLS with `tls.crt` and `tls.key` of a folder, which are looked at again and again: when they are
+    /// exchanged, the next connection has the new ones.
+    ///
+    /// # Errors
+    /// When the certificate cannot be read or the socket fails.
+    pub async fn serve_on(
+        self,
+        listener: TcpListener,
+        certificates: &Path,
+        look_every: Duration,
+    ) -> Result<(), ServeError> {
+        let pem = read(certificates).await.map_err(ServeError::Certificate)?;
+        let tls =
+            RustlsConfig::from_pem(pem.0.clone(), pem.1.clone()).await.map_err(ServeError::Certificate)?;
+        let listener = listener.into_std().map_err(ServeError::Serve)?;
+        let server = axum_server::from_tcp_rustls(listener, tls.clone()).map_err(ServeError::Serve)?;
+        tokio::select! {
+            ended = server.serve(self.router().into_make_service()) => ended.map_err(ServeError::Serve),
+            () = renew(&tls, certificates, pem, look_every) => Ok(()),
+        }
     }
 
     async fn judge(&self, review: &Review) -> Verdict {
@@ -267,6 +289,35 @@ impl From<Request> for AdmissionRequest {
     }
 }
 
+/// The largest request that the API server takes is 3 MiB. A review of it has the object and the one before, with
+/// letters escaped that the request had as they are.
+const LARGEST_REVIEW: usize = 16 << 20;
+
+type Pem = (Vec<u8>, Vec<u8>);
+
+async fn read(folder: &Path) -> io::Result<Pem> {
+    Ok((tokio::fs::read(folder.join("tls.crt")).await?, tokio::fs::read(folder.join("tls.key")).await?))
+}
+
+/// Looks again and again whether certificate and key were exchanged; does not return. What cannot be used (a new
+/// certificate beside an old key, for a moment) is looked at again.
+async fn renew(tls: &RustlsConfig, folder: &Path, mut served: Pem, every: Duration) {
+    loop {
+        tokio::time::sleep(every).await;
+        let found = match read(folder).await {
+            Ok(found) if found != served => found,
+            _ => continue,
+        };
+        match tls.reload_from_pem(found.0.clone(), found.1.clone()).await {
+            Ok(()) => {
+                tracing::info!("the webhook certificate has been exchanged");
+                served = found;
+            }
+            Err(error) => tracing::warn!(%error, "the new webhook certificate cannot be used"),
+        }
+    }
+}
+
 async fn validate(State(admission): State<Arc<Admission>>, Json(review): Json<Review>) -> Json<Value> {
     let verdict = match admission.judge(&review).await {
         Verdict::Replace(_) => Verdict::Allow,
@@ -315,6 +366,8 @@ fn refuse(response: &mut Value, code: u16, reason: &str, message: &str) {
 
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::pem::PemObject;
+
     use super::*;
 
     fn request(object: Value) -> Request {
@@ -396,5 +449,60 @@ mod tests {
             serde_json::from_value(answer["response"]["patch"].clone()).expect("base64");
         let patch: Value = serde_json::from_slice(&patch.0).expect("JSON");
         assert_eq!(patch, json!([{"op": "add", "path": "/spec/replicas", "value": 2}]));
+    }
+
+    fn refuses_all() -> Admission {
+        Admission::new()
+            .on("g", "K", |_| Box::pin(async { Verdict::Deny(vec![FieldError::new("spec.a", "x", "no")]) }))
+    }
+
+    #[tokio::test]
+    async fn certificates_are_exchanged_and_large_reviews_answered() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let issue = || {
+            let mut request = scute_pki::LeafRequest::client("localhost", None);
+            request.usages = [scute_pki::Usage::Server].into();
+            request.sans.dns.insert("localhost".to_owned());
+            let now = jiff::Timestamp::now();
+            let ca = scute_pki::Ca::generate(
+                "test",
+                Duration::from_secs(3600),
+                scute_pki::KeyAlgorithm::EcdsaP256,
+                now,
+            )
+            .expect("a CA");
+            let pair = scute_pki::issue(&request, &ca, now).expect("a certificate");
+            std::fs::write(folder.path().join("tls.crt"), &pair.certificate_pem).expect("written");
+            std::fs::write(folder.path().join("tls.key"), &pair.key_pem).expect("written");
+            ca
+        };
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let first = issue();
+        let listener = crate::listen(0).expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let path = folder.path().to_owned();
+        let server =
+            tokio::spawn(
+                async move { refuses_all().serve_on(listener, &path, Duration::from_millis(20)).await },
+            );
+        let ask = async |ca: &scute_pki::Ca, padding: usize| {
+            let mut config = kube::Config::new(format!("https://localhost:{port}").parse().expect("a URL"));
+            let der = rustls::pki_types::CertificateDer::from_pem_slice(ca.certificate_pem().as_bytes())
+                .expect("PEM");
+            config.root_cert = Some(vec![der.to_vec()]);
+            let client = crate::client(config, crate::limits::Limits::TENANT).expect("a client");
+            let review = json!({"request": {"uid": "1", "kind": {"group": "g", "kind": "K"}, "operation": "CREATE",
+                "object": {"data": "x".repeat(padding)}, "oldObject": {"data": "x".repeat(padding)}}});
+            let request = http::Request::post("/validate").header("content-type", "application/json");
+            let request = request.body(review.to_string().into_bytes()).expect("a request");
+            client.request::<Value>(request).await.map(|answer| answer["response"]["allowed"].clone())
+        };
+        assert_eq!(ask(&first, 3 << 20).await.expect("an answer"), json!(false), "two objects of 3 MiB");
+        let second = issue();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+        while ask(&second, 1).await.is_err() {
+            assert!(tokio::time::Instant::now() < deadline, "the new certificate is served");
+        }
+        server.abort();
     }
 }

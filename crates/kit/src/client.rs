@@ -177,3 +177,75 @@ where
         self.inner.size_hint()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+
+    struct Pieces(Receiver<&'static [u8]>);
+
+    impl HttpBody for Pieces {
+        type Data = Bytes;
+        type Error = BoxError;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+            self.0.poll_recv(cx).map(|piece| piece.map(|piece| Ok(Frame::data(Bytes::from_static(piece)))))
+        }
+    }
+
+    /// What is received of a peer that sends this piece again and again, so long apart, and after how many.
+    async fn ends(pace: Pace, piece: &'static [u8], apart: Duration, pieces: usize) -> (usize, String) {
+        let (send, receive) = channel(1);
+        let sender = tokio::spawn(async move {
+            for _ in 0..pieces {
+                sleep(apart).await;
+                if send.send(piece).await.is_err() {
+                    return;
+                }
+            }
+            std::future::pending::<()>().await;
+        });
+        let mut body = LimitedBody::new(Pieces(receive), pace, 100);
+        let mut received = 0;
+        let error = loop {
+            match poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                Some(Ok(_)) => received += 1,
+                Some(Err(error)) => break error.to_string(),
+                None => break "the end".to_owned(),
+            }
+        };
+        sender.abort();
+        (received, error)
+    }
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_may_last_as_long_as_bookmarks_come() {
+        let (received, error) = ends(Pace::Watch(SILENT_WATCH), b"{}\n", MINUTE, 600).await;
+        assert_eq!((received, error.as_str()), (600, "the API server did not answer within 120 s"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_in_drops_is_not_waited_for() {
+        let (received, error) =
+            ends(Pace::Answer(Duration::from_secs(10)), b"x", Duration::from_secs(3), 600).await;
+        assert_eq!((received, error.as_str()), (3, "the API server did not answer within 10 s"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_of_a_watch_has_a_limit_and_its_sum_has_none() {
+        let (received, _) = ends(Pace::Watch(MINUTE), b"0123456789\n", Duration::ZERO, 500).await;
+        assert_eq!(received, 500);
+        let (received, error) = ends(Pace::Watch(MINUTE), b"0123456789", Duration::ZERO, 500).await;
+        assert_eq!(received, 10);
+        assert!(error.starts_with("the API server's answer is longer than"), "{error}");
+    }
+}

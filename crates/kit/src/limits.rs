@@ -28,6 +28,30 @@ pub const SILENT_WATCH: Duration = Duration::from_secs(120);
 /// A watch without bookmarks ends by itself after this, as the client library asks for it.
 pub const WATCH_WITHOUT_BOOKMARKS: Duration = Duration::from_secs(300);
 
+/// How long a lease is held.
+#[derive(Clone, Copy, Debug)]
+pub struct Tenure {
+    /// It has ended when it has not been renewed for so long.
+    pub ends: Duration,
+    /// Between two renewals.
+    pub renew: Duration,
+    /// Who could not renew it for so long stops, well before it ends.
+    pub gives_up: Duration,
+}
+
+impl Tenure {
+    /// Of a manager, as in client-go.
+    pub const MANAGER: Self = Self {
+        ends: Duration::from_secs(15),
+        renew: Duration::from_secs(2),
+        gives_up: Duration::from_secs(10),
+    };
+}
+
+/// How often certificates that may have been exchanged are looked at: the kubelet swaps whole folders, of which no
+/// single file tells.
+pub const LOOK_AT_CERTIFICATES: Duration = Duration::from_secs(30);
+
 /// How many objects a controller reconciles at a time unless told otherwise.
 pub const CONCURRENCY: usize = 16;
 

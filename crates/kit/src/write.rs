@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use kube::Resource;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{
+    ApiResource, DeleteParams, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams,
+    Preconditions,
+};
 use kube::core::Status;
 use kube::core::request::Request;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -40,8 +42,16 @@ pub enum Error {
         #[source]
         source: kube::core::request::Error,
     },
+    /// It has been deleted, and another made under its name.
+    #[error("{kind} {key} has been deleted and made again")]
+    Replaced {
+        /// Kind of the object.
+        kind: String,
+        /// Its key.
+        key: Key,
+    },
     /// The API server refused, or did not answer.
-    #[error("{verb} {kind} {key}: {source}")]
+    #[error("{verb} {kind} {key}: {}", crate::said(source))]
     Api {
         /// What was asked: apply, create, patch, delete, get.
         verb: &'static str,
@@ -68,16 +78,22 @@ impl Error {
         }
     }
 
-    /// Whether the object is not there (404).
+    /// Whether the object is not there any more (404), or not the same.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        self.code() == Some(404)
+        self.code() == Some(404) || matches!(self, Self::Replaced { .. })
     }
 
     /// Whether somebody else wrote first, or the object exists already (409).
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.code() == Some(409)
+    }
+
+    /// Whether the object's namespace is going away, so that nothing can be made in it any more.
+    #[must_use]
+    pub fn is_terminating(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if crate::is_terminating(source))
     }
 }
 
@@ -121,8 +137,38 @@ impl Target {
     }
 }
 
-/// Who an event came from.
-const REPORTER: &str = "scute";
+/// Who writes what is not applied, and from whom events come.
+pub const MANAGER: &str = "scute";
+
+/// Of a create or replace that says who writes.
+#[must_use]
+pub fn post_params() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+}
+
+/// Of a patch that says who writes.
+#[must_use]
+pub fn patch_params() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
+}
+
+/// An object as the body of a server-side apply: JSON that is the same text when it is read as YAML, as the API server
+/// does. What YAML refuses (DEL, the byte order mark) or takes for a line break (NEL, LS, PS) is escaped; characters
+/// beyond U+FFFF stay, as JSON would escape them in two halves that YAML does not know.
+#[must_use]
+pub fn apply_body(object: &Value) -> Vec<u8> {
+    let mut body = String::new();
+    // Outside of strings JSON is ASCII without control characters.
+    for letter in object.to_string().chars() {
+        match letter {
+            '\u{7f}'..='\u{a0}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}' => {
+                body.push_str(&format!("\\u{:04x}", u32::from(letter)));
+            }
+            _ => body.push(letter),
+        }
+    }
+    body.into_bytes()
+}
 
 impl Hub {
     /// Server-side apply with force. Skipped, and the known object returned, when this manager's last
@@ -171,11 +217,8 @@ impl Hub {
             }
         }
         let params = PatchParams::apply(manager).force();
-        let request = target.built(Request::new(&target.path).patch(
-            &target.key.name,
-            &params,
-            &Patch::Apply(&body),
-        ))?;
+        let request = Request::new(&target.path).patch(&target.key.name, &params, &Patch::Apply(&body));
+        let request = target.built(request)?.map(|_| apply_body(&body));
         let object: K = target.answered("apply", self.client().request(request).await)?;
         self.applied.say(&memory, hash);
         Ok(learned(watch, object))
@@ -191,7 +234,7 @@ impl Hub {
     {
         let target = Target::typed::<K>(Key::of(object));
         let body = target.encoded(serde_json::to_vec(object))?;
-        let request = target.built(Request::new(&target.path).create(&PostParams::default(), body))?;
+        let request = target.built(Request::new(&target.path).create(&post_params(), body))?;
         let object: K = target.answered("create", self.client().request(request).await)?;
         Ok(learned(self.existing::<K>(), object))
     }
@@ -207,7 +250,7 @@ impl Hub {
     ) -> Result<Arc<DynamicObject>, Error> {
         let target = Target::dynamic(resource, Key::of(object));
         let body = target.encoded(serde_json::to_vec(object))?;
-        let request = target.built(Request::new(&target.path).create(&PostParams::default(), body))?;
+        let request = target.built(Request::new(&target.path).create(&post_params(), body))?;
         let object: DynamicObject = target.answered("create", self.client().request(request).await)?;
         Ok(learned(self.existing_dynamic(resource), object))
     }
@@ -253,7 +296,7 @@ impl Hub {
         let target = Target::typed::<K>(key.clone());
         let request = target.built(Request::new(&target.path).patch(
             &key.name,
-            &PatchParams::default(),
+            &patch_params(),
             &Patch::Merge(patch),
         ))?;
         let object: K = target.answered("patch", self.client().request(request).await)?;
@@ -273,7 +316,7 @@ impl Hub {
     ) -> Result<Arc<DynamicObject>, Error> {
         let target = Target::dynamic(resource, key.clone());
         let builder = Request::new(&target.path);
-        let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let (params, patch) = (patch_params(), Patch::Merge(patch));
         let request = target.built(match subresource {
             Some(subresource) => builder.patch_subresource(subresource, &key.name, &params, &patch),
             None => builder.patch(&key.name, &params, &patch),
@@ -282,8 +325,8 @@ impl Hub {
         Ok(learned(self.existing_dynamic(resource), object))
     }
 
-    /// Makes the status of an object exactly `status`, by a merge patch of the difference; skipped
-    /// when there is none.
+    /// Makes the status of this object exactly `status`, by a patch of the fields that differ; skipped when none does.
+    /// An object that was made again under its name in between is another, and keeps its own.
     ///
     /// # Errors
     /// When the API server refuses or does not answer.
@@ -292,74 +335,83 @@ impl Hub {
         K: Kind + Serialize + Resource<DynamicType = ()>,
     {
         let target = Target::typed::<K>(Key::of(seen));
-        let seen = target.encoded(serde_json::to_value(seen))?;
-        let current = seen.get("status").cloned().unwrap_or_else(|| json!({}));
-        let Some(change) = merge_patch(&without_nulls(current), &without_nulls(status)) else {
-            return Ok(());
-        };
-        let body = json!({ "status": change });
-        let request = target.built(Request::new(&target.path).patch_subresource(
-            "status",
-            &target.key.name,
-            &PatchParams::default(),
-            &Patch::Merge(&body),
-        ))?;
-        let object: K = target.answered("patch the status of", self.client().request(request).await)?;
-        learned(self.existing::<K>(), object);
-        Ok(())
+        let current = target.encoded(serde_json::to_value(seen))?.get("status").cloned();
+        let Some(changes) = status_patch(seen.meta().uid.as_deref(), current, status) else { return Ok(()) };
+        let patch = Patch::<Value>::Json(target.encoded(serde_json::from_value(changes))?);
+        let (name, params) = (&target.key.name, patch_params());
+        let request =
+            target.built(Request::new(&target.path).patch_subresource("status", name, &params, &patch))?;
+        match target.answered("patch the status of", self.client().request::<K>(request).await) {
+            Ok(object) => {
+                learned(self.existing::<K>(), object);
+                Ok(())
+            }
+            // The test of the uid fails like any other part of the patch.
+            Err(error) if error.code() == Some(422) => {
+                let now: Option<PartialObjectMeta<K>> = self.get(&target.key).await?;
+                match now.is_some_and(|now| now.metadata.uid == seen.meta().uid) {
+                    true => Err(error),
+                    false => Err(Error::Replaced { kind: target.kind, key: target.key }),
+                }
+            }
+            Err(error) => Err(error),
+        }
     }
 
-    /// Deletes an object in the background; one that is already gone is no error.
+    /// Deletes this object in the background; one that is already gone is no error, and one that was made again under its
+    /// name stays.
     ///
     /// # Errors
     /// When the API server refuses or does not answer.
-    pub async fn delete<K>(&self, key: &Key) -> Result<(), Error>
+    pub async fn delete<K>(&self, object: &K) -> Result<(), Error>
     where
         K: Kind + Resource<DynamicType = ()>,
     {
-        self.delete_at(&Target::typed::<K>(key.clone())).await
+        self.delete_at(&Target::typed::<K>(Key::of(object)), object.meta().uid.clone()).await
     }
 
     /// As [`Hub::delete`], for a kind known at run time only.
     ///
     /// # Errors
     /// When the API server refuses or does not answer.
-    pub async fn delete_dynamic(&self, resource: &ApiResource, key: &Key) -> Result<(), Error> {
-        self.delete_at(&Target::dynamic(resource, key.clone())).await
+    pub async fn delete_dynamic(&self, resource: &ApiResource, object: &DynamicObject) -> Result<(), Error> {
+        self.delete_at(&Target::dynamic(resource, Key::of(object)), object.metadata.uid.clone()).await
     }
 
-    async fn delete_at(&self, target: &Target) -> Result<(), Error> {
-        let request =
-            target.built(Request::new(&target.path).delete(&target.key.name, &DeleteParams::background()))?;
+    async fn delete_at(&self, target: &Target, uid: Option<String>) -> Result<(), Error> {
+        let preconditions = Preconditions { uid, resource_version: None };
+        let params = DeleteParams::background().preconditions(preconditions);
+        let request = target.built(Request::new(&target.path).delete(&target.key.name, &params))?;
         let answer = self.client().request_status::<Value>(request).await.map(|_: either_status::Answer| ());
-        optional(target.answered("delete", answer)).map(|_| ())
+        match target.answered("delete", answer) {
+            // Another has its name now.
+            Err(error) if error.is_not_found() || error.is_conflict() => Ok(()),
+            other => other,
+        }
     }
+}
 
-    /// Writes an Event about an object; the same reason and note about the same object are written once.
-    /// A failure is logged: an event is never worth failing a reconcile.
-    pub async fn event<K>(&self, about: &K, kind: EventType, reason: &str, note: &str)
-    where
-        K: Kind + Resource<DynamicType = ()>,
-    {
-        let memory = format!("{} {reason}", about.meta().uid.as_deref().unwrap_or_default());
-        let hash = hash((reason, note));
-        if self.events.say(&memory, hash) == Some(hash) {
-            return;
-        }
-        let recorder =
-            Recorder::new(self.client(), Reporter { controller: REPORTER.to_owned(), instance: None });
-        let event = Event {
-            type_: kind,
-            reason: reason.to_owned(),
-            note: Some(note.to_owned()),
-            action: reason.to_owned(),
-            secondary: None,
-        };
-        crate::metrics::wrote("create", "Event");
-        if let Err(error) = recorder.publish(&event, &about.object_ref(&())).await {
-            tracing::warn!(object = %Key::of(about), reason, %error, "event not written");
+/// The JSON patch (RFC 6902) of the fields of a status that differ, for the object of this uid alone. (In the body of a
+/// patch the API server does not look at the uid of a custom resource's status.)
+fn status_patch(uid: Option<&str>, current: Option<Value>, wanted: Value) -> Option<Value> {
+    let mut patch: Vec<_> =
+        uid.map(|uid| json!({ "op": "test", "path": "/metadata/uid", "value": uid })).into_iter().collect();
+    let wanted = without_nulls(wanted);
+    let Some(current) = current.map(without_nulls) else {
+        let nothing = wanted.as_object().is_some_and(serde_json::Map::is_empty);
+        patch.push(json!({ "op": "add", "path": "/status", "value": wanted }));
+        return (!nothing).then(|| json!(patch));
+    };
+    let changes = merge_patch(&current, &wanted)?;
+    for (field, change) in changes.as_object()? {
+        let path = format!("/status/{field}");
+        // What is already gone could not be removed.
+        patch.push(json!({ "op": "add", "path": path, "value": wanted.get(field) }));
+        if change.is_null() {
+            patch.push(json!({ "op": "remove", "path": path }));
         }
     }
+    Some(json!(patch))
 }
 
 mod either_status {

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
+use k8s_openapi::api::events::v1::Event;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use scute_kit::tenants::{TenantError, TenantKey, Tenants};
-use scute_kit::{Controller, Hub, Key, Next, Watch, Why, finalizer};
+use scute_kit::{Controller, EventType, Hub, Key, Next, Watch, Why, finalizer};
 use scute_testkit::{PATIENCE, eventually, server, until};
 use serde_json::json;
 
@@ -86,11 +88,11 @@ async fn own_writes_are_seen_at_once_and_deletions_stay() {
     let key = Key::new(namespace.clone(), "a");
     let created = hub.create(&config_map(&namespace, "a", "1")).await.unwrap();
     assert!(watch.get(&key).is_some(), "before any event had to come");
-    hub.delete::<ConfigMap>(&key).await.unwrap();
+    hub.delete(created.as_ref()).await.unwrap();
     until("deleted", || async { watch.get(&key).is_none().then_some(()) }).await;
     watch.learn(created.as_ref().clone());
     assert!(watch.get(&key).is_none(), "a late answer does not revive it");
-    hub.delete::<ConfigMap>(&key).await.expect("gone already is no error");
+    hub.delete(created.as_ref()).await.expect("gone already is no error");
 }
 
 #[tokio::test]
@@ -157,4 +159,128 @@ async fn a_tenant_is_reached_by_its_secret_and_followed_when_that_changes() {
     let error = until("refused", || async { tenants.client(&key).await.err() }).await;
     assert!(!error.to_string().contains("hunter2"), "{error}");
     tenants.forget(&key);
+}
+
+fn pod(namespace: &str, name: &str) -> Pod {
+    serde_json::from_value(json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": {"automountServiceAccountToken": false, "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "c", "image": "i"}]}}))
+    .unwrap()
+}
+
+#[tokio::test]
+async fn what_was_made_again_under_a_name_gets_neither_the_status_nor_the_deletion_of_the_one_before() {
+    let (hub, namespace) = hub("again").await;
+    let first = hub.create(&pod(&namespace, "a")).await.unwrap();
+    let status = |phase: &str| json!({"phase": phase, "qosClass": "BestEffort"});
+    hub.patch_status(first.as_ref(), status("Failed")).await.unwrap();
+    hub.delete(first.as_ref()).await.unwrap();
+    let second = until("made again", || async { hub.create(&pod(&namespace, "a")).await.ok() }).await;
+
+    let error = hub.patch_status(first.as_ref(), status("Succeeded")).await.expect_err("another Pod");
+    assert!(error.is_not_found(), "{error}");
+    assert_eq!(error.to_string(), format!("Pod {namespace}/a has been deleted and made again"));
+    hub.delete(first.as_ref()).await.expect("the one that was meant is gone");
+    let pods: Api<Pod> = Api::namespaced(hub.client(), &namespace);
+    let now = pods.get("a").await.unwrap();
+    assert_eq!((now.uid(), now.metadata.deletion_timestamp), (second.uid(), None));
+    assert_eq!(now.status.unwrap().phase.as_deref(), Some("Pending"));
+}
+
+#[tokio::test]
+async fn a_status_becomes_what_is_wanted_and_fields_can_go() {
+    let (hub, namespace) = hub("status").await;
+    let pod = hub.create(&pod(&namespace, "a")).await.unwrap();
+    let pods: Api<Pod> = Api::namespaced(hub.client(), &namespace);
+    let mut status = json!(pod.status);
+    status["message"] = json!("m");
+    status["nominatedNodeName"] = json!("n");
+    hub.patch_status(pod.as_ref(), status.clone()).await.unwrap();
+    let seen = pods.get("a").await.unwrap();
+    status.as_object_mut().unwrap().remove("message");
+    hub.patch_status(&seen, status.clone()).await.unwrap();
+    hub.patch_status(&seen, status).await.expect("what is gone already may go again");
+    let now = pods.get("a").await.unwrap().status.unwrap();
+    assert_eq!((now.message, now.nominated_node_name.as_deref()), (None, Some("n")));
+}
+
+#[tokio::test]
+async fn an_applied_text_arrives_as_it_is_letter_by_letter() {
+    let (hub, namespace) = hub("letters").await;
+    let borders =
+        [0x1, 0x7f, 0x80, 0x85, 0xa0, 0xad, 0x2028, 0x2029, 0xd7ff, 0xe000, 0xfeff, 0xfffd, 0xfffe, 0xffff];
+    let beyond = [0x1_0000, 0x1_f600, 0x1_ffff, 0x10_ffff];
+    let letters: Vec<char> = (1..0x300).chain(borders).chain(beyond).filter_map(char::from_u32).collect();
+    let text: String = letters.iter().collect();
+    let mut want = config_map(&namespace, "a", &text);
+    let annotations = want.metadata.annotations.get_or_insert_default();
+    annotations.insert("of".into(), format!("{text}{{}}[]: #&*!|>'\"%@`\\u0041 "));
+    for (n, letter) in letters.iter().enumerate() {
+        want.data.get_or_insert_default().insert(format!("{n}"), letter.to_string());
+    }
+    hub.apply("test", &want).await.unwrap();
+    let api: Api<ConfigMap> = Api::namespaced(hub.client(), &namespace);
+    let got = api.get("a").await.unwrap();
+    assert_eq!(got.data, want.data);
+    assert_eq!(got.metadata.annotations, want.metadata.annotations);
+
+    // Keys too: those of a field without a schema may be anything.
+    let selector = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "b"}, "data": {}});
+    let body = String::from_utf8(scute_kit::apply_body(&json!({text.clone(): selector}))).unwrap();
+    assert!(!body.contains(['\u{7f}', '\u{85}', '\u{2028}', '\u{feff}', '\u{ffff}']));
+    let back: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert!(back.get(&text).is_some(), "and it is the same JSON");
+}
+
+#[tokio::test]
+async fn every_write_names_who_writes() {
+    let (hub, namespace) = hub("managers").await;
+    let created = hub.create(&config_map(&namespace, "a", "1")).await.unwrap();
+    hub.patch::<ConfigMap>(&Key::of(created.as_ref()), &json!({"data": {"more": "1"}})).await.unwrap();
+    let pod = hub.create(&pod(&namespace, "a")).await.unwrap();
+    hub.patch_status(pod.as_ref(), json!({"phase": "Failed"})).await.unwrap();
+    let (maps, pods): (Api<ConfigMap>, Api<Pod>) =
+        (Api::namespaced(hub.client(), &namespace), Api::namespaced(hub.client(), &namespace));
+    let fields = [
+        maps.get("a").await.unwrap().metadata.managed_fields,
+        pods.get("a").await.unwrap().metadata.managed_fields,
+    ];
+    let managers: Vec<_> = fields.into_iter().flatten().flatten().filter_map(|entry| entry.manager).collect();
+    assert_eq!(managers, ["scute", "scute", "scute"], "none is unknown");
+}
+
+#[tokio::test]
+async fn a_long_event_is_cut_and_not_lost() {
+    let (hub, namespace) = hub("events").await;
+    let map = hub.create(&config_map(&namespace, "a", "1")).await.unwrap();
+    let note = "\u{e9}".repeat(2_000);
+    hub.event(map.as_ref(), EventType::Warning, "TooLong", &note).await;
+    hub.event(map.as_ref(), EventType::Warning, "TooLong", &note).await;
+    let events: Api<Event> = Api::namespaced(hub.client(), &namespace);
+    let found = events.list(&ListParams::default()).await.unwrap().items;
+    let [event] = &found[..] else { panic!("one event, once: {found:?}") };
+    assert_eq!(event.note.as_deref().map(str::len), Some(1_024));
+    assert_eq!(event.regarding.as_ref().and_then(|about| about.uid.clone()), map.uid());
+    assert_eq!(event.metadata.managed_fields.as_ref().unwrap()[0].manager.as_deref(), Some("scute"));
+}
+
+#[tokio::test]
+async fn a_namespace_that_goes_away_is_known_as_that_and_errors_are_sentences() {
+    let (hub, namespace) = hub("ending").await;
+    let mut keeps = config_map(&namespace, "keeps", "1");
+    keeps.metadata.finalizers = Some(vec!["scute.dev/test".into()]);
+    let keeps = hub.create(&keeps).await.unwrap();
+    let exists = hub.create(&config_map(&namespace, "keeps", "1")).await.expect_err("it exists");
+    assert_eq!(
+        exists.to_string(),
+        format!("create ConfigMap {namespace}/keeps: configmaps \"keeps\" already exists")
+    );
+    assert!(exists.is_conflict() && !exists.is_terminating());
+    let namespaces: Api<Namespace> = Api::all(hub.client());
+    namespaces.delete(&namespace, &Default::default()).await.unwrap();
+    let error =
+        until("refused", || async { hub.create(&config_map(&namespace, "b", "1")).await.err() }).await;
+    assert!(error.is_terminating(), "{error}");
+    let _ = finalizer::remove(&hub, &keeps, "scute.dev/test").await;
 }

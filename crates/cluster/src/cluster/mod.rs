@@ -9,12 +9,12 @@ mod report;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 use scute_api::cluster::{CLUSTER_FINALIZER, Cluster, Machine, MachineDeployment, MachineSet};
 use scute_contract::owners::{adopt, owner};
 use scute_contract::{External, Externals, Found, paused};
 use scute_kit::tenants::{TenantKey, Tenants};
-use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Watch, Why, finalizer};
+use scute_kit::{Controller, Error, EventType, Hub, Key, Kind, Next, Watch, Why, finalizer};
 use serde_json::json;
 
 use crate::calls::Lanes;
@@ -143,7 +143,6 @@ async fn apply(seen: &Observed, plan: &Plan, context: &Context) -> Result<(), Er
 async fn one(seen: &Observed, action: &Action, context: &Context) -> Result<(), Error> {
     let (hub, cluster) = (&context.hub, &seen.cluster);
     let key = Key::of(cluster.as_ref());
-    let named = |name: &str| Key::new(key.namespace.clone(), name);
     match action {
         Action::AddFinalizer => finalizer::ensure(hub, cluster, CLUSTER_FINALIZER).await.map(|_| ()),
         Action::AdoptInfrastructure => own(seen, object(seen.infrastructure.as_ref()), hub).await,
@@ -153,9 +152,9 @@ async fn one(seen: &Observed, action: &Action, context: &Context) -> Result<(), 
             let patch = json!({ "spec": { "controlPlaneEndpoint": endpoint } });
             hub.patch::<Cluster>(&key, &patch).await.map(|_| ())
         }
-        Action::DeleteDeployment(name) => hub.delete::<MachineDeployment>(&named(name)).await,
-        Action::DeleteSet(name) => hub.delete::<MachineSet>(&named(name)).await,
-        Action::DeleteMachine(name) => hub.delete::<Machine>(&named(name)).await,
+        Action::DeleteDeployment(name) => named(&seen.deployments, name, hub).await,
+        Action::DeleteSet(name) => named(&seen.sets, name, hub).await,
+        Action::DeleteMachine(name) => named(&seen.workers, name, hub).await,
         Action::DeleteControlPlane => delete(object(seen.control_plane.as_ref()), hub).await,
         Action::DeleteInfrastructure => delete(object(seen.infrastructure.as_ref()), hub).await,
         Action::DeleteExtra(index) => delete(seen.extra.get(*index), hub).await,
@@ -176,5 +175,16 @@ async fn own(seen: &Observed, external: Option<&External>, hub: &Hub) -> Result<
 
 async fn delete(external: Option<&External>, hub: &Hub) -> Result<(), Error> {
     let Some(external) = external else { return Ok(()) };
-    hub.delete_dynamic(&external.served.resource, &external.key()).await
+    hub.delete_dynamic(&external.served.resource, &external.object).await
+}
+
+/// Deletes the one of this name.
+async fn named<K>(all: &[Arc<K>], name: &str, hub: &Hub) -> Result<(), Error>
+where
+    K: Kind + Resource<DynamicType = ()>,
+{
+    match all.iter().find(|object| object.name_any() == name) {
+        Some(object) => hub.delete(object.as_ref()).await,
+        None => Ok(()),
+    }
 }

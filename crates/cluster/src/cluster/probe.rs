@@ -164,7 +164,7 @@ async fn ask(key: &Key, tenants: &Tenants, lanes: &Lanes) -> Result<(), String> 
     let asked = async {
         let client = tenants.client(&tenant).await.map_err(|error| error.to_string())?;
         let version = client.apiserver_version().await;
-        version.map(|_| ()).map_err(|error| format!("the API server does not answer: {error}"))
+        version.map(|_| ()).map_err(|error| scute_kit::said(&error))
     };
     let silent = || Err(format!("the API server did not answer within {} s", PATIENCE.as_secs()));
     lanes.call(&tenant, PATIENCE, asked).await.unwrap_or_else(silent)

@@ -201,7 +201,7 @@ async fn remove(seen: &Observed, part: Part, context: &Context) -> Step {
         Part::Bootstrap => Stage::DeleteBootstrap(Removal::Await),
     };
     let Some(external) = external(seen, part) else { return Step::Wait(stage, None, None) };
-    match context.hub.delete_dynamic(&external.served.resource, &external.key()).await {
+    match context.hub.delete_dynamic(&external.served.resource, &external.object).await {
         Ok(()) => Step::Wait(stage, None, None),
         Err(error) => Step::Failed(failure(&error)),
     }

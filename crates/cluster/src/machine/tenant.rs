@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Client;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
-use scute_kit::Kind;
+use kube::api::{Api, DeleteParams, ListParams, Patch};
+use scute_kit::{Kind, patch_params, post_params};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -85,7 +85,7 @@ async fn cordon_and_evict(
 ) -> Result<Option<Answer>, kube::Error> {
     if node.spec.as_ref().and_then(|spec| spec.unschedulable) != Some(true) {
         let cordon = Patch::Merge(json!({ "spec": { "unschedulable": true } }));
-        Api::<Node>::all(client.clone()).patch(name, &PatchParams::default(), &cordon).await?;
+        Api::<Node>::all(client.clone()).patch(name, &patch_params(), &cordon).await?;
     }
     let unreachable = is_unreachable(node);
     let mut plan = DrainPlan::default();
@@ -180,7 +180,7 @@ async fn evict_one(client: &Client, pod: &PodId, grace: Option<i64>) -> Result<(
         "deleteOptions": { "gracePeriodSeconds": grace },
     });
     let pods = Api::<Pod>::namespaced(client.clone(), &pod.namespace);
-    let params = PostParams::default();
+    let params = post_params();
     pods.create_subresource::<Value, Value>("eviction", &pod.name, &params, &eviction).await.map(|_| ())
 }
 
@@ -246,7 +246,7 @@ async fn delete_node(client: &Client, name: &str) -> Result<(), kube::Error> {
 /// Merge patch of the Node. One that is gone needs nothing, and of one that somebody else wrote in
 /// between a newer copy is on its way.
 async fn patch_node(client: &Client, name: &str, patch: &Value) -> Result<(), kube::Error> {
-    let (nodes, params) = (Api::<Node>::all(client.clone()), PatchParams::default());
+    let (nodes, params) = (Api::<Node>::all(client.clone()), patch_params());
     match nodes.patch(name, &params, &Patch::Merge(patch)).await {
         Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
         other => other.map(|_| ()),

@@ -153,7 +153,9 @@ async fn apply(seen: &Observed, actions: &[Action], context: &Context) -> Result
                 }
             }
             Action::DeleteSet(name) => {
-                context.hub.delete::<MachineSet>(&Key::new(key.namespace.clone(), name.clone())).await?;
+                if let Some(known) = seen.sets.iter().find(|known| known.set.name_any() == *name) {
+                    context.hub.delete(known.set.as_ref()).await?;
+                }
             }
             Action::RemoveFinalizer => {
                 finalizer::remove(&context.hub, &seen.deployment, MACHINE_DEPLOYMENT_FINALIZER).await?;

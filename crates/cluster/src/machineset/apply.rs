@@ -2,7 +2,7 @@
 
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use scute_api::cluster::{MACHINE_SET_FINALIZER, Machine, MachineSet};
+use scute_api::cluster::{MACHINE_SET_FINALIZER, MachineSet};
 use scute_contract::External;
 use scute_contract::owners::{adopt, owner};
 use scute_kit::{Error, EventType, Key, Why, finalizer};
@@ -29,7 +29,6 @@ pub async fn apply(seen: &Observed, plan: &Plan, context: &Context) -> Result<()
 async fn one(seen: &Observed, action: &Action, context: &Context) -> Result<(), Why> {
     let set = &seen.set;
     let key = Key::of(set.as_ref());
-    let named = |name: &str| Key::new(key.namespace.clone(), name);
     match action {
         Action::AddFinalizer => finalizer::ensure(&context.hub, set, MACHINE_SET_FINALIZER).await.map(|_| ()),
         Action::BelongToCluster(patch) => {
@@ -50,14 +49,19 @@ async fn one(seen: &Observed, action: &Action, context: &Context) -> Result<(), 
         Action::SyncObject(part, name) => sync_object(seen, *part, name, context).await,
         Action::Create(name) => return create(seen, name, context).await,
         Action::Delete(name) => {
-            let done = context.hub.delete::<Machine>(&named(name)).await;
+            let Some(machine) = seen.machines.iter().find(|machine| machine.name_any() == *name) else {
+                return Ok(());
+            };
+            let done = context.hub.delete(machine.as_ref()).await;
             event(seen, context, EventType::Normal, "SuccessfulDelete", &format!("Deleted Machine {name}"))
                 .await;
             done
         }
         Action::DeleteHalf(part, name) => {
-            match source(seen, *part).and_then(|source| source.resource.as_ref()) {
-                Some(resource) => context.hub.delete_dynamic(resource, &named(name)).await,
+            let half = source(seen, *part)
+                .and_then(|source| Some((source.resource.as_ref()?, source.objects.get(name)?)));
+            match half {
+                Some((resource, object)) => context.hub.delete_dynamic(resource, object).await,
                 None => Ok(()),
             }
         }

@@ -3,9 +3,10 @@
 use futures::future::try_join_all;
 use kube::Client;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::Request;
 use scute_api::kamaji::PROJECT_LABEL;
-use scute_kit::Why;
 use scute_kit::json::covers;
+use scute_kit::{Why, apply_body, said};
 use serde_json::{Value, json};
 
 use super::kinds::{KINDS, Place, resource};
@@ -17,7 +18,7 @@ const MANAGER: &str = "scute";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The objects of a kind could not be listed.
-    #[error("listing {kind}: {source}")]
+    #[error("listing {kind}: {}", said(source))]
     List {
         /// The kind.
         kind: &'static str,
@@ -26,7 +27,7 @@ pub enum Error {
         source: kube::Error,
     },
     /// An object could not be applied.
-    #[error("applying {object}: {source}")]
+    #[error("applying {object}: {}", said(source))]
     Apply {
         /// Kind and name.
         object: String,
@@ -46,7 +47,7 @@ pub enum Error {
         has: String,
     },
     /// An object could not be removed.
-    #[error("removing {object}: {source}")]
+    #[error("removing {object}: {}", said(source))]
     Delete {
         /// Kind and name.
         object: String,
@@ -81,10 +82,12 @@ pub async fn apply<'a>(client: &Client, objects: impl Iterator<Item = &'a Value>
         let (api, name) = target(client, object);
         let params = PatchParams::apply(MANAGER).force();
         let named = || format!("{} {name}", object["kind"].as_str().unwrap_or_default());
-        match api.patch(&name, &params, &Patch::Apply(object)).await {
-            Ok(_) => Ok(()),
-            Err(source) => Err(Error::Apply { object: named(), source }),
-        }
+        let request = Request::new(api.resource_url()).patch(&name, &params, &Patch::Apply(object));
+        let applied = match request {
+            Ok(request) => client.request::<DynamicObject>(request.map(|_| apply_body(object))).await,
+            Err(error) => Err(kube::Error::BuildRequest(error)),
+        };
+        applied.map(|_| ()).map_err(|source| Error::Apply { object: named(), source })
     });
     try_join_all(writes).await.map(|_| ())
 }

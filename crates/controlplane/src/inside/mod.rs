@@ -250,5 +250,5 @@ async fn bind(root: &kube::Client, administrator: &kube::Client, desired: &Desir
     apply::apply(root, binding).await.map_err(|error| error.to_string())?;
     let namespaces = Api::<Namespace>::all(administrator.clone());
     let one = ListParams::default().limit(1);
-    namespaces.list_metadata(&one).await.map(|_| ()).map_err(|error| error.to_string())
+    namespaces.list_metadata(&one).await.map(|_| ()).map_err(|error| scute_kit::said(&error))
 }

@@ -105,7 +105,7 @@ async fn delete(kcp: Arc<KamajiControlPlane>, shared: &Shared) -> Next {
         };
     };
     if tcp.metadata.deletion_timestamp.is_none()
-        && let Err(error) = context.hub.delete::<TenantControlPlane>(&key).await
+        && let Err(error) = context.hub.delete(tcp.as_ref()).await
     {
         return Next::Failed(Why::new("DeleteFailed", error.to_string()));
     }

@@ -65,7 +65,7 @@ impl Heard {
         Client::new(service_fn(noted), namespace)
     }
 
-    fn note(&self) {
+    pub(super) fn note(&self) {
         self.0.send_replace(Instant::now());
     }
 }

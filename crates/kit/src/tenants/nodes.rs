@@ -234,3 +234,38 @@ async fn follow_changes(tenants: &Weak<Tenants>, nodes: &TenantNodes, changed: &
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_heard_for_the_grace_period_is_silent_and_everybody_is_told() {
+        let wakers = Arc::<Wakers>::default();
+        let (send, mut woken) = tokio::sync::mpsc::unbounded_channel();
+        wakers.add(Arc::new(move |tenant, node| send.send((tenant.clone(), node.is_none())).is_ok()));
+        let key = TenantKey::capi("ns", "c");
+        let nodes = TenantNodes::new(&key, &wakers);
+        let told = nodes.clone();
+        let telling = tokio::spawn(async move { told.tell_silence().await });
+        assert_eq!(nodes.standing(), Standing::NotYet);
+        nodes
+            .watch
+            .clone()
+            .follow(
+                "Node".to_owned(),
+                futures::stream::iter([Ok(watcher::Event::Init), Ok(watcher::Event::InitDone)]),
+            )
+            .await;
+        assert_eq!(nodes.standing(), Standing::Known);
+        let begun = Instant::now();
+        assert_eq!(woken.recv().await, Some((key.clone(), true)));
+        assert_eq!((begun.elapsed(), nodes.standing()), (GRACE, Standing::Silent));
+        assert!(nodes.standing().message().expect("words").contains("5 min"));
+        tokio::task::yield_now().await;
+        nodes.heard.note();
+        assert_eq!(woken.recv().await, Some((key, true)), "and when it is heard again");
+        assert_eq!(nodes.standing(), Standing::Known);
+        telling.abort();
+    }
+}

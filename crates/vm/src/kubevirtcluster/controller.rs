@@ -166,11 +166,11 @@ async fn delete(hub: &Arc<Hub>, infra: &Arc<KubevirtCluster>) -> Next {
     for service in
         hub.watch::<Service>().list_in(&namespace).iter().filter(|service| is_child(infra, service.as_ref()))
     {
-        gone.push(hub.delete::<Service>(&Key::of(service.as_ref())).await);
+        gone.push(hub.delete(service.as_ref()).await);
     }
-    let secret = Key::new(namespace, ssh_keys_name(infra));
-    if hub.watch_meta::<Secret>().get(&secret).is_some_and(|secret| is_child(infra, secret.as_ref())) {
-        gone.push(hub.delete::<Secret>(&secret).await);
+    let secret = hub.watch_meta::<Secret>().get(&Key::new(namespace, ssh_keys_name(infra)));
+    if let Some(secret) = secret.filter(|secret| is_child(infra, secret.as_ref())) {
+        gone.push(hub.delete(secret.as_ref()).await);
     }
     gone.push(finalizer::remove(hub, infra, KUBEVIRT_CLUSTER_FINALIZER).await);
     match gone.into_iter().find_map(Result::err) {

@@ -4,14 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Secret};
-use kube::ResourceExt;
-use kube::api::{Api, Patch, PatchParams};
-use scute_api::cluster::Machine;
+use kube::api::{Api, Patch};
+use kube::{Resource, ResourceExt};
 use scute_api::infrastructure::{KUBEVIRT_MACHINE_FINALIZER, KubevirtMachine};
-use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
+use scute_api::kubevirt::VirtualMachine;
 use scute_api::meta::CONTROL_PLANE_LABEL;
 use scute_kit::tenants::{TenantError, TenantKey, Tenants};
-use scute_kit::{Error, EventType, Hub, Key, finalizer};
+use scute_kit::{Error, EventType, Hub, Key, Kind, finalizer};
 use serde_json::json;
 
 use super::observe::{SSH_USER_ANNOTATION, secrets_of};
@@ -51,7 +50,7 @@ pub enum ApplyError {
     #[error(transparent)]
     Remote(#[from] TenantError),
     /// The Node could not be written.
-    #[error("writing providerID of Node {node}: {source}")]
+    #[error("writing providerID of Node {node}: {}", scute_kit::said(source))]
     Node {
         /// Name of the Node.
         node: String,
@@ -100,17 +99,27 @@ async fn act(
             mark_node(tenants, object, seen).await?;
             done.marked_node = true;
         }
-        Action::DeleteVmi => hub.delete::<VirtualMachineInstance>(&key).await?,
+        Action::DeleteVmi => delete(hub, seen.vmi.as_deref()).await?,
         Action::ReplaceMachine => replace_machine(hub, object, seen, plan).await?,
-        Action::DeleteVm => hub.delete::<VirtualMachine>(&key).await?,
+        Action::DeleteVm => delete(hub, seen.vm.as_deref()).await?,
         Action::DeleteSecrets => {
             for secret in secrets_of(hub, object) {
-                hub.delete::<Secret>(&secret).await?;
+                hub.delete(secret.as_ref()).await?;
             }
         }
         Action::RemoveFinalizer => finalizer::remove(hub, object, KUBEVIRT_MACHINE_FINALIZER).await?,
     }
     Ok(())
+}
+
+async fn delete<K>(hub: &Arc<Hub>, seen: Option<&K>) -> Result<(), Error>
+where
+    K: Kind + Resource<DynamicType = ()>,
+{
+    match seen {
+        Some(object) => hub.delete(object).await,
+        None => Ok(()),
+    }
 }
 
 /// Finalizer and providerID in one write: the id follows from the name.
@@ -211,7 +220,7 @@ async fn mark_node(tenants: &Tenants, object: &KubevirtMachine, seen: &Observed)
     let node = object.name_any();
     let patch = json!({"spec": {"providerID": provider_id(object)}});
     Api::<Node>::all(client)
-        .patch(&node, &PatchParams::default(), &Patch::Merge(&patch))
+        .patch(&node, &scute_kit::patch_params(), &Patch::Merge(&patch))
         .await
         .map_err(|source| ApplyError::Node { node, source: Box::new(source) })?;
     Ok(())
@@ -228,6 +237,6 @@ async fn replace_machine(
     if let Some(why) = &plan.failure {
         hub.event(object.as_ref(), EventType::Warning, &why.reason, &why.message).await;
     }
-    hub.delete::<Machine>(&Key::of(machine.as_ref())).await?;
+    hub.delete(machine.as_ref()).await?;
     Ok(())
 }

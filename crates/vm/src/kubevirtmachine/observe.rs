@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::ResourceExt;
+use kube::api::PartialObjectMeta;
 use scute_api::cluster::{Cluster, Machine};
 use scute_api::infrastructure::{KubevirtCluster, KubevirtMachine};
 use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
@@ -91,13 +92,10 @@ fn ssh_keys(hub: &Arc<Hub>, namespace: &str, cluster: Option<&Cluster>) -> SshKe
 
 /// The Secrets of a KubevirtMachine, by their labels.
 #[must_use]
-pub fn secrets_of(hub: &Arc<Hub>, object: &KubevirtMachine) -> Vec<Key> {
-    let secrets = hub.watch_meta::<Secret>().list_in(&object.namespace().unwrap_or_default());
+pub fn secrets_of(hub: &Arc<Hub>, object: &KubevirtMachine) -> Vec<Arc<PartialObjectMeta<Secret>>> {
+    let mut secrets = hub.watch_meta::<Secret>().list_in(&object.namespace().unwrap_or_default());
+    secrets.retain(|secret| belongs_to(object, secret.labels()));
     secrets
-        .iter()
-        .filter(|secret| belongs_to(object, secret.labels()))
-        .map(|secret| Key::of(secret.as_ref()))
-        .collect()
 }
 
 fn has_ssh_user(hub: &Arc<Hub>, vm: &VirtualMachine) -> bool {

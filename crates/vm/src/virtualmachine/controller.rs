@@ -42,7 +42,7 @@ async fn reconcile(vm: Arc<VirtualMachine>, hub: Arc<Hub>) -> Next {
     }
     let mut failure = None;
     for action in &plan.actions {
-        match apply(&hub, &vm, action).await {
+        match apply(&hub, &vm, vmi.as_deref(), action).await {
             Ok(made) => vmi = made.or(vmi),
             Err(error) => {
                 failure = Some(Why::new("FailedCreate", error.to_string()));
@@ -117,6 +117,7 @@ async fn taken(hub: &Arc<Hub>, vm: &VirtualMachine, other: &VirtualMachineInstan
 async fn apply(
     hub: &Arc<Hub>,
     vm: &Arc<VirtualMachine>,
+    vmi: Option<&VirtualMachineInstance>,
     action: &Action,
 ) -> Result<Option<Arc<VirtualMachineInstance>>, Error> {
     match action {
@@ -128,7 +129,11 @@ async fn apply(
             Err(error) if error.is_conflict() => {}
             made => return made.map(Some),
         },
-        Action::DeleteVmi => hub.delete::<VirtualMachineInstance>(&Key::of(vm.as_ref())).await?,
+        Action::DeleteVmi => {
+            if let Some(vmi) = vmi {
+                hub.delete(vmi).await?;
+            }
+        }
         Action::RemoveFinalizer => finalizer::remove(hub, vm, VM_FINALIZER).await?,
     }
     Ok(None)

@@ -57,7 +57,7 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
     let mut pod = seen.pod;
     let mut failed = None;
     for action in &plan.actions {
-        match apply(&context, &vmi, action).await {
+        match apply(&context, &vmi, pod.as_ref(), action).await {
             Ok(made) => pod = made.or(pod),
             Err(error) => {
                 failed = Some(Why::new("SynchronizationFailed", error.to_string()));
@@ -114,6 +114,7 @@ async fn observe(hub: &Arc<Hub>, vmi: &VirtualMachineInstance) -> Result<Observe
 async fn apply(
     context: &Context,
     vmi: &Arc<VirtualMachineInstance>,
+    pod_seen: Option<&Pod>,
     action: &Action,
 ) -> Result<Option<Pod>, ApplyError> {
     let hub = &context.hub;
@@ -138,7 +139,9 @@ async fn apply(
             }
         }
         Action::DeletePod => {
-            hub.delete::<Pod>(&key).await?;
+            if let Some(pod) = pod_seen {
+                hub.delete(pod).await?;
+            }
             Ok(None)
         }
         Action::RemoveFinalizer => {

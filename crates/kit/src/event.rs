@@ -1,0 +1,80 @@
+//! Events: reasons, told where a user looks for them.
+
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use kube::Resource;
+use kube::api::Api;
+use kube::runtime::events::EventType;
+
+use crate::hub::Hub;
+use crate::memory::hash;
+use crate::text::cut;
+use crate::watch::{Key, Kind};
+use crate::write::{MANAGER, post_params};
+use crate::{is_terminating, said};
+
+/// The longest note that the API server takes.
+const LONGEST_NOTE: usize = 1_024;
+/// The longest reason and action that it takes.
+const LONGEST_REASON: usize = 128;
+/// The longest name of an object, without a point and the sixteen digits that make it the only one.
+const LONGEST_NAME: usize = 253 - 17;
+
+impl Hub {
+    /// Writes an Event about an object; the same reason and note about the same object are written once, and what is too
+    /// long is cut. A failure is logged: an event is never worth failing a reconcile.
+    pub async fn event<K>(&self, about: &K, kind: EventType, reason: &str, note: &str)
+    where
+        K: Kind + Resource<DynamicType = ()>,
+    {
+        let memory = format!("{} {reason}", about.meta().uid.as_deref().unwrap_or_default());
+        let hash = hash((reason, note));
+        if self.events.say(&memory, hash) == Some(hash) {
+            return;
+        }
+        let event = self.made(about, kind, reason, note);
+        let namespace = event.metadata.namespace.clone().unwrap_or_default();
+        let api = Api::<Event>::namespaced(self.client(), &namespace);
+        crate::metrics::wrote("create", "Event");
+        match api.create(&post_params(), &event).await {
+            Err(error) if !is_terminating(&error) => {
+                tracing::warn!(object = %Key::of(about), reason, error = said(&error), "event not written");
+            }
+            _ => {}
+        }
+    }
+
+    fn made<K>(&self, about: &K, kind: EventType, reason: &str, note: &str) -> Event
+    where
+        K: Kind + Resource<DynamicType = ()>,
+    {
+        let now = self.now();
+        let regarding = about.object_ref(&());
+        let at_most = |text: &str, longest| {
+            let mut text = text.to_owned();
+            cut(&mut text, longest);
+            text
+        };
+        let name = at_most(regarding.name.as_deref().unwrap_or_default(), LONGEST_NAME);
+        Event {
+            metadata: ObjectMeta {
+                // Of a cluster-scoped object they are in the default namespace.
+                namespace: Some(regarding.namespace.clone().unwrap_or_else(|| "default".to_owned())),
+                name: Some(format!("{name}.{:016x}", now.as_nanosecond() as u64)),
+                ..ObjectMeta::default()
+            },
+            type_: Some(match kind {
+                EventType::Normal => "Normal".to_owned(),
+                EventType::Warning => "Warning".to_owned(),
+            }),
+            reason: Some(at_most(reason, LONGEST_REASON)),
+            action: Some(at_most(reason, LONGEST_REASON)),
+            note: Some(at_most(note, LONGEST_NOTE)),
+            event_time: Some(MicroTime(now)),
+            regarding: Some(regarding),
+            reporting_controller: Some(MANAGER.to_owned()),
+            reporting_instance: Some(MANAGER.to_owned()),
+            ..Event::default()
+        }
+    }
+}
