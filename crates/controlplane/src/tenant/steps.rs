@@ -218,10 +218,10 @@ async fn fence(tcp: &TenantControlPlane, endpoints: &[String], context: &Context
             occupied::ours_or_free(tcp, seen.as_deref(), stage)?;
             context.hub.apply(MANAGER, &want).await.map(|_| ()).map_err(failed(stage))
         }
-        None if occupied::is_ours(tcp, seen.as_deref()) => {
-            context.hub.delete::<NetworkPolicy>(&key).await.map_err(failed(stage))
-        }
-        None => Ok(()),
+        None => match seen.filter(|seen| occupied::is_ours(tcp, Some(seen.as_ref()))) {
+            Some(seen) => context.hub.delete(seen.as_ref()).await.map_err(failed(stage)),
+            None => Ok(()),
+        },
     }
 }
 
@@ -289,6 +289,6 @@ async fn turn(key: &Key, context: &Context) -> Result<(), Stop> {
 pub fn failed(stage: Stage) -> impl Fn(Error) -> Stop {
     move |error| {
         let reason = if error.is_conflict() { "Conflict" } else { "WriteFailed" };
-        Stop::failed(stage, Why::new(reason, error.to_string()))
+        Stop::failed(stage, Why::of(reason, &error))
     }
 }
