@@ -69,7 +69,7 @@ async fn make(seen: &Observed, make: &Make, context: &Context, now: Timestamp) -
 }
 
 fn failed(error: &scute_kit::Error) -> Why {
-    Why::new("InternalError", error.to_string())
+    Why::of("InternalError", error)
 }
 
 fn parse(token: &str) -> Result<BootstrapToken, Why> {

@@ -129,7 +129,7 @@ fn needs(config: &KubeadmConfig) -> BTreeSet<String> {
 async fn reconcile(config: Arc<KubeadmConfig>, context: Arc<Context>) -> Next {
     let seen = match observe(config, &context).await {
         Ok(seen) => seen,
-        Err(error) => return Next::Failed(Why::new("InternalError", error.to_string())),
+        Err(error) => return Next::Failed(Why::of("InternalError", &error)),
     };
     let now = context.hub.now();
     let plan = plan::plan(&seen);
@@ -139,7 +139,7 @@ async fn reconcile(config: Arc<KubeadmConfig>, context: Arc<Context>) -> Next {
     match (done, reported) {
         (Err(why), _) => Next::Failed(why),
         (_, Err(error)) if error.is_not_found() => Next::Settled,
-        (_, Err(error)) => Next::Failed(Why::new("InternalError", error.to_string())),
+        (_, Err(error)) => Next::Failed(Why::of("InternalError", &error)),
         (Ok(()), Ok(())) => match plan {
             Plan::Paused(why) => Next::OnChange(Why::new("Paused", why)),
             Plan::Wait(why) => Next::OnChange(why),

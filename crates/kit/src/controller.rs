@@ -15,6 +15,7 @@ use crate::hub::Hub;
 use crate::limits::CONCURRENCY;
 use crate::queue::Queue;
 use crate::watch::{Key, Kind, Watch};
+use crate::write::Error;
 
 /// Why a controller stands where it stands: becomes the condition, the event and the log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +24,25 @@ pub struct Why {
     pub reason: Cow<'static, str>,
     /// A sentence for a person, naming the object and field that must change.
     pub message: String,
+    passes: bool,
 }
 
 impl Why {
     /// A reason and its message.
     pub fn new(reason: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
-        Self { reason: reason.into(), message: message.into() }
+        Self { reason: reason.into(), message: message.into(), passes: false }
+    }
+
+    /// Of a request that was not done.
+    pub fn of(reason: impl Into<Cow<'static, str>>, error: &Error) -> Self {
+        Self { passes: error.passes(), ..Self::new(reason, error.to_string()) }
+    }
+
+    /// Whether it passes by itself and says nothing of the object: somebody else wrote in between, or the namespace is going
+    /// away. It is tried again, and worth neither a condition nor an event nor a line in the log.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        self.passes
     }
 }
 
@@ -193,6 +207,10 @@ fn finish(name: &'static str, queue: &mut Queue, done: Result<(Key, Next), tokio
         Next::OnChange(why) => {
             tracing::debug!(controller = name, object = %key, reason = %why.reason, message = why.message, "waiting");
             queue.finish(&key, now, None, false);
+        }
+        Next::Failed(why) if why.passes => {
+            tracing::debug!(controller = name, object = %key, message = why.message, "again");
+            queue.finish(&key, now, None, true);
         }
         Next::Failed(why) => {
             tracing::warn!(controller = name, object = %key, reason = %why.reason, message = why.message, "failed");

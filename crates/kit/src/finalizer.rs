@@ -18,7 +18,7 @@ pub fn has<K: Resource>(object: &K, finalizer: &str) -> bool {
 /// Adds the finalizer if it is missing. Not for objects that are being deleted: the API server refuses.
 ///
 /// # Errors
-/// A conflict when somebody wrote the object in between; otherwise as the API server answers.
+/// A conflict when others write the object all the time; otherwise as the API server answers.
 pub async fn ensure<K>(hub: &Hub, object: &Arc<K>, finalizer: &str) -> Result<Arc<K>, Error>
 where
     K: Kind + Serialize + Resource<DynamicType = ()>,
@@ -26,9 +26,7 @@ where
     if has(object.as_ref(), finalizer) {
         return Ok(object.clone());
     }
-    let mut finalizers = object.meta().finalizers.clone().unwrap_or_default();
-    finalizers.push(finalizer.to_owned());
-    write(hub, object.as_ref(), finalizers).await
+    write(hub, object, |finalizers| finalizers.push(finalizer.to_owned())).await
 }
 
 /// Removes the finalizer if it is there; an object that is gone is no error.
@@ -42,22 +40,45 @@ where
     if !has(object.as_ref(), finalizer) {
         return Ok(());
     }
-    let mut finalizers = object.meta().finalizers.clone().unwrap_or_default();
-    finalizers.retain(|known| known != finalizer);
-    match write(hub, object.as_ref(), finalizers).await {
+    match write(hub, object, |finalizers| finalizers.retain(|known| known != finalizer)).await {
         Err(error) if !error.is_not_found() => Err(error),
         _ => Ok(()),
     }
 }
 
-async fn write<K>(hub: &Hub, object: &K, finalizers: Vec<String>) -> Result<Arc<K>, Error>
+/// How often it is tried with what somebody else has just written.
+const TRIES: usize = 4;
+
+/// A list is written as a whole, so that of two who change it at once one has to look again.
+async fn write<K>(hub: &Hub, object: &Arc<K>, change: impl Fn(&mut Vec<String>)) -> Result<Arc<K>, Error>
 where
     K: Kind + Serialize + Resource<DynamicType = ()>,
 {
+    let (key, mut seen) = (Key::of(object.as_ref()), Arc::clone(object));
+    for _ in 1..TRIES {
+        match once(hub, &key, seen.as_ref(), &change).await {
+            Err(error) if error.is_conflict() => {}
+            done => return done,
+        }
+        match hub.get::<K>(&key).await? {
+            Some(newer) if newer.meta().uid == object.meta().uid => seen = Arc::new(newer),
+            _ => return Err(Error::Replaced { kind: K::kind(&()).into_owned(), key }),
+        }
+    }
+    once(hub, &key, seen.as_ref(), &change).await
+}
+
+async fn once<K>(hub: &Hub, key: &Key, seen: &K, change: impl Fn(&mut Vec<String>)) -> Result<Arc<K>, Error>
+where
+    K: Kind + Serialize + Resource<DynamicType = ()>,
+{
+    let mut finalizers = seen.meta().finalizers.clone().unwrap_or_default();
+    change(&mut finalizers);
+    finalizers.dedup();
     let patch = json!({ "metadata": {
         "finalizers": finalizers,
-        "uid": object.meta().uid,
-        "resourceVersion": object.meta().resource_version,
+        "uid": seen.meta().uid,
+        "resourceVersion": seen.meta().resource_version,
     }});
-    hub.patch(&Key::of(object), &patch).await
+    hub.patch(key, &patch).await
 }

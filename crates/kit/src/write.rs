@@ -90,6 +90,15 @@ impl Error {
         self.code() == Some(409)
     }
 
+    /// Whether it passes by itself: somebody else wrote in between, or the namespace is going away. (That a name is taken
+    /// does not.)
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        let Self::Api { source, .. } = self else { return false };
+        let is_conflict = matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409 && status.reason == "Conflict");
+        is_conflict || self.is_terminating()
+    }
+
     /// Whether the object's namespace is going away, so that nothing can be made in it any more.
     #[must_use]
     pub fn is_terminating(&self) -> bool {

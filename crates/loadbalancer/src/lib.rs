@@ -60,7 +60,7 @@ async fn reconcile(service: Arc<Service>, context: Arc<Context>) -> Next {
         Err(why) => plan::Plan::Refuse(why.clone()),
     };
     match report::report(&context.hub, &service, &seen, &decision).await {
-        Err(error) => Next::Failed(Why::new("StatusNotWritten", error.to_string())),
+        Err(error) => Next::Failed(Why::of("StatusNotWritten", &error)),
         Ok(()) => match decision {
             plan::Plan::Refuse(why) => Next::OnChange(why),
             plan::Plan::Ignore | plan::Plan::Release | plan::Plan::Assign(_) => Next::Settled,

@@ -8,12 +8,15 @@ use scute_api::meta::{CONTROL_PLANE_LABEL, ContractRef};
 use scute_contract::owners::{owner, owner_of_kind};
 use scute_contract::{External, Found};
 use scute_kit::Key;
+use scute_kit::tenants::{Standing, TenantKey};
 
 use super::probe::Connection;
 use super::{Context, infraclusters};
 
 /// A Cluster and what belongs to it.
 pub struct Observed {
+    /// That the tenant has more Nodes than are followed.
+    pub left_out: Option<String>,
     /// The Cluster.
     pub cluster: Arc<Cluster>,
     /// Its infrastructure; `None` when it names none.
@@ -78,7 +81,11 @@ pub async fn observe(cluster: Arc<Cluster>, context: &Context) -> Result<Observe
     )
     .await?;
     let connection = (!deleting && is_initialized(&cluster)).then(|| context.probes.of(&asker));
+    let tenant = TenantKey::capi(&asker.namespace, &asker.name);
+    let followed = connection.as_ref().map(|_| context.tenants.nodes(&tenant).standing());
+    let left_out = followed.filter(|standing| *standing == Standing::Partial).and_then(Standing::message);
     Ok(Observed {
+        left_out,
         cluster,
         infrastructure,
         extra,

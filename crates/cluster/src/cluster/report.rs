@@ -164,7 +164,9 @@ fn probe(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "RemoteConnectionProbe";
     const FAILED: &str = "ProbeFailed";
     match &seen.connection {
-        Some(Connection::Up) => Draft::new(TYPE, Status::True, "ProbeSucceeded", ""),
+        Some(Connection::Up) => {
+            Draft::new(TYPE, Status::True, "ProbeSucceeded", seen.left_out.clone().unwrap_or_default())
+        }
         Some(Connection::NotYet(why)) if why.is_empty() => {
             Draft::new(TYPE, Status::Unknown, FAILED, "Not asked yet")
         }

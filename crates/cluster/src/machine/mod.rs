@@ -202,5 +202,5 @@ pub(crate) fn failed(error: &scute_kit::Error) -> Next {
 const CONFLICT: Duration = Duration::from_millis(200);
 
 pub(crate) fn failure(error: &scute_kit::Error) -> Why {
-    Why::new("InternalError", error.to_string())
+    Why::of("InternalError", error)
 }

@@ -100,7 +100,7 @@ async fn reconcile(deployment: Arc<MachineDeployment>, context: Arc<Context>) ->
     let done = apply(&seen, &actions, &context).await;
     // What was made just now is in the watch already.
     let seen = observe(Arc::clone(&seen.deployment), &context);
-    let failed = done.as_ref().err().map(ToString::to_string);
+    let failed = done.as_ref().err().filter(|error| !error.passes()).map(ToString::to_string);
     let status = report::report(&seen, failed.as_deref(), now);
     let reported = match context.hub.patch_status(seen.deployment.as_ref(), json!(status)).await {
         Err(error) if error.is_not_found() => Ok(()),

@@ -89,7 +89,7 @@ async fn reconcile(set: Arc<MachineSet>, context: Arc<Context>) -> Next {
     let done = apply::apply(&seen, &plan, &context).await;
     // What was made or deleted just now is in the watch already.
     let seen = observe::observe(Arc::clone(&seen.set), &context).await;
-    let failed = done.as_ref().err().map(|why| why.message.clone());
+    let failed = done.as_ref().err().filter(|why| !why.passes()).map(|why| why.message.clone());
     let status = report::report(&seen, &plan.blocked, failed.as_deref(), now);
     let reported = match context.hub.patch_status(seen.set.as_ref(), json!(status)).await {
         Err(error) if error.is_not_found() => Ok(()),

@@ -51,7 +51,7 @@ async fn reconcile(datastore: Arc<DataStore>, context: Arc<Context>) -> Next {
     }
     let datastore = match finalizer::ensure(&context.hub, &datastore, DATASTORE_FINALIZER).await {
         Ok(datastore) => datastore,
-        Err(error) => return Next::Failed(Why::new("FinalizerFailed", error.to_string())),
+        Err(error) => return Next::Failed(Why::of("FinalizerFailed", &error)),
     };
     let look = look(&context, &datastore, &users).await;
     let status = report::status(&datastore, &names(&users), look.as_ref(), context.hub.now());
@@ -137,7 +137,7 @@ async fn delete(context: &Context, datastore: Arc<DataStore>, users: Vec<Arc<Ten
         context.upkeep.remove(&Key::of(datastore.as_ref()));
         return match finalizer::remove(&context.hub, &datastore, DATASTORE_FINALIZER).await {
             Ok(()) => Next::Settled,
-            Err(error) => Next::Failed(Why::new("FinalizerFailed", error.to_string())),
+            Err(error) => Next::Failed(Why::of("FinalizerFailed", &error)),
         };
     }
     let users = names(&users);
@@ -151,7 +151,7 @@ async fn delete(context: &Context, datastore: Arc<DataStore>, users: Vec<Arc<Ten
 
 async fn write(hub: &Hub, datastore: &DataStore, status: &serde_json::Value) -> Result<(), Next> {
     match hub.patch_status(datastore, status.clone()).await {
-        Err(error) if !error.is_not_found() => Err(Next::Failed(Why::new("StatusFailed", error.to_string()))),
+        Err(error) if !error.is_not_found() => Err(Next::Failed(Why::of("StatusFailed", &error))),
         _ => Ok(()),
     }
 }

@@ -101,13 +101,13 @@ async fn delete(kcp: Arc<KamajiControlPlane>, shared: &Shared) -> Next {
                 shared.externals.forget(&key);
                 Next::Settled
             }
-            Err(error) => Next::Failed(Why::new("FinalizerFailed", error.to_string())),
+            Err(error) => Next::Failed(Why::of("FinalizerFailed", &error)),
         };
     };
     if tcp.metadata.deletion_timestamp.is_none()
         && let Err(error) = context.hub.delete(tcp.as_ref()).await
     {
-        return Next::Failed(Why::new("DeleteFailed", error.to_string()));
+        return Next::Failed(Why::of("DeleteFailed", &error));
     }
     let ready =
         tcp.status.iter().flat_map(|status| &status.conditions).find(|condition| condition.type_ == "Ready");

@@ -41,7 +41,7 @@ pub async fn finalize(tcp: Arc<TenantControlPlane>, context: &Context) -> Next {
     }
     context.forget(&key);
     if let Err(error) = release(&tcp, context).await {
-        return Next::Failed(Why::new("FinalizerFailed", error.to_string()));
+        return Next::Failed(Why::of("FinalizerFailed", &error));
     }
     Next::Settled
 }

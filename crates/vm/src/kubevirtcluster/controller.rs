@@ -72,9 +72,7 @@ async fn reconcile(infra: Arc<KubevirtCluster>, hub: Arc<Hub>) -> Next {
     let failed = waiting.clone().filter(|why| why.reason == "LoadBalancerProvisioningFailed");
     let status = status(&infra, waiting.as_ref(), hub.now());
     match (hub.patch_status(infra.as_ref(), json!(status)).await, failed, waiting) {
-        (Err(error), _, _) if !error.is_not_found() => {
-            Next::Failed(Why::new("StatusNotWritten", error.to_string()))
-        }
+        (Err(error), _, _) if !error.is_not_found() => Next::Failed(Why::of("StatusNotWritten", &error)),
         (_, Some(why), _) => Next::Failed(why),
         (_, None, Some(why)) => Next::OnChange(why),
         (_, None, None) => Next::Settled,
@@ -174,7 +172,7 @@ async fn delete(hub: &Arc<Hub>, infra: &Arc<KubevirtCluster>) -> Next {
     }
     gone.push(finalizer::remove(hub, infra, KUBEVIRT_CLUSTER_FINALIZER).await);
     match gone.into_iter().find_map(Result::err) {
-        Some(error) => Next::Failed(Why::new("Deleting", error.to_string())),
+        Some(error) => Next::Failed(Why::of("Deleting", &error)),
         None => Next::Settled,
     }
 }

@@ -14,7 +14,7 @@ use scute_kit::tenants::Tenants;
 use scute_kit::{Controller, EventType, Hub, Key, Next, Watch, Why};
 use serde_json::json;
 
-use super::apply::apply;
+use super::apply::{ApplyError, apply};
 use super::observe::observe;
 use super::plan::{Action, Stage, plan};
 use super::report;
@@ -92,7 +92,7 @@ async fn reconcile(object: Arc<KubevirtMachine>, context: Arc<Context>) -> Next 
     let Context { hub, tenants, config } = context.as_ref();
     let seen = match observe(hub, tenants, config, &object).await {
         Ok(seen) => seen,
-        Err(error) => return Next::Failed(Why::new("ObserveFailed", error.to_string())),
+        Err(error) => return Next::Failed(Why::of("ObserveFailed", &error)),
     };
     if let Some(why) = paused(seen.cluster.as_deref(), object.as_ref()) {
         return Next::OnChange(Why::new("Paused", why));
@@ -101,6 +101,11 @@ async fn reconcile(object: Arc<KubevirtMachine>, context: Arc<Context>) -> Next 
     let (done, applied) = apply(hub, tenants, &object, &seen, &plan).await;
     if applied.is_ok() && plan.actions.contains(&Action::RemoveFinalizer) {
         return Next::Settled;
+    }
+    if let Err(ApplyError::Write(error)) = &applied
+        && error.passes()
+    {
+        return Next::Failed(Why::of("VMNotReady", error));
     }
     let failed = applied.err().map(|error| {
         let creates = plan.actions.iter().any(|action| matches!(action, Action::CreateVm { .. }));
@@ -116,7 +121,7 @@ async fn reconcile(object: Arc<KubevirtMachine>, context: Arc<Context>) -> Next 
     if let Err(error) = hub.patch_status(object.as_ref(), json!(status)).await
         && !error.is_not_found()
     {
-        return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
+        return Next::Failed(Why::of("StatusNotWritten", &error));
     }
     next(failed, &plan.stage, done.bootstrap, seen.node.is_some())
 }

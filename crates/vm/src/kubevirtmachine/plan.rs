@@ -386,7 +386,7 @@ fn retire(
     } else {
         format!("{}; delete Machine {}, as no MachineSet may replace it", why.message, owner.name_any())
     };
-    let why = Why { message, ..why };
+    let why = Why::new(why.reason, message);
     if plan.failure.is_some() {
         plan.failure = Some(why.clone());
     }

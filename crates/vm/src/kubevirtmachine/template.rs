@@ -17,7 +17,7 @@ async fn reconcile(template: Arc<KubevirtMachineTemplate>, hub: Arc<Hub>) -> Nex
     let machine = &template.spec.template.spec.virtual_machine_template;
     let status = KubevirtMachineTemplateStatus { capacity: capacity(&machine.spec.template.spec.domain) };
     match hub.patch_status(template.as_ref(), json!(status)).await {
-        Err(error) if !error.is_not_found() => Next::Failed(Why::new("StatusNotWritten", error.to_string())),
+        Err(error) if !error.is_not_found() => Next::Failed(Why::of("StatusNotWritten", &error)),
         _ => Next::Settled,
     }
 }

@@ -24,7 +24,7 @@ pub async fn run(hub: Arc<Hub>) {
 async fn reconcile(vm: Arc<VirtualMachine>, hub: Arc<Hub>) -> Next {
     let vmi = match observe(&hub, &vm).await {
         Ok(vmi) => vmi,
-        Err(error) => return Next::Failed(Why::new("ObserveFailed", error.to_string())),
+        Err(error) => return Next::Failed(Why::of("ObserveFailed", &error)),
     };
     if let Some(other) =
         vmi.as_ref().filter(|vmi| !is_owned(vmi, &vm) && vm.metadata.deletion_timestamp.is_none())
@@ -37,15 +37,16 @@ async fn reconcile(vm: Arc<VirtualMachine>, hub: Arc<Hub>) -> Next {
     if plan.actions.contains(&Action::DeleteVmi) {
         // Failed starts must be counted before the VMI that tells of them is deleted.
         if let Err(error) = report(&hub, &vm, vmi.as_deref(), &plan, None).await {
-            return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
+            return Next::Failed(Why::of("StatusNotWritten", &error));
         }
     }
     let mut failure = None;
     for action in &plan.actions {
         match apply(&hub, &vm, vmi.as_deref(), action).await {
             Ok(made) => vmi = made.or(vmi),
+            Err(error) if error.passes() => return Next::Failed(Why::of("FailedCreate", &error)),
             Err(error) => {
-                failure = Some(Why::new("FailedCreate", error.to_string()));
+                failure = Some(Why::of("FailedCreate", &error));
                 break;
             }
         }
@@ -58,7 +59,7 @@ async fn reconcile(vm: Arc<VirtualMachine>, hub: Arc<Hub>) -> Next {
     // A VMI without a status says nothing yet, and says something in a moment.
     let silent = failure.is_none() && vmi.as_ref().is_some_and(|vmi| vmi.status.is_none());
     if !silent && let Err(error) = report(&hub, &vm, vmi.as_deref(), &plan, failure.as_ref()).await {
-        return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
+        return Next::Failed(Why::of("StatusNotWritten", &error));
     }
     match (failure, plan.wait) {
         (Some(why), _) => Next::Failed(why),
@@ -109,7 +110,7 @@ async fn taken(hub: &Arc<Hub>, vm: &VirtualMachine, other: &VirtualMachineInstan
     );
     match report(hub, vm, None, &Plan::default(), Some(&why)).await {
         Ok(()) => Next::OnChange(why),
-        Err(error) => Next::Failed(Why::new("StatusNotWritten", error.to_string())),
+        Err(error) => Next::Failed(Why::of("StatusNotWritten", &error)),
     }
 }
 

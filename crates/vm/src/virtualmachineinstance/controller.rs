@@ -46,7 +46,7 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
     let hub = &context.hub;
     let seen = match observe(hub, &vmi).await {
         Ok(seen) => seen,
-        Err(error) => return Next::Failed(Why::new("ObserveFailed", error.to_string())),
+        Err(error) => return Next::Failed(Why::of("ObserveFailed", &error)),
     };
     let mut plan = plan(&vmi, &seen);
     if plan.actions.contains(&Action::CreatePod)
@@ -59,6 +59,9 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
     for action in &plan.actions {
         match apply(&context, &vmi, pod.as_ref(), action).await {
             Ok(made) => pod = made.or(pod),
+            Err(ApplyError::Write(error)) if error.passes() => {
+                return Next::Failed(Why::of("SynchronizationFailed", &error));
+            }
             Err(error) => {
                 failed = Some(Why::new("SynchronizationFailed", error.to_string()));
                 break;
@@ -76,7 +79,7 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
     if let Err(error) = hub.patch_status(vmi.as_ref(), json!(status)).await
         && !error.is_not_found()
     {
-        return Next::Failed(Why::new("StatusNotWritten", error.to_string()));
+        return Next::Failed(Why::of("StatusNotWritten", &error));
     }
     if let Some(message) = crashed(&vmi, &status) {
         hub.event(vmi.as_ref(), EventType::Warning, "Stopped", &message).await;
