@@ -34,8 +34,8 @@ pub struct Context {
     pub upkeep: Cache<upkeep::Memory>,
     /// What was last found inside a tenant.
     pub inside: Cache<Inside>,
-    /// Version and origin of the Secrets that Cluster API reads, when they were last right.
-    pub copies: Cache<(String, String)>,
+    /// Name, version and origin of the Secrets of a KamajiControlPlane that Cluster API reads, when they were last right.
+    pub copies: Cache<Vec<(String, String, String)>>,
     /// Whose Pods may start now.
     pub starts: StartLimiter,
     changed: mpsc::UnboundedSender<Key>,

@@ -253,6 +253,30 @@ async fn a_store_in_use_stays_and_a_lost_one_is_named() {
     assert_eq!(fake.users(), ["root"]);
 }
 
+/// Whoever retains may have lost the etcd for good: its objects and their namespace must be able to go.
+#[tokio::test]
+async fn a_tenant_that_retains_its_data_waits_for_no_store() {
+    let fake = Fake::new();
+    let world = World::start("gone", Arc::new(fake.clone())).await;
+    tenant_with_pods(&world).await;
+    let api = world.api::<TenantControlPlane>();
+    fake.fail(Operation::Release, [Fault::Unavailable]);
+    let retain = json!({ "metadata": { "annotations": { "scute.dev/deletion-policy": "Retain" } } });
+    api.patch("t", &PatchParams::default(), &Patch::Merge(&retain)).await.expect("patched");
+    api.delete("t", &DeleteParams::default()).await.expect("asked");
+    eventually_gone(api, "t").await;
+    assert_eq!(fake.users().len(), 2, "its user stays");
+    let told = |event: &Event| {
+        event.reason.as_deref() == Some("DataStoreRetained")
+            && event.message.as_deref().is_some_and(|message| message.contains("so does the record"))
+    };
+    until("what stays is told", || async {
+        let events = world.api::<Event>().list(&ListParams::default()).await.expect("listed");
+        events.into_iter().find(|event| told(event))
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_unknown_store_is_named_and_such_a_tenant_can_be_deleted() {
     let world = World::start("unknown", Arc::new(Fake::new())).await;

@@ -393,7 +393,10 @@ async fn a_defragmentation_gives_back_what_is_free() {
         .expect("compacted");
     let [before] = world.store.members().await.expect("asked").try_into().expect("one member");
     assert!(before.leads && before.size > 16 << 20, "{before:?}");
+    // bbolt counts a page as free once a later write has begun: a store that is used has one at any moment.
+    let root = world.client("root").await;
     let freed = scute_testkit::until("the pages are free", || async {
+        root.clone().put("later", "", None).await.ok()?;
         world.store.members().await.ok()?.into_iter().find(|member| member.in_use < member.size / 2)
     })
     .await;

@@ -96,6 +96,7 @@ async fn delete(kcp: Arc<KamajiControlPlane>, shared: &Shared) -> Next {
         tcp.owner_references().iter().any(|owner| Some(&owner.uid) == kcp.uid().as_ref())
     };
     let Some(tcp) = context.hub.watch::<TenantControlPlane>().get(&key).filter(own) else {
+        context.copies.remove(&key);
         return match finalizer::remove(&context.hub, &kcp, KAMAJI_CONTROL_PLANE_FINALIZER).await {
             Ok(()) => {
                 shared.externals.forget(&key);

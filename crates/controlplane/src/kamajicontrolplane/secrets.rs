@@ -81,7 +81,9 @@ async fn copy(
     }
     // Its annotations can be edited as its content can: what counts is the version that was last found right.
     let version = seen.as_ref().and_then(|seen| seen.resource_version());
-    if version.is_some_and(|version| context.copies.get(&key).as_deref() == Some(&(version, digest.clone())))
+    let right = version.map(|version| (name.clone(), version, digest.clone()));
+    if right
+        .is_some_and(|right| context.copies.get(&Key::of(kcp)).is_some_and(|copies| copies.contains(&right)))
     {
         return Ok(());
     }
@@ -115,7 +117,10 @@ async fn copy(
     };
     let version =
         write_exactly(&context.hub, MANAGER, before.as_ref(), &want).await.map_err(failed(stage))?;
-    context.copies.put(&key, (version, digest));
+    let mut copies = context.copies.get(&Key::of(kcp)).map(|copies| copies.to_vec()).unwrap_or_default();
+    copies.retain(|(copy, ..)| *copy != key.name);
+    copies.push((key.name, version, digest));
+    context.copies.put(&Key::of(kcp), copies);
     Ok(())
 }
 

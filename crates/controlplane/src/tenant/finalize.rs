@@ -54,21 +54,18 @@ async fn clean(tcp: &TenantControlPlane, context: &Context) -> Result<Option<Why
     let policy = policy(tcp).map_err(|why| Stop::wait(Stage::DataStore, why))?;
     let datastores = context.hub.watch::<DataStore>();
     datastores.ready().await;
-    let Some(datastore) = datastores.get(&Key::new("", name.clone())) else {
-        return match policy {
-            Policy::Retain => Ok(Some(retained(&name, &tenant))),
-            Policy::Delete => Err(Stop::wait(Stage::DataStore, not_found(&name, &tenant))),
-        };
+    let datastore = datastores.get(&Key::new("", name.clone()));
+    if policy == Policy::Retain {
+        return Ok(Some(retain(tcp, &tenant, &name, datastore.as_deref(), context).await));
+    }
+    let Some(datastore) = datastore else {
+        return Err(Stop::wait(Stage::DataStore, not_found(&name, &tenant)));
     };
     let failed = |detail: String| {
         let message = format!("removing the tenant from DataStore {name}: {detail}");
         Stop::failed(Stage::DataStore, Why::new("DataStoreCleanupFailed", message))
     };
     let opened = context.stores.open(&datastore).await.map_err(|why| failed(why.message))?;
-    if policy == Policy::Retain {
-        ownership::release(tcp, &tenant, &opened).await.map_err(|error| failed(error.to_string()))?;
-        return Ok(Some(retained(&name, &tenant)));
-    }
     let foreign =
         ownership::remove(tcp, &tenant, &opened, context).await.map_err(|error| failed(error.to_string()))?;
     let left = opened.store.traces(&tenant).await.map_err(|error| failed(error.to_string()))?;
@@ -111,11 +108,29 @@ fn policy(tcp: &TenantControlPlane) -> Result<Policy, Why> {
     }
 }
 
-fn retained(name: &str, tenant: &Tenant) -> Why {
+/// Gives up the records and nothing else. A store that does not answer is not waited for: it may be lost for good.
+async fn retain(
+    tcp: &TenantControlPlane,
+    tenant: &Tenant,
+    name: &str,
+    datastore: Option<&DataStore>,
+    context: &Context,
+) -> Why {
+    let released = match datastore {
+        None => Err("it does not exist".to_owned()),
+        Some(datastore) => match context.stores.open(datastore).await {
+            Ok(opened) => ownership::release(tcp, tenant, &opened).await.map_err(|error| error.to_string()),
+            Err(why) => Err(why.message),
+        },
+    };
     let Tenant { user, schema } = tenant;
+    let kept = match released {
+        Ok(()) => String::new(),
+        Err(error) => format!("; so does the record of whose they are: {error}"),
+    };
     let message = format!(
         "user {user}, role {schema} and the keys below /{schema}/ stay in DataStore {name}, as annotation \
-         {DELETION_POLICY_ANNOTATION} asks"
+         {DELETION_POLICY_ANNOTATION} asks{kept}"
     );
     Why::new("DataStoreRetained", message)
 }
