@@ -4,6 +4,7 @@ pub mod egress;
 pub mod facts;
 pub mod lock;
 pub mod network;
+pub mod portmap;
 pub mod preflight;
 pub mod settings;
 pub mod systemd;

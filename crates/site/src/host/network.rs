@@ -2,9 +2,11 @@
 //! In: a layout and an address plan. Out: links and routes. Never: touches an interface that is not the site's by its
 //! alias or its addresses.
 
+use super::portmap;
 use crate::{
     Layout,
     addresses::{AddressRange, Addresses, Taken},
+    node::cni,
 };
 use ipnet::Ipv4Net;
 use scute_processes::command::{CommandError, run};
@@ -93,8 +95,8 @@ pub fn remove(layout: &Layout, addresses: &Addresses) -> Result<(), CommandError
     remove_namespace(layout)
 }
 
-/// Removes what CNI and kube-proxy left in the machine's own network: the bridge of the site's Pods and the tables of
-/// its Services. Another Kubernetes may be there: what has not the site's addresses is left alone.
+/// Removes what CNI and kube-proxy left in the machine's own network: the bridge of the site's Pods, their forwarded
+/// ports, and the tables of its Services. Another Kubernetes may be there: what has not the site's addresses is left alone.
 pub fn remove_from_host(addresses: &Addresses) {
     let bridge = addresses.host_interface();
     let has = |address: Ipv4Addr| {
@@ -105,6 +107,7 @@ pub fn remove_from_host(addresses: &Addresses) {
     if Path::new("/sys/class/net").join(&bridge).join("bridge").exists() && has(addresses.pods_gateway()) {
         _ = run("ip", &["link", "del", &bridge], None);
     }
+    portmap::remove_left(cni::NETWORK);
     // Without `nft` there is no telling whose they are.
     let rules = run("nft", &["list", "table", "ip", "kube-proxy"], None).unwrap_or_default();
     if names_address(&rules, addresses.api_service()) {

@@ -3,6 +3,9 @@
 use crate::{NetworkMode, SiteConfig};
 use serde_json::{Value, json};
 
+/// Name of the list, which the plug-ins write into rules of theirs.
+pub const NETWORK: &str = "scute";
+
 /// Renders the list. Leases live on the site's tmpfs: after a restart every Pod is new and every address is free.
 pub fn render(config: &SiteConfig) -> Value {
     // In the machine's own network the name says whose it is, and another bridge may have the usual one.
@@ -12,7 +15,7 @@ pub fn render(config: &SiteConfig) -> Value {
     };
     json!({
         "cniVersion": "1.0.0",
-        "name": "scute",
+        "name": NETWORK,
         "plugins": [
             {
                 "type": "bridge",
