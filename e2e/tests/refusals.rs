@@ -84,6 +84,7 @@ fn a_pool_over_the_machines_own_address() {
 fn a_folder_with_something_in_it() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("thesis.tex"), "").expect("a file");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).expect("its mode");
     let said = up(&artifacts().expect("artifacts"), folder.path(), &[]).expect("scute up");
     assert!(said.contains("is neither empty nor a site's (it has thesis.tex)"), "{said}");
     let mode = fs::metadata(folder.path()).expect("the folder").permissions().mode();
