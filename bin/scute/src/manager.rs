@@ -127,7 +127,7 @@ fn part_ended(ended: Result<(), tokio::task::JoinError>) -> anyhow::Error {
     }
 }
 
-/// The admission handlers of every stage.
+/// What every stage decodes, checks and fills in.
 fn admission(hub: &Arc<Hub>, config: &ManagerConfig) -> Admission {
     let admission = scute_cluster::admission(hub, Admission::new());
     let admission = scute_bootstrap::admission(hub, admission);
@@ -180,4 +180,21 @@ fn probes(hub: Arc<Hub>) -> Router {
         .route("/livez", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(|| async { scute_kit::metrics::render() }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_no_type_can_read_is_denied_for_every_kind() {
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let hub = Hub::new(kube::Client::try_from(config).unwrap());
+        let decoded = admission(&hub, &ManagerConfig::default()).decoded();
+        for crd in scute_api::crds() {
+            let kind = (crd.spec.group, crd.spec.names.kind);
+            // Every MachinePool is refused, whatever it holds.
+            assert!(kind.1 == "MachinePool" || decoded.contains(&kind), "{kind:?}");
+        }
+    }
 }

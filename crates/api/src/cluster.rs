@@ -11,6 +11,7 @@ pub use machine::*;
 pub use machinedeployment::*;
 pub use machinepool::*;
 pub use machineset::*;
+use names::SAME_SELECTOR;
 pub use names::*;
 
 use ipnet::IpNet;

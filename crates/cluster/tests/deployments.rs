@@ -318,3 +318,34 @@ fn a_steady_deployment_writes_nothing() {
         assert_eq!(versions().await, before);
     });
 }
+
+/// The time of a set's making has whole seconds; a value with a fraction lies after it for a moment.
+#[test]
+fn a_rollout_after_makes_one_set_for_each_value() {
+    run(async {
+        let case = case("after", 1).await;
+        for _ in 0..3 {
+            let after = jiff::Timestamp::now().to_string();
+            case.patch("MachineDeployment", "md", json!({"spec": {"rollout": {"after": after}}})).await;
+            let set = rolled_out(&case, 1).await;
+            assert_eq!(set["metadata"]["annotations"]["scute.dev/rollout-after"], after);
+        }
+        let sets = case.list("MachineSet").await;
+        let revision = &sets[0]["metadata"]["annotations"]["machinedeployment.clusters.x-k8s.io/revision"];
+        assert_eq!(revision, "4", "the first one, and one for each value");
+    });
+}
+
+#[test]
+fn what_holds_the_new_set_back_is_said_on_the_deployment() {
+    run(async {
+        let case = case("held", 1).await;
+        let newer = json!({"spec": {"template": {"spec": {"version": "v1.36.0"}}}});
+        case.patch("MachineDeployment", "md", newer).await;
+        let why = "version v1.36.0 of the Machines is newer than the control plane's v1.35.4";
+        let told = |deployment: &Value| {
+            condition(deployment, "RollingOut")["message"].as_str().is_some_and(|text| text.contains(why))
+        };
+        case.when("MachineDeployment", "md", why, told).await;
+    });
+}

@@ -93,7 +93,9 @@ fn what_cannot_be_changed_is_refused() {
     run(async {
         let case = Case::on(world::bare().await, "fixed").await;
         case.create(build::cluster("c")).await;
-        case.create(build::deployment("md", "c", "t", 1)).await;
+        let mut deployment = build::deployment("md", "c", "t", 1);
+        deployment["spec"]["selector"] = json!({"matchLabels": {"deployment": "md"}});
+        case.create(deployment).await;
         case.create(build::set("ms", "c", "t", 1)).await;
         case.create(build::machine("m", "c")).await;
         let changes = [
@@ -121,7 +123,7 @@ fn what_cannot_be_changed_is_refused() {
                 "MachineSet",
                 "ms",
                 json!({"spec": {"selector": {"matchLabels": {"set": "x"}}}}),
-                "selector cannot be changed",
+                "spec.selector: Invalid value",
             ),
             ("Machine", "m", json!({"spec": {"clusterName": "d"}}), "clusterName cannot be changed"),
         ];

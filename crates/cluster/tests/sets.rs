@@ -242,3 +242,71 @@ fn a_set_waits_for_a_template_that_is_not_there_yet() {
         case.until("Machine", "one is Available", running(1)).await;
     });
 }
+
+async fn scale(case: &Case, name: &str, replicas: i64) -> Result<(), String> {
+    let patch = kube::api::Patch::Merge(json!({"spec": {"replicas": replicas}}));
+    let done = case.api("MachineSet").patch_scale(name, &Default::default(), &patch).await;
+    done.map(|_| ()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_number_that_was_a_mistake_is_not_carried_out() {
+    run(async {
+        let case = case("mistake").await;
+        case.create(world::build::set("ms", "c", "t", 1)).await;
+        case.until("Machine", "one is there", |all| all.len() == 1).await;
+        let refused = scale(&case, "ms", 10_001).await.expect_err("more than a set may have");
+        assert!(refused.contains("spec.replicas"), "{refused}");
+        scale(&case, "ms", 10_000).await.expect("the most that a set may have");
+        case.until("Machine", "it grows", |all| all.len() > 1).await;
+        scale(&case, "ms", 1).await.expect("corrected");
+        let most = std::cell::Cell::new(0);
+        let left = |all: &[Value]| {
+            most.set(most.get().max(all.len()));
+            all.len() == 1
+        };
+        case.until("Machine", "one is left", left).await;
+        assert!(most.get() < 500, "{} Machines were made", most.get());
+        case.until("TestMachine", "one is left", |all| all.len() == 1).await;
+    });
+}
+
+/// Every try under another name would be another message, another status and another try at once.
+#[test]
+fn what_a_quota_refuses_is_tried_again_under_the_same_name() {
+    run(async {
+        let case = case("quota").await;
+        let quotas: kube::Api<k8s_openapi::api::core::v1::ResourceQuota> =
+            kube::Api::namespaced(case.client.clone(), &case.namespace);
+        // The controller that would count is not here: the test says what it would say.
+        let limit = |hard: &str| {
+            json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"},
+                "spec": {"hard": {"count/testconfigs.bootstrap.cluster.x-k8s.io": hard}},
+                "status": {"hard": {"count/testconfigs.bootstrap.cluster.x-k8s.io": hard},
+                    "used": {"count/testconfigs.bootstrap.cluster.x-k8s.io": "0"}}})
+        };
+        let quota = serde_json::from_value(limit("0")).expect("a quota");
+        quotas.create(&Default::default(), &quota).await.expect("a quota");
+        let apply = async |hard: &str| {
+            let patch = kube::api::Patch::Merge(limit(hard));
+            quotas.patch("q", &Default::default(), &patch).await.expect("a quota");
+            quotas.patch_status("q", &Default::default(), &patch).await.expect("its status");
+        };
+        apply("0").await;
+        case.create(world::build::set("ms", "c", "t", 2)).await;
+        let told = |set: &Value| {
+            let message = condition(set, "ScalingUp")["message"].as_str().unwrap_or_default().to_owned();
+            message.contains("could not be made").then_some(message)
+        };
+        let set = case.when("MachineSet", "ms", "it is refused", |set| told(set).is_some()).await;
+        let message = told(&set).expect("a message");
+        let tried = message.split_whitespace().find(|word| word.starts_with("ms-")).expect("a name");
+        apply("5").await;
+        let machines = case.until("Machine", "two are there", |all| all.len() == 2).await;
+        assert!(
+            names(&machines).iter().any(|name| name == tried),
+            "{tried} of {message}: {:?}",
+            names(&machines)
+        );
+    });
+}

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_MACHINES, MachineSetDeletionOrder, MachineTemplateSpec, StatusVersion};
+use super::{MAX_MACHINES, MachineSetDeletionOrder, MachineTemplateSpec, SAME_SELECTOR, StatusVersion};
 
 /// What a MachineDeployment should be.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -55,7 +55,7 @@ pub struct MachineDeploymentSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<MachineDeploymentRolloutSpec>,
     /// Labels of the Machines that belong to the deployment. Empty: filled in. Not to be changed.
-    #[x_kube(validation = Rule::new("self == oldSelf").message("the selector cannot be changed: make another MachineDeployment"))]
+    #[x_kube(validation = Rule::new(SAME_SELECTOR).message("the selector cannot be changed: make another MachineDeployment"))]
     pub selector: LabelSelector,
     /// What a Machine of the deployment is.
     pub template: MachineTemplateSpec,

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_MACHINES, MachineSpec, StatusVersion};
+use super::{MAX_MACHINES, MachineSpec, SAME_SELECTOR, StatusVersion};
 use crate::meta::TemplateMeta;
 
 /// What a MachineSet should be.
@@ -42,7 +42,6 @@ use crate::meta::TemplateMeta;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.clusterName == oldSelf.clusterName").message("clusterName cannot be changed").field_path(".clusterName"),
-    validation = Rule::new("self.selector == oldSelf.selector").message("selector cannot be changed").field_path(".selector"),
     validation = Rule::new("self.clusterName == self.template.spec.clusterName").message("must be the same as spec.clusterName").field_path(".template.spec.clusterName")
 )]
 pub struct MachineSetSpec {
@@ -53,7 +52,8 @@ pub struct MachineSetSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = MAX_MACHINES))]
     pub replicas: Option<i32>,
-    /// Labels of the Machines that belong to the set. Empty: filled in.
+    /// Labels of the Machines that belong to the set. Empty: filled in. Not to be changed.
+    #[x_kube(validation = Rule::new(SAME_SELECTOR).message("the selector cannot be changed: make another MachineSet"))]
     pub selector: LabelSelector,
     /// What a Machine of the set is.
     pub template: MachineTemplateSpec,

@@ -13,6 +13,10 @@ pub const MACHINE_DEPLOYMENT_FINALIZER: &str = "cluster.x-k8s.io/machinedeployme
 /// a number above it is a slip of the keyboard.
 pub const MAX_MACHINES: i32 = 10_000;
 
+/// A selector stays what it is, as that of a Deployment: Machines that it selected would be nobody's. An empty one, of
+/// before there was a webhook, may still be filled in.
+pub(super) const SAME_SELECTOR: &str = "self == oldSelf || !((has(oldSelf.matchLabels) && size(oldSelf.matchLabels) > 0) || (has(oldSelf.matchExpressions) && size(oldSelf.matchExpressions) > 0))";
+
 /// Label with the hash of the template that a MachineSet was made for.
 pub const TEMPLATE_HASH_LABEL: &str = "machine-template-hash";
 /// Label of control-plane Machines: the control plane object that owns them.
@@ -30,6 +34,9 @@ pub const REVISION_ANNOTATION: &str = "machinedeployment.clusters.x-k8s.io/revis
 pub const DESIRED_REPLICAS_ANNOTATION: &str = "machinedeployment.clusters.x-k8s.io/desired-replicas";
 /// `replicas` plus surge of the MachineDeployment when the MachineSet was last scaled.
 pub const MAX_REPLICAS_ANNOTATION: &str = "machinedeployment.clusters.x-k8s.io/max-replicas";
+/// On MachineSets: the `rollout.after` that was due when the set was made. It is answered by that set, whatever the
+/// fraction of its second and the clock of the API server that stamped the set.
+pub const ROLLOUT_AFTER_ANNOTATION: &str = "scute.dev/rollout-after";
 /// Stops a MachineSet from making Machines.
 pub const DISABLE_MACHINE_CREATE_ANNOTATION: &str = "cluster.x-k8s.io/disable-machine-create";
 /// A Machine that goes first when its set shrinks.

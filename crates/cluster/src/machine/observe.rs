@@ -16,7 +16,7 @@ use scute_kit::tenants::{Standing, TenantKey};
 use super::Context;
 use super::tenant::{Answer, Ask};
 use crate::calls::Call;
-use crate::machinedeployment::template;
+use crate::machinedeployment::{overtaken, template};
 
 /// A Machine and what surrounds it.
 pub struct Observed {
@@ -133,14 +133,8 @@ fn rollout(machine: &Machine, context: &Context) -> Rollout {
     });
     let (Some(set), Some(deployment)) = (set, deployment) else { return Rollout::default() };
     let mut differences = template::differences(&set.spec.template.spec, &deployment.spec.template.spec);
-    let after = deployment.spec.rollout.as_ref().and_then(|rollout| rollout.after.as_ref());
-    let made = machine.metadata.creation_timestamp.as_ref();
-    if let (Some(after), Some(made)) = (after, made)
-        && made < after
-        && after.0 <= context.hub.now()
-    {
-        differences.push(format!("spec.rollout.after {} has passed", after.0));
-    }
+    let overtaken = overtaken(&deployment, &set, context.hub.now());
+    differences.extend(overtaken.map(|after| format!("spec.rollout.after {after} has passed")));
     let revision = |annotations: &std::collections::BTreeMap<String, String>| {
         annotations.get(REVISION_ANNOTATION).and_then(|revision| revision.parse::<i64>().ok())
     };

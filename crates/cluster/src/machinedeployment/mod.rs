@@ -26,6 +26,7 @@ use serde_json::json;
 use crate::machine::failure;
 use observe::{Observed, observe};
 use plan::Action;
+pub(crate) use plan::overtaken;
 use scute_kit::when_changed;
 
 /// Field manager of the MachineSets.

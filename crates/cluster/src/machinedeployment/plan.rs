@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use scute_api::cluster::{
     DESIRED_REPLICAS_ANNOTATION, MACHINE_DEPLOYMENT_FINALIZER, MachineDeployment, MachineSet,
+    ROLLOUT_AFTER_ANNOTATION,
 };
 use scute_contract::owners::{belonging, owner};
 use scute_kit::conditions::is_true;
@@ -61,18 +62,13 @@ fn deletion(seen: &Observed) -> Vec<Action> {
 }
 
 /// The index of the set with the deployment's template: the eldest that is not going and that is not
-/// older than a `rollout.after` that has passed.
+/// older than a `rollout.after` that has passed and that it does not answer.
 #[must_use]
 pub fn current(deployment: &MachineDeployment, sets: &[SetSeen], now: Timestamp) -> Option<usize> {
-    let after = deployment.spec.rollout.as_ref().and_then(|rollout| rollout.after.as_ref());
-    let due = after.filter(|after| after.0 <= now);
     sets.iter().position(|seen| {
         let set = &seen.set;
-        let too_old = due.is_some_and(|after| {
-            set.metadata.creation_timestamp.as_ref().is_some_and(|made| made.0 < after.0)
-        });
         set.metadata.deletion_timestamp.is_none()
-            && !too_old
+            && overtaken(deployment, set, now).is_none()
             && differences(&set.spec.template.spec, &deployment.spec.template.spec).is_empty()
     })
 }
@@ -80,8 +76,31 @@ pub fn current(deployment: &MachineDeployment, sets: &[SetSeen], now: Timestamp)
 /// When a `rollout.after` that lies ahead is due.
 #[must_use]
 pub fn due(deployment: &MachineDeployment, now: Timestamp) -> Option<Timestamp> {
-    let after = deployment.spec.rollout.as_ref()?.after.as_ref()?.0;
-    (after > now).then_some(after)
+    after(deployment).filter(|after| *after > now)
+}
+
+/// A `rollout.after` that has passed.
+fn passed(deployment: &MachineDeployment, now: Timestamp) -> Option<Timestamp> {
+    after(deployment).filter(|after| *after <= now)
+}
+
+fn after(deployment: &MachineDeployment) -> Option<Timestamp> {
+    Some(deployment.spec.rollout.as_ref()?.after.as_ref()?.0)
+}
+
+/// The `rollout.after` that asks for a set in place of this one.
+#[must_use]
+pub fn overtaken(deployment: &MachineDeployment, set: &MachineSet, now: Timestamp) -> Option<Timestamp> {
+    let made = set.metadata.creation_timestamp.as_ref();
+    let too_old = |after: &Timestamp| !answers(set, *after) && made.is_some_and(|made| made.0 < *after);
+    passed(deployment, now).filter(too_old)
+}
+
+/// Whether a set was made for this `rollout.after` or a later one. The time of its making has whole seconds, and is
+/// another machine's.
+fn answers(set: &MachineSet, after: Timestamp) -> bool {
+    let made_for = set.annotations().get(ROLLOUT_AFTER_ANNOTATION).and_then(|text| text.parse().ok());
+    made_for.is_some_and(|made_for: Timestamp| made_for >= after)
 }
 
 /// A set as arithmetic sees it.
@@ -131,7 +150,8 @@ fn sets(seen: &Observed, now: Timestamp, actions: &mut Vec<Action>) {
         _ if want.paused || is_being_resized(want, &old_sizes) => {}
         _ => {
             revision = latest + 1;
-            let set = new_set(deployment, want, revision, rollout::first_size(want, &old_sizes));
+            let size = rollout::first_size(want, &old_sizes);
+            let set = new_set(deployment, want, revision, size, passed(deployment, now));
             actions.push(Action::ApplySet(Box::new(set)));
         }
     }

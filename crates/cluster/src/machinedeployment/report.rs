@@ -27,7 +27,7 @@ pub fn report(seen: &Observed, failed: Option<&str>, now: Timestamp) -> MachineD
     let conditions = put_available(conditions, want, &counted, &why);
     let conditions = machines::put_scaling(conditions, counted.replicas, want.replicas, deleting, &why);
     let conditions = machines::put_machines(conditions, &machines);
-    let conditions = put_rolling_out(conditions, seen, now);
+    let conditions = put_rolling_out(conditions, seen, &why, now);
     let conditions = conditions.put("Remediating", Status::False, "NotRemediating", "");
     let conditions = if deleting {
         let message = format!("Waiting for {} MachineSets to be deleted", seen.sets.len());
@@ -37,7 +37,12 @@ pub fn report(seen: &Observed, failed: Option<&str>, now: Timestamp) -> MachineD
     };
     MachineDeploymentStatus {
         conditions: paused::put(conditions, None).finish(),
-        observed_generation: deployment.metadata.generation,
+        // A pass that failed has not seen to everything in the spec.
+        observed_generation: if failed.is_none() {
+            deployment.metadata.generation
+        } else {
+            before.observed_generation
+        },
         selector: Some(selector::text(&deployment.spec.selector)),
         replicas: Some(counted.replicas),
         ready_replicas: Some(counted.ready),
@@ -96,7 +101,17 @@ fn obstacles(seen: &Observed) -> Vec<String> {
     found
 }
 
-fn put_rolling_out<'a>(conditions: Conditions<'a>, seen: &Observed, now: Timestamp) -> Conditions<'a> {
+fn with_lines(first: String, more: &[String]) -> String {
+    let more = more.iter().map(|line| format!("* {line}"));
+    std::iter::once(first).chain(more).collect::<Vec<_>>().join("\n")
+}
+
+fn put_rolling_out<'a>(
+    conditions: Conditions<'a>,
+    seen: &Observed,
+    why: &[String],
+    now: Timestamp,
+) -> Conditions<'a> {
     let deployment = &seen.deployment;
     let current = current(deployment, &seen.sets, now);
     let old = seen.sets.iter().enumerate().filter(|(index, _)| Some(*index) != current).map(|(_, set)| set);
@@ -114,9 +129,10 @@ fn put_rolling_out<'a>(conditions: Conditions<'a>, seen: &Observed, now: Timesta
     }
     reasons.sort();
     reasons.dedup();
-    let mut lines = vec![format!("Rolling out {outdated} not up-to-date replicas")];
-    lines.extend(reasons.iter().map(|reason| format!("* {reason}")));
-    conditions.put("RollingOut", Status::True, "RollingOut", lines.join("\n"))
+    // Why the replacements are needed, then what keeps them from being made.
+    reasons.extend_from_slice(why);
+    let message = with_lines(format!("Rolling out {outdated} not up-to-date replicas"), &reasons);
+    conditions.put("RollingOut", Status::True, "RollingOut", message)
 }
 
 #[cfg(test)]

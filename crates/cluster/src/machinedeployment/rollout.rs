@@ -44,7 +44,18 @@ impl Size {
     }
 }
 
+/// A sum that stays at the end of its range instead of wrapping: what is counted is bounded, what is asked for is not.
+fn sum(numbers: impl IntoIterator<Item = i32>) -> i32 {
+    numbers.into_iter().fold(0, i32::saturating_add)
+}
+
 impl Want {
+    /// How many Machines there may be in all.
+    #[must_use]
+    pub fn most(self) -> i32 {
+        self.replicas.saturating_add(self.surge)
+    }
+
     /// From a deployment with its defaults. Percentages of surge round up, those of unavailable down; when
     /// both come to nothing, one may be missing, or no rollout could ever move.
     #[must_use]
@@ -95,18 +106,18 @@ pub fn sizes(want: Want, new: Option<Size>, old: &[Size]) -> (Option<i32>, Vec<i
 pub fn first_size(want: Want, old: &[Size]) -> i32 {
     match want.strategy {
         RolloutStrategyType::OnDelete => {
-            (want.replicas - old.iter().map(|set| set.most()).sum::<i32>()).max(0)
+            want.replicas.saturating_sub(sum(old.iter().map(|set| set.most()))).max(0)
         }
         RolloutStrategyType::RollingUpdate => {
-            let room = want.replicas + want.surge - old.iter().map(|set| set.most()).sum::<i32>();
+            let room = want.most().saturating_sub(sum(old.iter().map(|set| set.most())));
             room.clamp(0, want.replicas)
         }
     }
 }
 
 fn rolling(want: Want, new: Size, old: &[Size]) -> (Option<i32>, Vec<i32>) {
-    let total: i32 = new.most() + old.iter().map(|set| set.most()).sum::<i32>();
-    let room = (want.replicas + want.surge - total).max(0);
+    let total = sum(old.iter().map(|set| set.most()).chain([new.most()]));
+    let room = want.most().saturating_sub(total).max(0);
     let new_size = if new.replicas >= want.replicas {
         want.replicas
     } else {
@@ -115,15 +126,16 @@ fn rolling(want: Want, new: Size, old: &[Size]) -> (Option<i32>, Vec<i32>) {
     let mut sizes: Vec<i32> = old.iter().map(|set| set.replicas).collect();
     let at_least = want.replicas - want.unavailable;
     let not_yet = new_size - new.available.min(new_size);
-    let mut budget = new_size + sizes.iter().sum::<i32>() - at_least - not_yet;
+    let mut budget =
+        sum(sizes.iter().copied().chain([new_size])).saturating_sub(at_least).saturating_sub(not_yet);
     // Machines that serve nobody go first: they cost no availability.
     for (size, set) in sizes.iter_mut().zip(old) {
         let useless = (set.replicas - set.usable()).min(budget).max(0);
         *size -= useless;
         budget -= useless;
     }
-    let available: i32 = new.usable() + old.iter().map(|set| set.usable()).sum::<i32>();
-    let mut spare = (available - at_least).min(budget).max(0);
+    let available = sum(old.iter().map(|set| set.usable()).chain([new.usable()]));
+    let mut spare = available.saturating_sub(at_least).min(budget).max(0);
     for size in &mut sizes {
         let leaving = (*size).min(spare);
         *size -= leaving;
@@ -135,8 +147,8 @@ fn rolling(want: Want, new: Size, old: &[Size]) -> (Option<i32>, Vec<i32>) {
 /// The user deletes; what is gone is replaced by Machines of the new template.
 fn on_delete(want: Want, new: Size, old: &[Size]) -> (Option<i32>, Vec<i32>) {
     let mut sizes: Vec<i32> = old.iter().map(|set| set.replicas.min(set.machines - set.going)).collect();
-    let present: i32 = old.iter().map(|set| set.machines).sum();
-    let mut surplus = new.replicas + sizes.iter().sum::<i32>() - want.replicas;
+    let present = sum(old.iter().map(|set| set.machines));
+    let mut surplus = sum(sizes.iter().copied().chain([new.replicas])).saturating_sub(want.replicas);
     for size in &mut sizes {
         let leaving = (*size).min(surplus.max(0));
         *size -= leaving;
@@ -172,8 +184,8 @@ fn scaled(want: Want, new: Option<Size>, old: &[Size]) -> (Option<i32>, Vec<i32>
 fn share(want: Want, all: &[Size], active: &[usize], sizes: &mut [i32]) {
     let surge =
         if want.strategy == RolloutStrategyType::RollingUpdate && want.replicas > 0 { want.surge } else { 0 };
-    let before: i32 = active.iter().map(|index| all[*index].replicas).sum();
-    let change = want.replicas + surge - before;
+    let before = sum(active.iter().map(|index| all[*index].replicas));
+    let change = want.replicas.saturating_add(surge).saturating_sub(before);
     // The surge may only be used up by growing: a deployment that got smaller has no need of it.
     let change = if change > 0
         && active.iter().all(|index| all[*index].desired.is_none_or(|desired| desired == want.replicas))
@@ -192,7 +204,7 @@ fn share(want: Want, all: &[Size], active: &[usize], sizes: &mut [i32]) {
         left -= part;
     }
     for index in order {
-        let next = (sizes[index] + left).max(0);
+        let next = sizes[index].saturating_add(left).max(0);
         left -= next - sizes[index];
         sizes[index] = next;
     }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use scute_api::cluster::{
     DESIRED_REPLICAS_ANNOTATION, DISABLE_MACHINE_CREATE_ANNOTATION, MAX_REPLICAS_ANNOTATION,
     MachineDeployment, MachineSet, MachineSetDeletionSpec, MachineSetSpec, MachineSpec, MachineTemplateSpec,
-    REVISION_ANNOTATION, RolloutStrategyType, TEMPLATE_HASH_LABEL,
+    REVISION_ANNOTATION, ROLLOUT_AFTER_ANNOTATION, RolloutStrategyType, TEMPLATE_HASH_LABEL,
 };
 use scute_api::naming::{child, suffix};
 use scute_contract::owners::owner;
@@ -15,11 +16,12 @@ use super::rollout::Want;
 use super::template::template_hash;
 
 /// Annotations of a deployment that mean nothing on its sets.
-const OWN_ANNOTATIONS: [&str; 4] = [
+const OWN_ANNOTATIONS: [&str; 5] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     REVISION_ANNOTATION,
     DESIRED_REPLICAS_ANNOTATION,
     MAX_REPLICAS_ANNOTATION,
+    ROLLOUT_AFTER_ANNOTATION,
 ];
 
 /// Number of the rollout that a set or deployment is of; 0 when it has none.
@@ -33,9 +35,15 @@ pub fn revision_of<K: Resource>(object: &K) -> i64 {
 }
 
 /// The set of a new rollout. The same deployment, template and revision always give the same name: a pass
-/// that was cut short makes no second set.
+/// that was cut short makes no second set. `due` is a `rollout.after` that has passed: the set answers it.
 #[must_use]
-pub fn new_set(deployment: &MachineDeployment, want: Want, revision: i64, replicas: i32) -> MachineSet {
+pub fn new_set(
+    deployment: &MachineDeployment,
+    want: Want,
+    revision: i64,
+    replicas: i32,
+    due: Option<Timestamp>,
+) -> MachineSet {
     let hash = template_hash(&deployment.spec.template.spec);
     let uid = deployment.metadata.uid.as_deref().unwrap_or_default();
     let suffix = suffix(&format!("{uid}/{hash}/{revision}"));
@@ -47,7 +55,16 @@ pub fn new_set(deployment: &MachineDeployment, want: Want, revision: i64, replic
     build(
         deployment,
         want,
-        Kept { name, revision, replicas, hash_label: Some(hash_label), selector, spec, outdated: false },
+        Kept {
+            name,
+            revision,
+            replicas,
+            hash_label: Some(hash_label),
+            selector,
+            spec,
+            outdated: false,
+            after: due.map(|due| due.to_string()),
+        },
     )
 }
 
@@ -76,6 +93,7 @@ pub fn kept_set(
         selector: existing.spec.selector.clone(),
         spec,
         outdated,
+        after: existing.annotations().get(ROLLOUT_AFTER_ANNOTATION).cloned(),
     };
     let mut set = build(deployment, want, kept);
     // An apply makes what is not there: with its uid, a set that is gone stays gone.
@@ -91,6 +109,7 @@ struct Kept {
     selector: k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector,
     spec: MachineSpec,
     outdated: bool,
+    after: Option<String>,
 }
 
 fn build(deployment: &MachineDeployment, want: Want, kept: Kept) -> MachineSet {
@@ -108,7 +127,8 @@ fn build(deployment: &MachineDeployment, want: Want, kept: Kept) -> MachineSet {
         .collect();
     annotations.insert(REVISION_ANNOTATION.to_owned(), kept.revision.to_string());
     annotations.insert(DESIRED_REPLICAS_ANNOTATION.to_owned(), want.replicas.to_string());
-    annotations.insert(MAX_REPLICAS_ANNOTATION.to_owned(), (want.replicas + want.surge).to_string());
+    annotations.insert(MAX_REPLICAS_ANNOTATION.to_owned(), want.most().to_string());
+    annotations.extend(kept.after.map(|after| (ROLLOUT_AFTER_ANNOTATION.to_owned(), after)));
     if kept.outdated && want.strategy == RolloutStrategyType::OnDelete {
         annotations.insert(DISABLE_MACHINE_CREATE_ANNOTATION.to_owned(), "true".to_owned());
     }

@@ -154,6 +154,20 @@ fn percentages_round_to_the_safe_side() {
     assert_eq!(deployment("100%", "0%", 3), (3, 0));
 }
 
+#[test]
+fn the_largest_numbers_do_not_wrap() {
+    let huge = |strategy| Want { strategy, ..want(i32::MAX, i32::MAX, 0) };
+    for strategy in [RolloutStrategyType::RollingUpdate, RolloutStrategyType::OnDelete] {
+        let old = [steady(i32::MAX), steady(i32::MAX)];
+        let (new, old_sizes) = sizes(huge(strategy), Some(steady(i32::MAX)), &old);
+        assert!(new.is_some_and(|size| size >= 0) && old_sizes.iter().all(|size| *size >= 0));
+        assert_eq!(first_size(huge(strategy), &old), 0);
+    }
+    let resized = Size { desired: Some(1), ..steady(i32::MAX) };
+    let (new, _) = sizes(huge(RolloutStrategyType::RollingUpdate), Some(resized), &[resized, resized]);
+    assert!(new.is_some_and(|size| size >= 0));
+}
+
 fn any_size() -> impl Strategy<Value = Size> {
     (0..6i32, 0..6i32, 0..6i32).prop_map(|(replicas, machines, available)| Size {
         replicas,

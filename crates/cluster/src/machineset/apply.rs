@@ -13,12 +13,21 @@ use super::plan::{Action, Part, Plan};
 use super::{Context, MANAGER};
 use crate::machine::failure;
 
-/// Writes what the plan says. One Machine that cannot be made or changed does not stop the others; the
-/// first failure is returned.
+/// Writes what the plan says. One Machine that cannot be changed does not stop the others; when one cannot be made, no
+/// others are tried, as they would be refused alike, and its name is kept for the next pass. The first failure is
+/// returned.
 pub async fn apply(seen: &Observed, plan: &Plan, context: &Context) -> Result<(), Why> {
     let mut first = Ok(());
+    let mut refused = false;
     for action in &plan.actions {
+        if refused && matches!(action, Action::Create(_)) {
+            continue;
+        }
         let done = one(seen, action, context).await;
+        if let (Err(_), Action::Create(name)) = (&done, action) {
+            refused = true;
+            context.try_again(&Key::of(seen.set.as_ref()), name);
+        }
         if first.is_ok() {
             first = done;
         }

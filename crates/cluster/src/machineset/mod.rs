@@ -8,7 +8,9 @@ mod plan;
 pub mod preflight;
 mod report;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use kube::ResourceExt;
 use scute_api::cluster::{Cluster, Machine, MachineSet, defaults};
@@ -32,12 +34,32 @@ pub struct Context {
     externals: Externals,
     clusters: Watch<Cluster>,
     machines: Watch<Machine>,
+    /// Names that could not be made, by set. A quota that refuses one every time is told with one name, and what was
+    /// made for it is used in the end.
+    again: Mutex<HashMap<Key, String>>,
+}
+
+impl Context {
+    fn try_again(&self, set: &Key, name: &str) {
+        let mut again = self.again.lock().unwrap_or_else(PoisonError::into_inner);
+        again.insert(set.clone(), name.to_owned());
+    }
+
+    fn tried(&self, set: &Key) -> Option<String> {
+        self.again.lock().unwrap_or_else(PoisonError::into_inner).remove(set)
+    }
 }
 
 /// Runs the controller; never returns.
 pub async fn run(hub: Arc<Hub>) {
     let (externals, woken) = Externals::new(&hub);
-    let context = Context { hub: Arc::clone(&hub), externals, clusters: hub.watch(), machines: hub.watch() };
+    let context = Context {
+        hub: Arc::clone(&hub),
+        externals,
+        clusters: hub.watch(),
+        machines: hub.watch(),
+        again: Mutex::default(),
+    };
     context.clusters.ready().await;
     context.machines.ready().await;
     let sets = hub.watch::<MachineSet>();
@@ -85,7 +107,8 @@ async fn reconcile(set: Arc<MachineSet>, context: Arc<Context>) -> Next {
             Err(error) => Next::Failed(failure(&error)),
         };
     }
-    let plan = plan::plan(&seen, now.as_nanosecond() as i64);
+    let again = context.tried(&Key::of(seen.set.as_ref()));
+    let plan = plan::plan(&seen, now.as_nanosecond() as i64, again.as_deref());
     let done = apply::apply(&seen, &plan, &context).await;
     // What was made or deleted just now is in the watch already.
     let seen = observe::observe(Arc::clone(&seen.set), &context).await;
@@ -98,6 +121,10 @@ async fn reconcile(set: Arc<MachineSet>, context: Arc<Context>) -> Next {
     match (done, reported) {
         (Err(why), _) => Next::Failed(why),
         (Ok(()), Err(error)) => Next::Failed(failure(&error)),
+        // One pass is short, so that what is wanted can change before the next.
+        (Ok(()), Ok(())) if plan.more => {
+            Next::After(Duration::ZERO, Why::new("Scaling", "one batch was done"))
+        }
         (Ok(()), Ok(())) if plan.blocked.is_empty() => Next::Settled,
         (Ok(()), Ok(())) => Next::OnChange(Why::new("ScalingUp", plan.blocked.join("; "))),
     }

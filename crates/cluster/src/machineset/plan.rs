@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kube::ResourceExt;
-use scute_api::cluster::{DISABLE_MACHINE_CREATE_ANNOTATION, MACHINE_SET_FINALIZER};
+use scute_api::cluster::{DISABLE_MACHINE_CREATE_ANNOTATION, MACHINE_SET_FINALIZER, Machine};
 use scute_api::naming::{child, suffix};
 use scute_contract::Found;
 use scute_contract::owners::{belonging, owner};
@@ -54,20 +54,27 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// Why Machines that are wanted are not made.
     pub blocked: Vec<String>,
+    /// More Machines are to be made or deleted than one pass does.
+    pub more: bool,
 }
 
-/// What a set needs next. `seed` makes the names of new Machines differ from those of before.
+/// Machines that one pass makes or deletes at most. The next one follows at once and asks again how many are wanted: a
+/// number that was a mistake and has been corrected is not carried out to its end.
+const AT_ONCE: usize = 32;
+
+/// What a set needs next. `seed` makes the names of new Machines differ from those of before; `again` is the name that
+/// could not be made last time.
 #[must_use]
-pub fn plan(seen: &Observed, seed: i64) -> Plan {
+pub fn plan(seen: &Observed, seed: i64, again: Option<&str>) -> Plan {
     let set = &seen.set;
     if set.metadata.deletion_timestamp.is_some() {
         return deletion(seen);
     }
-    let mut actions = Vec::new();
+    let mut plan = Plan::default();
+    let actions = &mut plan.actions;
     if !finalizer::has(set.as_ref(), MACHINE_SET_FINALIZER) {
         actions.push(Action::AddFinalizer);
     }
-    let mut blocked = Vec::new();
     if let Some(cluster) = &seen.cluster {
         let cluster_owner = owner(cluster.as_ref(), false);
         if scute_contract::owners::controller(&set.metadata).is_none() {
@@ -83,23 +90,26 @@ pub fn plan(seen: &Observed, seed: i64) -> Plan {
         }
     }
     actions.extend(in_place(seen));
-    scale(seen, seed, &mut actions, &mut blocked);
-    Plan { actions, blocked }
+    scale(seen, seed, again, &mut plan);
+    plan
 }
 
 /// Every Machine goes, then what was half made, then the finalizer.
 fn deletion(seen: &Observed) -> Plan {
-    let mut actions: Vec<_> = seen
-        .machines
-        .iter()
-        .filter(|machine| machine.metadata.deletion_timestamp.is_none())
-        .map(|machine| Action::Delete(machine.name_any()))
-        .collect();
-    actions.extend(halves(seen).into_iter().flat_map(|name| discard(seen, &name)));
-    if seen.machines.is_empty() && actions.is_empty() {
-        actions.push(Action::RemoveFinalizer);
+    let mut plan = Plan::default();
+    delete(seen.machines.iter().map(AsRef::as_ref), &mut plan);
+    plan.actions.extend(halves(seen).into_iter().flat_map(|name| discard(seen, &name)));
+    if seen.machines.is_empty() && plan.actions.is_empty() {
+        plan.actions.push(Action::RemoveFinalizer);
     }
-    Plan { actions, blocked: Vec::new() }
+    plan
+}
+
+/// Deletes Machines that are not on their way out yet, as many as one pass does.
+fn delete<'a>(leaving: impl Iterator<Item = &'a Machine>, plan: &mut Plan) {
+    let mut staying = leaving.filter(|machine| machine.metadata.deletion_timestamp.is_none());
+    plan.actions.extend(staying.by_ref().take(AT_ONCE).map(|machine| Action::Delete(machine.name_any())));
+    plan.more = staying.next().is_some();
 }
 
 fn sources(seen: &Observed) -> impl Iterator<Item = (Part, &Source)> {
@@ -167,7 +177,7 @@ fn in_place(seen: &Observed) -> Vec<Action> {
     actions
 }
 
-fn scale(seen: &Observed, seed: i64, actions: &mut Vec<Action>, blocked: &mut Vec<String>) {
+fn scale(seen: &Observed, seed: i64, again: Option<&str>, plan: &mut Plan) {
     let set = &seen.set;
     let want = usize::try_from(set.spec.replicas.unwrap_or(1)).unwrap_or_default();
     let have = seen.machines.len();
@@ -175,30 +185,38 @@ fn scale(seen: &Observed, seed: i64, actions: &mut Vec<Action>, blocked: &mut Ve
     if have >= want {
         let order = set.spec.deletion.as_ref().and_then(|deletion| deletion.order).unwrap_or_default();
         let leaving = by_departure(seen.machines.iter().map(AsRef::as_ref), order);
-        let leaving = leaving.into_iter().take(have - want);
-        actions.extend(
-            leaving
-                .filter(|machine| machine.metadata.deletion_timestamp.is_none())
-                .map(|machine| Action::Delete(machine.name_any())),
-        );
-        actions.extend(halves.iter().flat_map(|name| discard(seen, name)));
+        delete(leaving.into_iter().take(have - want), plan);
+        plan.actions.extend(halves.iter().flat_map(|name| discard(seen, name)));
         return;
     }
-    *blocked = obstacles(seen);
-    if !blocked.is_empty() {
+    plan.blocked = obstacles(seen);
+    if !plan.blocked.is_empty() {
         return;
     }
     let missing = want - have;
     let uid = set.metadata.uid.as_deref().unwrap_or_default();
     let taken: BTreeSet<_> = seen.machines.iter().map(|machine| machine.name_any()).collect();
     let fresh = (0..).map(|n| child(&set.name_any(), &suffix(&format!("{uid}/{seed}/{n}"))));
-    let mut names: Vec<String> = halves;
-    names.extend(fresh.filter(|name| !taken.contains(name)).take(missing));
-    let (made, surplus) = names.split_at(missing);
-    let mut made: Vec<_> = made.to_vec();
-    made.dedup();
-    actions.extend(made.into_iter().map(Action::Create));
-    actions.extend(surplus.iter().filter(|name| !taken.contains(*name)).flat_map(|name| discard(seen, name)));
+    let (wanted, surplus) = halves.split_at(missing.min(halves.len()));
+    let names = again.map(str::to_owned).into_iter().chain(fresh);
+    let names = to_make(wanted, names.filter(|name| !taken.contains(name)), missing.min(AT_ONCE));
+    plan.more = missing > names.len();
+    plan.actions.extend(names.into_iter().map(Action::Create));
+    plan.actions.extend(surplus.iter().flat_map(|name| discard(seen, name)));
+}
+
+/// Names to make: first those that are half made, then others, each once.
+fn to_make(halves: &[String], others: impl Iterator<Item = String>, count: usize) -> Vec<String> {
+    let mut names: Vec<String> = halves.iter().take(count).cloned().collect();
+    for name in others {
+        if names.len() >= count {
+            break;
+        }
+        if !names.contains(&name) && !halves.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }
 
 /// Why no Machine can be made now.
@@ -218,4 +236,18 @@ fn obstacles(seen: &Observed) -> Vec<String> {
     }
     found.extend(preflight::check(&seen.preflight));
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_half_made_comes_first_and_every_name_once() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let others = || names(&["b", "c", "c", "d", "e"]).into_iter();
+        assert_eq!(to_make(&names(&["a", "b"]), others(), 4), ["a", "b", "c", "d"]);
+        assert_eq!(to_make(&names(&["a", "b"]), others(), 1), ["a"]);
+        assert_eq!(to_make(&[], others(), 2), ["b", "c"]);
+    }
 }
