@@ -6,16 +6,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::get;
 use clap::{ArgAction, Args};
 use kube::Config;
 use scute_install::ManagerConfig;
 use scute_kit::lease::{Election, Holder};
 use scute_kit::limits::{LOOK_AT_CERTIFICATES, Limits, Tenure};
 use scute_kit::tenants::Tenants;
-use scute_kit::{Admission, Clock, Hub, Key};
+use scute_kit::{Admission, Clock, Hub, Key, probes};
 use scute_qemu::Accelerator;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -96,7 +93,7 @@ impl ManagerArgs {
                 }
             });
         }
-        let (listener, probes) = (listen(self.health_port, "probes")?, probes(Arc::clone(hub)));
+        let (listener, probes) = (listen(self.health_port, "probes")?, probes(hub));
         tasks.spawn(async move {
             if let Err(error) = axum::serve(listener, probes).await {
                 tracing::error!(%error, "the probe server ended");
@@ -162,24 +159,6 @@ fn controlplane(config: &ManagerConfig) -> scute_controlplane::Config {
         scute_image: config.scute_image.clone().unwrap_or(defaults.scute_image),
         ..defaults
     }
-}
-
-/// Alive while it answers; ready once the API server has answered a listing.
-fn probes(hub: Arc<Hub>) -> Router {
-    let ready = move || {
-        let clusters = hub.watch::<scute_api::cluster::Cluster>();
-        async move {
-            if clusters.is_ready() {
-                (StatusCode::OK, "ok")
-            } else {
-                (StatusCode::SERVICE_UNAVAILABLE, "listing")
-            }
-        }
-    };
-    Router::new()
-        .route("/livez", get(|| async { "ok" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(|| async { scute_kit::metrics::render() }))
 }
 
 #[cfg(test)]

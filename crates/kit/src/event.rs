@@ -7,14 +7,13 @@ use kube::api::Api;
 use kube::runtime::events::EventType;
 
 use crate::hub::Hub;
+use crate::key::{Key, Kind};
+use crate::limits::LONGEST_NOTE;
 use crate::memory::hash;
 use crate::text::cut;
-use crate::watch::{Key, Kind};
 use crate::write::{MANAGER, post_params};
 use crate::{is_terminating, said};
 
-/// The longest note that the API server takes.
-const LONGEST_NOTE: usize = 1_024;
 /// The longest reason and action that it takes.
 const LONGEST_REASON: usize = 128;
 /// The longest name of an object, without a point and the sixteen digits that make it the only one.

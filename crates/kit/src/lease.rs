@@ -16,9 +16,9 @@ use kube::{Client, ResourceExt};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::clock::Clock;
+use crate::key::Key;
 use crate::limits::Tenure;
 use crate::said;
-use crate::watch::Key;
 use crate::write::post_params;
 
 /// Who wants a lease.

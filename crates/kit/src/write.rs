@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 
 use crate::hub::Hub;
 use crate::json::{covers, merge_patch, without_nulls};
+use crate::key::{Key, Kind};
 use crate::memory::hash;
-use crate::watch::{Key, Kind, Watch};
+use crate::watch::Watch;
 
 /// A write that failed. The variant names the operation; the cause is in the source.
 #[derive(Debug, thiserror::Error)]
