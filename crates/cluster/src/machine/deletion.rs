@@ -116,11 +116,18 @@ enum Handling {
 }
 
 fn node_to_handle(seen: &Observed) -> Handling {
+    let referenced = seen.machine.status.as_ref().and_then(|status| status.node_ref.as_ref());
+    let node = seen.node().map(|node| node.name_any()).or_else(|| referenced.map(|node| node.name.clone()));
+    // A Machine without providerID has not started.
+    if node.is_none() && seen.machine.spec.provider_id.is_none() {
+        return Handling::Nothing;
+    }
+    if let Some(why) = &seen.cluster_unknown {
+        return Handling::Undecided(node, format!("whether the Node has to be drained is not known: {why}"));
+    }
     if seen.cluster.as_ref().is_none_or(|cluster| cluster.metadata.deletion_timestamp.is_some()) {
         return Handling::Nothing;
     }
-    let referenced = seen.machine.status.as_ref().and_then(|status| status.node_ref.as_ref());
-    let node = seen.node().map(|node| node.name_any()).or_else(|| referenced.map(|node| node.name.clone()));
     match (&seen.control_plane, node) {
         (ControlPlane::Deleting | ControlPlane::Gone, _) => Handling::Nothing,
         (ControlPlane::Usable, Some(node)) => Handling::Node(node),
@@ -128,7 +135,7 @@ fn node_to_handle(seen: &Observed) -> Handling {
             let why = format!("whether Node {node} has to be drained is not known: {why}");
             Handling::Undecided(Some(node), why)
         }
-        // A Machine without providerID has not started, and one whose Nodes are known has none.
+        // A Machine whose Nodes are known has none.
         (_, None) => match (seen.node_unknown(), &seen.machine.spec.provider_id) {
             (Some(why), Some(id)) => {
                 let why =

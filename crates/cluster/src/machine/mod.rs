@@ -162,8 +162,9 @@ async fn reconcile(machine: Arc<Machine>, context: Arc<Context>) -> Next {
         return next;
     }
     if seen.cluster.is_none() {
-        let message = format!("Cluster {} does not exist", seen.machine.spec.cluster_name);
-        return Next::OnChange(Why::new("ClusterDoesNotExist", message));
+        let absent = || format!("Cluster {} does not exist", seen.machine.spec.cluster_name);
+        let message = seen.cluster_unknown.clone().unwrap_or_else(absent);
+        return Next::OnChange(Why::new("WaitingForCluster", message));
     }
     apply::announce(&seen, &plan.reached, &context).await;
     // Nothing but time makes a Ready Machine Available.

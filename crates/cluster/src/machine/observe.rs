@@ -7,7 +7,7 @@ use kube::ResourceExt;
 use scute_api::cluster::{
     Cluster, Machine, MachineDeployment, MachineInitializationStatus, MachineSet, REVISION_ANNOTATION,
 };
-use scute_api::meta::CONTROL_PLANE_LABEL;
+use scute_api::meta::{CLUSTER_NAME_LABEL, CONTROL_PLANE_LABEL};
 use scute_contract::owners::{controller, owner, owner_of_kind};
 use scute_contract::{Found, fields, named};
 use scute_kit::Key;
@@ -22,8 +22,10 @@ use crate::machinedeployment::{overtaken, template};
 pub struct Observed {
     /// The Machine.
     pub machine: Arc<Machine>,
-    /// Its Cluster, if it exists.
+    /// Its Cluster, if it exists and can be read.
     pub cluster: Option<Arc<Cluster>>,
+    /// Why it is not known what its Cluster is like.
+    pub cluster_unknown: Option<String>,
     /// Its bootstrap configuration; `None` when it names none.
     pub bootstrap: Option<Found>,
     /// Its infrastructure Machine.
@@ -75,7 +77,7 @@ pub enum ControlPlane {
 pub async fn observe(machine: Arc<Machine>, context: &Context) -> Observed {
     let (asker, me) = (Key::of(machine.as_ref()), owner(machine.as_ref(), true));
     let namespace = asker.namespace.clone();
-    let cluster = context.clusters.get(&Key::new(namespace.clone(), machine.spec.cluster_name.clone()));
+    let (cluster, cluster_unknown) = cluster(&machine, context);
     let bootstrap = match &machine.spec.bootstrap.config_ref {
         Some(reference) => Some(context.externals.get(&asker, &namespace, reference).await.for_owner(&me)),
         None => None,
@@ -90,7 +92,27 @@ pub async fn observe(machine: Arc<Machine>, context: &Context) -> Observed {
         _ => ControlPlane::Usable,
     };
     let (rollout, call) = (rollout(&machine, context), context.calls.look(&asker));
-    Observed { machine, cluster, bootstrap, infrastructure, nodes, rollout, control_plane, call }
+    Observed {
+        machine,
+        cluster,
+        cluster_unknown,
+        bootstrap,
+        infrastructure,
+        nodes,
+        rollout,
+        control_plane,
+        call,
+    }
+}
+
+fn cluster(machine: &Machine, context: &Context) -> (Option<Arc<Cluster>>, Option<String>) {
+    let key = Key::new(machine.namespace().unwrap_or_default(), machine.spec.cluster_name.clone());
+    match context.clusters.find(&key) {
+        scute_kit::Found::Object(cluster) => (Some(cluster), None),
+        scute_kit::Found::Absent => (None, None),
+        scute_kit::Found::Unreadable(bad) => (None, Some(bad.message())),
+        scute_kit::Found::NotListed => (None, Some(format!("Cluster {key} is not listed yet"))),
+    }
 }
 
 fn is_initialized(cluster: &Cluster) -> bool {
@@ -160,7 +182,18 @@ async fn control_plane(asker: &Key, cluster: &Cluster, context: &Context) -> Con
             && machine.labels().contains_key(CONTROL_PLANE_LABEL)
             && machine.metadata.deletion_timestamp.is_none()
     });
-    if left { ControlPlane::Usable } else { ControlPlane::Gone }
+    let unreadable = context.machines.unreadable();
+    let unreadable = unreadable.iter().find(|bad| {
+        let labels = bad.metadata.labels.clone().unwrap_or_default();
+        bad.key().namespace == asker.namespace
+            && labels.get(CLUSTER_NAME_LABEL) == Some(&cluster.name_any())
+            && labels.contains_key(CONTROL_PLANE_LABEL)
+    });
+    match (left, unreadable) {
+        (true, _) => ControlPlane::Usable,
+        (false, Some(bad)) => ControlPlane::Unknown(bad.message()),
+        (false, None) => ControlPlane::Gone,
+    }
 }
 
 impl Observed {

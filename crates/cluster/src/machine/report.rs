@@ -255,7 +255,8 @@ fn summarised(seen: &Observed, own: Vec<Condition>, deleting: bool, now: Timesta
         .map(|type_| Part::positive(*type_, reported(type_).as_ref()))
         .collect();
     if seen.cluster.is_none() {
-        let message = format!("Cluster {} does not exist", machine.spec.cluster_name);
+        let absent = || format!("Cluster {} does not exist", machine.spec.cluster_name);
+        let message = seen.cluster_unknown.clone().unwrap_or_else(absent);
         parts.insert(0, Part { name: "spec.clusterName".to_owned(), status: Status::False, message });
     }
     if deleting {

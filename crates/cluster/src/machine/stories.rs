@@ -46,6 +46,7 @@ fn going(over: Value) -> Observed {
     Observed {
         machine: Arc::new(machine),
         cluster: Some(Arc::new(cluster)),
+        cluster_unknown: None,
         bootstrap: None,
         infrastructure: object(),
         nodes: Nodes::Unknown("the tenant is silent".into()),
@@ -90,6 +91,17 @@ fn a_control_plane_that_cannot_be_looked_up_is_not_one_that_is_gone() {
     );
     seen.control_plane = ControlPlane::Gone;
     assert_eq!(first(&seen), Stage::DeleteInfrastructure(Removal::Ask), "nobody is left to ask");
+}
+
+#[test]
+fn a_cluster_that_cannot_be_read_is_not_one_that_is_gone() {
+    let bad = Some("Cluster ns/c cannot be read: spec.paused: invalid type".to_owned());
+    let mut seen = Observed { cluster: None, cluster_unknown: bad, ..going(json!({})) };
+    assert!(
+        undecided(&seen).ends_with("is not known: Cluster ns/c cannot be read: spec.paused: invalid type")
+    );
+    seen.cluster_unknown = None;
+    assert_eq!(first(&seen), Stage::DeleteInfrastructure(Removal::Ask));
 }
 
 #[test]
