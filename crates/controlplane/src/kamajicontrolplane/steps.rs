@@ -79,8 +79,8 @@ async fn create(
     }
     let want = mapping::tenant(kcp, cluster, existing.as_deref());
     validate(&want, &context.config.default_datastore).map_err(|bad| {
-        let Why { reason, message } = invalid(&bad);
-        Stop::wait(Stage::Created, Why::new(reason, words::translated(&message)))
+        let why = invalid(&bad);
+        Stop::wait(Stage::Created, Why::new(why.reason, words::translated(&why.message)))
     })?;
     context.hub.apply(MANAGER, &want).await.map_err(|error| match error.code() {
         // What a webhook looked at, a DataStore for one, is not watched from here.
