@@ -11,6 +11,7 @@ mod site;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
 
 /// Cuts bare-metal servers into Kubernetes clusters.
 #[derive(Parser)]
@@ -63,6 +64,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    scute_kit::guard::end_process_on_panic();
     // Fails only when one is installed already, which is just as well.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match run(Cli::parse().command) {
@@ -122,9 +124,12 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-/// What is logged unless `RUST_LOG` says otherwise. The client's own errors are ours to tell: a tenant
-/// that is not up yet is none.
-const LOGGED: &str = "info,kube_client::client::builder=off";
+/// What is logged unless `RUST_LOG` says otherwise.
+const LOGGED: &str = "info";
+
+/// What is not logged whatever `RUST_LOG` says: the client library writes answers that it cannot decode into the log, and
+/// they may be Secrets. Its own errors are ours to tell: a tenant that is not up yet is none.
+const NEVER_LOGGED: [&str; 2] = ["kube_client::client=error", "kube_client::client::builder=off"];
 
 /// Logs for processes that run in the background; `RUST_LOG` chooses what.
 fn log_to_stderr() {
@@ -140,6 +145,32 @@ fn log_by<W>(writer: impl Fn() -> W + Send + Sync + 'static)
 where
     W: std::io::Write + 'static,
 {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| LOGGED.into());
+    let filter = filter(std::env::var("RUST_LOG").ok().as_deref());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false).init();
+}
+
+fn filter(asked: Option<&str>) -> EnvFilter {
+    let asked = asked.and_then(|asked| asked.parse().ok()).unwrap_or_else(|| EnvFilter::new(LOGGED));
+    let never = NEVER_LOGGED.iter().filter_map(|never| never.parse().ok());
+    never.fold(asked, EnvFilter::add_directive)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    #[test]
+    fn answers_of_an_api_server_are_not_logged_whatever_is_asked_for() {
+        for asked in [None, Some("trace"), Some("kube_client=trace"), Some("kube_client::client=trace")] {
+            let subscriber = tracing_subscriber::fmt().with_env_filter(super::filter(asked)).finish();
+            tracing::subscriber::with_default(subscriber, || {
+                assert!(!tracing::enabled!(target: "kube_client::client", Level::WARN), "{asked:?}");
+                assert!(
+                    !tracing::enabled!(target: "kube_client::client::builder", Level::ERROR),
+                    "{asked:?}"
+                );
+                assert!(tracing::enabled!(target: "scute_kit::follow", Level::WARN) || asked.is_some());
+            });
+        }
+    }
 }

@@ -6,15 +6,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::get;
 use clap::Args;
 use kube::Config;
 use scute_install::ManagerConfig;
 use scute_kit::limits::Limits;
 use scute_kit::tenants::Tenants;
-use scute_kit::{Admission, Hub};
+use scute_kit::{Admission, Hub, probes};
 use scute_qemu::Accelerator;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -58,7 +55,7 @@ impl ManagerArgs {
             .await
             .with_context(|| format!("listening for probes on {health}"))?;
         tasks.spawn(async move {
-            if let Err(error) = axum::serve(listener, probes(hub)).await {
+            if let Err(error) = axum::serve(listener, probes(&hub)).await {
                 tracing::error!(%error, "the probe server ended");
             }
         });
@@ -107,22 +104,4 @@ fn stages(
     scute_vm::spawn(hub, tenants, vm, tasks);
     scute_loadbalancer::spawn(hub, &config.load_balancer.pools, tasks);
     admission
-}
-
-/// Alive while it answers; ready once the API server has answered a listing.
-fn probes(hub: Arc<Hub>) -> Router {
-    let ready = move || {
-        let clusters = hub.watch::<scute_api::cluster::Cluster>();
-        async move {
-            if clusters.is_ready() {
-                (StatusCode::OK, "ok")
-            } else {
-                (StatusCode::SERVICE_UNAVAILABLE, "listing")
-            }
-        }
-    };
-    Router::new()
-        .route("/livez", get(|| async { "ok" }))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(|| async { scute_kit::metrics::render() }))
 }

@@ -163,7 +163,7 @@ async fn both_lead(admin: &Client) {
 
 /// How often a controller has come to an end.
 fn passes(controller: &str) -> u64 {
-    let metrics = scute_kit::metrics::render();
+    let metrics = scute_kit::metrics::render(&[]);
     let label = format!("controller=\"{controller}\"");
     let lines = metrics.lines().filter(|line| line.starts_with("scute_reconciles") && line.contains(&label));
     lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok()).sum()

@@ -145,7 +145,7 @@ fn pod() -> Value {
                 "timeoutSeconds": 5,
             },
             "startupProbe": {
-                "httpGet": {"path": "/readyz", "port": "health"},
+                "httpGet": {"path": "/startupz", "port": "health"},
                 "periodSeconds": 1,
                 "timeoutSeconds": 5,
                 "failureThreshold": 120,

@@ -4,8 +4,8 @@ use std::hash::Hash;
 
 use kube::Resource;
 
+use crate::key::Key;
 use crate::memory::{Memory, hash};
-use crate::watch::Key;
 
 /// Calls `map` only when `facts` of an object differ from those heard before. Keeps statuses that change
 /// with every Machine from waking all Machines again.

@@ -5,16 +5,21 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::api::PartialObjectMeta;
 use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::feed::{Feed, Keys, Mapped, Own, owners, wish};
+use crate::guard::guarded;
 use crate::hub::Hub;
-use crate::limits::CONCURRENCY;
-use crate::queue::Queue;
-use crate::watch::{Key, Kind, Watch};
+use crate::key::{Key, Kind};
+use crate::limits::{CONCURRENCY, SAY_AGAIN, SHARE_IN_QUARTERS};
+use crate::metrics::Meter;
+use crate::queue::{Ended, Queue, Wake};
+use crate::resync::Resync;
+use crate::unreadable::Unreadable;
+use crate::watch::Watch;
 
 /// Why a controller stands where it stands: becomes the condition, the event and the log line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,14 +50,13 @@ pub enum Next {
     Failed(Why),
 }
 
-type Start = Box<dyn FnOnce(mpsc::UnboundedSender<Key>) + Send>;
-
 /// A controller of objects of kind `K`, in the making.
 pub struct Controller<K> {
     name: &'static str,
     hub: Arc<Hub>,
     main: Watch<K>,
-    triggers: Vec<Start>,
+    feeds: Vec<Box<dyn Feed<K>>>,
+    others: Vec<mpsc::UnboundedReceiver<Key>>,
     concurrency: usize,
 }
 
@@ -63,10 +67,8 @@ where
     /// A controller that reconciles every object of its kind whenever that object changes.
     pub fn new(name: &'static str, hub: &Arc<Hub>) -> Self {
         let main = hub.watch::<K>();
-        let trigger = main.clone();
-        let start: Start =
-            Box::new(move |keys| trigger.listen(move |object| keys.send(Key::of(object.as_ref())).is_ok()));
-        Self { name, hub: Arc::clone(hub), main, triggers: vec![start], concurrency: CONCURRENCY }
+        let feeds: Vec<Box<dyn Feed<K>>> = vec![Box::new(Own(main.clone()))];
+        Self { name, hub: Arc::clone(hub), main, feeds, others: Vec::new(), concurrency: CONCURRENCY }
     }
 
     /// Reconciles the owner of every `C` that changes.
@@ -76,7 +78,7 @@ where
         C: Kind + Resource<DynamicType = ()>,
     {
         let watch = self.hub.watch::<C>();
-        self.listen(watch, owners::<K, C>)
+        self.listen(watch, |child: &C| owners::<K>(child.meta()))
     }
 
     /// As [`Controller::owns`], from a watch on metadata only.
@@ -86,7 +88,7 @@ where
         C: Kind + Resource<DynamicType = ()>,
     {
         let watch = self.hub.watch_meta::<C>();
-        self.listen(watch, owners::<K, PartialObjectMeta<C>>)
+        self.listen(watch, |child| owners::<K>(child.meta()))
     }
 
     /// Reconciles what `map` names for every `C` that changes.
@@ -100,30 +102,23 @@ where
     }
 
     /// Reconciles what `map` names for every object of any watch that changes.
+    ///
+    /// While an object of that watch cannot be read, its owners and what it owns are not reconciled: who cannot see a
+    /// child must not make another.
     #[must_use]
     pub fn listen<C: Kind>(
         mut self,
         watch: Watch<C>,
         map: impl Fn(&C) -> Vec<Key> + Send + Sync + 'static,
     ) -> Self {
-        self.triggers.push(Box::new(move |keys| {
-            watch.listen(move |object| map(object.as_ref()).into_iter().all(|key| keys.send(key).is_ok()));
-        }));
+        self.feeds.push(Box::new(Mapped { watch, map: Arc::new(map) }));
         self
     }
 
     /// Reconciles every key that is received.
     #[must_use]
-    pub fn on(mut self, mut keys: mpsc::UnboundedReceiver<Key>) -> Self {
-        self.triggers.push(Box::new(move |send| {
-            tokio::spawn(async move {
-                while let Some(key) = keys.recv().await {
-                    if send.send(key).is_err() {
-                        break;
-                    }
-                }
-            });
-        }));
+    pub fn on(mut self, keys: mpsc::UnboundedReceiver<Key>) -> Self {
+        self.others.push(keys);
         self
     }
 
@@ -134,84 +129,133 @@ where
         self
     }
 
-    /// Runs the controller; ends only by being dropped, and its reconciles with it.
+    /// Runs the controller; ends only by being dropped, and its reconciles with it. Begins when all that it was given is
+    /// listed: kinds known at compile time only, since one that somebody's object names may never be.
     pub async fn run<C, F, R>(self, context: Arc<C>, reconcile: F)
     where
         C: Send + Sync + 'static,
         F: Fn(Arc<K>, Arc<C>) -> R,
         R: Future<Output = Next> + Send + 'static,
     {
-        let Self { name, hub: _hub, main, triggers, concurrency } = self;
-        let (send, mut keys) = mpsc::unbounded_channel();
-        main.ready().await;
-        for start in triggers {
-            start(send.clone());
+        let Self { name, hub, main, feeds, others, concurrency } = self;
+        for feed in &feeds {
+            listed(name, feed.as_ref()).await;
         }
-        let mut queue = Queue::default();
-        let mut running: JoinSet<(Key, Next)> = JoinSet::new();
+        let (send, mut keys) = mpsc::unbounded_channel();
+        for feed in &feeds {
+            feed.start(&send, &main);
+        }
+        for other in others {
+            tokio::spawn(forward(other, send.clone()));
+        }
+        let meter = Meter::new(name);
+        let mut queue = Queue::new(concurrency * SHARE_IN_QUARTERS / 4);
+        let mut resync = Resync::new(Instant::now());
+        let mut running: JoinSet<Done> = JoinSet::new();
         loop {
             while queue.running() < concurrency {
-                let Some(key) = queue.start(Instant::now()) else { break };
-                match main.get(&key) {
-                    Some(object) => {
-                        let work = reconcile(object, Arc::clone(&context));
-                        running.spawn(async move { (key, work.await) });
+                let Some((key, waited)) = queue.start(Instant::now()) else { break };
+                let Some(object) = main.get(&key) else {
+                    queue.finish(&key, Instant::now(), Ended::Well(None));
+                    continue;
+                };
+                meter.started(waited);
+                let (wish, begin) = (wish(object.meta()), Instant::now());
+                match feeds.iter().find_map(|feed| feed.unreadable_kin(object.meta())) {
+                    Some(bad) => {
+                        let held = held(Arc::clone(&hub), object, bad);
+                        running.spawn(async move { Done { key, wish, begin, next: held.await } });
                     }
-                    None => queue.finish(&key, Instant::now(), None, false),
+                    None => {
+                        let work = guarded(reconcile(object, Arc::clone(&context)));
+                        running.spawn(async move {
+                            let next = work.await.unwrap_or_else(|fault| {
+                                Next::Failed(Why::new("Panicked", fault.to_string()))
+                            });
+                            Done { key, wish, begin, next }
+                        });
+                    }
                 }
             }
-            let due = queue.next_due().filter(|_| queue.running() < concurrency);
+            meter.depth(queue.depth(), queue.running());
+            let due = queue.next_due().unwrap_or_else(|| resync.due()).min(resync.due());
             tokio::select! {
-                Some(key) = keys.recv() => queue.schedule(key, Instant::now()),
-                Some(done) = running.join_next() => finish(name, &mut queue, done),
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                Some((key, wake)) = keys.recv() => queue.schedule(key, Instant::now(), wake),
+                Some(done) = running.join_next() => match done {
+                    Ok(done) => finish(name, &meter, &mut queue, done),
+                    // Reconciles are guarded, so this is a fault outside of any.
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+                () = sleep_until(due), if queue.running() < concurrency => {
+                    if let Some(key) = resync.next(Instant::now(), main.len(), |key| main.after(key)) {
+                        queue.schedule(key, Instant::now(), Wake::Event);
+                    }
+                }
             }
         }
     }
 }
 
-fn finish(name: &'static str, queue: &mut Queue, done: Result<(Key, Next), tokio::task::JoinError>) {
-    let (key, next) = match done {
-        Ok(done) => done,
-        // Reconciles do not panic; if one does, the whole process must not go on half-blind.
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    };
-    let now = Instant::now();
-    let outcome = match &next {
-        Next::Settled => "settled",
-        Next::After(..) => "after",
-        Next::OnChange(_) => "on_change",
-        Next::Failed(_) => "failed",
-    };
-    crate::metrics::reconciled(name, outcome);
-    match next {
-        Next::Settled => queue.finish(&key, now, None, false),
-        Next::After(delay, why) => {
-            tracing::debug!(controller = name, object = %key, reason = %why.reason, message = why.message, "waiting");
-            queue.finish(&key, now, Some(delay), false);
-        }
-        Next::OnChange(why) => {
-            tracing::debug!(controller = name, object = %key, reason = %why.reason, message = why.message, "waiting");
-            queue.finish(&key, now, None, false);
-        }
-        Next::Failed(why) => {
-            tracing::warn!(controller = name, object = %key, reason = %why.reason, message = why.message, "failed");
-            queue.finish(&key, now, None, true);
+/// A reconcile that ended.
+struct Done {
+    key: Key,
+    wish: u64,
+    begin: Instant,
+    next: Next,
+}
+
+/// Returns when the watch is listed, or at once if it may never be. Says every minute what is waited for.
+async fn listed<K>(controller: &'static str, feed: &dyn Feed<K>) {
+    if !feed.health().required {
+        return;
+    }
+    while timeout(SAY_AGAIN, feed.ready()).await.is_err() {
+        let why = feed.health().complaint().unwrap_or_default();
+        tracing::warn!(controller, why, "the controller waits for a watch");
+    }
+}
+
+async fn forward(mut from: mpsc::UnboundedReceiver<Key>, to: Keys) {
+    while let Some(key) = from.recv().await {
+        if to.send((key, Wake::Event)).is_err() {
+            break;
         }
     }
 }
 
-fn owners<K: Resource<DynamicType = ()>, C: Resource>(child: &C) -> Vec<Key> {
-    let namespace = child.namespace().unwrap_or_default();
-    let (group, kind) = (K::group(&()), K::kind(&()));
-    child
-        .meta()
-        .owner_references
-        .iter()
-        .flatten()
-        .filter(|owner| {
-            owner.kind == kind && owner.api_version.split_once('/').map_or("", |(group, _)| group) == group
-        })
-        .map(|owner| Key::new(namespace.clone(), owner.name.clone()))
-        .collect()
+/// Leaves an object alone whose owner, or what it owns, cannot be read: it is not absent, and nobody knows what it says.
+async fn held<K>(hub: Arc<Hub>, object: Arc<K>, bad: Arc<Unreadable>) -> Next
+where
+    K: Kind + Resource<DynamicType = ()>,
+{
+    let message = format!("{}; until this is mended {} is left alone", bad.message(), object.name_any());
+    hub.event(object.as_ref(), kube::runtime::events::EventType::Warning, HELD, &message).await;
+    // The message may quote the value, which is for who may read the object.
+    let why = format!("{} {} cannot be read", bad.kind, bad.key());
+    Next::OnChange(Why::new(HELD, why))
+}
+
+/// The reason of an object that is left alone because of another.
+const HELD: &str = "UnreadableObject";
+
+fn finish(controller: &'static str, meter: &Meter, queue: &mut Queue, done: Done) {
+    let Done { key, wish, begin, next } = done;
+    let now = Instant::now();
+    let (outcome, ended) = match &next {
+        Next::Settled => ("settled", Ended::Well(None)),
+        Next::After(delay, why) => {
+            tracing::debug!(controller, object = %key, reason = %why.reason, message = why.message, "waiting");
+            ("after", Ended::Well(Some(*delay)))
+        }
+        Next::OnChange(why) => {
+            tracing::debug!(controller, object = %key, reason = %why.reason, message = why.message, "waiting");
+            ("on_change", Ended::Well(None))
+        }
+        Next::Failed(why) => {
+            tracing::warn!(controller, object = %key, reason = %why.reason, message = why.message, "failed");
+            ("failed", Ended::Failed(wish))
+        }
+    };
+    meter.ended(outcome, now.saturating_duration_since(begin));
+    queue.finish(&key, now, ended);
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::hub::Hub;
-use crate::watch::{Key, Kind};
+use crate::key::{Key, Kind};
 use crate::write::Error;
 
 /// Whether the object carries the finalizer.

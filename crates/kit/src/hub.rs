@@ -1,17 +1,20 @@
-//! The hub: one client, and one watch per kind for the whole process.
+//! The hub: one client, one clock, and one watch per kind for the whole process.
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use kube::api::{Api, ApiResource, DynamicObject, PartialObjectMeta};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::{Client, Resource};
 
 use crate::clock::Clock;
+use crate::health::Health;
+use crate::key::Kind;
 use crate::memory::Memory;
-use crate::watch::{Kind, Watch};
+use crate::source::Source;
+use crate::teller::tell_of_unreadable;
+use crate::watch::Watch;
 
 #[derive(PartialEq, Eq, Hash)]
 enum WatchId {
@@ -19,11 +22,27 @@ enum WatchId {
     Dynamic(String),
 }
 
-/// The client and the watches that all controllers of a process share.
+/// A watch of any kind.
+trait AnyWatch: Send + Sync {
+    fn health(&self) -> Health;
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl<K: Kind> AnyWatch for Watch<K> {
+    fn health(&self) -> Health {
+        Self::health(self)
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// The client, the clock and the watches that all controllers of a process share.
 pub struct Hub {
     client: Client,
     clock: Clock,
-    watches: Mutex<HashMap<WatchId, Box<dyn Any + Send + Sync>>>,
+    watches: Mutex<HashMap<WatchId, Box<dyn AnyWatch>>>,
     pub(crate) applied: Memory,
     pub(crate) events: Memory,
 }
@@ -64,12 +83,8 @@ impl Hub {
     where
         K: Kind + Resource<DynamicType = ()>,
     {
-        self.once(WatchId::Typed(TypeId::of::<K>()), || {
-            let stream = watcher(Api::<K>::all(self.client()), watcher::Config::default()).default_backoff();
-            let watch = Watch::empty();
-            tokio::spawn(watch.clone().follow(K::kind(&()).into_owned(), stream));
-            watch
-        })
+        let source = Source::all(self.client(), &());
+        self.once(WatchId::Typed(TypeId::of::<K>()), &(), true, source)
     }
 
     /// The watch on the metadata of all objects of a kind whose content is nobody's business here.
@@ -77,48 +92,60 @@ impl Hub {
     where
         K: Kind + Resource<DynamicType = ()>,
     {
-        self.once(WatchId::Typed(TypeId::of::<PartialObjectMeta<K>>()), || {
-            let stream = watcher(Api::<PartialObjectMeta<K>>::all(self.client()), watcher::Config::default())
-                .default_backoff();
-            let watch = Watch::empty();
-            tokio::spawn(watch.clone().follow(K::kind(&()).into_owned(), stream));
-            watch
-        })
+        let source = Source::all(self.client(), &());
+        self.once(WatchId::Typed(TypeId::of::<PartialObjectMeta<K>>()), &(), true, source)
     }
 
-    /// The watch on all objects of a kind that is known at run time only.
+    /// The watch on all objects of a kind that is known at run time only. The process does its work without it, so
+    /// neither controllers nor `/readyz` wait for it.
     pub fn watch_dynamic(&self, resource: &ApiResource) -> Watch<DynamicObject> {
-        let id = format!("{}/{}", resource.api_version, resource.kind);
-        self.once(WatchId::Dynamic(id.clone()), || {
-            let api = Api::<DynamicObject>::all_with(self.client(), resource);
-            let watch = Watch::empty();
-            tokio::spawn(
-                watch.clone().follow(id, watcher(api, watcher::Config::default()).default_backoff()),
-            );
-            watch
-        })
+        let source = Source::all(self.client(), resource);
+        self.once(WatchId::of(resource), resource, false, source)
+    }
+
+    /// How all watches fare, ordered by kind.
+    #[must_use]
+    pub fn health(&self) -> Vec<Health> {
+        let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = watches.values().map(|watch| watch.health()).collect();
+        all.sort_by(|a, b| a.kind.cmp(&b.kind));
+        all
     }
 
     /// The watch on a kind if some controller has started it.
     pub(crate) fn existing<K: Kind>(&self) -> Option<Watch<K>> {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        watches.get(&WatchId::Typed(TypeId::of::<K>()))?.downcast_ref::<Watch<K>>().cloned()
+        watches.get(&WatchId::Typed(TypeId::of::<K>()))?.as_any().downcast_ref::<Watch<K>>().cloned()
     }
 
     /// The watch on a run-time kind if some controller has started it.
     pub(crate) fn existing_dynamic(&self, resource: &ApiResource) -> Option<Watch<DynamicObject>> {
         let watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        let id = WatchId::Dynamic(format!("{}/{}", resource.api_version, resource.kind));
-        watches.get(&id)?.downcast_ref::<Watch<DynamicObject>>().cloned()
+        watches.get(&WatchId::of(resource))?.as_any().downcast_ref::<Watch<DynamicObject>>().cloned()
     }
 
-    fn once<K: Kind>(&self, id: WatchId, start: impl FnOnce() -> Watch<K>) -> Watch<K> {
+    fn once<K: Kind>(
+        &self,
+        id: WatchId,
+        kind: &K::DynamicType,
+        required: bool,
+        source: Source<K>,
+    ) -> Watch<K> {
         let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(watch) = watches.get(&id).and_then(|any| any.downcast_ref::<Watch<K>>()) {
+        if let Some(watch) = watches.get(&id).and_then(|any| any.as_any().downcast_ref::<Watch<K>>()) {
             return watch.clone();
         }
-        let watch = start();
+        let watch = Watch::of(Health { kind: source.kind.clone(), required, ..Health::default() });
+        tell_of_unreadable(&watch, self.client(), kind);
+        let copy = watch.clone();
+        tokio::spawn(async move { copy.follow(source).await });
         watches.insert(id, Box::new(watch.clone()));
         watch
+    }
+}
+
+impl WatchId {
+    fn of(resource: &ApiResource) -> Self {
+        Self::Dynamic(format!("{}/{}", resource.api_version, resource.kind))
     }
 }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::conditions::{Draft, Status};
 use crate::controller::{Next, Why};
 use crate::hub::Hub;
-use crate::watch::Kind;
+use crate::key::Kind;
 
 /// The stages of an object, in the order of their variants.
 pub trait Stage: Copy + Ord + Debug + 'static {

@@ -39,3 +39,37 @@ pub const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// How many deleted objects of a kind are remembered, so that a late answer to an own write cannot revive one.
 pub const REMEMBERED_DELETIONS: usize = 1024;
+
+/// Objects in one page of a listing.
+pub const PAGE: u32 = 500;
+
+/// A watch that ends sooner than this without a word counts as failed: no storm of new ones.
+pub const SHORTEST_WATCH: Duration = Duration::from_secs(1);
+
+/// Failures of a watch in a row after which everything is listed anew.
+pub const RELIST_AFTER: u32 = 4;
+
+/// How long a watch may fail before the manager says that it is not ready.
+pub const BLIND_AFTER: Duration = Duration::from_secs(300);
+
+/// In what time every object is looked at once even when nothing changes.
+pub const RESYNC: Duration = Duration::from_secs(10 * 3600);
+
+/// Runs of one object without a rest after which it is slowed: something changes it at every run.
+pub const BUSY_RUNS: u32 = 50;
+
+/// The pause between two runs of an object that never rests.
+pub const BUSY_PAUSE: Duration = Duration::from_millis(250);
+
+/// An object that did not run for so long has rested.
+pub const CALM_AFTER: Duration = Duration::from_secs(10);
+
+/// How many of the workers of a controller one namespace may have, in quarters: a tenant with hundreds of busy objects
+/// must leave some to others.
+pub const SHARE_IN_QUARTERS: usize = 3;
+
+/// How often a wait that goes on is said again.
+pub const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// The longest note of an Event that the API server takes, in bytes.
+pub const LONGEST_NOTE: usize = 1000;

@@ -1,57 +1,108 @@
 //! The work queue of a controller: keys, when they are due, and which ones run.
+//!
+//! Three promises. A key waits at most once and never runs twice at a time. A key that failed waits for its time
+//! whatever happens around it; only who changes what the object itself asks for is heard at once. Of the keys that are
+//! due, namespaces take turns, and none of them has all the workers.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::limits::{FIRST_RETRY, LONGEST_RETRY};
-use crate::watch::Key;
+use crate::key::Key;
+use crate::limits::{BUSY_PAUSE, BUSY_RUNS, CALM_AFTER, FIRST_RETRY, LONGEST_RETRY};
+
+/// What asks for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wake {
+    /// Something happened to the object or to what it has to do with.
+    Event,
+    /// As [`Wake::Event`], with the digest of what the object itself asks for: not of its status.
+    Wish(u64),
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Well; it may want to run again by itself after a while.
+    Well(Option<Duration>),
+    /// It failed on an object that asks for what this digest says.
+    Failed(u64),
+}
 
 /// When a key is due; of those that are due together, the one that asked first comes first.
 type Place = (Instant, u64);
 
-/// Keys that wait for their time. A key is there at most once, and never runs twice at a time.
-#[derive(Default)]
+/// What is remembered of a key that failed.
+struct Failures {
+    times: u32,
+    ended: Instant,
+    until: Instant,
+    wish: u64,
+}
+
+/// Keys that wait for their time.
 pub(crate) struct Queue {
-    due: HashMap<Key, Place>,
-    order: BTreeMap<Place, Key>,
+    places: HashMap<Key, Place>,
+    waiting: BTreeMap<Place, Key>,
     next_sequence: u64,
+    due: Turns,
     running: HashSet<Key>,
-    again: HashSet<Key>,
-    failures: HashMap<Key, u32>,
+    again: HashMap<Key, Wake>,
+    failures: HashMap<Key, Failures>,
+    busy: Busy,
 }
 
 impl Queue {
-    /// Asks for a run at `at`, or earlier if one is already due earlier. While the key runs, the run
-    /// after it is asked for.
-    pub(crate) fn schedule(&mut self, key: Key, at: Instant) {
+    /// A queue of which one namespace has at most `share` keys running.
+    pub(crate) fn new(share: usize) -> Self {
+        Self {
+            places: HashMap::new(),
+            waiting: BTreeMap::new(),
+            next_sequence: 0,
+            due: Turns::new(share),
+            running: HashSet::new(),
+            again: HashMap::new(),
+            failures: HashMap::new(),
+            busy: Busy::default(),
+        }
+    }
+
+    /// Asks for a run as soon as it may be. While the key runs, the run after it is asked for.
+    pub(crate) fn schedule(&mut self, key: Key, now: Instant, wake: Wake) {
         if self.running.contains(&key) {
-            self.again.insert(key);
+            let again = self.again.entry(key).or_insert(wake);
+            if matches!(wake, Wake::Wish(_)) {
+                *again = wake;
+            }
             return;
         }
-        if self.due.get(&key).is_some_and(|(due, _)| *due <= at) {
-            return;
-        }
-        self.unschedule(&key);
-        self.next_sequence += 1;
-        let place = (at, self.next_sequence);
-        self.due.insert(key.clone(), place);
-        self.order.insert(place, key);
+        let at = match self.failures.get(&key) {
+            // Not at once even then: a controller that changes its own object's wish must not spin either.
+            Some(failed) if matches!(wake, Wake::Wish(wish) if wish != failed.wish) => {
+                failed.ended + FIRST_RETRY
+            }
+            Some(failed) => failed.until,
+            None => self.busy.free_at(&key).unwrap_or(now),
+        };
+        self.place(key, at.max(now));
     }
 
-    /// The next key that is due, marked as running.
-    pub(crate) fn start(&mut self, now: Instant) -> Option<Key> {
-        let first = self.order.first_entry().filter(|first| first.key().0 <= now)?;
-        let key = first.remove();
-        self.due.remove(&key);
+    /// The next key that may run, marked as running, and for how long it was due.
+    pub(crate) fn start(&mut self, now: Instant) -> Option<(Key, Duration)> {
+        while let Some(first) = self.waiting.first_entry().filter(|first| first.key().0 <= now) {
+            let ((at, _), key) = first.remove_entry();
+            self.places.remove(&key);
+            self.due.push(key, at);
+        }
+        let (key, at) = self.due.take()?;
         self.running.insert(key.clone());
-        Some(key)
+        Some((key, now.saturating_duration_since(at)))
     }
 
-    /// When the next key is due.
+    /// When the next key is due that is not due yet.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.order.first_key_value().map(|((at, _), _)| *at)
+        self.waiting.first_key_value().map(|((at, _), _)| *at)
     }
 
     /// How many keys run.
@@ -59,75 +110,137 @@ impl Queue {
         self.running.len()
     }
 
-    /// Ends a run: `delay` is when the key wants to run again by itself.
-    pub(crate) fn finish(&mut self, key: &Key, now: Instant, delay: Option<Duration>, failed: bool) {
-        self.running.remove(key);
-        let retry = if failed {
-            let failures = self.failures.entry(key.clone()).or_default();
-            *failures = failures.saturating_add(1);
-            Some(FIRST_RETRY.saturating_mul(1 << (*failures - 1).min(16)).min(LONGEST_RETRY))
-        } else {
-            self.failures.remove(key);
-            None
-        };
-        if self.again.remove(key) {
-            self.schedule(key.clone(), now);
+    /// How many keys could run if there were workers.
+    pub(crate) fn depth(&self) -> usize {
+        self.due.keys.len()
+    }
+
+    /// Ends a run.
+    pub(crate) fn finish(&mut self, key: &Key, now: Instant, ended: Ended) {
+        if self.running.remove(key) {
+            self.due.finished(key);
         }
-        if let Some(delay) = retry.or(delay) {
-            self.schedule(key.clone(), now + delay);
+        self.busy.ran(key, now);
+        match ended {
+            Ended::Failed(wish) => {
+                let times = self.failures.get(key).map_or(0, |failed| failed.times).saturating_add(1);
+                let delay = FIRST_RETRY.saturating_mul(1 << (times - 1).min(16)).min(LONGEST_RETRY);
+                let until = now + delay;
+                self.failures.insert(key.clone(), Failures { times, ended: now, until, wish });
+                self.place(key.clone(), until);
+            }
+            Ended::Well(delay) => {
+                self.failures.remove(key);
+                if let Some(delay) = delay {
+                    self.place(key.clone(), now + delay);
+                }
+            }
+        }
+        if let Some(wake) = self.again.remove(key) {
+            self.schedule(key.clone(), now, wake);
         }
     }
 
-    fn unschedule(&mut self, key: &Key) {
-        if let Some(place) = self.due.remove(key) {
-            self.order.remove(&place);
+    /// Puts a key where it is due, unless it is due earlier.
+    fn place(&mut self, key: Key, at: Instant) {
+        if self.due.keys.contains(&key) || self.places.get(&key).is_some_and(|(due, _)| *due <= at) {
+            return;
         }
+        if let Some(place) = self.places.remove(&key) {
+            self.waiting.remove(&place);
+        }
+        self.next_sequence += 1;
+        let place = (at, self.next_sequence);
+        self.places.insert(key.clone(), place);
+        self.waiting.insert(place, key);
+    }
+}
+
+/// Keys that are due, by namespace, and whose turn it is.
+struct Turns {
+    /// How many keys of one namespace may run.
+    share: usize,
+    keys: HashSet<Key>,
+    by_namespace: HashMap<String, VecDeque<(Key, Instant)>>,
+    /// Namespaces with keys that are due, the next one first.
+    order: VecDeque<String>,
+    running: HashMap<String, usize>,
+}
+
+impl Turns {
+    fn new(share: usize) -> Self {
+        Self {
+            share: share.max(1),
+            keys: HashSet::new(),
+            by_namespace: HashMap::new(),
+            order: VecDeque::new(),
+            running: HashMap::new(),
+        }
+    }
+
+    fn push(&mut self, key: Key, at: Instant) {
+        let due = self.by_namespace.entry(key.namespace.clone()).or_default();
+        if due.is_empty() {
+            self.order.push_back(key.namespace.clone());
+        }
+        due.push_back((key.clone(), at));
+        self.keys.insert(key);
+    }
+
+    fn take(&mut self) -> Option<(Key, Instant)> {
+        let turn = self.order.iter().position(|namespace| self.may_run(namespace))?;
+        let namespace = self.order.remove(turn)?;
+        let due = self.by_namespace.get_mut(&namespace)?;
+        let next = due.pop_front()?;
+        match due.is_empty() {
+            true => drop(self.by_namespace.remove(&namespace)),
+            false => self.order.push_back(namespace.clone()),
+        }
+        self.keys.remove(&next.0);
+        *self.running.entry(namespace).or_default() += 1;
+        Some(next)
+    }
+
+    /// Cluster-scoped objects are nobody's in particular.
+    fn may_run(&self, namespace: &str) -> bool {
+        namespace.is_empty() || self.running.get(namespace).is_none_or(|running| *running < self.share)
+    }
+
+    fn finished(&mut self, key: &Key) {
+        if let Some(running) = self.running.get_mut(&key.namespace) {
+            *running -= 1;
+            if *running == 0 {
+                self.running.remove(&key.namespace);
+            }
+        }
+    }
+}
+
+/// Keys that ran a moment ago, and how often without a rest.
+#[derive(Default)]
+struct Busy {
+    runs: HashMap<Key, (Instant, u32)>,
+    order: VecDeque<(Instant, Key)>,
+}
+
+impl Busy {
+    fn ran(&mut self, key: &Key, now: Instant) {
+        while let Some((ended, key)) = self.order.pop_front_if(|(ended, _)| *ended + CALM_AFTER <= now) {
+            if self.runs.get(&key).is_some_and(|(last, _)| *last == ended) {
+                self.runs.remove(&key);
+            }
+        }
+        let (last, runs) = self.runs.entry(key.clone()).or_insert((now, 0));
+        (*last, *runs) = (now, runs.saturating_add(1));
+        self.order.push_back((now, key.clone()));
+    }
+
+    /// When a key that never rests may run again.
+    fn free_at(&self, key: &Key) -> Option<Instant> {
+        self.runs.get(key).filter(|(_, runs)| *runs >= BUSY_RUNS).map(|(last, _)| *last + BUSY_PAUSE)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(name: &str) -> Key {
-        Key::new("ns", name)
-    }
-
-    #[test]
-    fn the_earlier_of_two_times_counts_and_a_key_waits_once() {
-        let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.schedule(key("a"), now + Duration::from_secs(9));
-        queue.schedule(key("a"), now);
-        queue.schedule(key("a"), now + Duration::from_secs(5));
-        assert_eq!(queue.start(now), Some(key("a")));
-        assert_eq!(queue.next_due(), None);
-    }
-
-    #[test]
-    fn a_change_during_a_run_makes_one_more_run() {
-        let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.schedule(key("a"), now);
-        assert!(queue.start(now).is_some());
-        queue.schedule(key("a"), now);
-        assert_eq!(queue.start(now), None, "a key never runs twice at a time");
-        queue.finish(&key("a"), now, None, false);
-        assert_eq!(queue.start(now), Some(key("a")));
-        queue.finish(&key("a"), now, None, false);
-        assert_eq!(queue.start(now), None);
-    }
-
-    #[test]
-    fn failures_back_off_and_a_success_forgets_them() {
-        let (mut queue, now) = (Queue::default(), Instant::now());
-        for expected in [200, 400, 800] {
-            queue.schedule(key("a"), now);
-            assert!(queue.start(now).is_some());
-            queue.finish(&key("a"), now, None, true);
-            assert_eq!(queue.next_due(), Some(now + Duration::from_millis(expected)));
-        }
-        queue.schedule(key("a"), now);
-        assert!(queue.start(now).is_some());
-        queue.finish(&key("a"), now, None, false);
-        assert_eq!(queue.next_due(), None);
-    }
-}
+#[path = "queue_tests.rs"]
+mod tests;

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 
 use crate::hub::Hub;
 use crate::json::{covers, merge_patch, without_nulls};
+use crate::key::{Key, Kind};
 use crate::memory::hash;
-use crate::watch::{Key, Kind, Watch};
+use crate::watch::Watch;
 
 /// A write that failed. The variant names the operation; the cause is in the source.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +123,7 @@ impl Target {
 }
 
 /// Who an event came from.
-const REPORTER: &str = "scute";
+pub(crate) const REPORTER: &str = "scute";
 
 impl Hub {
     /// Server-side apply with force. Skipped, and the known object returned, when this manager's last

@@ -5,8 +5,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use axum::Router;
-use axum::routing::get;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use scute_kit::Hub;
@@ -24,8 +22,7 @@ pub async fn run(kubeconfig: &Path, port: u16) -> Result<()> {
     let mut tasks = JoinSet::new();
     scute_cluster::spawn(&hub, &tenants, Default::default(), &mut tasks);
     let listener = tokio::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
-    let metrics = Router::new().route("/metrics", get(|| async { scute_kit::metrics::render() }));
-    axum::serve(listener, metrics).await.context("serving metrics")
+    axum::serve(listener, scute_kit::probes(&hub)).await.context("serving metrics")
 }
 
 /// A running manager; ends when dropped.

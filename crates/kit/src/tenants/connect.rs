@@ -8,8 +8,8 @@ use rustls::pki_types::pem::PemObject;
 use scute_pki::{ClientIdentity, Error, Kubeconfig};
 
 use super::TenantError;
+use crate::key::Key;
 use crate::limits::Limits;
-use crate::watch::Key;
 
 /// A client from the text of a kubeconfig.
 pub(super) fn client(text: &[u8], secret: &Key) -> Result<Client, TenantError> {

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::AbortHandle;
 
 use crate::hub::Hub;
-use crate::watch::Key;
+use crate::key::Key;
 pub use heard::GRACE;
 pub use nodes::{Standing, TenantNodes};
 use nodes::{Waker, Wakers};

@@ -3,18 +3,17 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::Client;
-use kube::api::{Api, PartialObjectMeta};
-use kube::runtime::{WatchStreamExt, watcher};
-use tokio::sync::Notify;
+use kube::api::PartialObjectMeta;
 use tokio::time::{Instant, sleep};
 
 use super::heard::{GRACE, Heard};
 use super::kept::{Kept, MOST_BYTES, MOST_NODES, slim};
 use super::{TenantKey, Tenants};
-use crate::watch::{Key, Watch};
+use crate::key::Key;
+use crate::source::Source;
+use crate::watch::{Subscription, Watch};
 
 /// Called for a Node of a tenant, or for all that is known of the tenant; answers whether it wants to be called again.
 pub(super) type Waker = Arc<dyn Fn(&TenantKey, Option<&Node>) -> bool + Send + Sync>;
@@ -77,7 +76,7 @@ pub struct TenantNodes {
 
 impl TenantNodes {
     pub(super) fn new(tenant: &TenantKey, wakers: &Arc<Wakers>) -> Self {
-        let watch = Watch::empty();
+        let watch = Watch::named(format!("Node of tenant {}/{}", tenant.namespace, tenant.secret));
         let (weak, key) = (Arc::downgrade(wakers), tenant.clone());
         watch.listen(move |node| {
             weak.upgrade().is_some_and(|wakers| {
@@ -142,16 +141,11 @@ impl TenantNodes {
 
     /// Follows the API server behind `client`; returns when the watch ends, which it does not by itself.
     async fn follow(&self, client: Client) {
-        let config = watcher::Config::default().page_size(PAGE);
-        let events = watcher(Api::<Node>::all(self.heard.client(client)), config)
-            .default_backoff()
-            .filter_map(|event| async {
-                match event {
-                    Ok(event) => self.kept().admit(event.modify(slim)).map(Ok),
-                    Err(error) => Some(Err(error)),
-                }
-            });
-        self.watch.clone().follow("tenant Node".to_owned(), events).await;
+        let kept = Arc::clone(&self.kept);
+        let source = Source::all(self.heard.client(client), &()).pages_of(PAGE).admit(move |event| {
+            kept.lock().unwrap_or_else(PoisonError::into_inner).admit(event.modify(slim))
+        });
+        self.watch.follow(source).await;
     }
 
     /// Wakes whom it concerns when the tenant falls silent, and when it is heard again: neither is an event of a Node.
@@ -188,25 +182,19 @@ pub(super) async fn follow(
     secrets: Watch<PartialObjectMeta<Secret>>,
     nodes: TenantNodes,
 ) {
-    let changed = Arc::new(Notify::new());
     let secret = Key::new(nodes.tenant.namespace.clone(), nodes.tenant.secret.clone());
-    let notify = Arc::downgrade(&changed);
-    secrets.listen(move |meta| match notify.upgrade() {
-        Some(changed) => {
-            if Key::of(meta.as_ref()) == secret {
-                changed.notify_one();
-            }
-            true
-        }
-        None => false,
-    });
+    let changed = secrets.subscribe(&secret);
     tokio::select! {
         () = follow_changes(&tenants, &nodes, &changed) => {}
         () = nodes.tell_silence() => {}
     }
 }
 
-async fn follow_changes(tenants: &Weak<Tenants>, nodes: &TenantNodes, changed: &Notify) {
+async fn follow_changes(
+    tenants: &Weak<Tenants>,
+    nodes: &TenantNodes,
+    changed: &Subscription<PartialObjectMeta<Secret>>,
+) {
     let mut retry = RETRY.0;
     loop {
         let Some(alive) = tenants.upgrade() else { return };
@@ -218,7 +206,7 @@ async fn follow_changes(tenants: &Weak<Tenants>, nodes: &TenantNodes, changed: &
                 tokio::select! {
                     () = nodes.follow(client) => {}
                     () = nodes.overdue() => {}
-                    () = changed.notified() => {}
+                    () = changed.changed() => {}
                 }
             }
             Err(error) => {
@@ -226,7 +214,7 @@ async fn follow_changes(tenants: &Weak<Tenants>, nodes: &TenantNodes, changed: &
                 tracing::debug!(%secret, %namespace, %error, "no tenant client yet");
                 let passes = !error.is_final();
                 tokio::select! {
-                    () = changed.notified() => {}
+                    () = changed.changed() => {}
                     () = sleep(retry), if passes => {}
                 }
                 retry = (retry * 2).min(RETRY.1);

@@ -1,0 +1,254 @@
+//! Objects that a real API server stores and our type refuses: told on the object, and nobody else is hindered.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::{CustomResource, Resource, ResourceExt};
+use scute_kit::{Controller, Found, Hub, Key, Next, Watch};
+use scute_testkit::{eventually, server, until};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+/// A kind whose schema takes more than the type: so does that of every `format` which the API server does not know.
+#[derive(CustomResource, Clone, Debug, Serialize, Deserialize)]
+#[kube(group = "test.scute.dev", version = "v1", kind = "Widget", namespaced, schema = "disabled")]
+struct WidgetSpec {
+    size: i32,
+    #[serde(default)]
+    after: Option<jiff::Timestamp>,
+}
+
+static CRD: OnceCell<()> = OnceCell::const_new();
+
+/// A hub that has listed nothing yet, as after a restart, and a namespace.
+async fn hub(prefix: &str) -> (Arc<Hub>, String) {
+    let server = server().await;
+    let client = server.client().await;
+    CRD.get_or_init(|| async {
+        let definition: CustomResourceDefinition = serde_json::from_value(json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+            "metadata": {"name": "widgets.test.scute.dev"},
+            "spec": {
+                "group": "test.scute.dev", "scope": "Namespaced",
+                "names": {"kind": "Widget", "plural": "widgets", "singular": "widget"},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                    "type": "object",
+                    "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
+                }}}],
+            },
+        }))
+        .unwrap();
+        Api::all(client.clone()).create(&PostParams::default(), &definition).await.unwrap();
+        until("the kind is served", || async {
+            Api::<DynamicObject>::all_with(client.clone(), &widgets()).list(&ListParams::default()).await.ok()
+        })
+        .await;
+    })
+    .await;
+    (Hub::new(client), server.namespace(prefix).await)
+}
+
+fn widgets() -> ApiResource {
+    ApiResource::erase::<Widget>(&())
+}
+
+struct Case {
+    hub: Arc<Hub>,
+    namespace: String,
+    widgets: Api<DynamicObject>,
+}
+
+impl Case {
+    async fn new(prefix: &str) -> Self {
+        let (hub, namespace) = hub(prefix).await;
+        let widgets = Api::namespaced_with(hub.client(), &namespace, &widgets());
+        Self { hub, namespace, widgets }
+    }
+
+    async fn widget(&self, name: &str, spec: Value, owner: Option<&ConfigMap>) {
+        let mut object = DynamicObject::new(name, &widgets()).data(json!({ "spec": spec }));
+        object.metadata.owner_references =
+            owner.and_then(|owner| Some(vec![owner.controller_owner_ref(&())?]));
+        self.widgets.create(&PostParams::default(), &object).await.unwrap();
+    }
+
+    async fn mend(&self, name: &str) {
+        let patch = Patch::Merge(json!({"spec": {"size": 1, "after": null}}));
+        self.widgets.patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    async fn owner(&self, name: &str) -> ConfigMap {
+        let mut owner = ConfigMap::default();
+        owner.metadata.name = Some(name.to_owned());
+        Api::namespaced(self.hub.client(), &self.namespace)
+            .create(&PostParams::default(), &owner)
+            .await
+            .unwrap()
+    }
+
+    fn key(&self, name: &str) -> Key {
+        Key::new(self.namespace.clone(), name)
+    }
+
+    /// The message of the warning on an object.
+    async fn warning(&self, about: &str, reason: &str) -> String {
+        let events: Api<Event> = Api::namespaced(self.hub.client(), &self.namespace);
+        until(&format!("{reason} on {about}"), || async {
+            let all = events.list(&ListParams::default()).await.ok()?.items;
+            let is = |event: &&Event| {
+                event.regarding.as_ref().is_some_and(|regarding| regarding.name.as_deref() == Some(about))
+                    && event.reason.as_deref() == Some(reason)
+            };
+            all.iter().find(is).and_then(|event| event.note.clone())
+        })
+        .await
+    }
+}
+
+/// Waits until the watch finds what `is` wants.
+async fn found(watch: &Watch<Widget>, key: &Key, is: impl Fn(&Found<Widget>) -> bool) -> Found<Widget> {
+    let changes = watch.subscribe(key);
+    let wait = async {
+        loop {
+            let found = watch.find(key);
+            if is(&found) {
+                return found;
+            }
+            changes.changed().await;
+        }
+    };
+    tokio::time::timeout(scute_testkit::PATIENCE, wait).await.expect("never found")
+}
+
+/// How often each object was reconciled.
+type Runs = Arc<Mutex<HashMap<String, u32>>>;
+
+fn runs(runs: &Runs, name: &str) -> u32 {
+    runs.lock().unwrap().get(name).copied().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_listing_with_an_object_that_cannot_be_decoded_gives_the_others() {
+    let case = Case::new("bad-list").await;
+    case.widget("good", json!({"size": 1}), None).await;
+    case.widget("bad", json!({"size": 1, "after": "2026-01-01T00:00:00+99:99"}), None).await;
+    let watch = case.hub.watch::<Widget>();
+    watch.ready().await;
+    assert!(watch.get(&case.key("good")).is_some());
+    let Found::Unreadable(bad) = watch.find(&case.key("bad")) else {
+        panic!("{:?}", watch.find(&case.key("bad")))
+    };
+    assert_eq!((bad.field.as_str(), bad.value("/spec/size")), ("spec.after", Some(json!(1))));
+    assert!(watch.get(&case.key("bad")).is_none(), "nobody acts on it");
+    let said = case.warning("bad", "Unreadable").await;
+    assert!(said.contains("spec.after: ") && !said.contains("line 1"), "{said}");
+
+    case.widget("later", json!({"size": 2}), None).await;
+    found(&watch, &case.key("later"), |found| matches!(found, Found::Object(_))).await;
+    case.mend("bad").await;
+    found(&watch, &case.key("bad"), |found| matches!(found, Found::Object(_))).await;
+}
+
+#[tokio::test]
+async fn a_good_object_that_turns_bad_is_not_what_it_was_and_not_gone() {
+    let case = Case::new("turns-bad").await;
+    case.widget("a", json!({"size": 1}), None).await;
+    let watch = case.hub.watch::<Widget>();
+    found(&watch, &case.key("a"), |found| matches!(found, Found::Object(_))).await;
+    let patch = Patch::Merge(json!({"spec": {"size": "big"}}));
+    case.widgets.patch("a", &PatchParams::default(), &patch).await.unwrap();
+    let Found::Unreadable(bad) =
+        found(&watch, &case.key("a"), |found| !matches!(found, Found::Object(_))).await
+    else {
+        panic!("it looks deleted")
+    };
+    assert_eq!(bad.field, "spec.size");
+    assert!(watch.list_in(&case.namespace).is_empty());
+    case.widgets.delete("a", &DeleteParams::default()).await.unwrap();
+    found(&watch, &case.key("a"), |found| matches!(found, Found::Absent)).await;
+}
+
+#[tokio::test]
+async fn an_owner_waits_for_its_unreadable_child_and_others_do_not() {
+    let case = Case::new("held").await;
+    let (held, free) = (case.owner("held").await, case.owner("free").await);
+    case.widget("bad", json!({"size": "big"}), Some(&held)).await;
+    case.widget("good", json!({"size": 1}), Some(&free)).await;
+    let ran = Runs::default();
+    let (count, namespace) = (Arc::clone(&ran), case.namespace.clone());
+    let controller = Controller::<ConfigMap>::new("owner", &case.hub).owns::<Widget>();
+    let running = tokio::spawn(controller.run(Arc::new(()), move |map, _| {
+        if map.namespace().as_deref() == Some(&namespace) {
+            *count.lock().unwrap().entry(map.name_any()).or_default() += 1;
+        }
+        async { Next::Settled }
+    }));
+    let said = case.warning("held", "UnreadableObject").await;
+    assert!(said.contains("Widget") && said.contains("spec.size"), "{said}");
+    until("the other is reconciled", || async { (runs(&ran, "free") > 0).then_some(()) }).await;
+    assert_eq!(runs(&ran, "held"), 0, "it would make the child anew");
+    case.mend("bad").await;
+    until("reconciled when its child is mended", || async { (runs(&ran, "held") > 0).then_some(()) }).await;
+
+    case.widget("bad-2", json!({"size": "big"}), Some(&held)).await;
+    case.warning("bad-2", "Unreadable").await;
+    let before = runs(&ran, "held");
+    case.widgets.delete("bad-2", &DeleteParams::default()).await.unwrap();
+    until("reconciled when its child is gone", || async { (runs(&ran, "held") > before).then_some(()) })
+        .await;
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_panic_is_the_failure_of_one_object() {
+    let case = Case::new("panic").await;
+    for name in ["bad", "good"] {
+        case.widget(name, json!({"size": i32::from(name == "good")}), None).await;
+    }
+    let (hub, namespace) = (Arc::clone(&case.hub), case.namespace.clone());
+    let running =
+        tokio::spawn(Controller::<Widget>::new("panics", &case.hub).run(Arc::new(()), move |widget, _| {
+            let (hub, own) = (Arc::clone(&hub), widget.namespace().as_deref() == Some(namespace.as_str()));
+            async move {
+                if !own {
+                    return Next::Settled;
+                }
+                assert_ne!(widget.spec.size, 0, "as the test wants");
+                let patch = json!({"metadata": {"labels": {"seen": "yes"}}});
+                hub.patch::<Widget>(&Key::of(widget.as_ref()), &patch).await.unwrap();
+                Next::Settled
+            }
+        }));
+    let seen = |widget: &DynamicObject| widget.labels().contains_key("seen");
+    eventually(case.widgets.clone(), "good", "seen", seen).await;
+    case.mend("bad").await;
+    eventually(case.widgets.clone(), "bad", "seen after its mistake was mended", seen).await;
+    assert!(!running.is_finished());
+    running.abort();
+}
+
+#[tokio::test]
+async fn a_kind_that_is_not_served_holds_nobody() {
+    let case = Case::new("unserved").await;
+    case.widget("a", json!({"size": 1}), None).await;
+    let foreign = ApiResource { kind: "Nothing".into(), plural: "nothings".into(), ..widgets() };
+    let ran = Runs::default();
+    let (count, foreign) = (Arc::clone(&ran), case.hub.watch_dynamic(&foreign));
+    let controller = Controller::<Widget>::new("foreign", &case.hub).listen(foreign.clone(), |_| vec![]);
+    let running = tokio::spawn(controller.run(Arc::new(()), move |widget, _| {
+        *count.lock().unwrap().entry(widget.namespace().unwrap_or_default()).or_default() += 1;
+        async { Next::Settled }
+    }));
+    until("reconciled", || async { (runs(&ran, &case.namespace) > 0).then_some(()) }).await;
+    let health = until("the failure is known", || async {
+        case.hub.health().into_iter().find(|health| health.kind == "Nothing" && health.failing.is_some())
+    })
+    .await;
+    assert!(!health.required && !health.listed, "{health:?}");
+    running.abort();
+}
