@@ -10,7 +10,7 @@ use rcgen::{
 pub(crate) struct Authority {
     /// PEM.
     pub certificate: String,
-    /// PEM, RSA: etcd and kube-apiserver take any, the products under test read it too.
+    /// PEM, ECDSA P-256: etcd and kube-apiserver take any, the products under test read it too.
     pub key: String,
 }
 
