@@ -45,6 +45,17 @@ enum Stage {
     Killed,
 }
 
+impl Stage {
+    /// When something is to be done.
+    fn timer(self) -> Option<Instant> {
+        match self {
+            Stage::Running | Stage::Killed => None,
+            Stage::Asked { until, press } => Some(until.min(press)),
+            Stage::Quitting { until } => Some(until),
+        }
+    }
+}
+
 /// What is known of the machine.
 #[derive(Debug, Default)]
 struct Seen {
@@ -74,11 +85,7 @@ pub async fn supervise(
     let mut asked = ask(handle);
     let mut look = None;
     loop {
-        let timer = match stage {
-            Stage::Running | Stage::Killed => None,
-            Stage::Asked { until, press } => Some(until.min(press)),
-            Stage::Quitting { until } => Some(until),
-        };
+        let timer = stage.timer();
         tokio::select! {
             biased;
             event = events.next() => match event {

@@ -130,3 +130,24 @@ fn merged(
 pub fn provider_id(machine: &KubevirtMachine) -> String {
     format!("kubevirt://{}", machine.name_any())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn ranges(network: serde_json::Value) -> String {
+        let cluster = json!({"apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+            "metadata": {"name": "c"}, "spec": {"clusterNetwork": network}});
+        pod_ranges(Some(&serde_json::from_value(cluster).unwrap()))
+    }
+
+    /// Without them the Pods of two Nodes could not talk: the Node's guest would speak in another name.
+    #[test]
+    fn a_node_may_send_for_the_pods_of_its_cluster() {
+        let pods = json!({"pods": {"cidrBlocks": ["10.1.0.0/16", "fd00::/48", "10.2.0.0/16"]}});
+        assert_eq!(ranges(pods), "10.1.0.0/16,10.2.0.0/16");
+        assert_eq!(ranges(json!({})), DEFAULT_POD_CIDR);
+    }
+}

@@ -184,3 +184,19 @@ fn interfaces(vmi: &VirtualMachineInstance) -> Vec<spec::Interface> {
         .map(|listed| interface(&listed.name, listed.model.unwrap_or_default()))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn source_ranges_are_read_and_what_is_none_is_named() {
+        let mut vmi = VirtualMachineInstance::default();
+        assert_eq!(source_ranges(&vmi), (vec![], vec![]));
+        let text = "10.1.0.0/16, 10.2.0.0/16,,fd00::/48,everything";
+        vmi.annotations_mut().insert(SOURCE_RANGES_ANNOTATION.to_owned(), text.to_owned());
+        let (ranges, wrong) = source_ranges(&vmi);
+        assert_eq!(ranges, ["10.1.0.0/16".parse().unwrap(), "10.2.0.0/16".parse().unwrap()]);
+        assert_eq!(wrong, ["fd00::/48", "everything"]);
+    }
+}
