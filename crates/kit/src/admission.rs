@@ -21,6 +21,7 @@ use tokio::net::TcpListener;
 use crate::limits::LOOK_AT_CERTIFICATES;
 
 use crate::decode::{Decoder, decode};
+use crate::guard::guarded;
 
 /// What is asked of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -228,7 +229,10 @@ impl Admission {
             return Verdict::Deny(vec![bad]);
         }
         match self.handlers.get(&kind) {
-            Some(handler) => handler(request).await,
+            // A fault in a handler must not end the process for whoever sends the same object again and again.
+            Some(handler) => guarded(handler(request))
+                .await
+                .unwrap_or_else(|fault| Verdict::Refuse(500, fault.to_string())),
             None => Verdict::Allow,
         }
     }
@@ -352,7 +356,11 @@ fn answer(request: &Request, verdict: Verdict) -> Value {
             refuse(&mut response, 422, "Invalid", &message);
         }
         Verdict::Refuse(code, message) => {
-            let reason = if code == 429 { "TooManyRequests" } else { "Forbidden" };
+            let reason = match code {
+                429 => "TooManyRequests",
+                500.. => "InternalError",
+                _ => "Forbidden",
+            };
             refuse(&mut response, code, reason, &message);
         }
     }
@@ -422,6 +430,13 @@ mod tests {
     fn sized(size: Value, deletion: Value) -> Value {
         json!({"apiVersion": "g/v1", "kind": "K", "spec": {"size": size},
             "metadata": {"name": "n", "deletionTimestamp": deletion}})
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_refuses() {
+        let admission = Admission::new().on("g", "K", |_| Box::pin(async { panic!("as the test wants") }));
+        let verdict = admission.judge(&Review { request: request(json!({})) }).await;
+        assert!(matches!(verdict, Verdict::Refuse(500, _)), "{verdict:?}");
     }
 
     #[tokio::test]

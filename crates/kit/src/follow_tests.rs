@@ -94,7 +94,7 @@ async fn one_object_that_cannot_be_decoded_hinders_no_other() {
     .await;
     let names: Vec<_> = watch.list().iter().map(|map| map.metadata.name.clone().unwrap()).collect();
     assert_eq!(names, ["c", "d"]);
-    assert!(matches!(watch.find(&key("a")), Found::Unreadable(bad) if bad.field == "data"));
+    assert!(matches!(watch.find(&key("a")), Found::Unreadable(bad) if bad.fault.path == "data"));
     assert!(matches!(watch.find(&key("b")), Found::Absent));
     assert_eq!((watch.health().objects, watch.health().unreadable), (3, 1));
 }

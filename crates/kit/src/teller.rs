@@ -36,7 +36,7 @@ pub(crate) fn tell_of_unreadable<K: Kind>(watch: &Watch<K>, client: Client, kind
 }
 
 async fn tell(recorder: &Recorder, api_version: &str, bad: &Unreadable) {
-    let (kind, key, field) = (&bad.kind, bad.key(), &bad.field);
+    let (kind, key, field) = (&bad.kind, bad.key(), &bad.fault.path);
     // Not the reason: it may quote the value. Who may read the object finds it in the event.
     tracing::warn!(kind, object = %key, field, "object cannot be read; it is left alone");
     let mut note = format!("{}; until this is mended nothing is done about it", bad.message());

@@ -17,6 +17,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::admission::FieldError;
+use crate::decode::decode as decode_value;
 use crate::key::Key;
 use crate::text::cut;
 
@@ -30,10 +32,8 @@ pub struct Unreadable {
     pub kind: String,
     /// Its metadata, without managed fields.
     pub metadata: ObjectMeta,
-    /// The first field at fault, for example `spec.rollout.after`; empty when it cannot be told.
-    pub field: String,
-    /// What is wrong with it. It may quote the value: not for logs.
-    pub reason: String,
+    /// The first field at fault and what is wrong with it. It quotes the value: not for logs.
+    pub fault: FieldError,
     raw: Box<RawValue>,
 }
 
@@ -56,16 +56,13 @@ impl Unreadable {
     /// A sentence for who made the object.
     #[must_use]
     pub fn message(&self) -> String {
-        match self.field.as_str() {
-            "" => format!("{} {} cannot be read: {}", self.kind, self.key(), self.reason),
-            field => format!("{} {} cannot be read: {field}: {}", self.kind, self.key(), self.reason),
-        }
+        format!("{} {} cannot be read: {}", self.kind, self.key(), self.fault)
     }
 }
 
 impl fmt::Debug for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Unreadable({} {} at {:?})", self.kind, self.key(), self.field)
+        write!(f, "Unreadable({} {} at {:?})", self.kind, self.key(), self.fault.path)
     }
 }
 
@@ -79,26 +76,17 @@ where
     }
     let Metadata { mut metadata } = serde_json::from_str(raw.get()).ok()?;
     metadata.managed_fields = None;
-    let (field, reason) = fault::<K>(raw);
+    // Only now, that it is known to be at fault: keeping the path costs time.
+    let fault = decode_value::<K>(&serde_json::from_str(raw.get()).ok()?).err();
+    let FieldError { path: field, value, detail: mut reason } =
+        fault.unwrap_or_else(|| FieldError::new("object", "", "it is not what the kind has"));
+    cut(&mut reason, LONGEST_QUOTE);
     // The content of a Secret goes nowhere, not even a word of it.
-    let reason = if kind == "Secret" { "its content is not what the kind has".to_owned() } else { reason };
-    Some(Err(Unreadable { kind: kind.to_owned(), metadata, field, reason, raw: raw.to_owned() }))
-}
-
-/// Only now, that it is known to be at fault: keeping the path costs time.
-fn fault<K: DeserializeOwned>(raw: &RawValue) -> (String, String) {
-    let mut json = serde_json::Deserializer::from_str(raw.get());
-    match serde_path_to_error::deserialize::<_, K>(&mut json) {
-        Ok(_) => (String::new(), "it changed while it was read".to_owned()),
-        Err(error) => {
-            let field = error.path().to_string();
-            let mut reason = error.into_inner().to_string();
-            // The line and column of a body that nobody sees.
-            reason.truncate(reason.rfind(" at line ").unwrap_or(reason.len()));
-            cut(&mut reason, LONGEST_QUOTE);
-            (if field == "." { String::new() } else { field }, reason)
-        }
-    }
+    let fault = match kind {
+        "Secret" => FieldError::new(field, "", "it is not what the kind has"),
+        _ => FieldError::new(field, value, reason),
+    };
+    Some(Err(Unreadable { kind: kind.to_owned(), metadata, fault, raw: raw.to_owned() }))
 }
 
 #[derive(Deserialize)]
@@ -124,13 +112,13 @@ mod tests {
             "spec": {"containers": [{"name": "c", "ports": [{"containerPort": "http"}]}]},
         }));
         let bad = decode::<Pod>("Pod", &pod).unwrap().unwrap_err();
-        assert_eq!(bad.field, "spec.containers[0].ports[0].containerPort");
+        assert_eq!(bad.fault.path, "spec.containers[0].ports[0].containerPort");
         assert_eq!(bad.metadata.managed_fields, None);
         assert_eq!(bad.value("/spec/containers/0/name"), Some(json!("c")));
         assert_eq!(
             bad.message(),
             "Pod a/b cannot be read: spec.containers[0].ports[0].containerPort: \
-             invalid type: string \"http\", expected i32"
+             Invalid value: \"http\": invalid type: string \"http\", expected i32"
         );
     }
 
