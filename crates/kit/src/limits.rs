@@ -61,6 +61,9 @@ pub const FIRST_RETRY: Duration = Duration::from_millis(200);
 /// Longest delay after failed reconciles.
 pub const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
+/// Longest delay after a failed reconcile when something happens to what it has to do with.
+pub const RETRY_ON_EVENT: Duration = Duration::from_secs(5);
+
 /// How many deleted objects of a kind are remembered, so that a late answer to an own write cannot revive one.
 pub const REMEMBERED_DELETIONS: usize = 1024;
 

@@ -1,7 +1,7 @@
 //! The work queue of a controller: keys, when they are due, and which ones run.
 //!
-//! Three promises. A key waits at most once and never runs twice at a time. A key that failed waits for its time
-//! whatever happens around it; only who changes what the object itself asks for is heard at once. Of the keys that are
+//! Three promises. A key waits at most once and never runs twice at a time. A key that failed waits for its time, of which
+//! events leave a few seconds; only who changes what the object itself asks for is heard at once. Of the keys that are
 //! due, namespaces take turns, and none of them has all the workers.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::key::Key;
-use crate::limits::{BUSY_PAUSE, BUSY_RUNS, CALM_AFTER, FIRST_RETRY, LONGEST_RETRY};
+use crate::limits::{BUSY_PAUSE, BUSY_RUNS, CALM_AFTER, FIRST_RETRY, LONGEST_RETRY, RETRY_ON_EVENT};
 
 /// What asks for a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +82,8 @@ impl Queue {
             Some(failed) if matches!(wake, Wake::Wish(wish) if wish != failed.wish) => {
                 failed.ended + FIRST_RETRY
             }
-            Some(failed) => failed.until,
+            // It may be what was waited for; it may as well be what this very failure caused.
+            Some(failed) => failed.until.min(failed.ended + RETRY_ON_EVENT),
             None => self.busy.free_at(&key).unwrap_or(now),
         };
         self.place(key, at.max(now));
