@@ -72,11 +72,18 @@ async fn running(bench: &Bench, name: &str, strategy: &str) -> Pod {
 
 /// The refusal that an eviction meets, without those of a webhook that is not known or does not listen yet.
 async fn refusal(bench: &Bench, pod: &Pod) -> (u16, String) {
+    refusal_of(bench, pod, "", json!({})).await
+}
+
+/// The same for an eviction with this query and these options; the client library's own call drops the options.
+async fn refusal_of(bench: &Bench, pod: &Pod, query: &str, options: Value) -> (u16, String) {
     let name = pod.name_any();
-    let pods: Api<Pod> = Api::namespaced(impatient().await, &bench.namespace);
+    let client = impatient().await;
+    let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}, "deleteOptions": options});
+    let uri = format!("/api/v1/namespaces/{}/pods/{name}/eviction{query}", bench.namespace);
     scute_testkit::until("a refusal", || async {
-        let params = EvictParams::default();
-        match pods.evict(&name, &params).await {
+        let request = http::Request::post(&uri).header("content-type", "application/json");
+        match client.request::<Value>(request.body(body.to_string().into_bytes()).unwrap()).await {
             Err(kube::Error::Api(status)) if status.message.contains("failed calling webhook") => None,
             // The server's own answer, from the budget that nobody has counted yet.
             Err(kube::Error::Api(status)) if status.message.contains("disruption budget") => None,
@@ -106,6 +113,22 @@ async fn external_marks_the_vmi_and_refuses() {
         (code == 429 && message.contains("Evacuation in progress")).then_some(())
     })
     .await;
+}
+
+/// `kubectl drain --dry-run=server` sends it in the body; other clients as a parameter of the request.
+#[tokio::test]
+async fn a_dry_run_marks_nothing() {
+    let bench = Bench::new("dry").await;
+    let pod = running(&bench, "a", "External").await;
+    intercept(&bench).await;
+    for (query, options) in [("", json!({"dryRun": ["All"]})), ("?dryRun=All", json!({}))] {
+        let (code, message) = refusal_of(&bench, &pod, query, options).await;
+        assert_eq!(code, 429);
+        assert!(message.contains("would trigger evacuation of VMI"), "{message}");
+        assert!(message.contains("leaves it to the VM's owner"), "says who acts: {message}");
+        let vmi = bench.api::<VirtualMachineInstance>().get("a").await.unwrap();
+        assert_eq!(vmi.status.and_then(|status| status.evacuation_node_name), None, "nobody is replaced");
+    }
 }
 
 #[tokio::test]

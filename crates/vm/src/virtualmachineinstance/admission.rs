@@ -8,6 +8,7 @@ use scute_api::kubevirt::{
     APP_LABEL, EvictionStrategy, LAUNCHER, SOURCE_RANGES_ANNOTATION, VMI_FINALIZER, VirtualMachineInstance,
     VmiPhase,
 };
+use scute_api::meta::CLUSTER_NAME_LABEL;
 use scute_kit::{AdmissionRequest, FieldError, Hub, Key, Operation, Verdict};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -95,21 +96,39 @@ pub async fn evict(hub: &Arc<Hub>, request: &AdmissionRequest) -> Verdict {
             Verdict::Refuse(429, format!("VMI {name} has eviction strategy LiveMigrate and cannot migrate"))
         }
         EvictionStrategy::External if status.evacuation_node_name.is_some() => {
-            Verdict::Refuse(429, format!("Evacuation in progress: VMI {name}"))
+            Verdict::Refuse(429, format!("Evacuation in progress: VMI {name}; {}", who_acts(&vmi)))
         }
+        EvictionStrategy::External if is_dry_run(request) => Verdict::Refuse(
+            429,
+            format!(
+                "Eviction would trigger evacuation of VMI {name}, this dry run does not; {}",
+                who_acts(&vmi)
+            ),
+        ),
         EvictionStrategy::External => {
-            if !request.dry_run {
-                let mut marked = status;
-                marked.evacuation_node_name = Some(node);
-                if let Err(error) = hub.patch_status(vmi.as_ref(), json!(marked)).await {
-                    return Verdict::Refuse(
-                        429,
-                        format!("marking VMI {name} for evacuation failed: {error}"),
-                    );
-                }
+            let mut marked = status;
+            marked.evacuation_node_name = Some(node);
+            if let Err(error) = hub.patch_status(vmi.as_ref(), json!(marked)).await {
+                return Verdict::Refuse(429, format!("marking VMI {name} for evacuation failed: {error}"));
             }
-            Verdict::Refuse(429, format!("Eviction triggered evacuation of VMI {name}"))
+            Verdict::Refuse(429, format!("Eviction triggered evacuation of VMI {name}; {}", who_acts(&vmi)))
         }
+    }
+}
+
+/// An eviction is asked to change nothing either by its request or by the options in its body, which is what
+/// `kubectl drain --dry-run=server` sends.
+fn is_dry_run(request: &AdmissionRequest) -> bool {
+    let listed = request.object.pointer("/deleteOptions/dryRun").and_then(Value::as_array);
+    request.dry_run || listed.is_some_and(|list| !list.is_empty())
+}
+
+/// Who moves the work away, for the person whose drain waits.
+fn who_acts(vmi: &VirtualMachineInstance) -> &'static str {
+    if vmi.labels().contains_key(CLUSTER_NAME_LABEL) {
+        "its KubevirtMachine replaces the Machine, and the Pod goes when the tenant's Node is drained"
+    } else {
+        "evictionStrategy External leaves it to the VM's owner to stop the guest or to start it elsewhere"
     }
 }
 
