@@ -192,6 +192,31 @@ async fn a_deleted_launcher_pod_ends_its_vmi_and_the_vm_goes_on() {
     bench.pod_of("a", &second.uid().unwrap()).await;
 }
 
+/// The kubelet presses the guest's power button, so the launcher of a deleted Pod ends well.
+#[tokio::test]
+async fn a_guest_whose_pod_somebody_deleted_runs_again() {
+    let bench = Bench::new("rerun").await;
+    for strategy in ["RerunOnFailure", "Always"] {
+        let name = strategy.to_lowercase();
+        bench.create::<VirtualMachine>(vm(&name, strategy)).await;
+        let vmi = another(&bench, &name, "").await;
+        let pod = bench.pod_of(&name, &vmi.uid().unwrap()).await;
+        bench.boot(&pod, "10.85.0.15").await;
+        let runs = |vm: &VirtualMachine| word(vm) == Some(PrintableStatus::Running);
+        bench.eventually::<VirtualMachine>(&name, "running", runs).await;
+        // It stays until its end was seen.
+        let hold = |list: &[&str]| json!({"metadata": {"finalizers": list}});
+        bench.patch::<Pod>(&pod.name_any(), hold(&["test.scute.dev/hold"])).await;
+        bench.delete::<Pod>(&pod.name_any()).await;
+        bench.end(&pod, 0, "").await;
+        let failed = |vmi: &VirtualMachineInstance| phase(vmi).is_some_and(VmiPhase::is_final);
+        let seen = bench.eventually::<VirtualMachineInstance>(&name, "ended", failed).await;
+        assert_eq!(seen.status.unwrap().reason.as_deref(), Some("PodDeleted"), "{strategy}");
+        bench.patch::<Pod>(&pod.name_any(), hold(&[])).await;
+        another(&bench, &name, &vmi.uid().unwrap()).await;
+    }
+}
+
 #[tokio::test]
 async fn inline_data_reaches_the_guest_through_a_secret_only() {
     let bench = Bench::new("inline").await;

@@ -9,6 +9,8 @@ use k8s_openapi::api::core::v1::Pod;
 use scute_api::kubevirt::{EvictionStrategy, VMI_FINALIZER, VirtualMachineInstance, VmiPhase};
 use scute_kit::{Why, finalizer};
 
+use super::seen::was_stopped_by_deletion;
+
 /// What the controller has seen.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -56,7 +58,8 @@ pub fn plan(vmi: &VirtualMachineInstance, seen: &Observed) -> Plan {
     if status.phase.is_some_and(VmiPhase::is_final) {
         return plan;
     }
-    if seen.pod.is_none() && !status.active_pods.is_empty() {
+    let vanished = seen.pod.is_none() && !status.active_pods.is_empty();
+    if vanished || seen.pod.as_ref().is_some_and(|pod| succeeded(pod) && was_stopped_by_deletion(pod)) {
         plan.failure = Some(Why::new("PodDeleted", "the Pod of the guest was deleted"));
         return plan;
     }
@@ -78,6 +81,10 @@ fn deletion(seen: &Observed) -> Plan {
         None => vec![Action::RemoveFinalizer],
     };
     Plan { actions, failure: None }
+}
+
+fn succeeded(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Succeeded")
 }
 
 fn is_scheduled(pod: &Pod) -> bool {
@@ -134,6 +141,20 @@ mod tests {
         let plan = plan(&ran, &nothing());
         assert_eq!(plan.actions, []);
         assert_eq!(plan.failure.unwrap().reason, "PodDeleted");
+    }
+
+    #[test]
+    fn a_guest_that_shut_down_as_its_pod_was_deleted_did_not_end_by_itself() {
+        let ran = vmi(json!({"status": {"phase": "Running", "activePods": {"uid": "node"}}}));
+        let with = |meta: Value| Observed {
+            pod: Some(
+                serde_json::from_value(json!({"metadata": meta, "status": {"phase": "Succeeded"}})).unwrap(),
+            ),
+            has_budget: true,
+        };
+        let deleted = plan(&ran, &with(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})));
+        assert_eq!(deleted.failure.unwrap().reason, "PodDeleted");
+        assert_eq!(plan(&ran, &with(json!({}))), Plan::default());
     }
 
     #[test]

@@ -68,6 +68,19 @@ pub fn see(pod: &Pod) -> Seen {
     Seen { phase, why, ready, unschedulable, mac }
 }
 
+/// Whether the guest shut down as its Pod was told to go: whoever deleted the Pod ended it, and not the guest itself.
+/// A Pod that had ended before is only cleaned up.
+#[must_use]
+pub fn was_stopped_by_deletion(pod: &Pod) -> bool {
+    let meta = &pod.metadata;
+    let Some(until) = &meta.deletion_timestamp else { return false };
+    let asked = until.0.as_second() - meta.deletion_grace_period_seconds.unwrap_or_default();
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let end = statuses.filter(|status| status.name == COMPUTE).find_map(terminated);
+    let finished = end.and_then(|end| end.finished_at.as_ref()).map(|time| time.0.as_second());
+    finished.is_none_or(|finished| finished >= asked)
+}
+
 fn terminated(container: &ContainerStatus) -> Option<&ContainerStateTerminated> {
     let ended = |state: &ContainerState| state.terminated.is_some();
     container.state.as_ref().filter(|state| ended(state))?.terminated.as_ref()
@@ -175,6 +188,23 @@ mod tests {
             why(json!({"phase": "Failed", "reason": "Evicted", "message": "low on memory"})),
             ("Evicted".into(), "low on memory".into())
         );
+    }
+
+    #[test]
+    fn a_guest_is_stopped_by_whoever_deletes_its_pod_while_it_runs() {
+        let stopped = |meta: Value, finished: Value| {
+            let end = json!({"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": finished}});
+            let pod = json!({"metadata": meta,
+                "status": {"phase": "Succeeded", "containerStatuses": compute(end, false)}});
+            was_stopped_by_deletion(&serde_json::from_value(pod).unwrap())
+        };
+        // The request came at 10:00:00, and the Pod had 35 seconds.
+        let going = json!({"deletionTimestamp": "2026-01-01T10:00:35Z", "deletionGracePeriodSeconds": 35});
+        assert!(stopped(going.clone(), json!("2026-01-01T10:00:07Z")));
+        assert!(stopped(going.clone(), json!("2026-01-01T10:00:00Z")), "within the same second");
+        assert!(stopped(going.clone(), Value::Null));
+        assert!(!stopped(going, json!("2026-01-01T09:59:59Z")), "it had shut down by itself");
+        assert!(!stopped(json!({}), json!("2026-01-01T10:00:07Z")));
     }
 
     #[test]
