@@ -3,7 +3,7 @@
 use ipnet::Ipv4Net;
 use kube::ResourceExt;
 use scute_api::kubevirt::{
-    CdRomBus, CloudInit, Disk, DiskBus, InterfaceModel, QuantityError, SOURCE_RANGES_ANNOTATION,
+    CdRomBus, CloudInit, Devices, Disk, DiskBus, InterfaceModel, QuantityError, SOURCE_RANGES_ANNOTATION,
     VirtualMachineInstance, VirtualMachineInstanceSpec, Volume,
 };
 use scute_qemu::Accelerator;
@@ -70,7 +70,7 @@ fn kernel_boot(boot: scute_api::kubevirt::KernelBoot) -> Option<spec::KernelBoot
 }
 
 /// The disks in their order, then one on virtio for each volume that no disk names.
-fn disks(spec: &VirtualMachineInstanceSpec) -> Result<Vec<spec::Disk>, QuantityError> {
+fn attached(spec: &VirtualMachineInstanceSpec) -> Vec<(Disk, &Volume)> {
     let listed = &spec.domain.devices.disks;
     let volume = |name: &str| spec.volumes.iter().find(|volume| volume.name == name);
     let rest = spec
@@ -82,23 +82,36 @@ fn disks(spec: &VirtualMachineInstanceSpec) -> Result<Vec<spec::Disk>, QuantityE
         .iter()
         .map(|disk| (disk.clone(), volume(&disk.name)))
         .chain(rest)
-        .filter_map(|(disk, volume)| volume.map(|volume| one_disk(disk, volume)))
+        .filter_map(|(disk, volume)| volume.map(|volume| (disk, volume)))
         .collect()
 }
 
-fn one_disk(disk: Disk, volume: &Volume) -> Result<spec::Disk, QuantityError> {
-    let target = disk.disk.unwrap_or_default();
-    let bus = match &disk.cdrom {
+fn disks(spec: &VirtualMachineInstanceSpec) -> Result<Vec<spec::Disk>, QuantityError> {
+    attached(spec).into_iter().map(|(disk, volume)| one_disk(disk, volume)).collect()
+}
+
+/// The bus of each disk that the guest gets.
+pub(super) fn disk_buses(spec: &VirtualMachineInstanceSpec) -> Vec<spec::Bus> {
+    attached(spec).iter().map(|(disk, _)| bus(disk)).collect()
+}
+
+fn bus(disk: &Disk) -> spec::Bus {
+    match &disk.cdrom {
         Some(cdrom) => match cdrom.bus.unwrap_or_default() {
             CdRomBus::Sata => spec::Bus::Sata,
             CdRomBus::Scsi => spec::Bus::Scsi,
         },
-        None => match target.bus.unwrap_or_default() {
+        None => match disk.disk.as_ref().and_then(|target| target.bus).unwrap_or_default() {
             DiskBus::Virtio => spec::Bus::Virtio,
             DiskBus::Sata => spec::Bus::Sata,
             DiskBus::Scsi => spec::Bus::Scsi,
         },
-    };
+    }
+}
+
+fn one_disk(disk: Disk, volume: &Volume) -> Result<spec::Disk, QuantityError> {
+    let bus = bus(&disk);
+    let target = disk.disk.unwrap_or_default();
     Ok(spec::Disk {
         name: disk.name,
         source: source(volume)?,
@@ -162,6 +175,15 @@ pub fn source_ranges(vmi: &VirtualMachineInstance) -> (Vec<Ipv4Net>, Vec<String>
     (ranges, wrong)
 }
 
+fn has_default_interface(devices: &Devices) -> bool {
+    devices.interfaces.is_empty() && devices.autoattach_pod_interface.unwrap_or(true)
+}
+
+/// How many interfaces the guest gets.
+pub(super) fn interface_count(devices: &Devices) -> usize {
+    devices.interfaces.len() + usize::from(has_default_interface(devices))
+}
+
 fn interfaces(vmi: &VirtualMachineInstance) -> Vec<spec::Interface> {
     let devices = &vmi.spec.domain.devices;
     let (behind, _) = source_ranges(vmi);
@@ -175,7 +197,7 @@ fn interfaces(vmi: &VirtualMachineInstance) -> Vec<spec::Interface> {
         },
         multiqueue: devices.network_interface_multiqueue.unwrap_or(false),
     };
-    if devices.interfaces.is_empty() && devices.autoattach_pod_interface.unwrap_or(true) {
+    if has_default_interface(devices) {
         return vec![interface(DEFAULT_NETWORK, InterfaceModel::Virtio)];
     }
     devices

@@ -6,6 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use scute_api::kubevirt::{CloudInit, DnsPolicy, Domain, Quantity, VirtualMachineInstanceSpec, Volume};
 use scute_kit::FieldError;
+use scute_launcher::spec::Bus;
+use scute_qemu::Devices;
+
+use super::guest::{disk_buses, interface_count};
 
 /// Longest inline cloud-init data, decoded; more has to come from a Secret.
 const INLINE_MAX: usize = 2048;
@@ -21,8 +25,15 @@ pub fn validate(spec: &VirtualMachineInstanceSpec, path: &str) -> Vec<FieldError
     check_resources(&spec.domain, &format!("{path}.domain"), &mut errors);
     check_disks(spec, path, &mut errors);
     check_networks(spec, path, &mut errors);
+    check_room(spec, path, &mut errors);
+    let mut names = BTreeSet::new();
     for (index, volume) in spec.volumes.iter().enumerate() {
-        check_volume(volume, &format!("{path}.volumes[{index}]"), &mut errors);
+        let path = format!("{path}.volumes[{index}]");
+        if !names.insert(volume.name.as_str()) {
+            let told = "is the name of another volume too";
+            errors.push(FieldError::new(format!("{path}.name"), &volume.name, told));
+        }
+        check_volume(volume, &path, &mut errors);
     }
     if spec.dns_policy == Some(DnsPolicy::None) && spec.dns_config.is_none() {
         errors.push(FieldError::new(format!("{path}.dnsConfig"), "", "must be set when dnsPolicy is None"));
@@ -124,6 +135,23 @@ fn check_disks(spec: &VirtualMachineInstanceSpec, path: &str, errors: &mut Vec<F
                 "is the place of another disk too",
             ));
         }
+    }
+}
+
+/// More disks than the machine has room for would be a guest that never starts.
+fn check_room(spec: &VirtualMachineInstanceSpec, path: &str, errors: &mut Vec<FieldError>) {
+    let buses = disk_buses(spec);
+    let on = |bus| buses.iter().filter(|known| **known == bus).count();
+    let devices = Devices {
+        virtio: on(Bus::Virtio),
+        sata: on(Bus::Sata),
+        scsi: on(Bus::Scsi),
+        nics: interface_count(&spec.domain.devices),
+        spare: 0,
+    };
+    if let Err(error) = devices.fit() {
+        let path = format!("{path}.domain.devices");
+        errors.push(FieldError::new(path, format!("{} disks", buses.len()), error.to_string()));
     }
 }
 
@@ -318,6 +346,55 @@ mod tests {
                 r#"spec.domain.devices.disks[2].name: Invalid value: "data": there is no volume of this name in spec.volumes"#,
                 r#"spec.domain.devices.disks[2].bootOrder: Invalid value: "1": is the place of another disk too"#,
             ]
+        );
+    }
+
+    fn many(count: usize, target: &Value) -> Vec<String> {
+        let name = |index: usize| format!("d{index}");
+        let disks: Vec<_> = (0..count)
+            .map(|index| {
+                let mut disk = target.clone();
+                disk["name"] = json!(name(index));
+                disk
+            })
+            .collect();
+        let volumes: Vec<_> =
+            (0..count).map(|index| json!({"name": name(index), "emptyDisk": {"capacity": "1Mi"}})).collect();
+        errors_of(json!({"domain": {"devices": {"disks": disks}}, "volumes": volumes}))
+    }
+
+    #[test]
+    fn disks_that_do_not_fit_are_refused_with_the_number_that_does() {
+        for (target, fit, what) in [
+            (json!({"disk": {"bus": "virtio"}}), 224, "virtio disks"),
+            (json!({}), 224, "virtio disks"),
+            (json!({"disk": {"bus": "sata"}}), 174, "drives on SATA"),
+            (json!({"cdrom": {"bus": "scsi"}}), 256, "drives on SCSI"),
+        ] {
+            assert_eq!(many(fit, &target), [""; 0], "{what}");
+            let count = fit + 1;
+            assert_eq!(
+                many(count, &target),
+                [format!(
+                    "spec.domain.devices: Invalid value: \"{count} disks\": {count} {what} do not fit, {fit} do beside the machine's other devices"
+                )]
+            );
+        }
+    }
+
+    /// A volume that no disk names is a virtio disk.
+    #[test]
+    fn volumes_without_a_disk_take_room_and_have_names_of_their_own() {
+        let volumes: Vec<_> = (0..225)
+            .map(|index| json!({"name": format!("d{index}"), "emptyDisk": {"capacity": "1Mi"}}))
+            .collect();
+        let errors = errors_of(json!({"domain": {"devices": {"disks": []}}, "volumes": volumes}));
+        assert!(errors[0].contains("225 virtio disks do not fit"), "{errors:?}");
+        let twice = json!([{"name": "root", "containerDisk": {"image": "a"}},
+            {"name": "root", "emptyDisk": {"capacity": "1Gi"}}]);
+        assert_eq!(
+            errors_of(json!({"volumes": twice})),
+            [r#"spec.volumes[1].name: Invalid value: "root": is the name of another volume too"#]
         );
     }
 
