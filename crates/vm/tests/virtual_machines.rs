@@ -2,7 +2,7 @@
 
 mod support;
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Pod, ResourceQuota, Secret};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, PropagationPolicy};
 use scute_api::kubevirt::{PrintableStatus, VirtualMachine, VirtualMachineInstance, VmiPhase};
@@ -215,6 +215,23 @@ async fn a_guest_whose_pod_somebody_deleted_runs_again() {
         bench.patch::<Pod>(&pod.name_any(), hold(&[])).await;
         another(&bench, &name, &vmi.uid().unwrap()).await;
     }
+}
+
+#[tokio::test]
+async fn a_vm_with_limits_starts_under_a_quota_on_limits() {
+    let bench = Bench::new("quota").await;
+    let limits = json!({"limits.cpu": "4", "limits.memory": "8Gi"});
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "q"}, "spec": {"hard": limits}});
+    bench.create::<ResourceQuota>(quota).await;
+    // Nobody counts here what is used, and nothing is admitted before it was.
+    let counted = json!({"hard": limits, "used": {"limits.cpu": "0", "limits.memory": "0"}});
+    bench.patch_status::<ResourceQuota>("q", counted).await;
+    let mut object = vm("a", "Always");
+    object["spec"]["template"]["spec"]["domain"]["resources"] =
+        json!({"limits": {"cpu": "2", "memory": "1Gi"}});
+    bench.create::<VirtualMachine>(object).await;
+    let vmi = another(&bench, "a", "").await;
+    bench.pod_of("a", &vmi.uid().unwrap()).await;
 }
 
 #[tokio::test]

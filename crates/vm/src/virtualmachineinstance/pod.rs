@@ -97,10 +97,11 @@ fn pod_spec(
     let spec = &vmi.spec;
     let document = serde_json::to_string(guest).map_err(RenderError::Encode)?;
     let (volumes, mounts) = volumes(vmi);
-    let network = (!guest.interfaces.is_empty()).then(|| network_container(config, &document));
+    let compute = compute_container(vmi, config, &document, mounts)?;
+    let network = (!guest.interfaces.is_empty()).then(|| network_container(config, &document, &compute));
     Ok(PodSpec {
         init_containers: network.map(|network| vec![network]),
-        containers: vec![compute_container(vmi, config, &document, mounts)?],
+        containers: vec![compute],
         volumes: Some(volumes),
         restart_policy: Some("Never".to_owned()),
         termination_grace_period_seconds: Some(spec.grace_seconds() + LAUNCHER_GRACE),
@@ -137,7 +138,7 @@ fn runtime_default() -> SeccompProfile {
 }
 
 /// Bridge and tap need NET_ADMIN in the Pod's own network namespace; the tap is given to user 107.
-fn network_container(config: &Config, document: &str) -> Container {
+fn network_container(config: &Config, document: &str, compute: &Container) -> Container {
     Container {
         name: NETWORK.to_owned(),
         image: Some(config.launcher_image.clone()),
@@ -145,13 +146,7 @@ fn network_container(config: &Config, document: &str) -> Container {
         command: Some(vec![BINARY.to_owned(), "launcher".to_owned(), "network".to_owned()]),
         env: Some(vec![variable(document)]),
         volume_mounts: Some(vec![mount("scute-run", RUN_DIR, false)]),
-        resources: Some(ResourceRequirements {
-            requests: Some(BTreeMap::from([
-                ("cpu".to_owned(), ApiQuantity("10m".to_owned())),
-                ("memory".to_owned(), ApiQuantity("16Mi".to_owned())),
-            ])),
-            ..ResourceRequirements::default()
-        }),
+        resources: Some(network_resources(compute)),
         security_context: Some(SecurityContext {
             run_as_user: Some(0),
             run_as_group: Some(i64::from(RUN_AS)),
@@ -159,6 +154,21 @@ fn network_container(config: &Config, document: &str) -> Container {
             ..locked_down()
         }),
         ..Container::default()
+    }
+}
+
+/// A quota on limits wants them of every container. It ends before `compute` starts, so with the same numbers the Pod
+/// counts no more than without it, and keeps its class of service.
+fn network_resources(compute: &Container) -> ResourceRequirements {
+    if let Some(same) = compute.resources.as_ref().filter(|resources| resources.limits.is_some()) {
+        return same.clone();
+    }
+    ResourceRequirements {
+        requests: Some(BTreeMap::from([
+            ("cpu".to_owned(), ApiQuantity("10m".to_owned())),
+            ("memory".to_owned(), ApiQuantity("16Mi".to_owned())),
+        ])),
+        ..ResourceRequirements::default()
     }
 }
 
