@@ -235,6 +235,17 @@ async fn a_vm_with_limits_starts_under_a_quota_on_limits() {
 }
 
 #[tokio::test]
+async fn a_vm_of_the_longest_name_gets_its_pod() {
+    let bench = Bench::new("long").await;
+    let name = [&"v".repeat(63); 4].map(String::as_str).join(".")[..253].to_owned();
+    let mut object = vm(&name, "Always");
+    object["spec"]["template"]["metadata"] = json!({});
+    bench.create::<VirtualMachine>(object).await;
+    let vmi = another(&bench, &name, "").await;
+    bench.pod_of(&name, &vmi.uid().unwrap()).await;
+}
+
+#[tokio::test]
 async fn inline_data_reaches_the_guest_through_a_secret_only() {
     let bench = Bench::new("inline").await;
     let mut object = vm("a", "Always");

@@ -7,8 +7,12 @@ use scute_api::kubevirt::{VirtualMachineInstance, VirtualMachineInstanceSpec};
 /// Letters and digits of generated suffixes, as the API server uses them: no vowels, no lookalikes.
 const SUFFIX: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// Name of the launcher Pod: `virt-launcher-<vmi>-xxxxx`. It follows from the UID, so that no restart of
-/// the controller can make a second Pod.
+/// Letters of a VMI's name in that of its Pod. A kubelet makes a folder `<namespace>_<Pod>_<UID>` of at most 255: with
+/// 63 for the namespace and 36 for the UID, 154 are left for prefix, name and suffix.
+const NAME_IN_POD: usize = 128;
+
+/// Name of the launcher Pod: `virt-launcher-<vmi>-xxxxx`, with a long name cut. It follows from the UID, so that no
+/// restart of the controller can make a second Pod, and two long names that begin alike have Pods of their own.
 #[must_use]
 pub fn pod_name(vmi: &VirtualMachineInstance) -> String {
     let hash = digest(&SHA256, vmi.uid().unwrap_or_default().as_bytes());
@@ -18,7 +22,7 @@ pub fn pod_name(vmi: &VirtualMachineInstance) -> String {
         .take(5)
         .map(|byte| char::from(SUFFIX[usize::from(*byte) % SUFFIX.len()]))
         .collect();
-    format!("virt-launcher-{}-{suffix}", vmi.name_any())
+    format!("virt-launcher-{}-{suffix}", cut(&vmi.name_any(), NAME_IN_POD))
 }
 
 /// Host name of the guest: as asked for, else the name up to the first dot, cut to 63 characters.
@@ -33,8 +37,13 @@ pub fn hostname(name: &str, spec: &VirtualMachineInstanceSpec) -> String {
 /// A name as a label value: cut to 63 characters that end in a letter or digit.
 #[must_use]
 pub fn label_value(name: &str) -> String {
+    cut(name, 63)
+}
+
+/// The beginning of a name, ending in a letter or digit.
+fn cut(name: &str, length: usize) -> String {
     name.chars()
-        .take(63)
+        .take(length)
         .collect::<String>()
         .trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
         .to_owned()
@@ -73,5 +82,22 @@ mod tests {
         let uuid = machine_uuid("default", "worker-0");
         assert_eq!((uuid.len(), &uuid[14..15]), (36, "8"));
         assert_ne!(uuid, machine_uuid("default", "worker-1"));
+    }
+
+    #[test]
+    fn the_longest_name_leaves_the_kubelet_room_for_its_folder() {
+        let named = |name: &str, uid: &str| {
+            let mut vmi = VirtualMachineInstance::new(name, VirtualMachineInstanceSpec::default());
+            vmi.metadata.uid = Some(uid.into());
+            pod_name(&vmi)
+        };
+        let long = format!("{}.{}", "v".repeat(127), "w".repeat(125));
+        let (one, two) = (named(&long, "1"), named(&long, "2"));
+        assert!(one.len() <= 154, "{}", one.len());
+        assert!(
+            one.starts_with(&format!("virt-launcher-{}-", "v".repeat(127))),
+            "no dot before a dash: {one}"
+        );
+        assert_ne!(one, two);
     }
 }
