@@ -246,6 +246,45 @@ async fn a_vm_of_the_longest_name_gets_its_pod() {
 }
 
 #[tokio::test]
+async fn a_secret_that_is_missing_or_lacks_its_key_is_named() {
+    let bench = Bench::new("seed").await;
+    let mut object = vm("a", "Always");
+    let seed = json!({"name": "seed", "cloudInitNoCloud": {"secretRef": {"name": "not-yet"}}});
+    object["spec"]["template"]["spec"]["volumes"].as_array_mut().unwrap().push(seed);
+    bench.create::<VirtualMachine>(object).await;
+    let vmi = another(&bench, "a", "").await;
+    let pod = bench.pod_of("a", &vmi.uid().unwrap()).await;
+    let of = |vm: &VirtualMachine, type_: &str| {
+        let status = vm.status.as_ref()?;
+        find(&status.conditions, type_).map(|known| (known.reason.clone(), known.message.clone()))
+    };
+    let missing =
+        |vm: &VirtualMachine| of(vm, "Synchronized").is_some_and(|(reason, _)| reason == "SecretNotFound");
+    let seen = bench.eventually::<VirtualMachine>("a", "told of the Secret", missing).await;
+    let (_, message) = of(&seen, "Synchronized").unwrap();
+    assert!(message.starts_with("Secret not-yet, which secretRef of volume seed names"), "{message}");
+
+    bench.create::<Secret>(json!({"metadata": {"name": "not-yet"}, "stringData": {"user-data": "x"}})).await;
+    bench.bind(&pod.name_any(), "node-1").await;
+    let files = json!([
+        "/var/lib/scute/cloud-init/seed/user/userdata",
+        "/var/lib/scute/cloud-init/seed/user/userData",
+    ]);
+    let said = format!("volume seed: no cloud-init seed: none of {files} exists").replace("\",\"", "\", \"");
+    bench.end(&pod, 1, &json!({"reason": "CloudInitFailed", "message": said}).to_string()).await;
+    let failed =
+        |vm: &VirtualMachine| of(vm, "Failure").is_some_and(|(reason, _)| reason == "CloudInitFailed");
+    let seen = bench.eventually::<VirtualMachine>("a", "told of the key", failed).await;
+    for type_ in ["Failure", "Ready"] {
+        let (_, message) = of(&seen, type_).unwrap();
+        assert!(
+            message.contains("Secret not-yet") && message.contains("no key userdata (or userData)"),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn inline_data_reaches_the_guest_through_a_secret_only() {
     let bench = Bench::new("inline").await;
     let mut object = vm("a", "Always");

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use scute_api::kubevirt::{VMI_FINALIZER, VirtualMachineInstance, VirtualMachineInstanceStatus, VmiPhase};
+use scute_kit::conditions::find;
 use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Why, finalizer};
 use serde_json::json;
 
 use super::names::pod_name;
 use super::plan::{Action, Observed, Plan, plan};
 use super::pod::{RenderError, pod};
-use super::{budget, inline_secret, report, validate};
+use super::{budget, inline_secret, report, seeds, validate};
 use crate::Config;
 
 /// What every reconcile needs.
@@ -37,6 +38,7 @@ pub async fn run(hub: Arc<Hub>, config: Config) {
         .owns_meta::<PodDisruptionBudget>();
     hub.watch::<Pod>().ready().await;
     hub.watch_meta::<PodDisruptionBudget>().ready().await;
+    hub.watch_meta::<Secret>().ready().await;
     let context = Arc::new(Context { hub, config });
     controller.run(context, reconcile).await;
 }
@@ -72,6 +74,9 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
         return Next::Settled;
     }
     let mut status = report::status(&vmi, pod.as_ref(), plan.failure.as_ref(), &context.config, hub.now());
+    if let Some(why) = missing_secret(hub, &vmi, &status) {
+        status.conditions = report::with_failure(&vmi, status.conditions, &why, hub.now());
+    }
     if let Some(why) = &failed {
         status.conditions = report::with_failure(&vmi, status.conditions, why, hub.now());
         hub.event(vmi.as_ref(), EventType::Warning, &why.reason, &why.message).await;
@@ -85,6 +90,20 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
         hub.event(vmi.as_ref(), EventType::Warning, "Stopped", &message).await;
     }
     failed.map_or(Next::Settled, Next::Failed)
+}
+
+/// The Secret that a Pod waits for which says nothing itself: a kubelet tells of mounts in events only.
+fn missing_secret(
+    hub: &Arc<Hub>,
+    vmi: &VirtualMachineInstance,
+    status: &VirtualMachineInstanceStatus,
+) -> Option<Why> {
+    let told = find(&status.conditions, "Synchronized").is_some_and(|known| known.status == "False");
+    if told || status.phase != Some(VmiPhase::Scheduling) || vmi.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let (secrets, namespace) = (hub.watch_meta::<Secret>(), vmi.namespace().unwrap_or_default());
+    seeds::missing(&vmi.spec, |name| secrets.get(&Key::new(namespace.clone(), name.to_owned())).is_some())
 }
 
 /// What to tell when the guest has just been lost; reason and words of the event are upstream's.

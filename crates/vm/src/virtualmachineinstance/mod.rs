@@ -9,6 +9,7 @@ pub mod plan;
 pub mod pod;
 pub mod report;
 pub mod resources;
+pub mod seeds;
 pub mod seen;
 pub mod validate;
 mod volumes;

@@ -13,6 +13,7 @@ use scute_kit::conditions::{Conditions, Status, whole_seconds};
 use scute_qemu::Accelerator;
 
 use super::guest::launcher_spec;
+use super::seeds;
 use super::seen::{Seen, see};
 use crate::Config;
 use scute_launcher::spec::{LauncherSpec, RUN_AS};
@@ -30,7 +31,8 @@ pub fn status(
     let before = vmi.status.clone().unwrap_or_default();
     let seen = pod.map(see);
     let phase = phase(before.phase, seen.as_ref(), failure);
-    let why = failure.cloned().or_else(|| seen.as_ref().and_then(|seen| seen.why.clone()));
+    let told = failure.cloned().or_else(|| seen.as_ref().and_then(|seen| seen.why.clone()));
+    let why = told.map(|why| seeds::explained(&vmi.spec, why));
     let reason = match phase {
         VmiPhase::Failed if before.phase == Some(VmiPhase::Failed) && before.reason.is_some() => {
             before.reason.clone()
