@@ -3,6 +3,7 @@
 use scute_api::infrastructure::{
     KUBEVIRT_MACHINE_FINALIZER, KubevirtMachine, KubevirtMachineSpec, KubevirtMachineTemplate,
 };
+use scute_api::kubevirt::{CloudInit, SecretRef, VirtualMachineInstanceSpec, Volume};
 use scute_kit::{AdmissionRequest, FieldError, Operation, Verdict};
 
 use super::render::{SEED_VOLUME, provider_id};
@@ -79,7 +80,7 @@ fn problems(spec: &KubevirtMachineSpec, namespace: &str, path: &str) -> Vec<Fiel
     let instance = &template.spec.template.spec;
     let path = format!("{path}.virtualMachineTemplate");
     let below = format!("{path}.spec.template.spec");
-    let mut errors = validate(instance, &below);
+    let mut errors = validate(&with_seed(instance), &below);
     let elsewhere = template.metadata.as_ref().and_then(|meta| meta.namespace.as_deref());
     if let Some(other) = elsewhere.filter(|other| !other.is_empty() && *other != namespace) {
         errors.push(FieldError::new(
@@ -103,4 +104,48 @@ fn problems(spec: &KubevirtMachineSpec, namespace: &str, path: &str) -> Vec<Fiel
         ));
     }
     errors
+}
+
+/// The spec with the volume of the bootstrap data, which takes room in the machine too.
+fn with_seed(instance: &VirtualMachineInstanceSpec) -> VirtualMachineInstanceSpec {
+    let mut whole = instance.clone();
+    if whole.volumes.iter().all(|volume| volume.name != SEED_VOLUME) {
+        let data = CloudInit {
+            secret_ref: Some(SecretRef { name: SEED_VOLUME.to_owned() }),
+            ..CloudInit::default()
+        };
+        whole.volumes.push(Volume {
+            name: SEED_VOLUME.to_owned(),
+            cloud_init_config_drive: Some(data),
+            ..Volume::default()
+        });
+    }
+    whole
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_bootstrap_data_takes_the_room_of_a_disk() {
+        let errors = |disks: usize| {
+            let volumes: Vec<_> = (0..disks)
+                .map(|index| json!({"name": format!("d{index}"), "emptyDisk": {"capacity": "1Mi"}}))
+                .collect();
+            let spec = json!({"domain": {"memory": {"guest": "1Gi"}}, "volumes": volumes});
+            let template = json!({"spec": {"runStrategy": "Always", "template": {"spec": spec}}});
+            problems(
+                &serde_json::from_value(json!({"virtualMachineTemplate": template})).unwrap(),
+                "a",
+                "spec",
+            )
+        };
+        assert_eq!(errors(223), []);
+        let told = errors(224)[0].to_string();
+        assert!(told.starts_with("spec.virtualMachineTemplate.spec.template.spec.domain.devices"), "{told}");
+        assert!(told.contains("225 virtio disks do not fit, 224 do"), "{told}");
+    }
 }
