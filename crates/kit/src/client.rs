@@ -29,7 +29,8 @@ pub fn client(mut config: Config, limits: Limits) -> kube::Result<Client> {
     // A refused eviction is an answer (429), not something to try again for a quarter of an hour; and every controller
     // tries again by itself, later each time.
     config.default_retry = false;
-    config.connect_timeout = Some(limits.answer);
+    // Our own limit speaks first, in words; this one ends what is left of a connection that nobody waits for any more.
+    config.connect_timeout = Some(limits.answer * 2);
     // The wait for a turn is outside of the limit in time: whoever holds one gives it back within that.
     let at_once = ConcurrencyLimitLayer::new(limits.at_once);
     Ok(ClientBuilder::try_from(config)?.with_layer(&limits).with_layer(&at_once).build())

@@ -26,7 +26,7 @@ pub enum CallError {
     #[error("the tenant cluster cannot be reached: {0}")]
     NoClient(#[from] TenantError),
     /// The tenant refused.
-    #[error(transparent)]
+    #[error("{}", scute_kit::said(.0))]
     Api(#[from] kube::Error),
     /// It did not answer.
     #[error("the tenant cluster did not answer within {} s", PATIENCE.as_secs())]
