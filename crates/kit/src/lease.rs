@@ -47,6 +47,9 @@ fn pod_of(identity: &str) -> Option<(Key, &str)> {
     Some((Key::new(namespace, name), uid))
 }
 
+/// How long giving a lease back may take: who ends does not wait for an API server that is gone.
+const RELEASE: Duration = Duration::from_secs(2);
+
 /// Why a lease is held no more.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Lost {
@@ -242,14 +245,37 @@ impl Held {
     }
 
     /// Gives the lease back, so that the next one need not wait for its end. A failure is no matter: then it waits.
-    pub async fn release(mut self) {
-        let spec = self.lease.spec.get_or_insert_default();
-        spec.holder_identity = Some(String::new());
-        spec.lease_duration_seconds = Some(1);
-        let (leases, params) = (self.election.leases(), post_params());
-        let released = leases.replace(&self.election.lease.name, &params, &self.lease);
-        if let Ok(Err(error)) = timeout(self.election.tenure.renew, released).await {
-            tracing::debug!(lease = %self.election.lease, error = said(&error), "lease not released");
+    pub async fn release(self) {
+        match timeout(RELEASE, self.give_back()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(lease = %self.election.lease, error = said(&error), "lease not released");
+            }
+            Err(_) => tracing::debug!(lease = %self.election.lease, "lease not released in time"),
+        }
+    }
+
+    async fn give_back(&self) -> Result<(), kube::Error> {
+        let (leases, name) = (self.election.leases(), &self.election.lease.name);
+        let mut lease = self.lease.clone();
+        loop {
+            let spec = lease.spec.get_or_insert_default();
+            spec.holder_identity = Some(String::new());
+            spec.lease_duration_seconds = Some(1);
+            match leases.replace(name, &post_params(), &lease).await {
+                // A renewal whose answer nobody waited for was done all the same.
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    let ours = |lease: &Lease| {
+                        lease.spec.as_ref().and_then(|spec| spec.holder_identity.clone())
+                            == Some(self.election.me.identity())
+                    };
+                    match leases.get_opt(name).await?.filter(ours) {
+                        Some(renewed) => lease = renewed,
+                        None => return Ok(()),
+                    }
+                }
+                done => return done.map(|_| ()),
+            }
         }
     }
 }

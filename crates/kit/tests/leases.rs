@@ -83,6 +83,17 @@ async fn a_second_one_waits_and_has_it_when_the_first_gives_it_back() {
 }
 
 #[tokio::test]
+async fn a_renewal_whose_answer_nobody_heard_does_not_hinder_giving_it_back() {
+    let world = World::new("lease-cut").await;
+    let first = world.wins(named("first"), LONG).await;
+    // What a renewal leaves that was cut off after it was sent.
+    let renewed = Patch::Merge(json!({"metadata": {"annotations": {"renewed": "again"}}}));
+    world.api().patch("manager", &PatchParams::default(), &renewed).await.unwrap();
+    first.release().await;
+    world.wins(named("second"), LONG).await;
+}
+
+#[tokio::test]
 async fn who_ends_without_a_word_is_followed_when_the_lease_has_ended() {
     let world = World::new("lease-end").await;
     let brief = Tenure { ends: Duration::from_secs(2), ..LONG };
