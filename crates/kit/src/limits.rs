@@ -99,4 +99,4 @@ pub const SHARE_IN_QUARTERS: usize = 3;
 pub const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// The longest note of an Event that the API server takes, in bytes.
-pub const LONGEST_NOTE: usize = 1000;
+pub const LONGEST_NOTE: usize = 1024;
