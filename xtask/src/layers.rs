@@ -68,6 +68,7 @@ fn check(krate: &str, tree: &Tree) -> Vec<String> {
     }
     if [&PURE[..], &TOOLS, &PORTS, &[CONTRACT]].iter().any(|low| low.contains(&krate)) {
         banned.extend(STAGES.map(|name| (name, "is a stage")));
+        banned.extend(MAKERS.map(|name| (name, "makes and fills a management cluster")));
     }
     if MAKERS.contains(&krate) {
         banned.extend(STAGES.map(|name| (name, "is a stage")));
