@@ -1,5 +1,6 @@
 //! The machine's processes, as /proc shows them: they tell nobody but their parents that they come and go.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -40,6 +41,22 @@ pub fn of_site(site: &str, part: &str) -> Result<u32> {
     let folder = format!("/var/lib/scute/{site}/");
     let found = all().into_iter().find(|(_, command)| command.starts_with(&folder) && command.contains(part));
     found.map(|(pid, _)| pid).with_context(|| format!("no process {part:?} of site {site}"))
+}
+
+/// The process in a Pod of a site whose command line holds `part`: one of the site's own programs has started it, or
+/// what started it.
+///
+/// # Errors
+/// When there is none.
+pub fn in_pod_of_site(site: &str, part: &str) -> Result<u32> {
+    let folder = format!("/var/lib/scute/{site}/");
+    let all: BTreeMap<u32, String> = all().into_iter().collect();
+    let is_of_site = |pid: &u32| {
+        let ancestors = std::iter::successors(parent(*pid).ok(), |pid| parent(*pid).ok());
+        ancestors.take_while(|pid| *pid > 1).any(|pid| all.get(&pid).is_some_and(|c| c.starts_with(&folder)))
+    };
+    let found = all.iter().filter(|(_, command)| command.contains(part)).find(|(pid, _)| is_of_site(pid));
+    found.map(|(pid, _)| *pid).with_context(|| format!("no process {part:?} in a Pod of site {site}"))
 }
 
 /// The parent of a process.

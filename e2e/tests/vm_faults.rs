@@ -70,7 +70,7 @@ fn uid(management: &Kubectl, vmi: &str) -> Result<String> {
 }
 
 fn qemu(name: &str) -> Result<u32> {
-    processes::of_site(NAME, &format!("-name guest=default/{name} "))
+    processes::in_pod_of_site(NAME, &format!("-name guest=default/{name} "))
 }
 
 /// Waits for an instance that is not the old one, and runs.
