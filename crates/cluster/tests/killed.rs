@@ -120,3 +120,24 @@ async fn all_from(case: &Case, template: &str) -> bool {
         |object: &Value| object["metadata"]["annotations"]["cluster.x-k8s.io/cloned-from-name"] == template;
     case.list("TestMachine").await.iter().all(from)
 }
+
+#[test]
+fn a_new_manager_says_nothing_else_of_a_cluster_at_rest() {
+    run(async {
+        let server = world::bare().await;
+        let case = Case::on(server, "manual-restart").await;
+        let first = Manager::start(server);
+        case.ready_cluster("c").await;
+        case.condition("Cluster", "c", "RemoteConnectionProbe", "True", "ProbeSucceeded").await;
+        let before = case.condition("Cluster", "c", "Available", "True", "Available").await;
+        let version = case.get("Cluster", "c").await.expect("there")["metadata"]["resourceVersion"].clone();
+        drop(first);
+
+        let _second = Manager::start(server);
+        // By the time that another one has come up, the first one has been asked too.
+        case.ready_cluster("d").await;
+        case.condition("Cluster", "d", "RemoteConnectionProbe", "True", "ProbeSucceeded").await;
+        let after = case.get("Cluster", "c").await.expect("there");
+        assert_eq!(after["metadata"]["resourceVersion"], version, "{before} became {after}");
+    });
+}

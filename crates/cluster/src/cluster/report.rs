@@ -11,7 +11,7 @@ use scute_api::meta::{ApiEndpoint, ContractRef};
 use scute_contract::owners::controller;
 use scute_contract::summary::{Part, reason, summary};
 use scute_contract::{Absence, Contract, Found, Reported, fields, named, paused};
-use scute_kit::conditions::{Conditions, Draft, Status, find, whole_seconds};
+use scute_kit::conditions::{Conditions, Draft, Status, find, is_true, whole_seconds};
 
 use super::observe::Observed;
 use super::plan::{Plan, Reached, Stage};
@@ -163,9 +163,16 @@ fn workers_available(seen: &Observed) -> Draft {
 fn probe(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "RemoteConnectionProbe";
     const FAILED: &str = "ProbeFailed";
+    let before = seen.cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     match &seen.connection {
         Some(Connection::Up) => {
             Draft::new(TYPE, Status::True, "ProbeSucceeded", seen.left_out.clone().unwrap_or_default())
+        }
+        // A new manager has not asked yet: what the one before it was told counts until then.
+        Some(Connection::NotYet(_)) if is_true(before, TYPE) => {
+            let last = find(before, TYPE).map(|last| (last.reason.clone(), last.message.clone()));
+            let (reason, message) = last.unwrap_or_default();
+            Draft::new(TYPE, Status::True, &reason, message)
         }
         Some(Connection::NotYet(why)) if why.is_empty() => {
             Draft::new(TYPE, Status::Unknown, FAILED, "Not asked yet")
