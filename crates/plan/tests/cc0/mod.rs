@@ -84,6 +84,17 @@ impl Random {
     }
 }
 
+/// A shape on one NUMA node for each CPU and memory, in units of so many millicores and MiB.
+fn shapes(sizes: &[(i64, i64)], [millicores, mebibytes]: [i64; 2]) -> Vec<Shape> {
+    let shape = |(cpu, memory): &(i64, i64)| Shape {
+        res: [cpu * millicores, memory * mebibytes, 0],
+        side: [1, 0],
+        fit: Fit::Node,
+        company: Company::ANY,
+    };
+    sizes.iter().map(shape).collect()
+}
+
 /// A random problem of up to 12 hosts and 40 VMs, small enough for the exact solver.
 pub fn small(random: &mut Random) -> Problem {
     let types = 1 + random.below(3) as usize;
@@ -98,15 +109,7 @@ pub fn small(random: &mut Random) -> Problem {
         })
         .collect();
     let sizes = [(2, 4), (2, 8), (4, 8), (4, 16), (8, 16), (8, 32), (12, 24)];
-    let shapes: Vec<Shape> = sizes
-        .iter()
-        .map(|(c, m)| Shape {
-            res: [c * 1000, m * 1024, 0],
-            side: [1, 0],
-            fit: Fit::Node,
-            company: Company::ANY,
-        })
-        .collect();
+    let shapes = shapes(&sizes, [1000, 1024]);
     let wanted = 1 + random.below(40) as u32;
     let mut counts = vec![0; shapes.len()];
     (0..wanted).for_each(|_| counts[random.below(shapes.len() as u64) as usize] += 1);
@@ -131,15 +134,7 @@ pub fn contended(random: &mut Random) -> Case {
         (0..*count).for_each(|n| instances.push(Instance { kind: index, rack: n % 4 }));
     }
     let sizes = [(4, 8), (4, 16), (8, 16), (8, 32), (16, 32), (16, 64)];
-    let shapes: Vec<Shape> = sizes
-        .iter()
-        .map(|(c, m)| Shape {
-            res: [c * 1000, m * 1024, 0],
-            side: [1, 0],
-            fit: Fit::Node,
-            company: Company::ANY,
-        })
-        .collect();
+    let shapes = shapes(&sizes, [1000, 1024]);
     let (mut items, mut groups) = (Vec::new(), Vec::new());
     for instance in &instances {
         let mut left = hosts[instance.kind].0.clone();
@@ -212,15 +207,7 @@ pub fn fleet(hosts: u32, random: &mut Random) -> Problem {
         (16, 64),
     ];
     // Small VMs are common, large ones rare: fifty to a host at about the fleet's capacity.
-    let shapes: Vec<Shape> = sizes
-        .iter()
-        .map(|(c, m)| Shape {
-            res: [c * 500, m * 512, 0],
-            side: [1, 0],
-            fit: Fit::Node,
-            company: Company::ANY,
-        })
-        .collect();
+    let shapes = shapes(&sizes, [500, 512]);
     let total = hosts * 50;
     let weight: Vec<u64> = sizes.iter().map(|(c, m)| 400 / (c + m / 4) as u64 + random.below(20)).collect();
     let sum: u64 = weight.iter().sum();
