@@ -13,6 +13,7 @@ mod build;
 #[path = "../../tests/world/kinds.rs"]
 mod kinds;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,7 @@ use scute_testkit::{ApiServer, Figure, MIB};
 
 use manager::Manager;
 use objects::Writer;
-use provider::Providers;
+use provider::{Providers, Seen};
 use tenant::Tenants;
 
 /// How long one step may take.
@@ -93,15 +94,12 @@ impl World {
         let start = Instant::now();
         let writer = Writer::new(&self.client, AT_ONCE);
         writer.clusters(namespaces, machines as i32, |namespace| self.tenants.kubeconfig(namespace)).await?;
-        let wanted: Vec<String> = namespaces.iter().map(|namespace| format!("{namespace}/")).collect();
-        let all = wanted.len() * machines;
-        self.providers
-            .until(PATIENCE, |seen| {
-                seen.running.len() >= all
-                    && seen.running.iter().filter(|id| wanted.iter().any(|w| id.starts_with(w))).count()
-                        >= all
-            })
-            .await?;
+        let wanted: HashSet<&str> = namespaces.iter().map(String::as_str).collect();
+        let all = namespaces.len() * machines;
+        let is_wanted = |id: &&String| id.split_once('/').is_some_and(|(of, _)| wanted.contains(of));
+        let run =
+            |seen: &Seen| seen.running.len() >= all && seen.running.iter().filter(is_wanted).count() >= all;
+        self.providers.until(PATIENCE, run).await?;
         Ok(start.elapsed())
     }
 }
