@@ -1,0 +1,373 @@
+//! What the agent and the metal room say to each other: JSON over HTTPS. The agent asks, always; nothing listens on the host.
+//!
+//! 1. `POST /agent/v1/hello` with [`Hello`]: the one-time token of the command line for a session. A token is taken once;
+//!    whoever comes again with it is answered 409, whoever comes with a wrong one 401.
+//! 2. `GET /agent/v1/work` with the session as bearer token: [`Work`], held back for up to [`HELD_SECONDS`] while there is
+//!    nothing new to do (then [`Work::Wait`]).
+//! 3. `POST /agent/v1/report` with [`Report`]: progress, and the end of each work. An answer of 410 means that the work is not
+//!    wanted any more: the agent stops it and asks again.
+//!
+//! The parameters of the command line are those of [`Parameters`].
+
+use serde::{Deserialize, Serialize};
+
+/// How long a question for work may be held back, in seconds.
+pub const HELD_SECONDS: u64 = 20;
+
+/// Seconds between two reports of progress; three times this without a word, and an agent is silent.
+pub const PROGRESS_SECONDS: u64 = 5;
+
+/// Names on the kernel's command line, each as `name=value`.
+pub mod parameter {
+    /// `https://ADDRESS:PORT` of the metal room.
+    pub const SERVICE: &str = "scute.service";
+    /// UID of the BareMetalHost.
+    pub const HOST: &str = "scute.host";
+    /// The one-time token.
+    pub const TOKEN: &str = "scute.token";
+    /// SHA-256 of the certificate (DER) of the authority that signed the service's certificate, in hexadecimal.
+    pub const PIN: &str = "scute.pin";
+    /// A static address: `MAC,ADDRESS/PREFIX[,GATEWAY[,NAMESERVER...]]`; may be given several times. Without one: DHCP.
+    pub const ADDRESS: &str = "scute.address";
+}
+
+/// What the command line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// [`parameter::SERVICE`]
+    pub service: String,
+    /// [`parameter::HOST`]
+    pub host: String,
+    /// [`parameter::TOKEN`]
+    pub token: String,
+    /// [`parameter::PIN`]
+    pub pin: String,
+    /// [`parameter::ADDRESS`], each as it was written.
+    pub addresses: Vec<String>,
+}
+
+/// Who asks for a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hello {
+    /// UID of the BareMetalHost.
+    pub host: String,
+    /// The one-time token.
+    pub token: String,
+    /// System UUID by SMBIOS, lower case; empty when the firmware gives none.
+    pub system_uuid: String,
+    /// MAC addresses of all ports, lower case with colons.
+    pub macs: Vec<String>,
+    /// Seconds since 1970 by the host's clock: it may be years off.
+    pub clock: i64,
+}
+
+/// The answer to [`Hello`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Welcome {
+    /// Bearer token of this boot.
+    pub session: String,
+    /// Seconds since 1970: the agent sets its clock by it.
+    pub clock: i64,
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Work {
+    /// Nothing for now: ask again.
+    Wait,
+    /// Look at everything.
+    Inspect {
+        /// Comes back in the [`Report`].
+        id: String,
+    },
+    /// Remove what earlier owners left.
+    Clean {
+        /// Comes back in the [`Report`].
+        id: String,
+        /// How much.
+        how: Cleaning,
+    },
+    /// Write an image.
+    Write {
+        /// Comes back in the [`Report`].
+        id: String,
+        /// What to write.
+        write: Box<Write>,
+    },
+    /// Restart into what was written.
+    Reboot,
+    /// Power off.
+    PowerOff,
+}
+
+/// How much is removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Cleaning {
+    /// Partition tables and signatures of every disk; blocks are given back where the disk can do that.
+    Metadata,
+}
+
+/// An image, where it goes and what goes beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Write {
+    /// HTTP or HTTPS.
+    pub url: String,
+    /// Authorities (PEM) for the URL beside the usual ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// How the image is stored; a content that is another format is an error.
+    pub format: Format,
+    /// Digest of the file as it is served.
+    pub checksum: Checksum,
+    /// Which disk.
+    #[serde(default)]
+    pub root: RootDeviceHints,
+    /// Content of the partition with label `config-2`: a whole ISO 9660 or FAT image, base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_drive: Option<String>,
+}
+
+/// How an image is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// Byte for byte the disk; gzip and zstd are recognised by their first bytes.
+    Raw,
+    /// QEMU's qcow2 without a backing file.
+    Qcow2,
+}
+
+/// A digest in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Checksum {
+    /// Which.
+    pub algorithm: Algorithm,
+    /// Lower case.
+    pub value: String,
+}
+
+/// Digests that upstream knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// 32 digits.
+    Md5,
+    /// 64 digits.
+    Sha256,
+    /// 128 digits.
+    Sha512,
+}
+
+/// Which disk: all that are given must fit; without any the smallest of at least 4 GiB.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RootDeviceHints {
+    /// `/dev/...` or `/dev/disk/by-path/...`
+    pub device_name: Option<String>,
+    /// SCSI address, `0:0:0:0`.
+    pub hctl: Option<String>,
+    /// Part of the model.
+    pub model: Option<String>,
+    /// Part of the vendor.
+    pub vendor: Option<String>,
+    /// The whole serial number.
+    pub serial_number: Option<String>,
+    /// At least, in GiB.
+    pub min_size_gigabytes: Option<i64>,
+    /// World wide name.
+    pub wwn: Option<String>,
+    /// World wide name with the vendor's extension.
+    pub wwn_with_extension: Option<String>,
+    /// The vendor's extension.
+    pub wwn_vendor_extension: Option<String>,
+    /// Turning or not.
+    pub rotational: Option<bool>,
+}
+
+/// How a work stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Of the [`Work`].
+    pub id: String,
+    /// What is said.
+    pub what: Said,
+}
+
+/// What a [`Report`] says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Said {
+    /// It goes on.
+    Progress {
+        /// Of 100.
+        percent: u8,
+        /// Seconds to go, when that can be said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        left: Option<u64>,
+    },
+    /// The end of [`Work::Inspect`].
+    Inspected {
+        /// What is in the host.
+        inventory: Box<Inventory>,
+    },
+    /// The end of [`Work::Clean`].
+    Cleaned {
+        /// What was removed from which disk, one sentence each.
+        wiped: Vec<String>,
+    },
+    /// The end of [`Work::Write`]: digest verified, everything on the disk.
+    Written {
+        /// The disk, by its most stable name.
+        disk: String,
+    },
+    /// It could not be done.
+    Failed {
+        /// One sentence for the person who made the host.
+        why: String,
+    },
+}
+
+/// What is in a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Inventory {
+    /// Vendor by SMBIOS.
+    pub manufacturer: String,
+    /// Product by SMBIOS.
+    pub product: String,
+    /// Serial number by SMBIOS.
+    pub serial: String,
+    /// System UUID by SMBIOS.
+    pub uuid: String,
+    /// The firmware.
+    pub firmware: Firmware,
+    /// Whether it was started by UEFI.
+    pub uefi: bool,
+    /// Processors.
+    pub cpu: Cpu,
+    /// Memory in MiB, as built in.
+    pub memory_mebibytes: u64,
+    /// Network ports.
+    pub nics: Vec<Nic>,
+    /// Disks.
+    pub disks: Vec<Disk>,
+    /// NUMA nodes.
+    pub numa: Vec<NumaNode>,
+    /// GPUs and other accelerators.
+    pub gpus: Vec<PciDevice>,
+    /// Host name, when DHCP gave one.
+    pub hostname: String,
+}
+
+/// BIOS or UEFI.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Firmware {
+    /// By SMBIOS.
+    pub vendor: String,
+    /// By SMBIOS.
+    pub version: String,
+    /// By SMBIOS, `MM/DD/YYYY`.
+    pub date: String,
+}
+
+/// Processors.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Cpu {
+    /// `x86_64`, `aarch64`.
+    pub arch: String,
+    /// Model name.
+    pub model: String,
+    /// Highest, in MHz.
+    pub megahertz: u32,
+    /// Sorted.
+    pub flags: Vec<String>,
+    /// Logical processors.
+    pub count: u32,
+}
+
+/// A network port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Nic {
+    /// By the kernel.
+    pub name: String,
+    /// Lower case with colons.
+    pub mac: String,
+    /// Addresses that it has now.
+    pub addresses: Vec<String>,
+    /// PCI vendor and device, `0x1af4 0x0001`.
+    pub model: String,
+    /// In Gbit/s; 0 when not known.
+    pub speed_gbps: u32,
+    /// Whether there is a link.
+    pub carrier: bool,
+    /// `0000:00:03.0`
+    pub pci_address: String,
+    /// NUMA node; -1 when not known.
+    pub numa_node: i32,
+}
+
+/// A disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Disk {
+    /// `/dev/disk/by-path/...` where there is one, else `/dev/...`.
+    pub name: String,
+    /// All others.
+    pub alternate_names: Vec<String>,
+    /// Turning.
+    pub rotational: bool,
+    /// `HDD`, `SSD` or `NVME`.
+    pub kind: String,
+    /// Bytes.
+    pub size_bytes: u64,
+    /// By the device.
+    pub vendor: String,
+    /// By the device.
+    pub model: String,
+    /// By the device.
+    pub serial_number: String,
+    /// World wide name.
+    pub wwn: String,
+    /// The vendor's extension.
+    pub wwn_vendor_extension: String,
+    /// Both.
+    pub wwn_with_extension: String,
+    /// SCSI address.
+    pub hctl: String,
+}
+
+/// A NUMA node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NumaNode {
+    /// Its number.
+    pub id: u32,
+    /// Logical processors.
+    pub cpus: Vec<u32>,
+    /// Memory in MiB.
+    pub memory_mebibytes: u64,
+}
+
+/// A PCI device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PciDevice {
+    /// `0000:00:03.0`
+    pub address: String,
+    /// `10de`
+    pub vendor: String,
+    /// `2330`
+    pub device: String,
+    /// NUMA node; -1 when not known.
+    pub numa_node: i32,
+}
