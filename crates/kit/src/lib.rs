@@ -28,6 +28,7 @@ pub mod memory;
 pub mod metrics;
 mod objects;
 mod occupied;
+mod owned;
 mod probes;
 mod queue;
 mod resync;

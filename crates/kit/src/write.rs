@@ -16,6 +16,7 @@ use crate::hub::Hub;
 use crate::json::{covers, merge_patch, without_nulls};
 use crate::key::{Key, Kind};
 use crate::memory::hash;
+use crate::owned::is_applied;
 use crate::watch::Watch;
 
 /// A write that failed. The variant names the operation; the cause is in the source.
@@ -182,7 +183,8 @@ pub fn apply_body(object: &Value) -> Vec<u8> {
 
 impl Hub {
     /// Server-side apply with force. Skipped, and the known object returned, when this manager's last
-    /// apply was the same and the watched copy still has everything that is wanted.
+    /// apply was the same and the watched copy still has everything that is wanted. What the last apply of an earlier process
+    /// was is asked of the API server.
     ///
     /// # Errors
     /// When the API server refuses or does not answer.
@@ -219,12 +221,16 @@ impl Hub {
     ) -> Result<Arc<K>, Error> {
         let memory = format!("{manager} {} {}", target.path, target.key.name);
         let hash = hash(body.to_string());
-        let known = self.applied.last(&memory) == Some(hash);
-        if let Some(seen) = watch.as_ref().filter(|_| known).and_then(|watch| watch.get(&target.key)) {
-            let seen_value = target.encoded(serde_json::to_value(seen.as_ref()))?;
-            if seen.meta().deletion_timestamp.is_none() && covers(&seen_value, &body) {
-                return Ok(seen);
-            }
+        let last = self.applied.last(&memory);
+        if let Some(seen) = watch.as_ref().and_then(|watch| watch.get(&target.key))
+            && last.is_none_or(|last| last == hash)
+            && seen.meta().deletion_timestamp.is_none()
+            && covers(&target.encoded(serde_json::to_value(seen.as_ref()))?, &body)
+            // A new manager does not know what the one before it applied.
+            && (last.is_some() || self.is_applied(target, manager, seen.as_ref(), &body).await)
+        {
+            self.applied.say(&memory, hash);
+            return Ok(seen);
         }
         let params = PatchParams::apply(manager).force();
         let request = Request::new(&target.path).patch(&target.key.name, &params, &Patch::Apply(&body));
@@ -232,6 +238,18 @@ impl Hub {
         let object: K = target.answered("apply", self.client().request(request).await)?;
         self.applied.say(&memory, hash);
         Ok(learned(watch, object))
+    }
+
+    /// Asks the API server whether this manager applied the same before. Copies have no record of who owns what: it is
+    /// longer than most objects.
+    async fn is_applied<K: Kind>(&self, target: &Target, manager: &str, seen: &K, body: &Value) -> bool {
+        let get = Request::new(&target.path).get_metadata(&target.key.name, &kube::api::GetParams::default());
+        let Ok(request) = target.built(get) else { return false };
+        let Ok(now) = self.client().request::<PartialObjectMeta<DynamicObject>>(request).await else {
+            return false;
+        };
+        now.metadata.resource_version == seen.meta().resource_version
+            && is_applied(now.metadata.managed_fields.as_deref().unwrap_or_default(), manager, body)
     }
 
     /// Creates an object; a name conflict is an error (see [`Error::is_conflict`]).

@@ -53,6 +53,34 @@ async fn the_second_apply_of_the_same_is_no_request() {
 }
 
 #[tokio::test]
+async fn a_new_manager_applies_nothing_again_that_the_one_before_it_applied() {
+    let (old, namespace) = hub("restart").await;
+    let mut want = config_map(&namespace, "a", "1");
+    want.data.get_or_insert_default().insert("extra".into(), "x".into());
+    old.apply("test", &want).await.unwrap();
+
+    let new = Hub::new(server().await.client().await);
+    let watch = new.watch::<ConfigMap>();
+    watch.ready().await;
+    let known = watch.get(&Key::new(namespace.clone(), "a")).unwrap();
+    let again = new.apply("test", &want).await.unwrap();
+    assert!(
+        Arc::ptr_eq(&known, &again),
+        "no apply: {:?} {:?}",
+        known.resource_version(),
+        again.resource_version()
+    );
+
+    let newer = Hub::new(server().await.client().await);
+    newer.watch::<ConfigMap>().ready().await;
+    let less = newer.apply("test", &config_map(&namespace, "a", "1")).await.unwrap();
+    assert!(
+        !less.data.as_ref().unwrap().contains_key("extra"),
+        "what is wanted no more is pruned by a new one, too"
+    );
+}
+
+#[tokio::test]
 async fn what_somebody_else_changed_is_applied_again() {
     let (hub, namespace) = hub("drift").await;
     let watch = hub.watch::<ConfigMap>();
