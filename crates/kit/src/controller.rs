@@ -72,6 +72,7 @@ pub struct Controller<K> {
     feeds: Vec<Box<dyn Feed<K>>>,
     others: Vec<mpsc::UnboundedReceiver<Key>>,
     concurrency: usize,
+    rests: bool,
 }
 
 impl<K> Controller<K>
@@ -82,7 +83,15 @@ where
     pub fn new(name: &'static str, hub: &Arc<Hub>) -> Self {
         let main = hub.watch::<K>();
         let feeds: Vec<Box<dyn Feed<K>>> = vec![Box::new(Own(main.clone()))];
-        Self { name, hub: Arc::clone(hub), main, feeds, others: Vec::new(), concurrency: CONCURRENCY }
+        Self {
+            name,
+            hub: Arc::clone(hub),
+            main,
+            feeds,
+            others: Vec::new(),
+            concurrency: CONCURRENCY,
+            rests: false,
+        }
     }
 
     /// Reconciles the owner of every `C` that changes.
@@ -125,8 +134,30 @@ where
         watch: Watch<C>,
         map: impl Fn(&C) -> Vec<Key> + Send + Sync + 'static,
     ) -> Self {
-        self.feeds.push(Box::new(Mapped { watch, map: Arc::new(map) }));
+        self.feeds.push(Box::new(Mapped { watch, map: Arc::new(map), wake: Wake::Event }));
         self
+    }
+
+    /// As [`Controller::watches`], of objects that the controller's own sum up: many changes of theirs in a short time
+    /// make one run.
+    #[must_use]
+    pub fn sums<C>(mut self, map: impl Fn(&C) -> Vec<Key> + Send + Sync + 'static) -> Self
+    where
+        C: Kind + Resource<DynamicType = ()>,
+    {
+        let watch = self.hub.watch::<C>();
+        self.feeds.push(Box::new(Mapped { watch, map: Arc::new(map), wake: Wake::Part }));
+        self.rests = true;
+        self
+    }
+
+    /// As [`Controller::sums`], for what the objects own.
+    #[must_use]
+    pub fn sums_owned<C>(self) -> Self
+    where
+        C: Kind + Resource<DynamicType = ()>,
+    {
+        self.sums(|child: &C| owners::<K>(child.meta()))
     }
 
     /// Reconciles every key that is received.
@@ -151,7 +182,7 @@ where
         F: Fn(Arc<K>, Arc<C>) -> R,
         R: Future<Output = Next> + Send + 'static,
     {
-        let Self { name, hub, main, feeds, others, concurrency } = self;
+        let Self { name, hub, main, feeds, others, concurrency, rests } = self;
         for feed in &feeds {
             listed(name, feed.as_ref()).await;
         }
@@ -196,7 +227,13 @@ where
             tokio::select! {
                 Some((key, wake)) = keys.recv() => queue.schedule(key, Instant::now(), wake),
                 Some(done) = running.join_next() => match done {
-                    Ok(done) => finish(name, &meter, &mut queue, done),
+                    Ok(done) => {
+                        if rests {
+                            let now = Instant::now();
+                            queue.rests(&done.key, now, now - done.begin, done.wish);
+                        }
+                        finish(name, &meter, &mut queue, done);
+                    }
                     // Reconciles are guarded, so this is a fault outside of any.
                     Err(error) => std::panic::resume_unwind(error.into_panic()),
                 },

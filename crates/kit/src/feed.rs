@@ -57,6 +57,7 @@ impl<K: Kind> Feed<K> for Own<K> {
 pub(crate) struct Mapped<C, F> {
     pub watch: Watch<C>,
     pub map: Arc<F>,
+    pub wake: Wake,
 }
 
 impl<K, C, F> Feed<K> for Mapped<C, F>
@@ -66,9 +67,9 @@ where
     F: Fn(&C) -> Vec<Key> + Send + Sync + 'static,
 {
     fn start(&self, keys: &Keys, main: &Watch<K>) {
-        let (send, map) = (keys.clone(), Arc::clone(&self.map));
+        let (send, map, wake) = (keys.clone(), Arc::clone(&self.map), self.wake);
         let wake = move |keys: &UnboundedSender<_>, all: Vec<Key>| {
-            all.into_iter().all(|key| keys.send((key, Wake::Event)).is_ok()) && !keys.is_closed()
+            all.into_iter().all(|key| keys.send((key, wake)).is_ok()) && !keys.is_closed()
         };
         self.watch.listen(move |object| wake(&send, map(object.as_ref())));
         let (send, main) = (keys.clone(), main.clone());

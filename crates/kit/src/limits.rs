@@ -91,6 +91,16 @@ pub const BUSY_PAUSE: Duration = Duration::from_millis(250);
 /// An object that did not run for so long has rested.
 pub const CALM_AFTER: Duration = Duration::from_secs(10);
 
+/// How long an object that sums up others rests after a run, in times of that run: a manager that is busy writes fewer
+/// sums ...
+pub const REST_FOR_RUN: u32 = 20;
+
+/// ... but at least so long ...
+pub const SHORTEST_REST: Duration = Duration::from_millis(200);
+
+/// ... and not longer.
+pub const LONGEST_REST: Duration = Duration::from_secs(5);
+
 /// How many of the workers of a controller one namespace may have, in quarters: a tenant with hundreds of busy objects
 /// must leave some to others.
 pub const SHARE_IN_QUARTERS: usize = 3;

@@ -1,8 +1,9 @@
 //! The work queue of a controller: keys, when they are due, and which ones run.
 //!
-//! Three promises. A key waits at most once and never runs twice at a time. A key that failed waits for its time, of which
-//! events leave a few seconds; only who changes what the object itself asks for is heard at once. Of the keys that are
-//! due, namespaces take turns, and none of them has all the workers.
+//! Four promises. A key waits at most once and never runs twice at a time. A key that failed waits for its time, of which
+//! events leave a few seconds; only who changes what the object itself asks for is heard at once. What sums up others rests
+//! after each run, the longer the busier the manager is, so that many changes make one run. Of the keys that are due,
+//! namespaces take turns, and none of them has all the workers.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -10,11 +11,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::key::Key;
-use crate::limits::{BUSY_PAUSE, BUSY_RUNS, CALM_AFTER, FIRST_RETRY, LONGEST_RETRY, RETRY_ON_EVENT};
+use crate::limits::{
+    BUSY_PAUSE, BUSY_RUNS, CALM_AFTER, FIRST_RETRY, LONGEST_REST, LONGEST_RETRY, REST_FOR_RUN,
+    RETRY_ON_EVENT, SHORTEST_REST,
+};
 
 /// What asks for a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
+    /// Something happened to one of many that the object sums up: it can wait until the object has rested.
+    Part,
     /// Something happened to the object or to what it has to do with.
     Event,
     /// As [`Wake::Event`], with the digest of what the object itself asks for: not of its status.
@@ -51,6 +57,7 @@ pub(crate) struct Queue {
     again: HashMap<Key, Wake>,
     failures: HashMap<Key, Failures>,
     busy: Busy,
+    rests: Rests,
 }
 
 impl Queue {
@@ -65,6 +72,7 @@ impl Queue {
             again: HashMap::new(),
             failures: HashMap::new(),
             busy: Busy::default(),
+            rests: Rests::default(),
         }
     }
 
@@ -72,7 +80,7 @@ impl Queue {
     pub(crate) fn schedule(&mut self, key: Key, now: Instant, wake: Wake) {
         if self.running.contains(&key) {
             let again = self.again.entry(key).or_insert(wake);
-            if matches!(wake, Wake::Wish(_)) {
+            if matches!((&again, wake), (_, Wake::Wish(_)) | (Wake::Part, Wake::Event)) {
                 *again = wake;
             }
             return;
@@ -84,7 +92,10 @@ impl Queue {
             }
             // It may be what was waited for; it may as well be what this very failure caused.
             Some(failed) => failed.until.min(failed.ended + RETRY_ON_EVENT),
-            None => self.busy.free_at(&key).unwrap_or(now),
+            None => {
+                let rested = self.rests.until(&key, wake).unwrap_or(now);
+                self.busy.free_at(&key).unwrap_or(now).max(rested)
+            }
         };
         self.place(key, at.max(now));
     }
@@ -114,6 +125,11 @@ impl Queue {
     /// How many keys could run if there were workers.
     pub(crate) fn depth(&self) -> usize {
         self.due.keys.len()
+    }
+
+    /// Says that a run, which is about to end, was of an object that sums up others, and of what wish.
+    pub(crate) fn rests(&mut self, key: &Key, now: Instant, took: Duration, wish: u64) {
+        self.rests.ran(key, now, took, wish);
     }
 
     /// Ends a run.
@@ -239,6 +255,35 @@ impl Busy {
     /// When a key that never rests may run again.
     fn free_at(&self, key: &Key) -> Option<Instant> {
         self.runs.get(key).filter(|(_, runs)| *runs >= BUSY_RUNS).map(|(last, _)| *last + BUSY_PAUSE)
+    }
+}
+
+/// Keys that sum up others and ran a moment ago.
+#[derive(Default)]
+struct Rests {
+    /// Until when, and what wish the last run was of.
+    until: HashMap<Key, (Instant, u64)>,
+    order: VecDeque<(Instant, Key)>,
+}
+
+impl Rests {
+    fn ran(&mut self, key: &Key, now: Instant, took: Duration, wish: u64) {
+        while let Some((until, key)) = self.order.pop_front_if(|(until, _)| *until + CALM_AFTER <= now) {
+            if self.until.get(&key).is_some_and(|(last, _)| *last == until) {
+                self.until.remove(&key);
+            }
+        }
+        let until = now + (took * REST_FOR_RUN).clamp(SHORTEST_REST, LONGEST_REST);
+        self.until.insert(key.clone(), (until, wish));
+        self.order.push_back((until, key.clone()));
+    }
+
+    /// Until when this can wait.
+    fn until(&self, key: &Key, wake: Wake) -> Option<Instant> {
+        let (until, of) = self.until.get(key)?;
+        // Its own status is what it wrote itself.
+        let waits = matches!(wake, Wake::Part) || matches!(wake, Wake::Wish(wish) if wish == *of);
+        waits.then_some(*until)
     }
 }
 

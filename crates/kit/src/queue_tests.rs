@@ -54,6 +54,34 @@ fn a_change_during_a_run_makes_one_more_run() {
 }
 
 #[test]
+fn what_sums_up_others_rests_but_for_what_it_is_asked_itself() {
+    let (mut queue, now) = queue();
+    let ms = Duration::from_millis;
+    let run = |queue: &mut Queue, now, took| {
+        assert!(start(queue, now).is_some());
+        queue.rests(&key("a"), now, took, 7);
+        queue.finish(&key("a"), now, Ended::Well(None));
+    };
+    queue.schedule(key("a"), now, Wake::Part);
+    run(&mut queue, now, ms(1));
+    queue.schedule(key("a"), now, Wake::Part);
+    queue.schedule(key("a"), now, Wake::Wish(7));
+    assert_eq!(
+        (start(&mut queue, now), queue.next_due()),
+        (None, Some(now + ms(200))),
+        "its own status, too"
+    );
+    queue.schedule(key("a"), now, Wake::Event);
+    run(&mut queue, now, ms(50));
+    queue.schedule(key("a"), now, Wake::Part);
+    assert_eq!(queue.next_due(), Some(now + ms(1000)), "busy: twenty times as long as the run");
+    queue.schedule(key("a"), now, Wake::Wish(8));
+    run(&mut queue, now, Duration::from_secs(9));
+    queue.schedule(key("a"), now, Wake::Part);
+    assert_eq!(queue.next_due(), Some(now + Duration::from_secs(5)), "and never longer");
+}
+
+#[test]
 fn failures_back_off_and_a_success_forgets_them() {
     let (mut queue, mut now) = queue();
     queue.schedule(key("a"), now, Wake::Event);

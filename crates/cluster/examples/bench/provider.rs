@@ -26,6 +26,8 @@ const AT_ONCE: usize = 16;
 pub struct Seen {
     /// Machines that are there.
     pub machines: HashSet<String>,
+    /// Machines in phase Provisioned: they wait for their Nodes.
+    pub provisioned: HashSet<String>,
     /// Machines in phase Running.
     pub running: HashSet<String>,
     /// MachineDeployments that are there.
@@ -142,10 +144,16 @@ async fn machines(client: Client, tenants: Arc<Tenants>, told: Told) {
     let see = |event: &Event| {
         told.send_if_modified(|seen| match event {
             Event::Is(machine) => {
-                let there = note(&mut seen.machines, &id(machine), true);
-                note(&mut seen.running, &id(machine), machine.data["status"]["phase"] == "Running") || there
+                let (id, phase) = (id(machine), &machine.data["status"]["phase"]);
+                note(&mut seen.machines, &id, true)
+                    | note(&mut seen.provisioned, &id, phase == "Provisioned")
+                    | note(&mut seen.running, &id, phase == "Running")
             }
-            Event::Gone(id) => note(&mut seen.machines, id, false) | note(&mut seen.running, id, false),
+            Event::Gone(id) => {
+                note(&mut seen.machines, id, false)
+                    | note(&mut seen.provisioned, id, false)
+                    | note(&mut seen.running, id, false)
+            }
         });
     };
     each(&client, "Machine", see, |machine| {

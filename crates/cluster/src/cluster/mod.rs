@@ -56,9 +56,9 @@ pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>, lanes: Arc<Lanes>) {
     context.machines.ready().await;
     let key = |namespace: Option<String>, name: &str| vec![Key::new(namespace.unwrap_or_default(), name)];
     Controller::<Cluster>::new("cluster", &hub)
-        .watches::<MachineDeployment>(move |child| key(child.namespace(), &child.spec.cluster_name))
-        .watches::<MachineSet>(move |child| key(child.namespace(), &child.spec.cluster_name))
-        .watches::<Machine>(move |child| key(child.namespace(), &child.spec.cluster_name))
+        .sums::<MachineDeployment>(move |child| key(child.namespace(), &child.spec.cluster_name))
+        .sums::<MachineSet>(move |child| key(child.namespace(), &child.spec.cluster_name))
+        .sums::<Machine>(move |child| key(child.namespace(), &child.spec.cluster_name))
         .on(woken)
         .on(woken_by_probes)
         .run(Arc::new(context), reconcile)

@@ -76,9 +76,9 @@ pub async fn run(hub: Arc<Hub>) {
         named.map(|name| Key::new(set.namespace().unwrap_or_default(), name)).into_iter().collect()
     };
     Controller::<MachineDeployment>::new("machinedeployment", &hub)
-        .owns::<MachineSet>()
+        .sums_owned::<MachineSet>()
         .watches::<MachineSet>(of_orphan)
-        .watches::<Machine>(of_machine)
+        .sums::<Machine>(of_machine)
         .watches::<Cluster>(of_cluster)
         .run(Arc::new(context), reconcile)
         .await;

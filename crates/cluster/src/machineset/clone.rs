@@ -6,8 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::api::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
 use kube::{Resource, ResourceExt};
 use scute_api::cluster::{
-    Bootstrap, CLONED_FROM_GROUP_KIND_ANNOTATION, CLONED_FROM_NAME_ANNOTATION, Machine, MachineSet,
-    MachineSpec,
+    Bootstrap, CLONED_FROM_GROUP_KIND_ANNOTATION, CLONED_FROM_NAME_ANNOTATION, MACHINE_FINALIZER, Machine,
+    MachineSet, MachineSpec,
 };
 use scute_api::meta::{CLUSTER_NAME_LABEL, ContractRef, SET_NAME_LABEL};
 use scute_api::naming::label_value;
@@ -185,6 +185,8 @@ fn with_meta(set: &MachineSet, name: &str, owner: OwnerReference, spec: MachineS
     meta.labels = Some(labels(set));
     meta.annotations = Some(annotations(set)).filter(|annotations| !annotations.is_empty());
     meta.owner_references = Some(vec![owner]);
+    // The Machine would put it by a write of its own.
+    meta.finalizers = Some(vec![MACHINE_FINALIZER.to_owned()]);
     machine
 }
 

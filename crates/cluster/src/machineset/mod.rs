@@ -81,7 +81,7 @@ pub async fn run(hub: Arc<Hub>) {
         keys(&sets, &machine.namespace().unwrap_or_default(), |set| belongs(set, machine))
     };
     Controller::<MachineSet>::new("machineset", &hub)
-        .owns::<Machine>()
+        .sums_owned::<Machine>()
         .watches::<Machine>(of_orphan)
         .watches::<Cluster>(of_cluster)
         .on(woken)
