@@ -30,8 +30,14 @@ const TOOLS: [&str; 5] =
 const NOT_TOOLS: [&str; 3] = ["kube-client", "kube-core", KIT];
 /// What reaches outside, behind a narrow trait: knows no stage.
 const PORTS: [&str; 2] = ["scute-etcd", "scute-qemu"];
-const STAGES: [&str; 5] =
-    ["scute-bootstrap", "scute-cluster", "scute-controlplane", "scute-loadbalancer", "scute-vm"];
+const STAGES: [&str; 6] = [
+    "scute-bootstrap",
+    "scute-cluster",
+    "scute-controlplane",
+    "scute-loadbalancer",
+    "scute-metal",
+    "scute-vm",
+];
 /// What makes and fills a management cluster: no stage, and known by none. Stages are put there as an image.
 const MAKERS: [&str; 2] = ["scute-install", "scute-site"];
 /// The shape of every controller: knows no kind, so nothing of ours but the form of certificates and kubeconfigs.

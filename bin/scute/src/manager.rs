@@ -129,6 +129,7 @@ fn admission(hub: &Arc<Hub>, config: &ManagerConfig) -> Admission {
     let admission = scute_cluster::admission(hub, Admission::new());
     let admission = scute_bootstrap::admission(hub, admission);
     let admission = scute_vm::admission(hub, admission);
+    let admission = scute_metal::admission(admission);
     scute_controlplane::admission(hub, &controlplane(config), admission)
 }
 

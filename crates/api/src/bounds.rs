@@ -129,7 +129,7 @@ fn longest_text(name: &str, place: Place) -> i64 {
         ("annotations" | "serviceAnnotations", Place::Value) => 262_144,
         ("key" | "topologyKey" | "matchLabelKeys" | "mismatchLabelKeys" | "type", _) => KEY,
         // As long as the message of a condition may be.
-        ("message" | "failureMessage", _) => 32_768,
+        ("message" | "failureMessage" | "errorMessage", _) => 32_768,
         ("userData" | "userDataBase64" | "networkData" | "networkDataBase64" | "selector", _) => 65_536,
         // Certificates and keys; whole bundles of authorities are some hundred KiB.
         ("content", _) => 1 << 20,

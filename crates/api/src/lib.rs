@@ -9,13 +9,17 @@ pub mod bounds;
 pub mod cluster;
 pub mod controlplane;
 pub mod infrastructure;
+mod invalid;
 pub mod kamaji;
 pub mod kubevirt;
 pub mod meta;
+pub mod metal3;
 pub mod naming;
 pub mod unserved;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+
+pub use invalid::Invalid;
 
 /// Every CustomResourceDefinition that Scute serves, in a stable order, as it is installed: unserved fields are refused
 /// with a reason, and everything has bounds.
@@ -33,6 +37,7 @@ fn served() -> Vec<CustomResourceDefinition> {
         infrastructure::crds(),
         kamaji::crds(),
         kubevirt::crds(),
+        metal3::crds(),
     ]
     .concat()
 }

@@ -78,8 +78,8 @@ fn decode<K: DeserializeOwned>(object: &Value) -> Result<(), String> {
 type Decoder = fn(&Value) -> Result<(), String>;
 
 fn decoders() -> BTreeMap<&'static str, Decoder> {
-    use scute_api::{bootstrap, cluster, controlplane, infrastructure, kamaji, kubevirt};
-    let all: [(&str, Decoder); 16] = [
+    use scute_api::{bootstrap, cluster, controlplane, infrastructure, kamaji, kubevirt, metal3};
+    let all: [(&str, Decoder); 18] = [
         ("Cluster", decode::<cluster::Cluster>),
         ("MachineDeployment", decode::<cluster::MachineDeployment>),
         ("MachineSet", decode::<cluster::MachineSet>),
@@ -96,6 +96,8 @@ fn decoders() -> BTreeMap<&'static str, Decoder> {
         ("TenantControlPlane", decode::<kamaji::TenantControlPlane>),
         ("VirtualMachine", decode::<kubevirt::VirtualMachine>),
         ("VirtualMachineInstance", decode::<kubevirt::VirtualMachineInstance>),
+        ("BareMetalHost", decode::<metal3::BareMetalHost>),
+        ("HardwareData", decode::<metal3::HardwareData>),
     ];
     all.into_iter().collect()
 }
@@ -105,7 +107,7 @@ fn edges(path: &str, schema: &JSONSchemaProps) -> Vec<Value> {
     let whole = |bound: Option<f64>| json!(bound.expect("a bound") as i64);
     let ends = || [whole(schema.minimum), whole(schema.maximum)];
     let mut values = match schema.type_.as_deref() {
-        Some("integer") => ends().into(),
+        Some("integer" | "number") => ends().into(),
         Some("boolean") => vec![json!(true), json!(false)],
         Some("string") => texts(path, schema),
         None if schema.x_kubernetes_int_or_string == Some(true) => {
@@ -210,7 +212,7 @@ fn what_a_schema_lets_through_the_type_reads() {
 #[test]
 fn a_name_has_a_limit_that_what_is_made_from_it_fits_into() {
     // Kinds whose children's names are cut with a hash, or are their own, or have no children.
-    const FREE: [&str; 12] = [
+    const FREE: [&str; 14] = [
         "MachineSet",
         "Machine",
         "MachinePool",
@@ -223,6 +225,8 @@ fn a_name_has_a_limit_that_what_is_made_from_it_fits_into() {
         "DataStore",
         "VirtualMachine",
         "VirtualMachineInstance",
+        "BareMetalHost",
+        "HardwareData",
     ];
     for (kind, version, schema) in schemas() {
         let rules = schema.x_kubernetes_validations.unwrap_or_default();

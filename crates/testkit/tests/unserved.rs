@@ -61,6 +61,7 @@ fn spec(kind: &str) -> Value {
         }
         "VirtualMachine" => vm(),
         "VirtualMachineInstance" => vmi(),
+        "BareMetalHost" => json!({"online": true, "image": {"url": "http://i", "format": "live-iso"}}),
         other => panic!("{other} has no spec here"),
     }
 }

@@ -11,7 +11,7 @@ type Line = (&'static str, Shape, &'static str);
 /// Every unserved field of every kind.
 #[must_use]
 pub fn fields() -> Vec<Unserved> {
-    let groups: [(&[Place], &[Line]); 10] = [
+    let groups: [(&[Place], &[Line]); 11] = [
         (&[("Cluster", "spec")], CLUSTER),
         (&[("MachineDeployment", "spec")], MACHINE_DEPLOYMENT),
         (&[("MachineSet", "spec")], MACHINE_SET),
@@ -22,6 +22,7 @@ pub fn fields() -> Vec<Unserved> {
         (KUBEVIRT, INFRA_CLUSTER),
         (VMS, VM),
         (VMIS, VMI),
+        (&[("BareMetalHost", "spec")], HOST),
     ];
     let lines = groups.iter().flat_map(|(places, lines)| {
         places.iter().flat_map(|(kind, below)| lines.iter().map(move |line| (*kind, *below, line)))
@@ -200,4 +201,15 @@ const VMI: &[Line] = &[
     ("livenessProbe", Object, PROBES),
     ("readinessProbe", Object, PROBES),
     ("accessCredentials", List, "access credentials are not served: put keys into the cloud-init data"),
+];
+
+const HOST: &[Line] = &[
+    ("firmware", Object, "settings of the firmware are in the HostFirmwareSettings of the host's name"),
+    (
+        "taints",
+        List,
+        "taints of a host reach no Node: set joinConfiguration.nodeRegistration.taints of the bootstrap configuration",
+    ),
+    ("networkInterfaces", List, "ports of switches are not served: configure the switch"),
+    ("image.ociAuthSecretName", Text, "images in OCI registries are not served yet: use HTTP or HTTPS"),
 ];

@@ -1,0 +1,110 @@
+//! What is refused at the door. The rules stand beside the types, in `scute_api`.
+
+use std::future::ready;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use scute_api::Invalid;
+use scute_api::metal3::{BareMetalHost, HardwareData, validate_host, validate_host_change};
+use scute_kit::{Admission, AdmissionRequest, FieldError, Operation, Verdict};
+use serde::de::DeserializeOwned;
+
+/// Adds the decoders and handlers of this room's kinds.
+#[must_use]
+pub fn admission(admission: Admission) -> Admission {
+    admission.decodes::<BareMetalHost>().decodes::<HardwareData>().on(
+        "metal3.io",
+        "BareMetalHost",
+        checked(validate_host, validate_host_change),
+    )
+}
+
+/// A handler that asks the rules of a kind: of an object, and of a change of it.
+fn checked<K: DeserializeOwned + 'static>(
+    object: fn(&K) -> Vec<Invalid>,
+    change: fn(&K, &K) -> Vec<Invalid>,
+) -> impl Fn(AdmissionRequest) -> BoxFuture<'static, Verdict> {
+    move |request| ready(verdict(&request, object, change)).boxed()
+}
+
+/// An update is refused for what it makes wrong only: an object that an older release has taken must be able to get
+/// finalizers and annotations.
+fn verdict<K: DeserializeOwned>(
+    request: &AdmissionRequest,
+    object: fn(&K) -> Vec<Invalid>,
+    change: fn(&K, &K) -> Vec<Invalid>,
+) -> Verdict {
+    if !matches!(request.operation, Operation::Create | Operation::Update) || !request.subresource.is_empty()
+    {
+        return Verdict::Allow;
+    }
+    let new: K = match serde_json::from_value(request.object.clone()) {
+        Ok(new) => new,
+        Err(error) => return Verdict::Deny(vec![FieldError::new("object", "", error.to_string())]),
+    };
+    let old = request.old.as_ref().and_then(|old| serde_json::from_value::<K>(old.clone()).ok());
+    let bad = match old {
+        None => object(&new),
+        Some(old) => {
+            let before = object(&old);
+            change(&old, &new).into_iter().filter(|bad| !before.contains(bad)).collect()
+        }
+    };
+    if bad.is_empty() {
+        return Verdict::Allow;
+    }
+    Verdict::Deny(bad.into_iter().map(|bad| FieldError::new(bad.path, bad.value, bad.detail)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn host(address: &str, mac: &str) -> Value {
+        json!({"apiVersion": "metal3.io/v1alpha1", "kind": "BareMetalHost",
+            "metadata": {"name": "server-1", "namespace": "metal"},
+            "spec": {"online": true, "bootMACAddress": mac,
+                "bmc": {"address": address, "credentialsName": "server-1"}}})
+    }
+
+    fn judge(object: Value, old: Option<Value>) -> Vec<String> {
+        let operation = if old.is_some() { Operation::Update } else { Operation::Create };
+        let request = AdmissionRequest {
+            operation,
+            namespace: "metal".into(),
+            name: "server-1".into(),
+            subresource: String::new(),
+            object,
+            old,
+            dry_run: false,
+            user: String::new(),
+        };
+        match verdict(&request, validate_host, validate_host_change) {
+            Verdict::Allow => Vec::new(),
+            Verdict::Deny(bad) => bad.into_iter().map(|bad| bad.path).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const GOOD: &str = "redfish://10.0.0.9/redfish/v1/Systems/1";
+    const MAC: &str = "00:11:22:33:44:55";
+
+    #[test]
+    fn a_host_is_checked_when_it_is_made_and_when_it_changes() {
+        assert!(judge(host(GOOD, MAC), None).is_empty());
+        assert_eq!(judge(host("ipmi://10.0.0.9", MAC), None), ["spec.bmc.address"]);
+        assert_eq!(judge(host(GOOD, "00:11:22:33:44:66"), Some(host(GOOD, MAC))), ["spec.bootMACAddress"]);
+        assert_eq!(judge(json!({"spec": {"online": "yes"}}), None), ["object"]);
+    }
+
+    #[test]
+    fn what_was_wrong_before_does_not_hold_up_another_change() {
+        let old = host("ipmi://10.0.0.9", MAC);
+        let mut new = old.clone();
+        new["metadata"]["finalizers"] = json!(["baremetalhost.metal3.io"]);
+        assert!(judge(new, Some(old.clone())).is_empty());
+        assert_eq!(judge(host("ipmi://10.0.0.8", MAC), Some(old)), ["spec.bmc.address"]);
+    }
+}
