@@ -1,0 +1,190 @@
+//! A service behind HTTP or HTTPS on an address of its own.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum_server::accept::{Accept, DefaultAcceptor};
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use rcgen::{CertificateParams, KeyPair, SanType};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Sleep, sleep};
+
+use crate::service::Service;
+
+/// After so long without a byte from the client, `close-idle` closes.
+const IDLE: Duration = Duration::from_millis(20);
+
+/// A BMC that can be reached. It stops when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its certificate, PEM; empty without TLS.
+    pub certificate_pem: String,
+    task: JoinHandle<()>,
+}
+
+/// The server could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// Its address.
+    #[error("listening")]
+    Listen(#[source] io::Error),
+    /// Its certificate.
+    #[error("making a certificate")]
+    Certificate(#[source] rcgen::Error),
+    /// Its TLS.
+    #[error("setting up TLS")]
+    Tls(#[source] rustls::Error),
+}
+
+impl Server {
+    /// HTTP on this listener.
+    ///
+    /// # Errors
+    /// When the listener cannot be used.
+    pub fn http(service: &Arc<Service>, listener: TcpListener) -> Result<Self, ServerError> {
+        let address = ready_to_serve(&listener)?;
+        let server = axum_server::from_tcp(listener).map_err(ServerError::Listen)?;
+        let app = service.router().into_make_service();
+        let idle = Idle { inner: DefaultAcceptor::new(), closes: service.profile.quirks.close_idle };
+        let task = tokio::spawn(async move { tell(server.acceptor(idle).serve(app).await) });
+        Ok(Self { address, certificate_pem: String::new(), task })
+    }
+
+    /// HTTPS on this listener, with a certificate of its own making.
+    ///
+    /// # Errors
+    /// When the listener cannot be used, or no certificate can be made.
+    pub fn https(service: &Arc<Service>, listener: TcpListener) -> Result<Self, ServerError> {
+        let address = ready_to_serve(&listener)?;
+        let quirks = &service.profile.quirks;
+        let (certificate_pem, config) = tls(address, quirks.tls12_only)?;
+        let inner = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(config)));
+        let acceptor = Idle { inner, closes: quirks.close_idle };
+        let server = axum_server::from_tcp(listener).map_err(ServerError::Listen)?;
+        let app = service.router().into_make_service();
+        let task = tokio::spawn(async move { tell(server.acceptor(acceptor).serve(app).await) });
+        Ok(Self { address, certificate_pem, task })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn tell(ended: io::Result<()>) {
+    if let Err(error) = ended {
+        tracing::warn!(%error, "a BMC stopped listening");
+    }
+}
+
+fn ready_to_serve(listener: &TcpListener) -> Result<SocketAddr, ServerError> {
+    listener.set_nonblocking(true).map_err(ServerError::Listen)?;
+    listener.local_addr().map_err(ServerError::Listen)
+}
+
+fn tls(address: SocketAddr, tls12_only: bool) -> Result<(String, ServerConfig), ServerError> {
+    let key = KeyPair::generate().map_err(ServerError::Certificate)?;
+    let mut params = CertificateParams::new(vec!["localhost".into()]).map_err(ServerError::Certificate)?;
+    params.subject_alt_names.push(SanType::IpAddress(address.ip()));
+    let certificate = params.self_signed(&key).map_err(ServerError::Certificate)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let only: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
+    let versions = if tls12_only { only } else { rustls::ALL_VERSIONS };
+    let chain = vec![CertificateDer::from(certificate.der().to_vec())];
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .and_then(|builder| {
+            let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+            builder.with_no_client_auth().with_single_cert(chain, key)
+        })
+        .map_err(ServerError::Tls)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok((certificate.pem(), config))
+}
+
+/// Closes connections that wait for another request, if so. Around the rest, so that a handshake is not cut off.
+#[derive(Clone, Debug)]
+struct Idle<A> {
+    inner: A,
+    closes: bool,
+}
+
+impl<A, S> Accept<TcpStream, S> for Idle<A>
+where
+    A: Accept<TcpStream, S>,
+    A::Future: Send + 'static,
+{
+    type Stream = Idling<A::Stream>;
+    type Service = A::Service;
+    type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let accepting = self.inner.accept(stream, service);
+        let closes = self.closes;
+        Box::pin(async move {
+            let (stream, service) = accepting.await?;
+            let idle = closes.then(|| Box::pin(sleep(IDLE)));
+            Ok((Idling { stream, idle, answered: false }, service))
+        })
+    }
+}
+
+/// A connection that ends, without a word, when nothing follows an answer.
+#[derive(Debug)]
+struct Idling<S> {
+    stream: S,
+    idle: Option<Pin<Box<Sleep>>>,
+    answered: bool,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Idling<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buf) {
+            self.answered = false;
+            return Poll::Ready(read);
+        }
+        if self.answered
+            && let Some(idle) = &mut self.idle
+        {
+            ready!(idle.as_mut().poll(cx));
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Idling<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.answered = true;
+        if let Some(idle) = &mut self.idle {
+            idle.as_mut().reset(tokio::time::Instant::now() + IDLE);
+            // The reader is asked again, so that the new deadline wakes the connection.
+            cx.waker().wake_by_ref();
+        }
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
