@@ -93,8 +93,8 @@ fn rules() -> Vec<Value> {
         rule("policy", &["poddisruptionbudgets"], &WRITE),
         // What control planes may reach.
         rule("networking.k8s.io", &["networkpolicies"], &WRITE),
-        // Reasons, told where a user looks for them.
-        rule("", &["events"], &["create", "patch"]),
+        // Reasons, told where a user looks for them; what a kubelet hears from a guest's readiness probe.
+        rule("", &["events"], &["get", "list", "watch", "create", "patch"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),
         // Templates of Clusters are resolved by the kinds they name; MetalLB is detected by its kind.
         rule("apiextensions.k8s.io", &["customresourcedefinitions"], &READ),

@@ -19,6 +19,7 @@ use crate::watch::Watch;
 #[derive(PartialEq, Eq, Hash)]
 enum WatchId {
     Typed(TypeId),
+    Selected(TypeId, &'static str),
     Dynamic(String),
 }
 
@@ -94,6 +95,16 @@ impl Hub {
     {
         let source = Source::all(self.client(), &());
         self.once(WatchId::Typed(TypeId::of::<PartialObjectMeta<K>>()), &(), true, source)
+    }
+
+    /// The watch on those objects of a kind that a field selector lets through, of a kind that is too many for all.
+    /// What is learnt from own writes does not come in. `/readyz` does not wait for it.
+    pub fn watch_fields<K>(&self, selector: &'static str) -> Watch<K>
+    where
+        K: Kind + Resource<DynamicType = ()>,
+    {
+        let source = Source::all(self.client(), &()).fields(selector);
+        self.once(WatchId::Selected(TypeId::of::<K>(), selector), &(), false, source)
     }
 
     /// The watch on all objects of a kind that is known at run time only. The process does its work without it, so

@@ -58,6 +58,7 @@ pub struct Source<K: Kind> {
     pub(crate) kind: String,
     request: Request,
     page: u32,
+    fields: Option<&'static str>,
     admit: Option<Admit<K>>,
     _kind: PhantomData<K>,
 }
@@ -70,6 +71,7 @@ impl<K: Kind> Source<K> {
             kind: K::kind(kind).into_owned(),
             request: Request::new(K::url_path(kind, None)),
             page: PAGE,
+            fields: None,
             admit: None,
             _kind: PhantomData,
         }
@@ -79,6 +81,13 @@ impl<K: Kind> Source<K> {
     #[must_use]
     pub fn pages_of(mut self, objects: u32) -> Self {
         self.page = objects;
+        self
+    }
+
+    /// Only the objects that this field selector lets through.
+    #[must_use]
+    pub fn fields(mut self, selector: &'static str) -> Self {
+        self.fields = Some(selector);
         self
     }
 
@@ -111,7 +120,9 @@ impl<K: Kind> Source<K> {
 
     /// One page of a listing.
     pub(crate) async fn page(&self, continue_token: Option<String>) -> Result<Page, Error> {
-        let params = ListParams { limit: Some(self.page), continue_token, ..ListParams::default() };
+        let field_selector = self.fields.map(str::to_owned);
+        let params =
+            ListParams { limit: Some(self.page), continue_token, field_selector, ..ListParams::default() };
         let request = match K::metadata_api() {
             true => self.request.list_metadata(&params),
             false => self.request.list(&params),
@@ -125,7 +136,8 @@ impl<K: Kind> Source<K> {
     /// A stream of events from this version on.
     pub(crate) async fn watch(&self, version: &str) -> Result<Lines, Error> {
         // How long a watch may be silent is the client's to limit.
-        let params = WatchParams { bookmarks: true, ..WatchParams::default() };
+        let field_selector = self.fields.map(str::to_owned);
+        let params = WatchParams { bookmarks: true, field_selector, ..WatchParams::default() };
         let request = match K::metadata_api() {
             true => self.request.watch_metadata(&params, version),
             false => self.request.watch(&params, version),

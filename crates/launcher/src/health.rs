@@ -1,16 +1,24 @@
 //! How the guest is, in a file of the run directory: `compute` writes it, the Pod's probes read it.
 //!
-//! `scute launcher started` succeeds once the guest has been started. `scute launcher ready` succeeds while it runs; when
+//! `scute launcher started` waits until the guest has been started: each probe that fails is an event of the Pod, and
+//! the kubelet lets only some through. `scute launcher ready` succeeds while it runs; when
 //! it does not, it prints why, and the kubelet puts that into an event of the Pod.
 
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
 
 /// The file.
 const FILE: &str = "health";
 /// Its content while the guest runs.
 const RUNNING: &str = "running";
+
+/// How the words begin of a guest that QEMU has paused.
+pub const PAUSED: &str = "the guest is paused: ";
 
 /// How the guest is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +39,7 @@ impl fmt::Display for Health {
         match self {
             Health::Running => f.write_str(RUNNING),
             Health::DiskFull { drive } => {
-                write!(f, "the guest is paused: disk {drive} cannot grow, the Node's file system is full")
+                write!(f, "{PAUSED}disk {drive} cannot grow, the Node's file system is full")
             }
             Health::Silent => f.write_str("QEMU does not answer"),
         }
@@ -51,9 +59,21 @@ pub fn remove(run_dir: &Path) {
     let _ = std::fs::remove_file(run_dir.join(FILE));
 }
 
-/// Whether a guest has been started.
-pub fn started(run_dir: &Path) -> bool {
-    run_dir.join(FILE).exists()
+/// Waits until a guest has been started, but not for longer than this; whether it has.
+pub fn started(run_dir: &Path, within: Duration) -> io::Result<bool> {
+    let until = Instant::now() + within;
+    let changes = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    inotify::add_watch(&changes, run_dir, inotify::WatchFlags::MOVED_TO)?;
+    while !run_dir.join(FILE).exists() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        poll(&mut [PollFd::new(&changes, PollFlags::IN)], Some(&left))?;
+        while rustix::io::read(&changes, &mut [0; 512]).is_ok_and(|read| read > 0) {}
+    }
+    Ok(true)
 }
 
 /// Whether the guest runs; if not, why.
@@ -72,14 +92,33 @@ mod tests {
     #[test]
     fn a_probe_reads_what_was_written() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(!started(dir.path()));
+        let is_started = || started(dir.path(), Duration::ZERO).unwrap();
+        assert!(!is_started());
         assert_eq!(ready(dir.path()), Err("the guest has not started".to_owned()));
         write(dir.path(), &Health::DiskFull { drive: "root".into() }).unwrap();
-        assert!(started(dir.path()));
+        assert!(is_started());
         assert!(ready(dir.path()).unwrap_err().contains("disk root"));
         write(dir.path(), &Health::Running).unwrap();
         assert_eq!(ready(dir.path()), Ok(()));
         remove(dir.path());
-        assert!(!started(dir.path()));
+        assert!(!is_started());
+    }
+
+    #[test]
+    fn the_startup_probe_waits_for_the_guest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let (asked, asks) = std::sync::mpsc::channel();
+        let probe = std::thread::spawn(move || {
+            asked.send(()).unwrap();
+            started(&path, Duration::from_secs(60)).unwrap()
+        });
+        asks.recv().unwrap();
+        // Of another file, and half of ours.
+        std::fs::write(dir.path().join("network.json"), "{}").unwrap();
+        std::fs::write(dir.path().join("health.new"), "").unwrap();
+        write(dir.path(), &Health::Running).unwrap();
+        assert!(probe.join().unwrap());
+        assert!(started(Path::new("/nowhere"), Duration::ZERO).is_err());
     }
 }

@@ -33,6 +33,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 pub use ending::{Ending, Phase};
+pub use health::PAUSED;
 pub use options::Places;
 pub use spec::LauncherSpec;
 

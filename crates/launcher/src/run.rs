@@ -15,7 +15,7 @@ use super::ending::{Ending, Phase};
 use super::health::{self, Health};
 use super::machine::Link;
 use super::options::{Options, Places};
-use super::spec::{Bootloader, LauncherSpec, START_SECONDS};
+use super::spec::{Bootloader, LauncherSpec, START_SECONDS, STARTED_SECONDS};
 use super::supervise::{Surroundings, supervise};
 use super::{dhcp, disks, machine, network, reaper, serial};
 
@@ -70,9 +70,16 @@ fn conclude(ending: &Ending, places: &Places) -> ExitCode {
     }
 }
 
-/// The startup probe of `compute`: status 0 once the guest has been started.
+/// The startup probe of `compute`: status 0 as soon as the guest has been started, 1 if it has not for a while.
 pub fn started(places: &Places) -> ExitCode {
-    if health::started(&places.run_dir) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match health::started(&places.run_dir, Duration::from_secs(STARTED_SECONDS)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The readiness probe of `compute`: status 0 while the guest runs, else the reason on standard output.

@@ -16,6 +16,9 @@ pub const STATE_DIR: &str = "/var/lib/scute/vm";
 /// How long QEMU may take to start: the launcher gives up then, and the Pod's startup probe must not before.
 pub const START_SECONDS: u64 = 600;
 
+/// How long `scute launcher started` waits for the guest: less than a probe may take.
+pub const STARTED_SECONDS: u64 = 8;
+
 /// The user and group QEMU and the launcher run as, upstream's `qemu` user.
 pub const RUN_AS: u32 = 107;
 

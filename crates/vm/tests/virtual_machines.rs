@@ -2,7 +2,7 @@
 
 mod support;
 
-use k8s_openapi::api::core::v1::{Pod, ResourceQuota, Secret};
+use k8s_openapi::api::core::v1::{Event, Pod, ResourceQuota, Secret};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, PropagationPolicy};
 use scute_api::kubevirt::{PrintableStatus, VirtualMachine, VirtualMachineInstance, VmiPhase};
@@ -54,6 +54,43 @@ async fn a_vm_runs_restarts_and_goes_without_a_trace() {
     bench.gone::<VirtualMachine>("a").await;
     bench.gone::<VirtualMachineInstance>("a").await;
     bench.gone::<Pod>(&pod.name_any()).await;
+}
+
+/// What a kubelet writes when QEMU has paused the guest; the name is that of the event.
+async fn not_ready(bench: &Bench, pod: &Pod, name: &str, words: &str) {
+    bench.set_ready(pod, false).await;
+    let about = json!({"kind": "Pod", "namespace": bench.namespace, "name": pod.name_any(), "uid": pod.uid(),
+        "fieldPath": "spec.containers{compute}"});
+    bench
+        .create::<Event>(json!({
+            "metadata": {"name": name}, "involvedObject": about, "type": "Warning", "reason": "Unhealthy",
+            "message": format!("Readiness probe failed: {words}\n"), "source": {"component": "kubelet"},
+            "lastTimestamp": support::second(),
+        }))
+        .await;
+}
+
+#[tokio::test]
+async fn a_guest_that_qemu_has_paused_says_so_until_it_goes_on() {
+    let bench = Bench::new("paused").await;
+    bench.create::<VirtualMachine>(vm("a", "Always")).await;
+    let vmi = another(&bench, "a", "").await;
+    let pod = bench.pod_of("a", &vmi.uid().unwrap()).await;
+    bench.boot(&pod, "10.85.0.17").await;
+    bench.eventually::<VirtualMachine>("a", "running", |vm| word(vm) == Some(PrintableStatus::Running)).await;
+    let words = "the guest is paused: disk root cannot grow, the Node's file system is full";
+    not_ready(&bench, &pod, "full", words).await;
+    let paused = |vm: &VirtualMachine| word(vm) == Some(PrintableStatus::Paused);
+    let seen = bench.eventually::<VirtualMachine>("a", "paused", paused).await;
+    let said = find(&seen.status.as_ref().unwrap().conditions, "Paused").unwrap();
+    assert_eq!((said.reason.as_str(), said.message.as_str()), ("PausedIOError", words));
+    assert_eq!(seen.status.as_ref().unwrap().ready, Some(false));
+    bench.set_ready(&pod, true).await;
+    let runs = |vm: &VirtualMachine| {
+        word(vm) == Some(PrintableStatus::Running)
+            && vm.status.as_ref().is_some_and(|status| find(&status.conditions, "Paused").is_none())
+    };
+    bench.eventually::<VirtualMachine>("a", "running again", runs).await;
 }
 
 /// Counts how often an object is written from now on.

@@ -52,6 +52,8 @@ pub enum PrintableStatus {
     Starting,
     /// The guest runs.
     Running,
+    /// QEMU has paused the guest.
+    Paused,
     /// The VMI is being deleted.
     Stopping,
     /// The VirtualMachine is being deleted.

@@ -99,6 +99,9 @@ fn conditions(
     };
     let ready = match &joined {
         _ if vm.0 == Status::False => vm.clone(),
+        _ if let Some(paused) = said_by(vmi, "Paused") => {
+            (Status::False, paused.reason.clone(), paused.message.clone())
+        }
         Some((Status::False, reason, message)) => (Status::False, (*reason).to_owned(), message.clone()),
         _ => (Status::True, "Ready".to_owned(), String::new()),
     };
@@ -106,12 +109,15 @@ fn conditions(
     if let Some((status, reason, message)) = joined {
         list = list.put("BootstrapExecSucceeded", status, reason, message);
     }
-    let migratable = vmi.and_then(|vmi| find(&vmi.status.as_ref()?.conditions, "LiveMigratable"));
-    if let Some(migratable) = migratable {
+    if let Some(migratable) = said_by(vmi, "LiveMigratable") {
         let status = Status::from(migratable.status == "True");
         list = list.put("VMLiveMigratable", status, &migratable.reason, migratable.message.clone());
     }
     list.finish()
+}
+
+fn said_by<'a>(vmi: Option<&'a VirtualMachineInstance>, type_: &str) -> Option<&'a Condition> {
+    find(&vmi?.status.as_ref()?.conditions, type_)
 }
 
 /// What hinders a guest is on its console.

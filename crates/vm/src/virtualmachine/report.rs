@@ -7,12 +7,12 @@ use scute_api::kubevirt::{
     PrintableStatus, RunStrategy, VirtualMachine, VirtualMachineInstance, VirtualMachineStatus, VmiPhase,
 };
 use scute_kit::Why;
-use scute_kit::conditions::{Conditions, Status, find};
+use scute_kit::conditions::{Conditions, Status, find, is_true};
 
 use super::plan::Plan;
 
 /// Conditions of the VMI that the VirtualMachine shows too.
-const COPIED: [&str; 4] = ["Synchronized", "PodScheduled", "LiveMigratable", "SoftwareEmulation"];
+const COPIED: [&str; 5] = ["Synchronized", "Paused", "PodScheduled", "LiveMigratable", "SoftwareEmulation"];
 
 /// The status of `vm`, whose VMI is `vmi`; `failure` is what could not be done.
 #[must_use]
@@ -69,6 +69,7 @@ fn printable(vm: &VirtualMachine, vmi: Option<&VirtualMachineInstance>, plan: &P
     };
     match vmi.status.as_ref().and_then(|status| status.phase) {
         _ if reason("PodScheduled") == Some("Unschedulable") => PrintableStatus::ErrorUnschedulable,
+        Some(VmiPhase::Running) if is_true(conditions, "Paused") => PrintableStatus::Paused,
         Some(VmiPhase::Running) => PrintableStatus::Running,
         Some(VmiPhase::Succeeded | VmiPhase::Failed) => PrintableStatus::Stopped,
         Some(VmiPhase::Unknown) => PrintableStatus::Unknown,
@@ -160,6 +161,8 @@ mod tests {
         use PrintableStatus as Word;
         assert_eq!(printable_of(json!([]), "Scheduling"), Word::Starting);
         assert_eq!(printable_of(json!([]), "Running"), Word::Running);
+        let paused = json!([condition("Paused", "True", "PausedIOError")]);
+        assert_eq!(printable_of(paused, "Running"), Word::Paused);
         assert_eq!(
             printable_of(json!([condition("PodScheduled", "False", "Unschedulable")]), "Scheduling"),
             Word::ErrorUnschedulable

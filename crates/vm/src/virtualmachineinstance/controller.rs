@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::{Event, Pod, Secret};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use scute_api::kubevirt::{VMI_FINALIZER, VirtualMachineInstance, VirtualMachineInstanceStatus, VmiPhase};
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::names::pod_name;
 use super::plan::{Action, Observed, Plan, plan};
 use super::pod::{RenderError, pod};
-use super::{budget, inline_secret, report, seeds, validate};
+use super::{budget, inline_secret, probe, report, seeds, validate};
 use crate::Config;
 
 /// What every reconcile needs.
@@ -35,12 +35,26 @@ enum ApplyError {
 pub async fn run(hub: Arc<Hub>, config: Config) {
     let controller = Controller::<VirtualMachineInstance>::new("virtualmachineinstance", &hub)
         .owns::<Pod>()
-        .owns_meta::<PodDisruptionBudget>();
+        .owns_meta::<PodDisruptionBudget>()
+        .listen(hub.watch_fields::<Event>(probe::SELECTOR), unhealthy(&hub));
     hub.watch::<Pod>().ready().await;
     hub.watch_meta::<PodDisruptionBudget>().ready().await;
     hub.watch_meta::<Secret>().ready().await;
     let context = Arc::new(Context { hub, config });
     controller.run(context, reconcile).await;
+}
+
+/// The VMI whose guest is not ready.
+fn unhealthy(hub: &Arc<Hub>) -> impl Fn(&Event) -> Vec<Key> + Send + Sync + 'static {
+    let pods = hub.watch::<Pod>();
+    move |event| {
+        let pod = probe::pod_of(event).and_then(|key| pods.get(&key));
+        let owners = pod.iter().flat_map(|pod| pod.owner_references());
+        owners
+            .filter(|owner| owner.kind == "VirtualMachineInstance")
+            .filter_map(|owner| Some(Key::new(pod.as_ref()?.namespace()?, owner.name.clone())))
+            .collect()
+    }
 }
 
 /// Brings one VMI and its Pod together.
@@ -56,7 +70,7 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
     {
         plan = Plan { actions: Vec::new(), failure: Some(Why::new("InvalidSpec", error.to_string())) };
     }
-    let mut pod = seen.pod;
+    let (mut pod, complaint) = (seen.pod, seen.complaint);
     let mut failed = None;
     for action in &plan.actions {
         match apply(&context, &vmi, pod.as_ref(), action).await {
@@ -73,7 +87,8 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
     if plan.actions.contains(&Action::RemoveFinalizer) && failed.is_none() {
         return Next::Settled;
     }
-    let mut status = report::status(&vmi, pod.as_ref(), plan.failure.as_ref(), &context.config, hub.now());
+    let (failure, said) = (plan.failure.as_ref(), complaint.as_deref());
+    let mut status = report::status(&vmi, pod.as_ref(), said, failure, &context.config, hub.now());
     if let Some(why) = missing_secret(hub, &vmi, &status) {
         status.conditions = report::with_failure(&vmi, status.conditions, &why, hub.now());
     }
@@ -129,7 +144,9 @@ async fn observe(hub: &Arc<Hub>, vmi: &VirtualMachineInstance) -> Result<Observe
         pod = hub.get::<Pod>(&key).await?;
     }
     let has_budget = hub.watch_meta::<PodDisruptionBudget>().get(&key).is_some();
-    Ok(Observed { pod, has_budget })
+    let events = hub.watch_fields::<Event>(probe::SELECTOR).list_in(&key.namespace);
+    let complaint = pod.as_ref().and_then(|pod| probe::complaint(events.iter().map(Arc::as_ref), pod));
+    Ok(Observed { pod, has_budget, complaint })
 }
 
 /// The only place that writes, but for the status. Gives the Pod if it made one.

@@ -7,6 +7,7 @@ pub mod guest;
 pub mod names;
 pub mod plan;
 pub mod pod;
+mod probe;
 pub mod report;
 pub mod resources;
 pub mod seeds;

@@ -18,6 +18,8 @@ pub struct Observed {
     pub pod: Option<Pod>,
     /// The VMI has a PodDisruptionBudget.
     pub has_budget: bool,
+    /// What the readiness probe of the Pod said when it failed.
+    pub complaint: Option<String>,
 }
 
 /// One thing to do.
@@ -121,7 +123,7 @@ mod tests {
     }
 
     fn nothing() -> Observed {
-        Observed { pod: None, has_budget: false }
+        Observed { pod: None, has_budget: false, complaint: None }
     }
 
     #[test]
@@ -151,6 +153,7 @@ mod tests {
                 serde_json::from_value(json!({"metadata": meta, "status": {"phase": "Succeeded"}})).unwrap(),
             ),
             has_budget: true,
+            complaint: None,
         };
         let deleted = plan(&ran, &with(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})));
         assert_eq!(deleted.failure.unwrap().reason, "PodDeleted");
@@ -166,8 +169,7 @@ mod tests {
     #[test]
     fn the_finalizer_goes_after_the_pod() {
         let going = vmi(json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
-        let pod =
-            |value: Value| Observed { pod: Some(serde_json::from_value(value).unwrap()), has_budget: true };
+        let pod = |value: Value| Observed { pod: Some(serde_json::from_value(value).unwrap()), ..nothing() };
         assert_eq!(plan(&going, &pod(json!({"metadata": {}}))).actions, [Action::DeletePod]);
         let leaving = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
         let on_a_node = pod(json!({"metadata": leaving, "spec": {"containers": [], "nodeName": "n"}}));

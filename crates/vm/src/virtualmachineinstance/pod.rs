@@ -22,7 +22,7 @@ use super::names::{hostname, label_value, pod_name};
 use super::resources::requirements;
 use super::volumes::{mount, pull_secrets, volumes};
 use crate::Config;
-use scute_launcher::spec::{LauncherSpec, RUN_AS, RUN_DIR, SPEC_ENV, START_SECONDS};
+use scute_launcher::spec::{LauncherSpec, RUN_AS, RUN_DIR, SPEC_ENV, START_SECONDS, STARTED_SECONDS};
 
 /// The container of the VM.
 pub const COMPUTE: &str = "compute";
@@ -186,9 +186,10 @@ fn compute_container(
         env: Some(vec![variable(document)]),
         resources: Some(requirements(&vmi.spec.domain, config.accelerator)?),
         startup_probe: Some(Probe {
+            // It waits for the guest itself.
             period_seconds: Some(1),
             // The launcher gives up first, and says why.
-            failure_threshold: Some(START_SECONDS as i32 + 60),
+            failure_threshold: Some(((START_SECONDS + 60) / STARTED_SECONDS) as i32),
             ..probe("started")
         }),
         // A guest that is paused, and a QEMU that does not answer, are not ready.

@@ -9,27 +9,29 @@ use scute_api::kubevirt::{
     VirtualMachineInstanceStatus, VmiPhase, VolumeStatus,
 };
 use scute_kit::Why;
-use scute_kit::conditions::{Conditions, Status, whole_seconds};
+use scute_kit::conditions::{Conditions, Status, find, whole_seconds};
 use scute_qemu::Accelerator;
 
 use super::guest::launcher_spec;
 use super::seeds;
 use super::seen::{Seen, see};
 use crate::Config;
+use scute_launcher::PAUSED;
 use scute_launcher::spec::{LauncherSpec, RUN_AS};
 
-/// The status of `vmi`, whose Pod is `pod`; `failure` is why the VMI failed for another reason than its
-/// Pod's.
+/// The status of `vmi`, whose Pod is `pod` and has this to say when it is not ready; `failure` is why the VMI failed
+/// for another reason than its Pod's.
 #[must_use]
 pub fn status(
     vmi: &VirtualMachineInstance,
     pod: Option<&Pod>,
+    complaint: Option<&str>,
     failure: Option<&Why>,
     config: &Config,
     now: Timestamp,
 ) -> VirtualMachineInstanceStatus {
     let before = vmi.status.clone().unwrap_or_default();
-    let seen = pod.map(see);
+    let seen = pod.map(|pod| see(pod, complaint));
     let phase = phase(before.phase, seen.as_ref(), failure);
     let told = failure.cloned().or_else(|| seen.as_ref().and_then(|seen| seen.why.clone()));
     let why = told.map(|why| seeds::explained(&vmi.spec, why));
@@ -151,12 +153,9 @@ fn conditions(
     let said = why.map(|why| (why.reason.to_string(), why.message.clone()));
     let deleting = vmi.metadata.deletion_timestamp.is_some();
     list = match (phase, said.clone()) {
-        (VmiPhase::Running, _) if !deleting && seen.is_some_and(|seen| !seen.ready) => list.put(
-            "Ready",
-            Status::False,
-            "GuestNotReady",
-            "the guest is paused as its Node's disk is full, or QEMU does not answer: the events of its Pod say which",
-        ),
+        (VmiPhase::Running, _) if !deleting && seen.is_some_and(|seen| !seen.ready) => {
+            list.put("Ready", Status::False, "GuestNotReady", not_ready(before, seen))
+        }
         (VmiPhase::Running, _) if !deleting => {
             list.put("Ready", Status::True, "GuestRunning", "the guest runs")
         }
@@ -175,6 +174,9 @@ fn conditions(
         }
         _ => list.put("Synchronized", Status::True, "PodFollowsSpec", ""),
     };
+    if let Some(message) = paused(before, seen).filter(|_| phase == VmiPhase::Running) {
+        list = list.put("Paused", Status::True, "PausedIOError", message);
+    }
     if let Some(message) = seen.and_then(|seen| seen.unschedulable.clone()) {
         list = list.put("PodScheduled", Status::False, "Unschedulable", message);
     }
@@ -201,6 +203,22 @@ fn conditions(
         );
     }
     list.finish()
+}
+
+/// Why QEMU has paused the guest. The event that says so may be forgotten before the guest goes on.
+fn paused(before: &VirtualMachineInstanceStatus, seen: Option<&Seen>) -> Option<String> {
+    let seen = seen.filter(|seen| !seen.ready)?;
+    match &seen.complaint {
+        Some(words) => words.starts_with(PAUSED).then(|| words.clone()),
+        None => find(&before.conditions, "Paused").map(|known| known.message.clone()),
+    }
+}
+
+fn not_ready(before: &VirtualMachineInstanceStatus, seen: Option<&Seen>) -> String {
+    let told = seen.and_then(|seen| seen.complaint.clone());
+    told.or_else(|| paused(before, seen)).unwrap_or_else(|| {
+        "the guest is paused, or QEMU does not answer: the events of its Pod will say which".to_owned()
+    })
 }
 
 /// The conditions, with Synchronized saying what could not be done.
@@ -243,7 +261,40 @@ mod tests {
     }
 
     fn after(before: Value, pod: Option<&Pod>, failure: Option<&Why>) -> VirtualMachineInstanceStatus {
-        status(&vmi(before), pod, failure, &Config::default(), Timestamp::UNIX_EPOCH)
+        status(&vmi(before), pod, None, failure, &Config::default(), Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_guest_is_paused_until_it_is_ready_again() {
+        let running = |ready: bool| {
+            pod(
+                json!({"phase": "Running", "containerStatuses": [{"name": "compute", "image": "", "imageID": "",
+                "restartCount": 0, "started": true, "ready": ready, "state": {"running": {}}}]}),
+            )
+        };
+        let told = |before: Value, ready: bool, complaint: Option<&str>| {
+            let config = Config::default();
+            let now = Timestamp::UNIX_EPOCH;
+            let status = status(&vmi(before), Some(&running(ready)), complaint, None, &config, now);
+            let of = |type_: &str| {
+                find(&status.conditions, type_)
+                    .map(|said| format!("{} {} {}", said.status, said.reason, said.message))
+            };
+            (of("Ready").unwrap(), of("Paused"), json!(status))
+        };
+        let full = "the guest is paused: disk root cannot grow, the Node's file system is full";
+        let (ready, paused, _) = told(json!({}), false, None);
+        assert!(ready.starts_with("False GuestNotReady"), "{ready}");
+        assert_eq!(paused, None, "nobody has said so yet");
+        let (ready, paused, status) = told(json!({}), false, Some(full));
+        assert_eq!(ready, format!("False GuestNotReady {full}"));
+        assert_eq!(paused.unwrap(), format!("True PausedIOError {full}"));
+        let (_, paused, _) = told(status.clone(), false, None);
+        assert!(paused.is_some(), "events are forgotten, the condition stays");
+        let (ready, paused, _) = told(status.clone(), false, Some("QEMU does not answer"));
+        assert_eq!((ready.as_str(), paused), ("False GuestNotReady QEMU does not answer", None));
+        let (ready, paused, _) = told(status, true, Some(full));
+        assert_eq!((ready.as_str(), paused), ("True GuestRunning the guest runs", None));
     }
 
     #[test]

@@ -15,15 +15,17 @@ pub struct Seen {
     pub why: Option<Why>,
     /// A guest that was started also runs: it is not paused, and QEMU answers.
     pub ready: bool,
+    /// Why it is not ready, in the words of the launcher.
+    pub complaint: Option<String>,
     /// The scheduler found no Node.
     pub unschedulable: Option<String>,
     /// MAC address of the guest, as the launcher reported it.
     pub mac: Option<String>,
 }
 
-/// Reads a Pod.
+/// Reads a Pod; `complaint` is what its readiness probe said when it failed.
 #[must_use]
-pub fn see(pod: &Pod) -> Seen {
+pub fn see(pod: &Pod, complaint: Option<&str>) -> Seen {
     let status = pod.status.clone().unwrap_or_default();
     let containers = status.container_statuses.unwrap_or_default();
     let inits = status.init_container_statuses.unwrap_or_default();
@@ -65,7 +67,8 @@ pub fn see(pod: &Pod) -> Seen {
         _ => (VmiPhase::Scheduling, inits.iter().chain(&containers).find_map(held_up)),
     };
     let ready = compute.is_some_and(|compute| compute.ready);
-    Seen { phase, why, ready, unschedulable, mac }
+    let complaint = complaint.filter(|_| !ready).map(str::to_owned);
+    Seen { phase, why, ready, complaint, unschedulable, mac }
 }
 
 /// Whether the guest shut down as its Pod was told to go: whoever deleted the Pod ended it, and not the guest itself.
@@ -128,7 +131,7 @@ mod tests {
     use super::*;
 
     fn seen(status: Value) -> Seen {
-        see(&serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap())
+        see(&serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap(), None)
     }
 
     fn compute(state: Value, ready: bool) -> Value {

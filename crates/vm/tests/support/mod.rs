@@ -166,6 +166,15 @@ impl Bench {
         .await;
     }
 
+    /// How a kubelet reports the readiness probe of a launcher that has started.
+    pub async fn set_ready(&self, pod: &Pod, ready: bool) {
+        let mut compute = container("compute", json!({"running": {}}), true);
+        compute["ready"] = json!(ready);
+        let status = json!({"containerStatuses": [compute], "conditions": [{"type": "ContainersReady",
+            "status": if ready { "True" } else { "False" }, "lastTransitionTime": second()}]});
+        self.patch_status::<Pod>(&pod.name_any(), status).await;
+    }
+
     /// How a kubelet reports the end of the launcher.
     pub async fn end(&self, pod: &Pod, code: i32, message: &str) {
         let phase = if code == 0 { "Succeeded" } else { "Failed" };
@@ -187,6 +196,11 @@ impl Bench {
         let list = self.api::<Secret>().list(&Default::default()).await.unwrap();
         list.items.iter().map(ResourceExt::name_any).collect()
     }
+}
+
+/// Now, as objects have it.
+pub fn second() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn ended(code: i32, message: &str) -> Value {
