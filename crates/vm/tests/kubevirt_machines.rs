@@ -5,10 +5,13 @@ mod support;
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, Pod, Secret, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::{Resource, ResourceExt};
 use scute_api::cluster::{Cluster, Machine};
-use scute_api::infrastructure::{KubevirtCluster, KubevirtMachine, KubevirtMachineTemplate};
+use scute_api::infrastructure::{
+    KubevirtCluster, KubevirtClusterSpec, KubevirtMachine, KubevirtMachineTemplate,
+};
 use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use scute_kit::conditions::find;
 use scute_testkit::server;
@@ -226,19 +229,57 @@ async fn what_is_missing_or_wrong_is_told() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_while_the_cluster_is_paused() {
+async fn a_pause_is_told_and_nothing_else_is_done() {
     let bench = Bench::new("paused").await;
-    cluster(&bench, "c", "Metal3Cluster", "KamajiControlPlane").await;
+    cluster(&bench, "c", "KubevirtCluster", "KamajiControlPlane").await;
     bench.patch::<Cluster>("c", json!({"spec": {"paused": true}})).await;
+    bench.create::<KubevirtCluster>(kubevirt_cluster("c", json!({}))).await;
     let before = machine(&bench, "paused-m0", "c", "none", BOOTSTRAP).await;
     // A machine of another Cluster, made later, is served: by then this one has been looked at.
     cluster(&bench, "d", "Metal3Cluster", "KamajiControlPlane").await;
     machine(&bench, "paused-m1", "d", "none", BOOTSTRAP).await;
     bench.eventually::<VirtualMachine>("paused-m1", "there", |_| true).await;
-    let after = bench.api::<KubevirtMachine>().get("paused-m0").await.unwrap();
-    assert_eq!(after.resource_version(), before.resource_version());
+    let told = |conditions: &[Condition], status: &str| {
+        find(conditions, "Paused").is_some_and(|paused| paused.status == status)
+    };
+    let of_machine = |status: &'static str| {
+        move |machine: &KubevirtMachine| {
+            machine.status.as_ref().is_some_and(|is| told(&is.conditions, status))
+        }
+    };
+    let of_cluster = |status: &'static str| {
+        move |infra: &KubevirtCluster| infra.status.as_ref().is_some_and(|is| told(&is.conditions, status))
+    };
+    let after = bench.eventually("paused-m0", "paused", of_machine("True")).await;
+    let status = after.status.unwrap();
+    let message = &find(&status.conditions, "Paused").unwrap().message;
+    assert_eq!((status.conditions.len(), message.as_str()), (1, "Cluster.spec.paused is true"));
+    assert_eq!(after.metadata.generation, before.metadata.generation);
+    assert_eq!(after.metadata.finalizers, before.metadata.finalizers);
+    let infra = bench.eventually("c", "paused", of_cluster("True")).await;
+    assert_eq!((infra.spec, infra.metadata.finalizers), (KubevirtClusterSpec::default(), None));
     bench.patch::<Cluster>("c", json!({"spec": {"paused": false}})).await;
     bench.eventually::<VirtualMachine>("paused-m0", "there", |_| true).await;
+    bench.eventually("paused-m0", "not paused", of_machine("False")).await;
+    bench.eventually("c", "not paused", of_cluster("False")).await;
+}
+
+#[tokio::test]
+async fn a_kubevirt_cluster_without_a_cluster_leaves_its_pause_and_says_what_it_waits_for() {
+    let bench = Bench::new("alone").await;
+    let mut alone = kubevirt_cluster("alone", json!({}));
+    alone["metadata"]["annotations"] = json!({"cluster.x-k8s.io/paused": ""});
+    bench.create::<KubevirtCluster>(alone).await;
+    let said = |infra: &KubevirtCluster, type_: &str| {
+        find(&infra.status.as_ref()?.conditions, type_).map(|said| said.reason.clone())
+    };
+    let paused = |infra: &KubevirtCluster| said(infra, "Paused").as_deref() == Some("Paused");
+    bench.eventually::<KubevirtCluster>("alone", "paused", paused).await;
+    let annotations = json!({"cluster.x-k8s.io/paused": null});
+    bench.patch::<KubevirtCluster>("alone", json!({"metadata": {"annotations": annotations}})).await;
+    let left = |infra: &KubevirtCluster| said(infra, "Paused").as_deref() == Some("NotPaused");
+    let seen = bench.eventually::<KubevirtCluster>("alone", "not paused", left).await;
+    assert_eq!(said(&seen, "Ready").as_deref(), Some("WaitingForCluster"));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use kube::{Resource, ResourceExt};
 use scute_api::cluster::Cluster;
 use scute_api::infrastructure::{KUBEVIRT_CLUSTER_FINALIZER, KubevirtCluster};
 use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE, MANAGED_BY_ANNOTATION};
-use scute_contract::paused::paused;
+use scute_contract::paused::{only_paused, paused};
 use scute_kit::{Controller, Error, Hub, Key, Next, Why, finalizer};
 use serde_json::{Value, json};
 
@@ -56,13 +56,11 @@ async fn reconcile(infra: Arc<KubevirtCluster>, hub: Arc<Hub>) -> Next {
     let clusters = hub.watch::<Cluster>().list_in(&infra.namespace().unwrap_or_default());
     let cluster = cluster_of(&infra, &clusters);
     if let Some(why) = paused(cluster, infra.as_ref()) {
-        return Next::OnChange(Why::new("Paused", why));
+        return pause(&hub, &infra, why).await;
     }
     let outcome = match (infra.metadata.deletion_timestamp.is_some(), cluster) {
         (true, _) => return delete(&hub, &infra).await,
-        (false, None) => {
-            return Next::OnChange(Why::new("WaitingForCluster", "no Cluster owns or names this object"));
-        }
+        (false, None) => Ok(Some(Why::new("WaitingForCluster", "no Cluster owns or names this object"))),
         (false, Some(cluster)) => provide(&hub, &infra, cluster).await,
     };
     let waiting = match outcome {
@@ -76,6 +74,16 @@ async fn reconcile(infra: Arc<KubevirtCluster>, hub: Arc<Hub>) -> Next {
         (_, Some(why), _) => Next::Failed(why),
         (_, None, Some(why)) => Next::OnChange(why),
         (_, None, None) => Next::Settled,
+    }
+}
+
+/// Says so, and nothing else.
+async fn pause(hub: &Arc<Hub>, infra: &KubevirtCluster, why: String) -> Next {
+    let mut status = infra.status.clone().unwrap_or_default();
+    status.conditions = only_paused(&status.conditions, &infra.metadata, hub.now(), &why);
+    match hub.patch_status(infra, json!(status)).await {
+        Err(error) if !error.is_not_found() => Next::Failed(Why::of("StatusNotWritten", &error)),
+        _ => Next::OnChange(Why::new("Paused", why)),
     }
 }
 

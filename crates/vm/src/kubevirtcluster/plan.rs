@@ -12,6 +12,7 @@ use scute_api::infrastructure::{
     CLUSTER_ROLE_LABEL, ControlPlaneServiceType, Initialization, KubevirtCluster, KubevirtClusterStatus,
 };
 use scute_api::meta::{ApiEndpoint, CLUSTER_NAME_LABEL};
+use scute_contract::paused;
 use scute_kit::Why;
 use scute_kit::conditions::{Conditions, Status};
 
@@ -147,7 +148,7 @@ fn conditions(
     waiting: Option<&Why>,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let list = Conditions::new(before, infra.metadata.generation, now);
+    let list = paused::put(Conditions::new(before, infra.metadata.generation, now), None);
     if infra.metadata.deletion_timestamp.is_some() {
         return list
             .put("LoadBalancerAvailable", Status::False, "Deleting", "")

@@ -9,7 +9,7 @@ use scute_api::cluster::{Cluster, Machine};
 use scute_api::infrastructure::{CAPK_MACHINE_NAME_LABEL, KubevirtCluster, KubevirtMachine};
 use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use scute_api::meta::CLUSTER_NAME_LABEL;
-use scute_contract::paused::paused;
+use scute_contract::paused::{only_paused, paused};
 use scute_kit::tenants::Tenants;
 use scute_kit::{Controller, EventType, Hub, Key, Next, Watch, Why};
 use serde_json::json;
@@ -95,7 +95,7 @@ async fn reconcile(object: Arc<KubevirtMachine>, context: Arc<Context>) -> Next 
         Err(error) => return Next::Failed(Why::of("ObserveFailed", &error)),
     };
     if let Some(why) = paused(seen.cluster.as_deref(), object.as_ref()) {
-        return Next::OnChange(Why::new("Paused", why));
+        return pause(hub, &object, why).await;
     }
     let mut plan = plan(&object, &seen);
     let (done, applied) = apply(hub, tenants, &object, &seen, &plan).await;
@@ -124,6 +124,16 @@ async fn reconcile(object: Arc<KubevirtMachine>, context: Arc<Context>) -> Next 
         return Next::Failed(Why::of("StatusNotWritten", &error));
     }
     next(failed, &plan.stage, done.bootstrap, seen.node.is_some())
+}
+
+/// Says so, and nothing else.
+async fn pause(hub: &Arc<Hub>, object: &KubevirtMachine, why: String) -> Next {
+    let mut status = object.status.clone().unwrap_or_default();
+    status.conditions = only_paused(&status.conditions, &object.metadata, hub.now(), &why);
+    match hub.patch_status(object, json!(status)).await {
+        Err(error) if !error.is_not_found() => Next::Failed(Why::of("StatusNotWritten", &error)),
+        _ => Next::OnChange(Why::new("Paused", why)),
+    }
 }
 
 fn next(failed: Option<Why>, stage: &Stage, asked: Option<Result<bool, String>>, is_node: bool) -> Next {

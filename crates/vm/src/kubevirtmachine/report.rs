@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use scute_api::infrastructure::{Initialization, KubevirtMachine, KubevirtMachineStatus, MachineAddress};
 use scute_api::kubevirt::VirtualMachineInstance;
+use scute_contract::paused;
 use scute_kit::conditions::{Conditions, Status, find};
 
 use super::plan::{Bootstrap, Observed, Plan, Stage};
@@ -78,7 +79,7 @@ fn conditions(
     done: &Done,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let mut list = Conditions::new(before, machine.metadata.generation, now);
+    let mut list = paused::put(Conditions::new(before, machine.metadata.generation, now), None);
     let vm = match &plan.stage {
         Stage::Running(_) => (Status::True, "VMProvisioned".to_owned(), String::new()),
         Stage::NotProvisioned(why) | Stage::Deleting(why) => {
