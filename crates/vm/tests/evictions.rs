@@ -2,13 +2,14 @@
 
 mod support;
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Api, EvictParams};
+use kube::api::{Api, EvictParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
 use scute_api::kubevirt::VirtualMachineInstance;
 use scute_kit::Hub;
+use scute_kit::conditions::find;
 use scute_testkit::{free_port, server};
 use serde_json::{Value, json};
 use support::{Bench, guest};
@@ -113,6 +114,40 @@ async fn external_marks_the_vmi_and_refuses() {
         (code == 429 && message.contains("Evacuation in progress")).then_some(())
     })
     .await;
+}
+
+/// Nobody says that a drain was given up, but its Node is uncordoned. Five minutes have to pass, which they do here in the
+/// condition that says since when.
+#[tokio::test]
+async fn the_mark_goes_when_the_node_is_uncordoned() {
+    let bench = Bench::new("uncordoned").await;
+    let nodes: Api<Node> = Api::all(bench.client.clone());
+    let cordon = |yes: bool| {
+        let (nodes, patch) = (nodes.clone(), json!({"spec": {"unschedulable": yes}}));
+        async move { nodes.patch("node-1", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap() }
+    };
+    let node = serde_json::from_value(json!({"metadata": {"name": "node-1"}})).unwrap();
+    nodes.create(&PostParams::default(), &node).await.unwrap();
+    cordon(true).await;
+    let pod = running(&bench, "a", "External").await;
+    intercept(&bench).await;
+    refusal(&bench, &pod).await;
+    let asked =
+        |vmi: &VirtualMachineInstance| find(&vmi.status.as_ref()?.conditions, "EvictionRequested").cloned();
+    let told = |vmi: &VirtualMachineInstance| asked(vmi).is_some();
+    let seen = bench.eventually::<VirtualMachineInstance>("a", "told", told).await;
+    let mut conditions = seen.status.unwrap().conditions;
+    for condition in &mut conditions {
+        condition.last_transition_time.0 = "2026-01-01T00:00:00Z".parse().unwrap();
+    }
+    let old = bench.patch_status::<VirtualMachineInstance>("a", json!({"conditions": conditions})).await;
+    assert!(old.status.unwrap().evacuation_node_name.is_some(), "its Node is cordoned");
+    cordon(false).await;
+    let free = |vmi: &VirtualMachineInstance| {
+        asked(vmi).is_none()
+            && vmi.status.as_ref().is_some_and(|status| status.evacuation_node_name.is_none())
+    };
+    bench.eventually::<VirtualMachineInstance>("a", "free to stay", free).await;
 }
 
 /// `kubectl drain --dry-run=server` sends it in the body; other clients as a parameter of the request.

@@ -112,7 +112,9 @@ impl Pod {
     /// Starts `scute launcher run` as the container `compute` does: user 107, no capability, and none to be had.
     pub fn compute(&self, spec: &Value) -> Child {
         let program = self.at("launcher");
-        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        // By another process: a child that some other test starts meanwhile would hold our open file, and a program that
+        // somebody may write to does not start.
+        run("cp", &[std::env::current_exe().unwrap().to_str().unwrap(), program.to_str().unwrap()]);
         self.inside(|| std::fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "67").unwrap());
         run("chown", &["-R", "107:107", self.dir.path().to_str().unwrap()]);
         let user = [

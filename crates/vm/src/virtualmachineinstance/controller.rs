@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Event, Pod, Secret};
+use k8s_openapi::api::core::v1::{Event, Node, Pod, Secret};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
+use scute_api::cluster::Machine;
+use scute_api::infrastructure::{CAPK_MACHINE_NAME_LABEL, KubevirtMachine};
 use scute_api::kubevirt::{VMI_FINALIZER, VirtualMachineInstance, VirtualMachineInstanceStatus, VmiPhase};
 use scute_kit::conditions::find;
 use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Why, finalizer};
 use serde_json::json;
 
 use super::names::pod_name;
-use super::plan::{Action, Observed, Plan, plan};
+use super::plan::{Action, Observed, plan};
 use super::pod::{RenderError, pod};
 use super::{budget, inline_secret, probe, report, seeds, validate};
 use crate::Config;
@@ -36,12 +38,27 @@ pub async fn run(hub: Arc<Hub>, config: Config) {
     let controller = Controller::<VirtualMachineInstance>::new("virtualmachineinstance", &hub)
         .owns::<Pod>()
         .owns_meta::<PodDisruptionBudget>()
+        .watches::<Node>(marked(&hub))
         .listen(hub.watch_fields::<Event>(probe::SELECTOR), unhealthy(&hub));
     hub.watch::<Pod>().ready().await;
     hub.watch_meta::<PodDisruptionBudget>().ready().await;
     hub.watch_meta::<Secret>().ready().await;
+    hub.watch::<KubevirtMachine>().ready().await;
+    hub.watch::<Machine>().ready().await;
     let context = Arc::new(Context { hub, config });
     controller.run(context, reconcile).await;
+}
+
+/// The VMIs that have to leave a Node.
+fn marked(hub: &Arc<Hub>) -> impl Fn(&Node) -> Vec<Key> + Send + Sync + 'static {
+    let vmis = hub.watch::<VirtualMachineInstance>();
+    move |node| {
+        let name = node.name_any();
+        let leaves = |vmi: &VirtualMachineInstance| {
+            vmi.status.as_ref().is_some_and(|status| status.evacuation_node_name.as_ref() == Some(&name))
+        };
+        vmis.list().iter().filter(|vmi| leaves(vmi)).map(|vmi| Key::of(vmi.as_ref())).collect()
+    }
 }
 
 /// The VMI whose guest is not ready.
@@ -64,11 +81,12 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
         Ok(seen) => seen,
         Err(error) => return Next::Failed(Why::of("ObserveFailed", &error)),
     };
-    let mut plan = plan(&vmi, &seen);
+    let mut plan = plan(&vmi, &seen, hub.now());
     if plan.actions.contains(&Action::CreatePod)
         && let [error, ..] = validate::validate(&vmi.spec, "spec").as_slice()
     {
-        plan = Plan { actions: Vec::new(), failure: Some(Why::new("InvalidSpec", error.to_string())) };
+        plan.actions.clear();
+        plan.failure = Some(Why::new("InvalidSpec", error.to_string()));
     }
     let (mut pod, complaint) = (seen.pod, seen.complaint);
     let mut failed = None;
@@ -87,8 +105,8 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
     if plan.actions.contains(&Action::RemoveFinalizer) && failed.is_none() {
         return Next::Settled;
     }
-    let (failure, said) = (plan.failure.as_ref(), complaint.as_deref());
-    let mut status = report::status(&vmi, pod.as_ref(), said, failure, &context.config, hub.now());
+    let said = complaint.as_deref();
+    let mut status = report::status(&vmi, pod.as_ref(), said, &plan, &context.config, hub.now());
     if let Some(why) = missing_secret(hub, &vmi, &status) {
         status.conditions = report::with_failure(&vmi, status.conditions, &why, hub.now());
     }
@@ -104,7 +122,14 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
     if let Some(message) = crashed(&vmi, &status) {
         hub.event(vmi.as_ref(), EventType::Warning, "Stopped", &message).await;
     }
-    failed.map_or(Next::Settled, Next::Failed)
+    match (failed, plan.wait) {
+        (Some(why), _) => Next::Failed(why),
+        // Time passes without an event.
+        (None, Some(wait)) => {
+            Next::After(wait, Why::new("EvictionRequested", "the guest may stay if nobody asks again"))
+        }
+        (None, None) => Next::Settled,
+    }
 }
 
 /// The Secret that a Pod waits for which says nothing itself: a kubelet tells of mounts in events only.
@@ -146,7 +171,36 @@ async fn observe(hub: &Arc<Hub>, vmi: &VirtualMachineInstance) -> Result<Observe
     let has_budget = hub.watch_meta::<PodDisruptionBudget>().get(&key).is_some();
     let events = hub.watch_fields::<Event>(probe::SELECTOR).list_in(&key.namespace);
     let complaint = pod.as_ref().and_then(|pod| probe::complaint(events.iter().map(Arc::as_ref), pod));
-    Ok(Observed { pod, has_budget, complaint })
+    let leaves = vmi.status.as_ref().and_then(|status| status.evacuation_node_name.clone());
+    Ok(Observed {
+        pod,
+        has_budget,
+        complaint,
+        node_is_open: leaves.is_some_and(|node| is_open(hub, node)),
+        is_replaced: is_replaced(hub, vmi),
+    })
+}
+
+/// A Node that is not there says nothing.
+fn is_open(hub: &Arc<Hub>, node: String) -> bool {
+    let node = hub.watch::<Node>().get(&Key::new("", node));
+    node.is_some_and(|node| node.spec.as_ref().and_then(|spec| spec.unschedulable) != Some(true))
+}
+
+/// Whether the Machine of a Cluster's guest is being deleted.
+fn is_replaced(hub: &Arc<Hub>, vmi: &VirtualMachineInstance) -> bool {
+    let namespace = vmi.namespace().unwrap_or_default();
+    let name = vmi.labels().get(CAPK_MACHINE_NAME_LABEL);
+    let Some(infra) =
+        name.and_then(|name| hub.watch::<KubevirtMachine>().get(&Key::new(namespace.clone(), name.clone())))
+    else {
+        return false;
+    };
+    let owner = infra.owner_references().iter().find(|owner| owner.kind == "Machine");
+    let machine =
+        owner.and_then(|owner| hub.watch::<Machine>().get(&Key::new(namespace, owner.name.clone())));
+    infra.metadata.deletion_timestamp.is_some()
+        || machine.is_some_and(|machine| machine.metadata.deletion_timestamp.is_some())
 }
 
 /// The only place that writes, but for the status. Gives the Pod if it made one.

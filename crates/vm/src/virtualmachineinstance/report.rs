@@ -13,24 +13,28 @@ use scute_kit::conditions::{Conditions, Status, find, whole_seconds};
 use scute_qemu::Accelerator;
 
 use super::guest::launcher_spec;
+use super::plan::Plan;
 use super::seeds;
 use super::seen::{Seen, see};
 use crate::Config;
 use scute_launcher::PAUSED;
 use scute_launcher::spec::{LauncherSpec, RUN_AS};
 
-/// The status of `vmi`, whose Pod is `pod` and has this to say when it is not ready; `failure` is why the VMI failed
-/// for another reason than its Pod's.
+/// The status of `vmi`, whose Pod is `pod` and has this to say when it is not ready, after `plan` was carried out.
 #[must_use]
 pub fn status(
     vmi: &VirtualMachineInstance,
     pod: Option<&Pod>,
     complaint: Option<&str>,
-    failure: Option<&Why>,
+    plan: &Plan,
     config: &Config,
     now: Timestamp,
 ) -> VirtualMachineInstanceStatus {
-    let before = vmi.status.clone().unwrap_or_default();
+    let failure = plan.failure.as_ref();
+    let before = VirtualMachineInstanceStatus {
+        evacuation_node_name: plan.leaves.clone(),
+        ..vmi.status.clone().unwrap_or_default()
+    };
     let seen = pod.map(|pod| see(pod, complaint));
     let phase = phase(before.phase, seen.as_ref(), failure);
     let told = failure.cloned().or_else(|| seen.as_ref().and_then(|seen| seen.why.clone()));
@@ -261,7 +265,10 @@ mod tests {
     }
 
     fn after(before: Value, pod: Option<&Pod>, failure: Option<&Why>) -> VirtualMachineInstanceStatus {
-        status(&vmi(before), pod, None, failure, &Config::default(), Timestamp::UNIX_EPOCH)
+        let vmi = vmi(before);
+        let leaves = vmi.status.as_ref().and_then(|status| status.evacuation_node_name.clone());
+        let plan = Plan { failure: failure.cloned(), leaves, ..Plan::default() };
+        status(&vmi, pod, None, &plan, &Config::default(), Timestamp::UNIX_EPOCH)
     }
 
     #[test]
@@ -275,7 +282,8 @@ mod tests {
         let told = |before: Value, ready: bool, complaint: Option<&str>| {
             let config = Config::default();
             let now = Timestamp::UNIX_EPOCH;
-            let status = status(&vmi(before), Some(&running(ready)), complaint, None, &config, now);
+            let plan = Plan::default();
+            let status = status(&vmi(before), Some(&running(ready)), complaint, &plan, &config, now);
             let of = |type_: &str| {
                 find(&status.conditions, type_)
                     .map(|said| format!("{} {} {}", said.status, said.reason, said.message))
@@ -326,10 +334,15 @@ mod tests {
     }
 
     #[test]
-    fn an_eviction_that_was_asked_for_is_not_forgotten() {
+    fn an_eviction_that_was_asked_for_is_told_as_long_as_it_stands() {
         let marked = json!({"phase": "Running", "evacuationNodeName": "n"});
-        let status = after(marked, Some(&pod(json!({"phase": "Running"}))), None);
-        assert_eq!(status.evacuation_node_name.as_deref(), Some("n"));
-        assert!(status.conditions.iter().any(|condition| condition.type_ == "EvictionRequested"));
+        let pod = pod(json!({"phase": "Running"}));
+        let status = after(marked, Some(&pod), None);
+        let told =
+            |status: &VirtualMachineInstanceStatus| find(&status.conditions, "EvictionRequested").is_some();
+        assert_eq!((status.evacuation_node_name.as_deref(), told(&status)), (Some("n"), true));
+        let (vmi, plan) = (vmi(json!(status)), Plan::default());
+        let status = super::status(&vmi, Some(&pod), None, &plan, &Config::default(), Timestamp::UNIX_EPOCH);
+        assert_eq!((status.evacuation_node_name.as_deref(), told(&status)), (None, false));
     }
 }
