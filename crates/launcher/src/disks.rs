@@ -18,6 +18,7 @@ const DISK_DIR: &str = "disk";
 
 /// QEMU wants whole sectors.
 const SECTOR: u64 = 512;
+const MIB: u64 = 1 << 20;
 
 /// Why a disk or kernel was not prepared. The message goes to the user.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,20 @@ pub enum DiskError {
         #[source]
         source: OverlayError,
     },
+    /// The guest could write more than it may.
+    #[error(
+        "volume {volume}: a disk of {} MiB is more than the {} MiB that are left of what the guest may write: raise \
+         domain.resources.limits.ephemeral-storage",
+        .size.div_ceil(MIB), .left / MIB
+    )]
+    TooLarge {
+        /// The volume.
+        volume: String,
+        /// Size of the disk in bytes.
+        size: u64,
+        /// What is left for it.
+        left: u64,
+    },
     /// The seed image was not made.
     #[error("volume {volume}: no cloud-init seed")]
     Seed {
@@ -95,6 +110,7 @@ impl DiskError {
                 "InvalidContainerDisk"
             }
             DiskError::Refused { .. } => "DiskImageRefused",
+            DiskError::TooLarge { .. } => "DiskTooLarge",
             DiskError::Seed { .. } => "CloudInitFailed",
             DiskError::Overlay { .. } | DiskError::Write { .. } => "DiskFailed",
         }
@@ -103,7 +119,16 @@ impl DiskError {
 
 /// Makes the files of every disk in `state_dir`, in order. What an earlier run left there is overwritten.
 pub fn prepare(spec: &LauncherSpec, state_dir: &Path) -> Result<Vec<Drive>, DiskError> {
-    spec.disks.iter().map(|disk| Ok(machine::drive(disk, image(spec, disk, state_dir)?))).collect()
+    let mut left = spec.storage_bytes.unwrap_or(u64::MAX);
+    let image = |disk| Ok(machine::drive(disk, image(spec, disk, state_dir, &mut left)?));
+    spec.disks.iter().map(image).collect()
+}
+
+/// Takes the room of a disk out of what is left.
+fn take(left: &mut u64, volume: &str, size: u64) -> Result<(), DiskError> {
+    let too_large = DiskError::TooLarge { volume: volume.to_owned(), size, left: *left };
+    *left = left.checked_sub(size).ok_or(too_large)?;
+    Ok(())
 }
 
 /// The kernel of an image volume.
@@ -114,7 +139,7 @@ pub fn kernel(boot: &KernelBoot) -> Result<Kernel, DiskError> {
     Ok(Kernel { image: open(&boot.kernel_path)?, initrd, args: boot.args.clone() })
 }
 
-fn image(spec: &LauncherSpec, disk: &Disk, state_dir: &Path) -> Result<Medium, DiskError> {
+fn image(spec: &LauncherSpec, disk: &Disk, state_dir: &Path, left: &mut u64) -> Result<Medium, DiskError> {
     let volume = || disk.name.clone();
     let at = |suffix: &str| state_dir.join(format!("{}.{suffix}", disk.name));
     let write = |path: &Path, result: io::Result<()>| {
@@ -133,12 +158,16 @@ fn image(spec: &LauncherSpec, disk: &Disk, state_dir: &Path) -> Result<Medium, D
                 inspect(&mut file).map_err(|source| DiskError::Refused { volume: volume(), source })?;
             let top = at("qcow2");
             let size = found.size_bytes.next_multiple_of(SECTOR);
+            if !disk.cdrom && !disk.readonly {
+                take(left, &disk.name, size)?;
+            }
             create_overlay(&top, size, &base, found.format)
                 .map_err(|source| DiskError::Overlay { volume: volume(), source })?;
             Ok(Medium::Overlay { top, base, base_format: found.format })
         }
         DiskSource::EmptyDisk { capacity_bytes } => {
             let path = at("raw");
+            take(left, &disk.name, *capacity_bytes)?;
             let size = capacity_bytes.next_multiple_of(SECTOR);
             write(&path, File::create(&path).and_then(|file| file.set_len(size)))?;
             Ok(Medium::raw(path))
@@ -208,6 +237,8 @@ fn resolve(root: &Path, path: &str, flags: OFlags) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use std::os::unix::fs::symlink;
 
@@ -263,5 +294,37 @@ mod tests {
         rustix::fs::mknodat(rustix::fs::CWD, image.path().join("disk/pipe"), FileType::Fifo, Mode::RUSR, 0)
             .unwrap();
         assert!(open("root", image.path(), "/disk/pipe").is_err());
+    }
+
+    /// Of the disks that the guest can write to; the others take no room that grows.
+    #[test]
+    fn disks_that_are_larger_than_the_guest_may_write_are_refused() {
+        let (image, state) = (image_with(&["disk.img"]), tempfile::tempdir().unwrap());
+        File::create(image.path().join("disk/disk.img")).unwrap().set_len(3 * MIB).unwrap();
+        let from_image = json!({"containerDisk": {"root": image.path()}});
+        let prepared = |storage: u64| {
+            let spec = json!({
+                "name": "a", "namespace": "b", "uid": "c", "hostname": "a", "accelerator": "tcg",
+                "cpu": {"sockets": 1, "cores": 1, "threads": 1}, "memoryBytes": MIB,
+                "storageBytes": storage,
+                "disks": [
+                    {"name": "tools", "source": from_image, "cdrom": true, "bus": "sata"},
+                    {"name": "data", "source": {"emptyDisk": {"capacityBytes": 2 * MIB}}},
+                    {"name": "root", "source": from_image},
+                ],
+            });
+            let spec: LauncherSpec = serde_json::from_value(spec).unwrap();
+            prepare(&spec, state.path()).map(|drives| drives.len())
+        };
+        assert_eq!(prepared(5 * MIB).unwrap(), 3);
+        let error = prepared(5 * MIB - 1).unwrap_err();
+        assert_eq!(error.reason(), "DiskTooLarge");
+        let told = error.to_string();
+        assert!(
+            told.starts_with("volume root: a disk of 3 MiB is more than the 2 MiB that are left"),
+            "{told}"
+        );
+        assert!(told.contains("limits.ephemeral-storage"), "{told}");
+        assert!(matches!(prepared(MIB), Err(DiskError::TooLarge { volume, .. }) if volume == "data"));
     }
 }

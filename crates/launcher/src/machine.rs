@@ -114,6 +114,7 @@ pub mod tests {
             firmware: FirmwareSpec::default(),
             kernel_boot: None,
             disks: vec![],
+            storage_bytes: None,
             interfaces: vec![],
             serial_console: true,
             grace_period_seconds: 30,

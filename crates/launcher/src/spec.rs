@@ -51,6 +51,9 @@ pub struct LauncherSpec {
     /// Disks in the order of `domain.devices.disks`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<Disk>,
+    /// How large the disks that the guest can write to may be together, in bytes; as they are without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_bytes: Option<u64>,
     /// Interfaces in the order of `domain.devices.interfaces`; at most one, on the Pod network, for now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interfaces: Vec<Interface>,

@@ -210,10 +210,12 @@ pub struct Memory {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Resources {
-    /// Requests. Default CPU: a tenth of a core for each vCPU.
+    /// Requests. Default CPU: a tenth of a core for each vCPU. Default ephemeral-storage: the limit, else 2 GiB for each
+    /// containerDisk and the capacity of each emptyDisk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<CpuMemory>,
-    /// Limits. Default: none.
+    /// Limits. Default: none, but the guest's disks together may have 20 GiB for each containerDisk and the capacity of each
+    /// emptyDisk; ephemeral-storage says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<CpuMemory>,
     /// The overhead of the VM is not added to the memory request.
@@ -221,7 +223,7 @@ pub struct Resources {
     pub overcommit_guest_overhead: Option<bool>,
 }
 
-/// An amount of CPU and of memory.
+/// An amount of CPU, of memory and of the Node's disk.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 pub struct CpuMemory {
     /// CPU.
@@ -230,6 +232,9 @@ pub struct CpuMemory {
     /// Memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Quantity>,
+    /// What the guest writes to its disks.
+    #[serde(default, rename = "ephemeral-storage", skip_serializing_if = "Option::is_none")]
+    pub ephemeral_storage: Option<Quantity>,
 }
 
 /// Machine type.

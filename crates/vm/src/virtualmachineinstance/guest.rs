@@ -10,6 +10,7 @@ use scute_qemu::Accelerator;
 
 use super::names::{hostname, machine_uuid};
 use super::resources::guest_memory;
+use super::storage::storage;
 use scute_launcher::spec::{self, LauncherSpec};
 
 /// Where the images of containerDisk volumes are mounted, one folder for each volume.
@@ -52,6 +53,7 @@ pub fn launcher_spec(
         },
         kernel_boot: firmware.kernel_boot.and_then(kernel_boot),
         disks: disks(&vmi.spec)?,
+        storage_bytes: Some(storage(&vmi.spec)?.limit),
         interfaces: interfaces(vmi),
         serial_console: console,
         grace_period_seconds: u64::try_from(vmi.spec.grace_seconds()).unwrap_or(0),
@@ -93,6 +95,20 @@ fn disks(spec: &VirtualMachineInstanceSpec) -> Result<Vec<spec::Disk>, QuantityE
 /// The bus of each disk that the guest gets.
 pub(super) fn disk_buses(spec: &VirtualMachineInstanceSpec) -> Vec<spec::Bus> {
     attached(spec).iter().map(|(disk, _)| bus(disk)).collect()
+}
+
+/// Volumes of disks that the guest can write to.
+pub(super) fn writable_disks(spec: &VirtualMachineInstanceSpec) -> Vec<&Volume> {
+    let is_fixed = |disk: &Disk| {
+        disk.cdrom.is_some() || disk.disk.as_ref().is_some_and(|disk| disk.readonly == Some(true))
+    };
+    attached(spec)
+        .into_iter()
+        .filter(|(disk, volume)| {
+            volume.empty_disk.is_some() || (volume.container_disk.is_some() && !is_fixed(disk))
+        })
+        .map(|(_, volume)| volume)
+        .collect()
 }
 
 fn bus(disk: &Disk) -> spec::Bus {

@@ -12,6 +12,7 @@ pub mod report;
 pub mod resources;
 pub mod seeds;
 pub mod seen;
+pub mod storage;
 pub mod validate;
 mod volumes;
 

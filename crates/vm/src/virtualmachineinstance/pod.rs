@@ -20,6 +20,7 @@ use scute_api::kubevirt::VirtualMachineInstance;
 use super::guest::launcher_spec;
 use super::names::{hostname, label_value, pod_name};
 use super::resources::requirements;
+use super::storage::storage;
 use super::volumes::{mount, pull_secrets, volumes};
 use crate::Config;
 use scute_launcher::spec::{LauncherSpec, RUN_AS, RUN_DIR, SPEC_ENV, START_SECONDS, STARTED_SECONDS};
@@ -96,7 +97,7 @@ fn pod_spec(
 ) -> Result<PodSpec, RenderError> {
     let spec = &vmi.spec;
     let document = serde_json::to_string(guest).map_err(RenderError::Encode)?;
-    let (volumes, mounts) = volumes(vmi);
+    let (volumes, mounts) = volumes(vmi, &storage(spec)?);
     let compute = compute_container(vmi, config, &document, mounts)?;
     let network = (!guest.interfaces.is_empty()).then(|| network_container(config, &document, &compute));
     Ok(PodSpec {
@@ -184,7 +185,7 @@ fn compute_container(
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec![BINARY.to_owned(), "launcher".to_owned(), "run".to_owned()]),
         env: Some(vec![variable(document)]),
-        resources: Some(requirements(&vmi.spec.domain, config.accelerator)?),
+        resources: Some(requirements(&vmi.spec, config.accelerator)?),
         startup_probe: Some(Probe {
             // It waits for the guest itself.
             period_seconds: Some(1),

@@ -12,13 +12,16 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
-use scute_api::kubevirt::{CpuMemory, Domain, QuantityError};
+use scute_api::kubevirt::{CpuMemory, Domain, QuantityError, VirtualMachineInstanceSpec};
 use scute_qemu::Accelerator;
+
+use super::storage::storage;
 
 const MIB: u64 = 1 << 20;
 const LAUNCHER: u64 = 12 * MIB;
 const QEMU: u64 = 60 * MIB;
 const PER_VCPU: u64 = 8 * MIB;
+const STORAGE: &str = "ephemeral-storage";
 /// vCPUs on each core, unless the user asks for CPU.
 const CPU_OVERCOMMIT: u32 = 10;
 
@@ -47,9 +50,10 @@ pub fn overhead(guest: u64, vcpus: u32, accelerator: Accelerator) -> u64 {
 
 /// Requests and limits of the container that runs the VM. There are limits only where the user set some.
 pub fn requirements(
-    domain: &Domain,
+    spec: &VirtualMachineInstanceSpec,
     accelerator: Accelerator,
 ) -> Result<ResourceRequirements, QuantityError> {
+    let domain = &spec.domain;
     let guest = guest_memory(domain)?;
     let vcpus = domain.vcpus();
     let around = overhead(guest, vcpus, accelerator);
@@ -66,17 +70,24 @@ pub fn requirements(
         .cpu
         .or_else(|| limits.cpu.clone())
         .map_or_else(|| format!("{}m", vcpus * 1000 / CPU_OVERCOMMIT), |cpu| cpu.0);
+    let storage = storage(spec)?;
+    let disk = storage.request.saturating_add(storage.around);
     Ok(ResourceRequirements {
         requests: Some(BTreeMap::from([
             ("cpu".to_owned(), ApiQuantity(cpu)),
             ("memory".to_owned(), ApiQuantity(memory.to_string())),
+            (STORAGE.to_owned(), ApiQuantity(disk.to_string())),
         ])),
-        limits: limits_of(limits, around)?,
+        limits: limits_of(limits, around, storage.around)?,
         ..ResourceRequirements::default()
     })
 }
 
-fn limits_of(limits: CpuMemory, around: u64) -> Result<Option<BTreeMap<String, ApiQuantity>>, QuantityError> {
+fn limits_of(
+    limits: CpuMemory,
+    around: u64,
+    around_disks: u64,
+) -> Result<Option<BTreeMap<String, ApiQuantity>>, QuantityError> {
     let mut list = BTreeMap::new();
     if let Some(cpu) = limits.cpu {
         list.insert("cpu".to_owned(), ApiQuantity(cpu.0));
@@ -84,6 +95,10 @@ fn limits_of(limits: CpuMemory, around: u64) -> Result<Option<BTreeMap<String, A
     if let Some(memory) = limits.memory {
         let memory = memory.units()?.saturating_add(around);
         list.insert("memory".to_owned(), ApiQuantity(memory.to_string()));
+    }
+    if let Some(disk) = limits.ephemeral_storage {
+        let disk = disk.units()?.saturating_add(around_disks);
+        list.insert(STORAGE.to_owned(), ApiQuantity(disk.to_string()));
     }
     Ok((!list.is_empty()).then_some(list))
 }
@@ -94,8 +109,9 @@ mod tests {
 
     use super::*;
 
-    fn domain(value: serde_json::Value) -> Domain {
-        serde_json::from_value(value).unwrap()
+    fn spec(domain: serde_json::Value) -> VirtualMachineInstanceSpec {
+        let volumes = json!([{"name": "root", "containerDisk": {"image": "i"}}]);
+        serde_json::from_value(json!({"domain": domain, "volumes": volumes})).unwrap()
     }
 
     #[test]
@@ -108,26 +124,28 @@ mod tests {
     #[test]
     fn requests_follow_the_guest_and_limits_follow_the_user() {
         let plain =
-            requirements(&domain(json!({"cpu": {"cores": 2}, "memory": {"guest": "4Gi"}})), Accelerator::Kvm)
+            requirements(&spec(json!({"cpu": {"cores": 2}, "memory": {"guest": "4Gi"}})), Accelerator::Kvm)
                 .unwrap();
         assert_eq!(
             serde_json::to_value(plain).unwrap(),
-            json!({"requests": {"cpu": "200m", "memory": (4192 * MIB).to_string()}})
+            json!({"requests": {"cpu": "200m", "memory": (4192 * MIB).to_string(),
+                "ephemeral-storage": ((2048 + 96 + 20) * MIB).to_string()}})
         );
-        let full = domain(json!({
+        let full = spec(json!({
             "memory": {"guest": "1Gi"},
             "resources": {
                 "requests": {"memory": "512Mi"},
-                "limits": {"cpu": 2, "memory": "1Gi"},
+                "limits": {"cpu": 2, "memory": "1Gi", "ephemeral-storage": "8Gi"},
                 "overcommitGuestOverhead": true,
             },
         }));
         let around = overhead(1 << 30, 1, Accelerator::Kvm);
+        let disk = ((8192 + 96 + 8) * MIB).to_string();
         assert_eq!(
             serde_json::to_value(requirements(&full, Accelerator::Kvm).unwrap()).unwrap(),
             json!({
-                "requests": {"cpu": "2", "memory": (512 * MIB).to_string()},
-                "limits": {"cpu": "2", "memory": ((1 << 30) + around).to_string()},
+                "requests": {"cpu": "2", "memory": (512 * MIB).to_string(), "ephemeral-storage": disk},
+                "limits": {"cpu": "2", "memory": ((1 << 30) + around).to_string(), "ephemeral-storage": disk},
             })
         );
     }

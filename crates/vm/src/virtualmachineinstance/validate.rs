@@ -10,6 +10,7 @@ use scute_launcher::spec::Bus;
 use scute_qemu::Devices;
 
 use super::guest::{disk_buses, interface_count};
+use super::storage;
 
 /// Longest inline cloud-init data, decoded; more has to come from a Secret.
 const INLINE_MAX: usize = 2048;
@@ -23,6 +24,7 @@ const VCPUS_MAX: u64 = 255;
 pub fn validate(spec: &VirtualMachineInstanceSpec, path: &str) -> Vec<FieldError> {
     let mut errors = Vec::new();
     check_resources(&spec.domain, &format!("{path}.domain"), &mut errors);
+    check_storage(spec, path, &mut errors);
     check_disks(spec, path, &mut errors);
     check_networks(spec, path, &mut errors);
     check_room(spec, path, &mut errors);
@@ -75,6 +77,27 @@ fn check_resources(domain: &Domain, path: &str, errors: &mut Vec<FieldError>) {
         ));
     }
     check_cpu(domain, path, errors);
+}
+
+/// Disks of a size that is known must fit; that of a disk in an image is known to the launcher only.
+fn check_storage(spec: &VirtualMachineInstanceSpec, path: &str, errors: &mut Vec<FieldError>) {
+    let (request, limit) = storage::named(spec);
+    let mut read = |which: &str, amount: Option<&Quantity>| {
+        let path = format!("{path}.domain.resources.{which}.ephemeral-storage");
+        let bytes = units(amount?, &path, errors)?;
+        Some((path, bytes))
+    };
+    let (asked, most) = (read("requests", request), read("limits", limit));
+    let Some((path, most)) = most else { return };
+    if asked.is_some_and(|(_, asked)| asked > most) {
+        errors.push(FieldError::new(&path, text(limit), "must not be below the request"));
+    }
+    let empty = spec.volumes.iter().filter_map(|volume| volume.empty_disk.as_ref()?.capacity.units().ok());
+    let empty = empty.fold(0_u64, u64::saturating_add);
+    if empty > most {
+        let told = format!("must not be below the capacity of the emptyDisks, which is {empty} bytes");
+        errors.push(FieldError::new(path, text(limit), told));
+    }
 }
 
 fn check_cpu(domain: &Domain, path: &str, errors: &mut Vec<FieldError>) {

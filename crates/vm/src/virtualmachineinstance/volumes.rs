@@ -9,17 +9,23 @@ use k8s_openapi::api::core::v1::{
     EmptyDirVolumeSource, ImageVolumeSource, KeyToPath, LocalObjectReference, Secret, SecretVolumeSource,
     Volume as PodVolume, VolumeMount,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
 use kube::ResourceExt;
 use scute_api::kubevirt::{CloudInit, PullPolicy, VirtualMachineInstance, VirtualMachineInstanceSpec};
 
 use super::guest::{CLOUD_INIT_DIR, DISKS_DIR, KERNEL_DIR};
 use super::names::pod_name;
 use super::pod::owner;
+use super::storage::Storage;
 use scute_launcher::spec::{RUN_DIR, STATE_DIR};
 
+/// Two short documents and a device node, with a large margin.
+const RUN_BYTES: u64 = 16 << 20;
+
 /// The volumes of the Pod and their places in `compute`.
-pub(super) fn volumes(vmi: &VirtualMachineInstance) -> (Vec<PodVolume>, Vec<VolumeMount>) {
-    let mut volumes = vec![empty_dir("scute-run"), empty_dir("scute-state")];
+pub(super) fn volumes(vmi: &VirtualMachineInstance, storage: &Storage) -> (Vec<PodVolume>, Vec<VolumeMount>) {
+    let disks = storage.limit.saturating_add(storage.around);
+    let mut volumes = vec![empty_dir("scute-run", RUN_BYTES), empty_dir("scute-state", disks)];
     let mut mounts = vec![mount("scute-run", RUN_DIR, false), mount("scute-state", STATE_DIR, false)];
     for volume in &vmi.spec.volumes {
         if let Some(disk) = &volume.container_disk {
@@ -67,10 +73,11 @@ pub(super) fn pull_secrets(spec: &VirtualMachineInstanceSpec) -> Option<Vec<Loca
     (!names.is_empty()).then(|| names.into_iter().map(|name| LocalObjectReference { name }).collect())
 }
 
-fn empty_dir(name: &str) -> PodVolume {
+fn empty_dir(name: &str, bytes: u64) -> PodVolume {
+    let size_limit = Some(ApiQuantity(bytes.to_string()));
     PodVolume {
         name: name.to_owned(),
-        empty_dir: Some(EmptyDirVolumeSource::default()),
+        empty_dir: Some(EmptyDirVolumeSource { size_limit, medium: None }),
         ..PodVolume::default()
     }
 }

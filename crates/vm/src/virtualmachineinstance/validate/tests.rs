@@ -163,3 +163,26 @@ fn interfaces_and_networks_match() {
     assert!(errors[0].starts_with("spec.domain.devices.interfaces[0].name"));
     assert!(errors[1].starts_with("spec.networks[0].name"));
 }
+
+#[test]
+fn storage_must_hold_the_request_and_the_empty_disks() {
+    let errors = |requests: Value, limits: Value, capacity: &str| {
+        errors_of(json!({
+            "domain": {"resources": {"requests": requests, "limits": limits}},
+            "volumes": [
+                {"name": "root", "containerDisk": {"image": "i"}},
+                {"name": "data", "emptyDisk": {"capacity": capacity}},
+            ],
+        }))
+    };
+    let disk = |amount: &str| json!({"ephemeral-storage": amount});
+    assert_eq!(errors(disk("4Gi"), disk("8Gi"), "8Gi"), [""; 0]);
+    assert_eq!(errors(disk("400Gi"), json!({}), "8Gi"), [""; 0]);
+    let path = "spec.domain.resources.limits.ephemeral-storage";
+    let below = errors(disk("9Gi"), disk("8Gi"), "1Gi");
+    assert!(below[0].starts_with(path) && below[0].contains("must not be below the request"), "{below:?}");
+    let small = errors(json!({}), disk("2Gi"), "3Gi");
+    assert!(small[0].starts_with(path) && small[0].contains("3221225472 bytes"), "{small:?}");
+    let text = errors(json!({}), disk("much"), "1Gi");
+    assert!(text[0].starts_with(path) && text[0].contains("is not a quantity"), "{text:?}");
+}
