@@ -142,6 +142,7 @@ fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: &ManagerConfig, tasks: 
         accelerator,
         runtime_class: (accelerator == Accelerator::Kvm).then(|| scute_install::KVM_RUNTIME.to_owned()),
         pod_ranges: config.networks.pods.clone(),
+        service_ranges: config.networks.services.clone(),
     };
     scute_cluster::spawn(hub, tenants, scute_cluster::Config::default(), tasks);
     scute_bootstrap::spawn(hub, tenants, scute_bootstrap::Config::default(), tasks);

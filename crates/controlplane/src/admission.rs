@@ -70,7 +70,8 @@ async fn cluster(hub: &Hub, config: &Config, request: &AdmissionRequest) -> Verd
     let Ok(cluster) = serde_json::from_value::<Cluster>(request.object.clone()) else {
         return Verdict::Allow;
     };
-    let mut bad: Vec<_> = check_ranges(&cluster, &config.management_pod_cidrs).err().into_iter().collect();
+    let (pods, services) = (&config.management_pod_cidrs, &config.management_service_cidrs);
+    let mut bad: Vec<_> = check_ranges(&cluster, pods, services).err().into_iter().collect();
     if let Some(key) = control_plane_of(&cluster) {
         let known = hub.watch::<KamajiControlPlane>();
         known.ready().await;

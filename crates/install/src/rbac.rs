@@ -93,6 +93,8 @@ fn rules() -> Vec<Value> {
         rule("policy", &["poddisruptionbudgets"], &WRITE),
         // What control planes may reach.
         rule("networking.k8s.io", &["networkpolicies"], &WRITE),
+        // Ranges that no tenant with VM Nodes may have.
+        rule("networking.k8s.io", &["servicecidrs"], &READ),
         // Reasons, told where a user looks for them; what a kubelet hears from a guest's readiness probe.
         rule("", &["events"], &["get", "list", "watch", "create", "patch"]),
         rule("events.k8s.io", &["events"], &["create", "patch"]),

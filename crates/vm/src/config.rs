@@ -15,6 +15,9 @@ pub struct Config {
     /// Pod ranges of the management cluster, which no tenant with VM Nodes may use: its guests have
     /// addresses from them. The Pod ranges of its Nodes are known without being listed.
     pub pod_ranges: Vec<IpNet>,
+    /// Service ranges of the management cluster, which such tenants may not use either. Those that it has as ServiceCIDRs
+    /// are known without being listed.
+    pub service_ranges: Vec<IpNet>,
 }
 
 impl Default for Config {
@@ -24,6 +27,7 @@ impl Default for Config {
             accelerator: Accelerator::Tcg,
             runtime_class: None,
             pod_ranges: Vec::new(),
+            service_ranges: Vec::new(),
         }
     }
 }

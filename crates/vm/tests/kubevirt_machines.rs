@@ -226,6 +226,10 @@ async fn what_is_missing_or_wrong_is_told() {
         )
         .await;
     bench.eventually("missing-m0", "refused", waits("PodRangeOverlap")).await;
+    // That of this API server, as its ServiceCIDR says.
+    let ranges = json!({"pods": {"cidrBlocks": ["10.0.0.128/25"]}});
+    bench.patch::<Cluster>("c", json!({"spec": {"clusterNetwork": ranges}})).await;
+    bench.eventually("missing-m0", "refused", waits("ServiceRangeOverlap")).await;
 }
 
 #[tokio::test]

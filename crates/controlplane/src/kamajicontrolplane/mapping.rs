@@ -185,23 +185,32 @@ fn addons(kcp: &KamajiControlPlane) -> Addons {
 }
 
 /// VM Nodes have addresses in the management cluster's Pod range: a tenant that uses the same range for its own Pods
-/// or Services could not reach its Nodes.
+/// or Services could not reach its Nodes. And they use Services of the management cluster, its DNS to begin with: the
+/// tenant's kube-proxy would take their addresses for its own, and the management cluster's translates what a Pod sends to one of them.
 ///
 /// # Errors
 /// The field, its range, and the one that it overlaps.
-pub fn check_ranges(cluster: &Cluster, management_pods: &[IpNet]) -> Result<(), FieldError> {
+pub fn check_ranges(
+    cluster: &Cluster,
+    management_pods: &[IpNet],
+    management_services: &[IpNet],
+) -> Result<(), FieldError> {
     let on_vms =
         cluster.spec.infrastructure_ref.as_ref().is_some_and(|infra| infra.kind == "KubevirtCluster");
     if !on_vms {
         return Ok(());
     }
-    let Some(RangeOverlap { field, range, taken }) = ranges(cluster).overlap(management_pods) else {
-        return Ok(());
-    };
-    let detail = format!(
-        "overlaps {taken}, the management cluster's Pod range, in which VM Nodes have their addresses"
-    );
-    Err(FieldError::new(format!("spec.clusterNetwork.{field}.cidrBlocks"), range.to_string(), detail))
+    let ours = ranges(cluster);
+    let pods = "Pod range, in which VM Nodes have their addresses";
+    let services = "Service range, in which VM Nodes have their DNS server";
+    for (theirs, what) in [(management_pods, pods), (management_services, services)] {
+        if let Some(RangeOverlap { field, range, taken }) = ours.overlap(theirs) {
+            let path = format!("spec.clusterNetwork.{field}.cidrBlocks");
+            let detail = format!("overlaps {taken}, the management cluster's {what}");
+            return Err(FieldError::new(path, range.to_string(), detail));
+        }
+    }
+    Ok(())
 }
 
 /// The ranges that the Cluster will have: ours, where its control plane is ours and it names none.

@@ -28,7 +28,8 @@ pub async fn advance(
 ) -> Result<(), Stop> {
     let context = &shared.context;
     let stage = Stage::Created;
-    mapping::check_ranges(cluster, &context.config.management_pod_cidrs).map_err(|bad| {
+    let (pods, services) = (&context.config.management_pod_cidrs, &context.config.management_service_cidrs);
+    mapping::check_ranges(cluster, pods, services).map_err(|bad| {
         Stop::wait(stage, Why::new("RangeOverlap", format!("Cluster {}: {bad}", cluster.name_any())))
     })?;
     let kcp = hold(kcp, context).await.map_err(failed(stage))?;

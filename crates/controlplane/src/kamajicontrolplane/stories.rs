@@ -125,25 +125,32 @@ fn endpoints_of_infrastructure() {
 #[test]
 fn ranges_of_vm_nodes_must_not_meet_the_management_clusters() {
     let management = ["10.85.0.0/16".parse().expect("a range")];
+    let theirs = ["10.86.0.0/16".parse().expect("a range")];
     let pods = |range: &str| json!({ "spec": { "clusterNetwork": { "pods": { "cidrBlocks": [range] } } } });
     let services =
         |range: &str| json!({ "spec": { "clusterNetwork": { "services": { "cidrBlocks": [range] } } } });
-    assert!(mapping::check_ranges(&cluster(json!({})), &management).is_ok());
+    assert!(mapping::check_ranges(&cluster(json!({})), &management, &theirs).is_ok());
     for over in [pods("10.85.128.0/17"), pods("10.0.0.0/8"), services("10.85.3.0/24")] {
-        let bad =
-            mapping::check_ranges(&cluster(over.clone()), &management).expect_err("refused").to_string();
+        let bad = mapping::check_ranges(&cluster(over.clone()), &management, &theirs)
+            .expect_err("refused")
+            .to_string();
         assert!(bad.contains("10.85.0.0/16") && bad.contains(".cidrBlocks"), "{over}: {bad}");
+    }
+    for over in [pods("10.86.0.0/17"), services("10.86.3.0/24"), services("10.80.0.0/12")] {
+        let over = cluster(over);
+        let bad = mapping::check_ranges(&over, &[], &theirs).expect_err("refused").to_string();
+        assert!(bad.contains("10.86.0.0/16, the management cluster's Service range"), "{bad}");
     }
     let ours = json!({ "kind": "KamajiControlPlane", "name": "kv-tenant", "apiGroup": "controlplane.cluster.x-k8s.io" });
     let unnamed = json!({ "spec": { "clusterNetwork": { "pods": null }, "controlPlaneRef": ours } });
     let default = ["10.244.0.0/17".parse().expect("a range")];
-    let bad = mapping::check_ranges(&cluster(unnamed), &default).expect_err("refused").to_string();
+    let bad = mapping::check_ranges(&cluster(unnamed), &default, &theirs).expect_err("refused").to_string();
     assert!(bad.contains("10.244.0.0/16"), "the default of our control planes: {bad}");
     let metal = json!({ "spec": { "infrastructureRef": { "kind": "Metal3Cluster" } } });
     let mut metal_there = pods("10.85.128.0/17");
     merge(&mut metal_there, metal);
     assert!(
-        mapping::check_ranges(&cluster(metal_there), &management).is_ok(),
+        mapping::check_ranges(&cluster(metal_there), &management, &theirs).is_ok(),
         "bare metal has other addresses"
     );
 }

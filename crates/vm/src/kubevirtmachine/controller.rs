@@ -15,7 +15,7 @@ use scute_kit::{Controller, EventType, Hub, Key, Next, Watch, Why};
 use serde_json::json;
 
 use super::apply::{ApplyError, apply};
-use super::observe::observe;
+use super::observe::{observe, service_cidrs};
 use super::plan::{Action, Stage, plan};
 use super::report;
 use crate::Config;
@@ -61,6 +61,8 @@ pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>, config: Config) {
     hub.watch::<VirtualMachineInstance>().ready().await;
     hub.watch::<Node>().ready().await;
     hub.watch_meta::<Secret>().ready().await;
+    // Asked for now, to be known when the first VM is made.
+    service_cidrs(&hub);
     let context = Arc::new(Context { hub, tenants, config });
     controller.run(context, reconcile).await;
 }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, Secret};
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::ResourceExt;
-use kube::api::PartialObjectMeta;
+use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
 use scute_api::cluster::{Cluster, Machine};
 use scute_api::infrastructure::{KubevirtCluster, KubevirtMachine};
 use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use scute_api::meta::CLUSTER_NAME_LABEL;
 use scute_kit::tenants::{TenantKey, Tenants};
-use scute_kit::{Error, Hub, Key};
+use scute_kit::{Error, Hub, Key, Watch};
 
 use super::plan::{Observed, SshKeys};
 use super::render::{SEED_VOLUME, belongs_to};
@@ -57,6 +58,7 @@ pub async fn observe(
         vmi: hub.watch::<VirtualMachineInstance>().get(&key),
         has_ssh_user: vm.as_deref().is_some_and(|vm| has_ssh_user(hub, vm)),
         pod_ranges: pod_ranges(hub, config),
+        service_ranges: service_ranges(hub, config),
         machine,
         cluster,
         vm,
@@ -114,4 +116,17 @@ fn pod_ranges(hub: &Arc<Hub>, config: &Config) -> Vec<ipnet::IpNet> {
         nodes.iter().filter_map(|node| node.spec.as_ref()).flat_map(|spec| spec.pod_cidrs.iter().flatten());
     let parsed = of_nodes.filter_map(|range| range.parse().ok());
     config.pod_ranges.iter().copied().chain(parsed).collect()
+}
+
+/// A management cluster before 1.33 has no ServiceCIDRs; what it uses has to be in the configuration.
+fn service_ranges(hub: &Arc<Hub>, config: &Config) -> Vec<ipnet::IpNet> {
+    let objects = service_cidrs(hub).list();
+    let listed = objects.iter().filter_map(|object| object.data.pointer("/spec/cidrs")?.as_array());
+    let parsed = listed.flatten().filter_map(|range| range.as_str()?.parse().ok());
+    config.service_ranges.iter().copied().chain(parsed).collect()
+}
+
+/// The watch on the Service ranges of the management cluster, for which nobody waits.
+pub fn service_cidrs(hub: &Hub) -> Watch<DynamicObject> {
+    hub.watch_dynamic(&ApiResource::erase::<ServiceCIDR>(&()))
 }

@@ -43,6 +43,8 @@ pub struct Observed {
     pub node: Option<Arc<Node>>,
     /// Pod ranges of the management cluster.
     pub pod_ranges: Vec<IpNet>,
+    /// Its Service ranges.
+    pub service_ranges: Vec<IpNet>,
 }
 
 /// The SSH keys of the Cluster's guests.
@@ -200,7 +202,7 @@ fn ready_to_create<'a>(
             Why::new("WaitingForControlPlaneAvailable", message)
         });
     };
-    if let Some(overlap) = overlap(cluster, &seen.pod_ranges) {
+    if let Some(overlap) = overlap(cluster, seen) {
         return Err(overlap);
     }
     let ssh_keys = match &seen.ssh_keys {
@@ -214,15 +216,25 @@ fn ready_to_create<'a>(
     Ok((owner, Wanted::Vm(Action::CreateVm { bootstrap, ssh_keys })))
 }
 
-/// Guests have addresses of the management cluster's Pods: a tenant whose own Pods or Services have
-/// addresses of that range too could not tell them apart.
-fn overlap(cluster: &Cluster, management: &[IpNet]) -> Option<Why> {
-    let RangeOverlap { field, range, taken } = cluster.spec.cluster_network.as_ref()?.overlap(management)?;
-    let message = format!(
-        "Cluster {}: spec.clusterNetwork.{field} {range} overlaps {taken}, the Pod range of the management cluster, from which VM Nodes have their addresses",
-        cluster.name_any()
+/// Guests have addresses of the management cluster's Pods, and ask its DNS, which is a Service: a tenant whose own Pods or
+/// Services have such addresses too could not tell them apart.
+fn overlap(cluster: &Cluster, seen: &Observed) -> Option<Why> {
+    let ours = cluster.spec.cluster_network.as_ref()?;
+    let pods =
+        ("PodRangeOverlap", "Pod range of the management cluster, from which VM Nodes have their addresses");
+    let services = (
+        "ServiceRangeOverlap",
+        "Service range of the management cluster, in which VM Nodes have their DNS server",
     );
-    Some(Why::new("PodRangeOverlap", message))
+    [(pods, &seen.pod_ranges), (services, &seen.service_ranges)].into_iter().find_map(
+        |((reason, what), theirs)| {
+            let RangeOverlap { field, range, taken } = ours.overlap(theirs)?;
+            let name = cluster.name_any();
+            let message =
+                format!("Cluster {name}: spec.clusterNetwork.{field} {range} overlaps {taken}, the {what}");
+            Some(Why::new(reason, message))
+        },
+    )
 }
 
 fn bootstrap(machine: &KubevirtMachine, seen: &Observed) -> Bootstrap {

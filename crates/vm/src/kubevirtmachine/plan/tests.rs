@@ -122,19 +122,26 @@ fn a_cluster_of_any_infrastructure_gets_its_vm() {
 }
 
 #[test]
-fn a_pod_range_of_the_management_cluster_is_refused_with_both_ranges() {
-    for (field, range) in [("pods", "10.85.7.0/24"), ("services", "10.0.0.0/8")] {
+fn a_range_of_the_management_cluster_is_refused_with_both_ranges() {
+    let (pods, services) = ("10.85.0.0/16", "10.86.0.0/16");
+    for (field, range, taken, reason) in [
+        ("pods", "10.85.7.0/24", pods, "PodRangeOverlap"),
+        ("services", "10.0.0.0/8", pods, "PodRangeOverlap"),
+        ("pods", "10.86.0.0/15", services, "ServiceRangeOverlap"),
+        ("services", "10.86.0.0/20", services, "ServiceRangeOverlap"),
+    ] {
         let network = json!({"spec": {"clusterNetwork": {field: {"cidrBlocks": [range]}}}});
         let overlapping = Observed {
             cluster: cluster(network),
-            pod_ranges: vec!["10.85.0.0/16".parse().unwrap()],
+            pod_ranges: vec![pods.parse().unwrap()],
+            service_ranges: vec![services.parse().unwrap()],
             ..seen()
         };
         let plan = plan(&object(json!({})), &overlapping);
         assert_eq!(plan.actions, []);
         let Stage::NotProvisioned(why) = plan.stage else { panic!("{:?}", plan.stage) };
-        assert_eq!(why.reason, "PodRangeOverlap");
-        for text in [field, range, "10.85.0.0/16"] {
+        assert_eq!(why.reason, reason);
+        for text in [field, range, taken] {
             assert!(why.message.contains(text), "{text} is not in {}", why.message);
         }
     }
