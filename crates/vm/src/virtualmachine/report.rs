@@ -12,7 +12,14 @@ use scute_kit::conditions::{Conditions, Status, find, is_true};
 use super::plan::Plan;
 
 /// Conditions of the VMI that the VirtualMachine shows too.
-const COPIED: [&str; 5] = ["Synchronized", "Paused", "PodScheduled", "LiveMigratable", "SoftwareEmulation"];
+const COPIED: [&str; 6] = [
+    "Synchronized",
+    "Paused",
+    "NameserversUnreachable",
+    "PodScheduled",
+    "LiveMigratable",
+    "SoftwareEmulation",
+];
 
 /// The status of `vm`, whose VMI is `vmi`; `failure` is what could not be done.
 #[must_use]

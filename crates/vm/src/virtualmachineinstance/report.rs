@@ -181,6 +181,9 @@ fn conditions(
     if let Some(message) = paused(before, seen).filter(|_| phase == VmiPhase::Running) {
         list = list.put("Paused", Status::True, "PausedIOError", message);
     }
+    if let Some(message) = seen.and_then(|seen| nameservers(&seen.unreachable_nameservers)) {
+        list = list.put("NameserversUnreachable", Status::True, "NoIPv6", message);
+    }
     if let Some(message) = seen.and_then(|seen| seen.unschedulable.clone()) {
         list = list.put("PodScheduled", Status::False, "Unschedulable", message);
     }
@@ -207,6 +210,17 @@ fn conditions(
         );
     }
     list.finish()
+}
+
+/// A guest has no IPv6 on the Pod network.
+fn nameservers(unreachable: &[String]) -> Option<String> {
+    (!unreachable.is_empty()).then(|| {
+        format!(
+            "guests have no IPv6 on the Pod network, so this one is not told of the name servers {} of its Pod; others can be \
+             given with spec.dnsPolicy None and spec.dnsConfig",
+            unreachable.join(", ")
+        )
+    })
 }
 
 /// Why QEMU has paused the guest. The event that says so may be forgotten before the guest goes on.
@@ -315,6 +329,22 @@ mod tests {
         assert_eq!((later.phase, later.reason.as_deref()), (Some(VmiPhase::Failed), Some("PodDeleted")));
         let done = after(json!({"phase": "Succeeded"}), None, Some(&gone));
         assert_eq!((done.phase, done.reason), (Some(VmiPhase::Succeeded), None));
+    }
+
+    #[test]
+    fn name_servers_that_a_guest_cannot_reach_are_named() {
+        let pod = |message: &str| {
+            let end = json!({"terminated": {"exitCode": 0, "message": message}});
+            pod(json!({"phase": "Running", "initContainerStatuses": [{"name": "network", "image": "",
+                "imageID": "", "restartCount": 0, "ready": true, "state": end}]}))
+        };
+        let told = |message: &str| {
+            let status = after(json!({}), Some(&pod(message)), None);
+            find(&status.conditions, "NameserversUnreachable").map(|said| said.message.clone())
+        };
+        let message = told(r#"{"mac":"02:42:ac:11:00:02","unreachableNameservers":["fd00::a","fd00::b"]}"#);
+        assert!(message.unwrap().contains("name servers fd00::a, fd00::b of its Pod"));
+        assert_eq!(told(r#"{"mac":"02:42:ac:11:00:02"}"#), None);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Seen {
     pub unschedulable: Option<String>,
     /// MAC address of the guest, as the launcher reported it.
     pub mac: Option<String>,
+    /// Name servers of the Pod that the guest cannot reach, and is not told of.
+    pub unreachable_nameservers: Vec<String>,
 }
 
 /// Reads a Pod; `complaint` is what its readiness probe said when it failed.
@@ -37,7 +39,9 @@ pub fn see(pod: &Pod, complaint: Option<&str>) -> Seen {
         .flatten()
         .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
         .map(|condition| condition.message.clone().unwrap_or_default());
-    let mac = network.and_then(terminated).and_then(|end| field(end, "mac"));
+    let network_end = network.and_then(terminated);
+    let mac = network_end.and_then(|end| field(end, "mac"));
+    let unreachable_nameservers = network_end.map(unreachable_nameservers).unwrap_or_default();
 
     let (phase, why) = match status.phase.as_deref() {
         Some("Succeeded") => (VmiPhase::Succeeded, compute.and_then(terminated).and_then(ending)),
@@ -68,7 +72,7 @@ pub fn see(pod: &Pod, complaint: Option<&str>) -> Seen {
     };
     let ready = compute.is_some_and(|compute| compute.ready);
     let complaint = complaint.filter(|_| !ready).map(str::to_owned);
-    Seen { phase, why, ready, complaint, unschedulable, mac }
+    Seen { phase, why, ready, complaint, unschedulable, mac, unreachable_nameservers }
 }
 
 /// Whether the guest shut down as its Pod was told to go: whoever deleted the Pod ended it, and not the guest itself.
@@ -118,10 +122,22 @@ fn ending(end: &ContainerStateTerminated) -> Option<Why> {
     (end.exit_code != 0).then(|| Why::new("LauncherFailed", message))
 }
 
+/// A kubelet gives a Pod a few at most.
+fn unreachable_nameservers(end: &ContainerStateTerminated) -> Vec<String> {
+    let listed = document(end).and_then(|document| {
+        let list = document.get("unreachableNameservers")?.as_array()?;
+        Some(list.iter().filter_map(|entry| entry.as_str().map(str::to_owned)).collect())
+    });
+    listed.unwrap_or_default()
+}
+
 /// A field of the JSON document that the launcher leaves as its termination message.
 fn field(end: &ContainerStateTerminated, name: &str) -> Option<String> {
-    let document: serde_json::Value = serde_json::from_str(end.message.as_deref()?).ok()?;
-    document.get(name)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+    document(end)?.get(name)?.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+fn document(end: &ContainerStateTerminated) -> Option<serde_json::Value> {
+    serde_json::from_str(end.message.as_deref()?).ok()
 }
 
 #[cfg(test)]
@@ -228,7 +244,8 @@ mod tests {
     fn the_init_container_reports_the_mac_address() {
         let seen = seen(json!({"phase": "Pending", "initContainerStatuses": [
             {"name": "network", "ready": true, "image": "", "imageID": "", "restartCount": 0,
-             "state": ended(0, "Completed", r#"{"mac":"02:42:ac:11:00:02"}"#)}]}));
+             "state": ended(0, "Completed", r#"{"mac":"02:42:ac:11:00:02","unreachableNameservers":["fd00::a"]}"#)}]}));
         assert_eq!(seen.mac.as_deref(), Some("02:42:ac:11:00:02"));
+        assert_eq!(seen.unreachable_nameservers, ["fd00::a"]);
     }
 }
