@@ -4,6 +4,7 @@ mod filter;
 mod network;
 mod pod;
 mod run;
+mod tenants;
 
 /// The launcher itself, when a test starts this program again as `scute launcher`: see [`pod::Pod::launcher`].
 #[test]

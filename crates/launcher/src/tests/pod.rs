@@ -179,7 +179,7 @@ impl Drop for Pod {
 pub struct Namespace(std::fs::File);
 
 impl Namespace {
-    fn open(name: &str) -> Namespace {
+    pub fn open(name: &str) -> Namespace {
         Namespace(std::fs::File::open(Path::new("/run/netns").join(name)).unwrap())
     }
 
@@ -189,7 +189,7 @@ impl Namespace {
         rustix::thread::move_into_link_name_space(self.0.as_fd(), kind).unwrap();
     }
 
-    fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let inside = || {
             self.enter();
             work()
