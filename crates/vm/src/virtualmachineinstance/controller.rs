@@ -88,24 +88,14 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
         plan.actions.clear();
         plan.failure = Some(Why::new("InvalidSpec", error.to_string()));
     }
-    let (mut pod, complaint) = (seen.pod, seen.complaint);
-    let mut failed = None;
-    for action in &plan.actions {
-        match apply(&context, &vmi, pod.as_ref(), action).await {
-            Ok(made) => pod = made.or(pod),
-            Err(ApplyError::Write(error)) if error.passes() => {
-                return Next::Failed(Why::of("SynchronizationFailed", &error));
-            }
-            Err(error) => {
-                failed = Some(Why::new("SynchronizationFailed", error.to_string()));
-                break;
-            }
-        }
+    let (pod, failed) = carry_out(&context, &vmi, seen.pod, &plan.actions).await;
+    if let Some(why) = failed.clone().filter(Why::passes) {
+        return Next::Failed(why);
     }
     if plan.actions.contains(&Action::RemoveFinalizer) && failed.is_none() {
         return Next::Settled;
     }
-    let said = complaint.as_deref();
+    let said = seen.complaint.as_deref();
     let mut status = report::status(&vmi, pod.as_ref(), said, &plan, &context.config, hub.now());
     if let Some(why) = missing_secret(hub, &vmi, &status) {
         status.conditions = report::with_failure(&vmi, status.conditions, &why, hub.now());
@@ -130,6 +120,23 @@ async fn reconcile(vmi: Arc<VirtualMachineInstance>, context: Arc<Context>) -> N
         }
         (None, None) => Next::Settled,
     }
+}
+
+/// The Pod after these actions, and what could not be done.
+async fn carry_out(
+    context: &Context,
+    vmi: &Arc<VirtualMachineInstance>,
+    mut pod: Option<Pod>,
+    actions: &[Action],
+) -> (Option<Pod>, Option<Why>) {
+    for action in actions {
+        match apply(context, vmi, pod.as_ref(), action).await {
+            Ok(made) => pod = made.or(pod),
+            Err(ApplyError::Write(error)) => return (pod, Some(Why::of("SynchronizationFailed", &error))),
+            Err(error) => return (pod, Some(Why::new("SynchronizationFailed", error.to_string()))),
+        }
+    }
+    (pod, None)
 }
 
 /// The Secret that a Pod waits for which says nothing itself: a kubelet tells of mounts in events only.

@@ -156,17 +156,18 @@ fn conditions(
     let mut list = Conditions::new(&before.conditions, vmi.metadata.generation, now);
     let said = why.map(|why| (why.reason.to_string(), why.message.clone()));
     let deleting = vmi.metadata.deletion_timestamp.is_some();
-    list = match (phase, said.clone()) {
-        (VmiPhase::Running, _) if !deleting && seen.is_some_and(|seen| !seen.ready) => {
-            list.put("Ready", Status::False, "GuestNotReady", not_ready(before, seen))
+    let held_up = seen.filter(|seen| !seen.ready).map(|seen| not_ready(before, seen));
+    list = match (phase, said.clone(), held_up) {
+        (VmiPhase::Running, _, Some(message)) if !deleting => {
+            list.put("Ready", Status::False, "GuestNotReady", message)
         }
-        (VmiPhase::Running, _) if !deleting => {
+        (VmiPhase::Running, _, None) if !deleting => {
             list.put("Ready", Status::True, "GuestRunning", "the guest runs")
         }
-        (VmiPhase::Succeeded, _) => {
+        (VmiPhase::Succeeded, ..) => {
             list.put("Ready", Status::False, "GuestNotRunning", "the guest shut down")
         }
-        (_, Some((reason, message))) => list.put("Ready", Status::False, &reason, message),
+        (_, Some((reason, message)), _) => list.put("Ready", Status::False, &reason, message),
         _ => list.put("Ready", Status::False, "GuestNotRunning", "the guest does not run"),
     };
     list = match said {
@@ -178,14 +179,8 @@ fn conditions(
         }
         _ => list.put("Synchronized", Status::True, "PodFollowsSpec", ""),
     };
-    if let Some(message) = paused(before, seen).filter(|_| phase == VmiPhase::Running) {
-        list = list.put("Paused", Status::True, "PausedIOError", message);
-    }
-    if let Some(message) = seen.and_then(|seen| nameservers(&seen.unreachable_nameservers)) {
-        list = list.put("NameserversUnreachable", Status::True, "NoIPv6", message);
-    }
-    if let Some(message) = seen.and_then(|seen| seen.unschedulable.clone()) {
-        list = list.put("PodScheduled", Status::False, "Unschedulable", message);
+    if let Some(seen) = seen {
+        list = of_the_pod(list, before, phase, seen);
     }
     list = list.put(
         "LiveMigratable",
@@ -212,6 +207,25 @@ fn conditions(
     list.finish()
 }
 
+/// What is said only while it is so.
+fn of_the_pod<'a>(
+    mut list: Conditions<'a>,
+    before: &VirtualMachineInstanceStatus,
+    phase: VmiPhase,
+    seen: &Seen,
+) -> Conditions<'a> {
+    if let Some(message) = paused(before, seen).filter(|_| phase == VmiPhase::Running) {
+        list = list.put("Paused", Status::True, "PausedIOError", message);
+    }
+    if let Some(message) = nameservers(&seen.unreachable_nameservers) {
+        list = list.put("NameserversUnreachable", Status::True, "NoIPv6", message);
+    }
+    if let Some(message) = seen.unschedulable.clone() {
+        list = list.put("PodScheduled", Status::False, "Unschedulable", message);
+    }
+    list
+}
+
 /// A guest has no IPv6 on the Pod network.
 fn nameservers(unreachable: &[String]) -> Option<String> {
     (!unreachable.is_empty()).then(|| {
@@ -224,16 +238,16 @@ fn nameservers(unreachable: &[String]) -> Option<String> {
 }
 
 /// Why QEMU has paused the guest. The event that says so may be forgotten before the guest goes on.
-fn paused(before: &VirtualMachineInstanceStatus, seen: Option<&Seen>) -> Option<String> {
-    let seen = seen.filter(|seen| !seen.ready)?;
+fn paused(before: &VirtualMachineInstanceStatus, seen: &Seen) -> Option<String> {
     match &seen.complaint {
+        _ if seen.ready => None,
         Some(words) => words.starts_with(PAUSED).then(|| words.clone()),
         None => find(&before.conditions, "Paused").map(|known| known.message.clone()),
     }
 }
 
-fn not_ready(before: &VirtualMachineInstanceStatus, seen: Option<&Seen>) -> String {
-    let told = seen.and_then(|seen| seen.complaint.clone());
+fn not_ready(before: &VirtualMachineInstanceStatus, seen: &Seen) -> String {
+    let told = seen.complaint.clone();
     told.or_else(|| paused(before, seen)).unwrap_or_else(|| {
         "the guest is paused, or QEMU does not answer: the events of its Pod will say which".to_owned()
     })
