@@ -1,15 +1,33 @@
-//! KubevirtCluster, KubevirtMachine and their templates.
+//! Clusters and machines of both providers: VMs (Kubevirt…) and servers (Metal3…).
 
+pub mod hostselector;
 pub mod kubevirtcluster;
 pub mod kubevirtmachine;
+pub mod metal3;
+pub mod metal3cluster;
+pub mod metal3data;
+pub mod metal3datatemplate;
+pub mod metal3machine;
+pub mod metal3remediation;
+mod metal3validate;
+mod metal3versions;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use hostselector::*;
 pub use kubevirtcluster::*;
 pub use kubevirtmachine::*;
+pub use metal3::*;
+pub use metal3cluster::*;
+pub use metal3data::*;
+pub use metal3datatemplate::*;
+pub use metal3machine::*;
+pub use metal3remediation::*;
+pub use metal3validate::*;
+pub(crate) use metal3versions::conversions;
 
 /// Keeps a KubevirtCluster until its Service is gone.
 pub const KUBEVIRT_CLUSTER_FINALIZER: &str = "kubevirtcluster.infrastructure.cluster.x-k8s.io";
@@ -34,10 +52,11 @@ pub struct Initialization {
 
 /// The CustomResourceDefinitions of this module.
 pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
-    vec![
+    let kubevirt = vec![
         KubevirtCluster::crd(),
         KubevirtClusterTemplate::crd(),
         KubevirtMachine::crd(),
         KubevirtMachineTemplate::crd(),
-    ]
+    ];
+    [kubevirt, metal3versions::crds()].concat()
 }

@@ -8,8 +8,10 @@ pub mod bootstrap;
 pub mod bounds;
 pub mod cluster;
 pub mod controlplane;
+pub mod conversion;
 pub mod infrastructure;
 mod invalid;
+pub mod ipam;
 pub mod kamaji;
 pub mod kubevirt;
 pub mod meta;
@@ -38,6 +40,7 @@ fn served() -> Vec<CustomResourceDefinition> {
         kamaji::crds(),
         kubevirt::crds(),
         metal3::crds(),
+        ipam::crds(),
     ]
     .concat()
 }

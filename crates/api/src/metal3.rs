@@ -18,6 +18,7 @@ pub use disk::*;
 pub use hardware::*;
 pub use host::*;
 pub use status::*;
+pub(crate) use validate::check_image;
 pub use validate::{validate_host, validate_host_change};
 
 /// Keeps a BareMetalHost until its server is deprovisioned.

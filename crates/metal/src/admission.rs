@@ -4,25 +4,66 @@ use std::future::ready;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use kube::Resource;
 use scute_api::Invalid;
-use scute_api::metal3::{BareMetalHost, HardwareData, validate_host, validate_host_change};
+use scute_api::infrastructure::{
+    Metal3Cluster, Metal3ClusterTemplate, Metal3Machine, Metal3MachineTemplate, Metal3Remediation,
+    Metal3RemediationTemplate, validate_data, validate_data_change, validate_data_claim,
+    validate_data_claim_change, validate_data_template, validate_data_template_change,
+    validate_metal3_cluster, validate_metal3_cluster_template, validate_metal3_machine,
+    validate_metal3_machine_template, validate_remediation, validate_remediation_template,
+};
+use scute_api::ipam::{
+    IPAddressClaim, contract, validate_address, validate_address_change, validate_claim,
+    validate_claim_change, validate_pool, validate_pool_change,
+};
+use scute_api::metal3::{HardwareData, validate_host, validate_host_change};
 use scute_kit::{Admission, AdmissionRequest, FieldError, Operation, Verdict};
 use serde::de::DeserializeOwned;
 
 /// Adds the decoders and handlers of this room's kinds.
 #[must_use]
 pub fn admission(admission: Admission) -> Admission {
-    admission.decodes::<BareMetalHost>().decodes::<HardwareData>().on(
-        "metal3.io",
-        "BareMetalHost",
-        checked(validate_host, validate_host_change),
-    )
+    let admission =
+        admission.decodes::<HardwareData>().decodes::<IPAddressClaim>().decodes::<contract::IPAddress>();
+    let admission = judged(admission, validate_host, validate_host_change);
+    let admission = judged(admission, validate_pool, validate_pool_change);
+    let admission = judged(admission, validate_claim, validate_claim_change);
+    let admission = judged(admission, validate_address, validate_address_change);
+    let admission = judged(admission, validate_data, validate_data_change);
+    let admission = judged(admission, validate_data_claim, validate_data_claim_change);
+    let admission = judged(admission, validate_data_template, validate_data_template_change);
+    let admission =
+        judged::<Metal3Cluster>(admission, validate_metal3_cluster, |_, new| validate_metal3_cluster(new));
+    let admission = judged::<Metal3ClusterTemplate>(admission, validate_metal3_cluster_template, |_, new| {
+        validate_metal3_cluster_template(new)
+    });
+    let admission =
+        judged::<Metal3Machine>(admission, validate_metal3_machine, |_, new| validate_metal3_machine(new));
+    let admission = judged::<Metal3MachineTemplate>(admission, validate_metal3_machine_template, |_, new| {
+        validate_metal3_machine_template(new)
+    });
+    let admission =
+        judged::<Metal3Remediation>(admission, validate_remediation, |_, new| validate_remediation(new));
+    judged::<Metal3RemediationTemplate>(admission, validate_remediation_template, |_, new| {
+        validate_remediation_template(new)
+    })
 }
 
-/// A handler that asks the rules of a kind: of an object, and of a change of it.
+type Rules<K> = fn(&K) -> Vec<Invalid>;
+type ChangeRules<K> = fn(&K, &K) -> Vec<Invalid>;
+
+/// Decodes a kind, and asks its rules of an object and of a change of it.
+fn judged<K>(admission: Admission, object: Rules<K>, change: ChangeRules<K>) -> Admission
+where
+    K: Resource<DynamicType = ()> + DeserializeOwned + 'static,
+{
+    admission.decodes::<K>().on(&K::group(&()), &K::kind(&()), checked(object, change))
+}
+
 fn checked<K: DeserializeOwned + 'static>(
-    object: fn(&K) -> Vec<Invalid>,
-    change: fn(&K, &K) -> Vec<Invalid>,
+    object: Rules<K>,
+    change: ChangeRules<K>,
 ) -> impl Fn(AdmissionRequest) -> BoxFuture<'static, Verdict> {
     move |request| ready(verdict(&request, object, change)).boxed()
 }
@@ -31,8 +72,8 @@ fn checked<K: DeserializeOwned + 'static>(
 /// finalizers and annotations.
 fn verdict<K: DeserializeOwned>(
     request: &AdmissionRequest,
-    object: fn(&K) -> Vec<Invalid>,
-    change: fn(&K, &K) -> Vec<Invalid>,
+    object: Rules<K>,
+    change: ChangeRules<K>,
 ) -> Verdict {
     if !matches!(request.operation, Operation::Create | Operation::Update) || !request.subresource.is_empty()
     {

@@ -25,7 +25,7 @@ pub fn validate_host(host: &BareMetalHost) -> Vec<Invalid> {
     annotations(host, &mut bad);
     let spec = &host.spec;
     if let Some(image) = &spec.image {
-        check_image("spec.image", image, &mut bad);
+        check_image("spec.image", "format", image, &mut bad);
     }
     if let Some(hints) = &spec.root_device_hints {
         disks::check_hints("spec.rootDeviceHints", hints, &mut bad);

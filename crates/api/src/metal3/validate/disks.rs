@@ -7,14 +7,18 @@ use super::super::{
 };
 use crate::invalid::Invalid;
 
-/// What is wrong with an image.
-pub(crate) fn check_image(path: &str, image: &Image, bad: &mut Vec<Invalid>) {
+/// What is wrong with an image, whose format has one of two names.
+pub(crate) fn check_image(path: &str, format_field: &str, image: &Image, bad: &mut Vec<Invalid>) {
     if let Some(wrong) = check_url(&image.url) {
         bad.push(Invalid::new(format!("{path}.url"), &image.url, wrong));
     }
     if let Some(format @ (DiskFormat::Vdi | DiskFormat::Vmdk)) = image.format {
         let name = format!("{format:?}").to_lowercase();
-        bad.push(Invalid::new(format!("{path}.format"), name, "is not served: convert it to qcow2 or raw"));
+        bad.push(Invalid::new(
+            format!("{path}.{format_field}"),
+            name,
+            "is not served: convert it to qcow2 or raw",
+        ));
     }
     if image.is_live_iso() {
         return;

@@ -1,0 +1,126 @@
+//! Two versions of one kind. In: an object of one version, as JSON. Out: the same object in the other version. Pure.
+//!
+//! The difference between the versions is a list of [`Rule`]s. From it follow the conversion in both directions and the
+//! schema of the old version. What one version says and the other has no word for stays in the annotation
+//! [`LEFTOVERS`] of the converted object, and comes back from there as long as the object has not been changed so that it
+//! would mean something else: no conversion there and back loses anything.
+
+mod leftovers;
+mod path;
+mod rule;
+mod schema;
+
+use serde_json::Value;
+
+pub use leftovers::LEFTOVERS;
+pub use rule::Rule;
+pub(crate) use schema::{Column, with_old};
+
+/// The versions of a kind and how they differ.
+#[derive(Clone, Copy, Debug)]
+pub struct Conversion {
+    /// API group.
+    pub group: &'static str,
+    /// Kind.
+    pub kind: &'static str,
+    /// The version that is still served.
+    pub old: &'static str,
+    /// The version that is stored.
+    pub new: &'static str,
+    /// How to come from the old one to the new one; backwards in reverse order.
+    pub rules: &'static [Rule],
+}
+
+/// Why an object is not converted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConvertError {
+    /// It is no object.
+    #[error("the object has no apiVersion and kind")]
+    NoObject,
+    /// No such kind, or no such version of it.
+    #[error("{kind} has no conversion from {from:?} to {to:?}")]
+    Unknown {
+        /// Kind of the object.
+        kind: String,
+        /// Its apiVersion.
+        from: String,
+        /// The apiVersion that is wanted.
+        to: String,
+    },
+}
+
+/// An object in another version: `to` is an apiVersion.
+///
+/// # Errors
+/// When the kind has no such versions.
+pub fn convert(object: &Value, to: &str) -> Result<Value, ConvertError> {
+    let text = |name: &str| object.get(name).and_then(Value::as_str).ok_or(ConvertError::NoObject);
+    let (from, kind) = (text("apiVersion")?, text("kind")?);
+    if from == to {
+        return Ok(object.clone());
+    }
+    let named = |conversion: &Conversion| {
+        let version = |version: &str| format!("{}/{version}", conversion.group);
+        let (old, new) = (version(conversion.old), version(conversion.new));
+        conversion.kind == kind && ((from == old && to == new) || (from == new && to == old))
+    };
+    let Some(conversion) = conversions().into_iter().find(named) else {
+        return Err(ConvertError::Unknown {
+            kind: kind.to_owned(),
+            from: from.to_owned(),
+            to: to.to_owned(),
+        });
+    };
+    let direction = if to.ends_with(conversion.new) { Direction::ToNew } else { Direction::ToOld };
+    let mut converted = conversion.convert(object, direction);
+    converted["apiVersion"] = to.into();
+    Ok(converted)
+}
+
+/// The conversions of every kind that has two versions with different schemas.
+#[must_use]
+pub fn conversions() -> Vec<Conversion> {
+    [crate::infrastructure::conversions(), crate::ipam::conversions()].concat()
+}
+
+/// From which version to which.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    ToNew,
+    ToOld,
+}
+
+impl Direction {
+    fn back(self) -> Self {
+        match self {
+            Self::ToNew => Self::ToOld,
+            Self::ToOld => Self::ToNew,
+        }
+    }
+}
+
+impl Conversion {
+    /// By the rules alone, with losses.
+    fn apply(&self, object: &Value, direction: Direction) -> Value {
+        let mut object = object.clone();
+        match direction {
+            Direction::ToNew => self.rules.iter().for_each(|rule| rule.forward(&mut object)),
+            Direction::ToOld => self.rules.iter().rev().for_each(|rule| rule.backward(&mut object)),
+        }
+        object
+    }
+
+    fn convert(&self, object: &Value, direction: Direction) -> Value {
+        let mut given = object.clone();
+        let kept = leftovers::take(&mut given);
+        let there = |object: &Value| self.apply(object, direction);
+        let back = |object: &Value| self.apply(object, direction.back());
+        let converted = leftovers::restored(there(&given), &kept, back);
+        // The order of a list that is a map in the other version says nothing.
+        let (said, mut meant) = (back(&converted), given);
+        if direction == Direction::ToOld {
+            self.rules.iter().for_each(|rule| rule.sort(&mut meant));
+        }
+        leftovers::put(converted, &leftovers::lost(&said, &meant))
+    }
+}
