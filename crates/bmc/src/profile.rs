@@ -100,7 +100,7 @@ const KNOWN: [Known; 7] = [
         system: Some(("Dell Inc.", "PowerEdge R650")),
         firmware: "7.00.30.00",
         ids: DELL,
-        knobs: &["eject-lag=3s", "silent-reset", "sessions=8", "vmedia-on=both"],
+        knobs: &["eject-lag=1s", "silent-reset", "sessions=8", "vmedia-on=both"],
     },
     Known {
         name: "dell-idrac9-old",

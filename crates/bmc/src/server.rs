@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use axum_server::Handle;
 use axum_server::accept::{Accept, DefaultAcceptor};
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rcgen::{CertificateParams, KeyPair, SanType};
@@ -29,6 +30,7 @@ pub struct Server {
     pub address: SocketAddr,
     /// Its certificate, PEM; empty without TLS.
     pub certificate_pem: String,
+    handle: Handle<SocketAddr>,
     task: JoinHandle<()>,
 }
 
@@ -56,8 +58,10 @@ impl Server {
         let server = axum_server::from_tcp(listener).map_err(ServerError::Listen)?;
         let app = service.router().into_make_service();
         let idle = Idle { inner: DefaultAcceptor::new(), closes: service.profile.quirks.close_idle };
-        let task = tokio::spawn(async move { tell(server.acceptor(idle).serve(app).await) });
-        Ok(Self { address, certificate_pem: String::new(), task })
+        let handle = Handle::new();
+        let server = server.handle(handle.clone()).acceptor(idle);
+        let task = tokio::spawn(async move { tell(server.serve(app).await) });
+        Ok(Self { address, certificate_pem: String::new(), handle, task })
     }
 
     /// HTTPS on this listener, with a certificate of its own making.
@@ -72,13 +76,17 @@ impl Server {
         let acceptor = Idle { inner, closes: quirks.close_idle };
         let server = axum_server::from_tcp(listener).map_err(ServerError::Listen)?;
         let app = service.router().into_make_service();
-        let task = tokio::spawn(async move { tell(server.acceptor(acceptor).serve(app).await) });
-        Ok(Self { address, certificate_pem, task })
+        let handle = Handle::new();
+        let server = server.handle(handle.clone()).acceptor(acceptor);
+        let task = tokio::spawn(async move { tell(server.serve(app).await) });
+        Ok(Self { address, certificate_pem, handle, task })
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Open connections end too.
+        self.handle.shutdown();
         self.task.abort();
     }
 }
