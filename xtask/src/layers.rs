@@ -29,7 +29,7 @@ const TOOLS: [&str; 6] =
 /// Clients of an API server, and what needs one.
 const NOT_TOOLS: [&str; 3] = ["kube-client", "kube-core", KIT];
 /// What reaches outside, behind a narrow trait: knows no stage.
-const PORTS: [&str; 2] = ["scute-etcd", "scute-qemu"];
+const PORTS: [&str; 3] = ["scute-etcd", "scute-qemu", "scute-redfish"];
 const STAGES: [&str; 6] = [
     "scute-bootstrap",
     "scute-cluster",
