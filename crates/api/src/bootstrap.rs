@@ -71,6 +71,7 @@ pub struct KubeadmConfigSpec {
     /// Users to add.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
+    #[x_kube(validation = Rule::new("self.all(x, self.exists_one(y, x.name == y.name))").message("every name may appear once"))]
     pub users: Vec<User>,
     /// Time servers.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,6 +8,7 @@ use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchP
 use kube::{Client, ResourceExt};
 use scute_kit::Hub;
 use scute_kit::tenants::Tenants;
+use scute_kubeadm::cloud_config::{JOIN_CONFIGURATION, SENTINEL};
 use scute_testkit::ApiServer;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -339,6 +340,9 @@ fn bad_configurations_are_refused_at_the_door() {
             (json!({"files": [{"path": "/x", "content": "a", "contentFrom": {"secret": {"name": "s", "key": "k"}}}]}), "only one of content and contentFrom"),
             (json!({"files": [file, file]}), "every path may appear once"),
             (json!({"users": [{"name": "u", "passwd": "x", "passwdFrom": {"secret": {"name": "s", "key": "k"}}}]}), "only one of passwd and passwdFrom"),
+            (json!({"users": [{"name": "capk"}, {"name": "ops"}, {"name": "capk"}]}), "every name may appear once"),
+            (json!({"files": [{"path": JOIN_CONFIGURATION, "content": "a"}]}), "this file is written by the bootstrap provider"),
+            (json!({"files": [{"path": SENTINEL, "content": "success"}]}), "this file is written by the bootstrap provider"),
             (json!({"format": "ignition"}), "spec.format"),
             (json!({"files": [{"path": "/x", "content": "x".repeat(10241)}]}), "spec.files[0].content"),
         ];

@@ -17,6 +17,9 @@ pub enum UserDataError {
     /// `users` is neither a list in block style nor one on a single line.
     #[error("the list of users in the cloud-config is written in a way that no user can be added to")]
     Users,
+    /// The user of that name is written in a way that no key can be added to.
+    #[error("the cloud-config has a user {USER} of its own, written in a way that no key can be added to")]
+    Key,
 }
 
 /// What the guest gets, and whether the user can log in to it.
@@ -38,6 +41,9 @@ pub fn user_data(bootstrap: &[u8], public_key: Option<&str>) -> Result<UserData,
     let user = user(key);
     let text = match parsed.get("users") {
         None => with_list(text, &user),
+        Some(users) if named(users).next().is_some() => {
+            with_key(text, key.trim()).filter(|text| is_added(text, key.trim())).ok_or(UserDataError::Key)?
+        }
         Some(_) => with_item(text, &user).ok_or(UserDataError::Users)?,
     };
     Ok(UserData { bytes: text.into_bytes(), has_user: true })
@@ -107,6 +113,55 @@ fn with_item(text: &str, user: &str) -> Option<String> {
     None
 }
 
+/// The entries of the user in a list of users.
+fn named(users: &Value) -> impl Iterator<Item = &Value> {
+    users.as_array().into_iter().flatten().filter(|user| user["name"] == USER)
+}
+
+/// Whether the user is in the text once, with this key.
+fn is_added(text: &str, key: &str) -> bool {
+    let parsed: Value = serde_saphyr::from_str(text).unwrap_or_default();
+    let mut entries = named(&parsed["users"]);
+    let entry = entries.next();
+    let keys = entry.and_then(|user| user[KEYS].as_array());
+    entries.next().is_none() && keys.is_some_and(|keys| keys.iter().any(|known| known == key))
+}
+
+/// Where a user has its keys.
+const KEYS: &str = "ssh_authorized_keys";
+
+/// One more key of the user that is there: a second entry of its name would be merged with the first, and the keys of one
+/// of them lost. Knows an entry in block style; what comes out is to be checked.
+fn with_key(text: &str, key: &str) -> Option<String> {
+    let key = json!(key);
+    let lines: Vec<_> = text.lines().collect();
+    let indent = |line: &str| line.len() - line.trim_start_matches([' ', '-']).len();
+    let field = |line: &str| line.trim_start_matches([' ', '-']).trim_end().to_owned();
+    let users = lines.iter().position(|line| line.starts_with("users:"))?;
+    let is_name = |line: &str| field(line).replace(['"', '\''], "") == format!("name: {USER}");
+    let name = users + 1 + lines[users + 1..].iter().position(|line| is_name(line))?;
+    let depth = indent(lines[name]);
+    let starts = |line: &&str| indent(line) == depth && line.trim_start().starts_with('-');
+    let first = name - lines[..=name].iter().rev().position(starts)?;
+    let ends = |line: &&str| indent(line) < depth || starts(line);
+    let end = lines[name + 1..].iter().position(ends).map_or(lines.len(), |more| name + 1 + more);
+    let keys = (first..end).find(|at| indent(lines[*at]) == depth && field(lines[*at]).starts_with(KEYS));
+    let mut lines: Vec<_> = lines.into_iter().map(str::to_owned).collect();
+    match keys {
+        None => lines.insert(name + 1, format!("{:depth$}{KEYS}: [{key}]", "")),
+        Some(at) => match lines[at].trim_end().strip_suffix(']').map(str::trim_end) {
+            Some(list) if list.ends_with('[') => lines[at] = format!("{list}{key}]"),
+            Some(list) => lines[at] = format!("{list}, {key}]"),
+            None => {
+                let item = lines.get(at + 1)?;
+                let item = item[..item.find('-')?].len();
+                lines.insert(at + 1, format!("{:item$}- {key}", ""));
+            }
+        },
+    }
+    Some(lines.join("\n") + "\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +198,36 @@ mod tests {
         }
         assert_eq!(users(&text("#cloud-config\nusers: []\n")).len(), 1);
         assert!(text("#cloud-config\nusers:\n- name: ops\n  sudo: no\n").contains("  sudo: no\n"));
+    }
+
+    #[test]
+    fn a_user_of_that_name_gets_one_more_key_and_no_second_entry() {
+        for (list, keys) in [
+            ("users:\n- name: capk\n  sudo: no\n- name: ops\n", json!([KEY])),
+            (
+                "users:\n- name: ops\n  ssh_authorized_keys:\n  - theirs\n- name: capk\n  sudo: no\n  ssh_authorized_keys:\n  - mine\n",
+                json!([KEY, "mine"]),
+            ),
+            (
+                "users:\n  - ssh_authorized_keys: [mine]\n    sudo: no\n    name: \"capk\"\n  - name: ops\n",
+                json!(["mine", KEY]),
+            ),
+            ("users:\n- sudo: no\n  ssh_authorized_keys: []\n  name: capk\n", json!([KEY])),
+        ] {
+            let before = format!("#cloud-config\n{list}runcmd:\n- name: capk\n");
+            let after = text(&before);
+            assert!(before.lines().all(|line| line.contains('[') || after.contains(line)), "{after}");
+            let all = users(&after);
+            let capk: Vec<_> = all.iter().filter(|user| user["name"] == USER).collect();
+            assert_eq!((capk.len(), &capk[0]["ssh_authorized_keys"]), (1, &keys), "{after}");
+            assert!(all.iter().all(|user| user["name"] == USER || user["ssh_authorized_keys"][0] != KEY));
+        }
+        for odd in
+            ["users: [{name: capk}]\n", "users:\n- {name: capk}\n", "users:\n- name: capk\n- name: capk\n"]
+        {
+            let odd = user_data(format!("#cloud-config\n{odd}").as_bytes(), Some(KEY));
+            assert_eq!(odd, Err(UserDataError::Key));
+        }
     }
 
     #[test]
