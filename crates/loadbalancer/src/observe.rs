@@ -5,7 +5,10 @@ use k8s_openapi::{
     api::core::v1::Service, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use scute_kit::{Hub, Key};
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
 
 /// The definition by which MetalLB is recognised.
 pub const METALLB: &str = "ipaddresspools.metallb.io";
@@ -19,10 +22,19 @@ pub struct Observed {
     pub current: Option<Ipv4Addr>,
     /// Whether it is no LoadBalancer any more and still has our condition.
     pub leftover: bool,
-    /// Addresses that other Services have, with their `namespace/name`.
-    pub others: BTreeMap<Ipv4Addr, String>,
+    /// Addresses that other Services have.
+    pub others: BTreeMap<Ipv4Addr, Holder>,
     /// Addresses that other Services ask for and may not have yet.
-    pub wished: BTreeMap<Ipv4Addr, String>,
+    pub wished: BTreeSet<Ipv4Addr>,
+}
+
+/// Who has an address, as far as the Service's user may know: namespaces are strangers to each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The Service of this name, in the same namespace.
+    Neighbour(String),
+    /// A Service of another namespace.
+    Stranger,
 }
 
 /// Reads the copies of the watches. `None` while MetalLB is in charge.
@@ -49,14 +61,13 @@ pub fn of<'a>(service: &Service, all: impl Iterator<Item = &'a Service>) -> Obse
     };
     for other in all.filter(|other| Key::of(*other) != own && is_load_balancer(other)) {
         let key = Key::of(other);
-        let name = format!("{}/{}", key.namespace, key.name);
-        for ip in ingress(other) {
-            seen.others.insert(ip, name.clone());
-        }
+        let holder = match key.namespace == own.namespace {
+            true => Holder::Neighbour(key.name),
+            false => Holder::Stranger,
+        };
+        seen.others.extend(ingress(other).into_iter().map(|ip| (ip, holder.clone())));
         if is_ours(other) {
-            for ip in wished_addresses(other).unwrap_or_default() {
-                seen.wished.insert(ip, name.clone());
-            }
+            seen.wished.extend(wished_addresses(other).unwrap_or_default());
         }
     }
     seen

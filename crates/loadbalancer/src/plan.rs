@@ -1,6 +1,9 @@
 //! Which address a Service gets. Pure.
 
-use super::{observe::Observed, validate::Wanted};
+use super::{
+    observe::{Holder, Observed},
+    validate::Wanted,
+};
 use scute_api::addresses::AddressRange;
 use scute_kit::Why;
 use std::net::Ipv4Addr;
@@ -28,20 +31,27 @@ pub fn plan(seen: &Observed, wanted: &Wanted, pools: &[AddressRange]) -> Plan {
     match (wanted, keeps) {
         (Wanted::This(ip), _) => match seen.others.get(ip) {
             None => Plan::Assign(*ip),
-            Some(holder) => {
-                let message = format!("{ip} belongs to Service {holder}; ask for another or delete that one");
-                Plan::Refuse(Why::new("AddressTaken", message))
-            }
+            Some(holder) => Plan::Refuse(taken(*ip, holder)),
         },
         (Wanted::Any, Some(ip)) => Plan::Assign(ip),
         (Wanted::Any, None) => {
-            let free = |ip: &Ipv4Addr| !seen.others.contains_key(ip) && !seen.wished.contains_key(ip);
+            let free = |ip: &Ipv4Addr| !seen.others.contains_key(ip) && !seen.wished.contains(ip);
             match pools.iter().flat_map(AddressRange::iter).find(free) {
                 Some(ip) => Plan::Assign(ip),
                 None => Plan::Refuse(exhausted(pools)),
             }
         }
     }
+}
+
+fn taken(ip: Ipv4Addr, holder: &Holder) -> Why {
+    let message = match holder {
+        Holder::Neighbour(name) => {
+            format!("{ip} belongs to Service {name}; ask for another or delete that one")
+        }
+        Holder::Stranger => format!("{ip} belongs to a Service of another namespace; ask for another"),
+    };
+    Why::new("AddressTaken", message)
 }
 
 fn exhausted(pools: &[AddressRange]) -> Why {
@@ -135,10 +145,16 @@ mod tests {
     #[test]
     fn refusals_name_what_is_in_the_way() {
         let holder = service("a", json!({}), Some("10.0.0.1"));
-        let said = decide(&service("b", json!({"loadBalancerIP": "10.0.0.1"}), None), &[holder]);
+        let asking = service("b", json!({"loadBalancerIP": "10.0.0.1"}), None);
         assert_eq!(
-            said,
-            "AddressTaken: 10.0.0.1 belongs to Service ns/a; ask for another or delete that one"
+            decide(&asking, std::slice::from_ref(&holder)),
+            "AddressTaken: 10.0.0.1 belongs to Service a; ask for another or delete that one"
+        );
+        let mut stranger = holder;
+        stranger.metadata.namespace = Some("strangers".into());
+        assert_eq!(
+            decide(&asking, &[stranger]),
+            "AddressTaken: 10.0.0.1 belongs to a Service of another namespace; ask for another"
         );
         let said = decide(&service("b", json!({"loadBalancerIP": "10.0.0.9"}), None), &[]);
         assert_eq!(said, "AddressOutsidePool: 10.0.0.9 is in none of the pools 10.0.0.1-10.0.0.2");

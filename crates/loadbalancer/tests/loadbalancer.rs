@@ -67,7 +67,15 @@ async fn addresses_are_given_kept_refused_and_freed() {
     create("clash", json!({"loadBalancerIP": "192.0.2.2"})).await;
     let clash = eventually(api.clone(), "clash", "a refusal", refused("AddressTaken")).await;
     let (_, message) = condition(&clash).unwrap();
-    assert!(message.contains("192.0.2.2") && message.contains(&format!("{namespace}/any")), "{message}");
+    assert!(message.starts_with("192.0.2.2 belongs to Service any;"), "{message}");
+    let strangers: Api<Service> = Api::namespaced(client.clone(), &server.namespace("lb-strangers").await);
+    let wish = service("clash", json!({"loadBalancerIP": "192.0.2.2"}));
+    strangers.create(&PostParams::default(), &wish).await.unwrap();
+    let clash = eventually(strangers.clone(), "clash", "a refusal", refused("AddressTaken")).await;
+    let (_, message) = condition(&clash).unwrap();
+    assert!(!message.contains(&namespace) && !message.contains("any"), "{message}");
+    strangers.delete("clash", &DeleteParams::default()).await.unwrap();
+    eventually_gone(strangers, "clash").await;
     create("outside", json!({"loadBalancerIP": "192.0.2.9"})).await;
     eventually(api.clone(), "outside", "a refusal", refused("AddressOutsidePool")).await;
     create("late", json!({})).await;
