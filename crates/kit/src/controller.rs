@@ -183,6 +183,7 @@ where
         R: Future<Output = Next> + Send + 'static,
     {
         let Self { name, hub, main, feeds, others, concurrency, rests } = self;
+        hub.work();
         for feed in &feeds {
             listed(name, feed.as_ref()).await;
         }
@@ -304,7 +305,7 @@ fn finish(controller: &'static str, meter: &Meter, queue: &mut Queue, done: Done
         }
         Next::Failed(why) if why.passes => {
             tracing::debug!(controller, object = %key, message = why.message, "again");
-            ("failed", Ended::Failed(wish))
+            ("again", Ended::Failed(wish))
         }
         Next::Failed(why) => {
             tracing::warn!(controller, object = %key, reason = %why.reason, message = why.message, "failed");

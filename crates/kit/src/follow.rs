@@ -11,7 +11,7 @@ use crate::key::{Key, Kind};
 use crate::limits::{RELIST_AFTER, SHORTEST_WATCH};
 use crate::objects::Item;
 use crate::source::{Error, Event, Source};
-use crate::unreadable::decode;
+use crate::unreadable::{decode, may_say_unreadable};
 use crate::watch::Watch;
 
 impl<K: Kind> Watch<K> {
@@ -46,16 +46,20 @@ impl<K: Kind> Watch<K> {
 
     /// Lists everything; gives the version of the listing.
     async fn list_all(&self, source: &Source<K>) -> Result<String, Error> {
-        let (mut items, mut token) = (Vec::new(), None);
+        let (mut items, mut token, mut mended) = (Vec::new(), None, Vec::new());
         source.admitted(watcher::Event::Init);
         loop {
             let page = source.page(token).await?;
-            let decoded = page.items.iter().flatten().filter_map(|raw| decoded(source, raw));
-            items.extend(decoded.filter_map(|item| kept(source, item, watcher::Event::InitApply).ok()));
+            for raw in page.items.iter().flatten() {
+                let Some(item) = decoded(source, raw) else { continue };
+                mended.extend(mended_of(&item, raw));
+                items.extend(kept(source, item, watcher::Event::InitApply));
+            }
             token = Some(page.metadata.continue_token).filter(|token| !token.is_empty());
             if token.is_none() {
                 source.admitted(watcher::Event::InitDone);
                 self.replace(items, &page.metadata.resource_version);
+                mended.into_iter().for_each(|key| self.mended(key));
                 return Ok(page.metadata.resource_version);
             }
         }
@@ -98,11 +102,18 @@ impl<K: Kind> Watch<K> {
         if let Some(reached) = &item.meta().resource_version {
             version.clone_from(reached);
         }
+        let mended = mended_of(&item, raw);
         match kept(source, item, event) {
             Ok(item) => change(self, item),
             Err(left_out) => self.forget(&left_out),
         }
+        mended.into_iter().for_each(|key| self.mended(key));
     }
+}
+
+/// The key of an object that can be read and still says that it cannot.
+fn mended_of<K: Kind>(item: &Item<K>, raw: &RawValue) -> Option<Key> {
+    (item.object().is_some() && may_say_unreadable(raw)).then(|| item.key())
 }
 
 /// One object as it was sent. None when it is none, which no API server sends.

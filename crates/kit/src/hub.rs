@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
 use kube::{Client, Resource};
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::health::Health;
@@ -44,6 +45,8 @@ pub struct Hub {
     client: Client,
     clock: Clock,
     watches: Mutex<HashMap<WatchId, Box<dyn AnyWatch>>>,
+    /// Whether a controller runs. Until then nothing is written, not even about objects that cannot be read.
+    works: watch::Sender<bool>,
     pub(crate) applied: Memory,
     pub(crate) events: Memory,
 }
@@ -62,9 +65,15 @@ impl Hub {
             client,
             clock,
             watches: Mutex::default(),
+            works: watch::Sender::new(false),
             applied: Memory::default(),
             events: Memory::default(),
         })
+    }
+
+    /// A controller runs.
+    pub(crate) fn work(&self) {
+        self.works.send_replace(true);
     }
 
     /// The current time; the only clock that controllers read. Pure code gets it as an argument.
@@ -147,7 +156,7 @@ impl Hub {
             return watch.clone();
         }
         let watch = Watch::of(Health { kind: source.kind.clone(), required, ..Health::default() });
-        tell_of_unreadable(&watch, self.client(), kind);
+        tell_of_unreadable(&watch, self.client(), self.clock.clone(), kind, self.works.subscribe());
         let copy = watch.clone();
         tokio::spawn(async move { copy.follow(source).await });
         watches.insert(id, Box::new(watch.clone()));

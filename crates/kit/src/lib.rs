@@ -46,6 +46,7 @@ pub use changes::when_changed;
 pub use client::client;
 pub use clock::Clock;
 pub use controller::{Controller, Next, Why};
+pub use event::{Notice, post_event};
 pub use health::{Failing, Health};
 pub use hub::Hub;
 pub use key::{Key, Kind};

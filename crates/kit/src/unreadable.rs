@@ -22,6 +22,14 @@ use crate::decode::decode as decode_value;
 use crate::key::Key;
 use crate::text::cut;
 
+/// Type of the condition that is False on an object that cannot be read, where its kind has conditions.
+pub(crate) const CONDITION: &str = "scute.dev/Readable";
+
+/// Whether an object, as it was sent, may have that condition. Cheap, as it is asked of every object.
+pub(crate) fn may_say_unreadable(raw: &RawValue) -> bool {
+    raw.get().contains(CONDITION)
+}
+
 /// The most bytes that a message quotes of what the decoder says.
 const LONGEST_QUOTE: usize = 300;
 

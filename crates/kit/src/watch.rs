@@ -21,6 +21,8 @@ struct Shared<K> {
     listeners: Mutex<Vec<Listener<K>>>,
     /// Those who hear of objects that cannot be read.
     bad_listeners: Mutex<Vec<Listener<Unreadable>>>,
+    /// Those who hear of objects that can be read again.
+    mended_listeners: Mutex<Vec<Listener<Key>>>,
     subscribers: Mutex<HashMap<Key, Vec<Arc<Notify>>>>,
     ready: watch::Sender<bool>,
     health: Mutex<Health>,
@@ -76,6 +78,7 @@ impl<K: Kind> Watch<K> {
             objects: RwLock::default(),
             listeners: Mutex::default(),
             bad_listeners: Mutex::default(),
+            mended_listeners: Mutex::default(),
             subscribers: Mutex::default(),
             ready: watch::Sender::new(false),
             health: Mutex::new(health),
@@ -236,6 +239,15 @@ impl<K: Kind> Watch<K> {
                 return;
             }
         }
+    }
+
+    /// Calls `listener` from now on for every object that can be read and may have the condition that it cannot.
+    pub(crate) fn listen_mended(&self, listener: impl Fn(&Arc<Key>) -> bool + Send + Sync + 'static) {
+        lock(&self.0.mended_listeners).push(Arc::new(listener));
+    }
+
+    pub(crate) fn mended(&self, key: Key) {
+        call(&self.0.mended_listeners, &Arc::new(key));
     }
 
     /// Wakes for changes of one object only, whether it is there yet or not.

@@ -154,7 +154,11 @@ pub const MANAGER: &str = "scute";
 /// Of a create or replace that says who writes.
 #[must_use]
 pub fn post_params() -> PostParams {
-    PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() }
+    post_params_of(MANAGER)
+}
+
+pub(crate) fn post_params_of(manager: &str) -> PostParams {
+    PostParams { field_manager: Some(manager.to_owned()), ..PostParams::default() }
 }
 
 /// Of a patch that says who writes.

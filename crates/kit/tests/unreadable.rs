@@ -36,10 +36,14 @@ async fn hub(prefix: &str) -> (Arc<Hub>, String) {
             "spec": {
                 "group": "test.scute.dev", "scope": "Namespaced",
                 "names": {"kind": "Widget", "plural": "widgets", "singular": "widget"},
-                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
-                    "type": "object",
-                    "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}},
-                }}}],
+                "versions": [{"name": "v1", "served": true, "storage": true, "subresources": {"status": {}},
+                    "schema": {"openAPIV3Schema": {
+                        "type": "object",
+                        "properties": {
+                            "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                        },
+                    }}}],
             },
         }))
         .unwrap();
@@ -91,6 +95,22 @@ impl Case {
             .unwrap()
     }
 
+    /// A controller of nothing: the manager has its lease, and tells.
+    fn works(&self) -> tokio::task::JoinHandle<()> {
+        let controller = Controller::<ConfigMap>::new("works", &self.hub);
+        tokio::spawn(controller.run(Arc::new(()), |_, _| async { Next::Settled }))
+    }
+
+    /// The condition that says that it cannot be read, and who wrote it.
+    async fn condition(&self, name: &str) -> Value {
+        let has = |widget: &DynamicObject| !said(widget).is_null();
+        let widget = eventually(self.widgets.clone(), name, "a condition", has).await;
+        let managers = widget.metadata.managed_fields.iter().flatten();
+        let managers: Vec<_> = managers.filter_map(|field| field.manager.as_deref()).collect();
+        assert!(managers.contains(&"scute-unreadable"), "{managers:?}");
+        said(&widget).clone()
+    }
+
     fn key(&self, name: &str) -> Key {
         Key::new(self.namespace.clone(), name)
     }
@@ -108,6 +128,14 @@ impl Case {
         })
         .await
     }
+}
+
+const READABLE: &str = "scute.dev/Readable";
+
+/// The condition about what can be read.
+fn said(widget: &DynamicObject) -> &Value {
+    let conditions = widget.data["status"]["conditions"].as_array();
+    conditions.into_iter().flatten().find(|condition| condition["type"] == READABLE).unwrap_or(&Value::Null)
 }
 
 /// Waits until the watch finds what `is` wants.
@@ -137,6 +165,7 @@ async fn a_listing_with_an_object_that_cannot_be_decoded_gives_the_others() {
     let case = Case::new("bad-list").await;
     case.widget("good", json!({"size": 1}), None).await;
     case.widget("bad", json!({"size": 1, "after": "2026-01-01T00:00:00+99:99"}), None).await;
+    let running = case.works();
     let watch = case.hub.watch::<Widget>();
     watch.ready().await;
     assert!(watch.get(&case.key("good")).is_some());
@@ -152,6 +181,83 @@ async fn a_listing_with_an_object_that_cannot_be_decoded_gives_the_others() {
     found(&watch, &case.key("later"), |found| matches!(found, Found::Object(_))).await;
     case.mend("bad").await;
     found(&watch, &case.key("bad"), |found| matches!(found, Found::Object(_))).await;
+    running.abort();
+}
+
+/// An event is gone after an hour. What others say of the object stays, whatever kind of list their conditions are.
+#[tokio::test]
+async fn a_condition_says_that_an_object_cannot_be_read_until_it_can() {
+    let case = Case::new("condition").await;
+    for name in ["old", "new", "left"] {
+        case.widget(name, json!({"size": 1}), None).await;
+    }
+    let left = json!([{"type": READABLE, "status": "False", "reason": "Unreadable", "message": "it was so"}]);
+    let left = Patch::Merge(json!({"status": {"conditions": left}}));
+    case.widgets.patch_status("left", &PatchParams::default(), &left).await.unwrap();
+    let others = json!([{"type": "Ready", "status": "True", "own": 1}]);
+    let status = Patch::Merge(json!({"status": {"conditions": others, "more": 1}}));
+    case.widgets.patch_status("old", &PatchParams::default(), &status).await.unwrap();
+    let running = case.works();
+    let watch = case.hub.watch::<Widget>();
+    let big = Patch::Merge(json!({"spec": {"size": "big"}}));
+    for name in ["old", "new"] {
+        case.widgets.patch(name, &PatchParams::default(), &big).await.unwrap();
+        let condition = case.condition(name).await;
+        assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("Unreadable")));
+        let message = condition["message"].as_str().unwrap();
+        assert!(message.contains("spec.size: Invalid value: \"big\": "), "{message}");
+        assert!(condition["lastTransitionTime"].is_string(), "{condition}");
+    }
+    let old = case.widgets.get("old").await.unwrap();
+    assert_eq!(old.data["status"]["conditions"][0], others[0]);
+    assert_eq!(old.data["status"]["more"], 1);
+
+    // Who takes it away is let: two who write against each other never end.
+    let status = Patch::Merge(json!({"status": {"conditions": others}}));
+    let taken = case.widgets.patch_status("old", &PatchParams::default(), &status).await.unwrap();
+    let key = case.key("old");
+    let version = taken.resource_version();
+    found(
+        &watch,
+        &key,
+        |found| matches!(found, Found::Unreadable(bad) if bad.metadata.resource_version == version),
+    )
+    .await;
+    // Told one after the other: once the next one is told, this one was looked at.
+    let bigger = Patch::Merge(json!({"spec": {"size": "bigger"}}));
+    case.widgets.patch("new", &PatchParams::default(), &bigger).await.unwrap();
+    let says =
+        |widget: &DynamicObject| said(widget)["message"].as_str().is_some_and(|said| said.contains("bigger"));
+    eventually(case.widgets.clone(), "new", "the new fault", says).await;
+    assert_eq!(case.widgets.get("old").await.unwrap().resource_version(), version);
+
+    // Mended while no manager ran.
+    let mended = |widget: &DynamicObject| said(widget).is_null();
+    eventually(case.widgets.clone(), "left", "no condition", mended).await;
+    // And before its eyes.
+    case.mend("new").await;
+    eventually(case.widgets.clone(), "new", "no condition", mended).await;
+    case.widgets.patch("new", &PatchParams::default(), &big).await.unwrap();
+    case.condition("new").await;
+    running.abort();
+}
+
+#[tokio::test]
+async fn who_waits_for_the_lease_writes_nothing() {
+    let case = Case::new("lease").await;
+    case.widget("bad", json!({"size": "big"}), None).await;
+    let watch = case.hub.watch::<Widget>();
+    found(&watch, &case.key("bad"), |found| matches!(found, Found::Unreadable(_))).await;
+    let events: Api<Event> = Api::namespaced(case.hub.client(), &case.namespace);
+    assert!(events.list(&ListParams::default()).await.unwrap().items.is_empty());
+    let begin = jiff::Timestamp::now();
+    let running = case.works();
+    case.condition("bad").await;
+    // The event is the first of the two.
+    let told = events.list(&ListParams::default()).await.unwrap().items;
+    let [event] = &told[..] else { panic!("one event: {told:?}") };
+    assert!(event.event_time.as_ref().unwrap().0 >= begin, "{event:?}");
+    running.abort();
 }
 
 #[tokio::test]

@@ -5,12 +5,9 @@ use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
 use kube::{
     Api, Client,
-    runtime::{
-        WatchStreamExt,
-        events::{Event, EventType, Recorder, Reporter},
-        watcher,
-    },
+    runtime::{WatchStreamExt, watcher},
 };
+use scute_kit::{EventType, Notice, post_event, said};
 use scute_netlink::{Firewall, LocalAddress, Masquerade, Monitor, Netlink, NetlinkError};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,6 +21,9 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Name of the tables of masquerading, in the families `ip` and `ip6`. All that is in them is ours.
 pub const TABLE: &str = "scute-podnet";
+
+/// Who the agent's Events are from, and their field manager.
+const CONTROLLER: &str = "scute-podnet";
 
 /// What one agent is told.
 #[derive(Clone, Debug)]
@@ -248,8 +248,6 @@ impl Agent {
     /// An Event on this Node for each Node that it cannot reach, once as long as that lasts.
     async fn tell(&mut self, me: &str, off_segment: Vec<OffSegment>) {
         let now: BTreeSet<_> = off_segment.into_iter().collect();
-        let reporter = Reporter { controller: "scute-podnet".into(), instance: Some(me.to_owned()) };
-        let recorder = Recorder::new(self.client.clone(), reporter);
         let node = ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Node".into()),
@@ -260,16 +258,16 @@ impl Agent {
         };
         for reason in now.difference(&self.told) {
             tracing::warn!(%reason, "no route");
-            let event = Event {
-                type_: EventType::Warning,
-                reason: "PodsUnreachable".into(),
-                note: Some(reason.to_string()),
-                action: "Route".into(),
-                secondary: None,
+            let notice = Notice {
+                controller: CONTROLLER,
+                instance: me,
+                kind: EventType::Warning,
+                reason: "PodsUnreachable",
+                note: &reason.to_string(),
             };
             // The log has it as well: a lost Event is no reason to fail.
-            if let Err(error) = recorder.publish(&event, &node).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "publishing an Event failed");
+            if let Err(error) = post_event(&self.client, node.clone(), notice, jiff::Timestamp::now()).await {
+                tracing::warn!(error = said(&error), "event not written");
             }
         }
         self.told = now;

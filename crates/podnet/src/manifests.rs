@@ -19,7 +19,7 @@ pub fn manifests(image: &str, api_server: Option<(&str, u16)>) -> Vec<Value> {
             "metadata": {"name": NAME, "labels": labels()},
             "rules": [
                 {"apiGroups": [""], "resources": ["nodes"], "verbs": ["get", "list", "watch"]},
-                {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]},
+                {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
             ],
         }),
         json!({

@@ -3,7 +3,7 @@
 #[path = "../../netlink/tests/namespace/mod.rs"]
 mod namespace;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::{core::v1::Node, events::v1::Event};
 use kube::{
     Api, Client,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -36,10 +36,9 @@ async fn routes_become(namespace: &Namespace, want: &[&str]) {
     .await;
 }
 
-async fn events(client: &Client) -> Vec<String> {
-    let events: Api<k8s_openapi::api::events::v1::Event> = Api::all(client.clone());
-    let list = events.list(&Default::default()).await.unwrap();
-    list.items.into_iter().filter_map(|event| event.note).collect()
+async fn events(client: &Client) -> Vec<Event> {
+    let events: Api<Event> = Api::all(client.clone());
+    events.list(&Default::default()).await.unwrap().items
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,11 +88,16 @@ async fn a_nodes_life_in_the_pod_network() {
     join(&nodes, "podnet-c", "10.85.0.8", Some("10.244.3.0/24")).await;
     let both = ["10.244.1.0/24 via 10.85.0.6", "10.244.3.0/24 via 10.85.0.8"];
     routes_become(&namespace, &both).await;
-    let named = |notes: &[String]| notes.iter().filter(|note| note.contains("Node podnet-far")).count();
-    until("an Event that names the far Node", || async {
-        (named(&events(&client).await) == 1).then_some(())
+    let far = |event: &Event| event.note.as_deref().is_some_and(|note| note.contains("Node podnet-far"));
+    let named = |events: &[Event]| events.iter().filter(|event| far(event)).count();
+    let event = until("an Event that names the far Node", || async {
+        events(&client).await.into_iter().find(|event| far(event))
     })
     .await;
+    assert_eq!(event.reporting_controller.as_deref(), Some("scute-podnet"));
+    let managers: Vec<_> =
+        event.metadata.managed_fields.iter().flatten().map(|field| &field.manager).collect();
+    assert_eq!(managers, [&Some("scute-podnet".to_owned())]);
 
     // Somebody removes a route, as systemd-networkd does when it restarts.
     namespace.ip("route del 10.244.1.0/24");
