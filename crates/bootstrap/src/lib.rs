@@ -134,6 +134,11 @@ async fn reconcile(config: Arc<KubeadmConfig>, context: Arc<Context>) -> Next {
     let now = context.hub.now();
     let plan = plan::plan(&seen);
     let done = apply::apply(&seen, &plan, &context, now).await;
+    if let Err(why) = &done
+        && why.passes()
+    {
+        return Next::Failed(why.clone());
+    }
     let status = report::report(&seen, &plan, done.as_ref().err(), now);
     let reported = context.hub.patch_status(seen.config.as_ref(), json!(status)).await;
     match (done, reported) {

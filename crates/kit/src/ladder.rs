@@ -67,11 +67,11 @@ impl<S: Stage> Stop<S> {
         Self { stage, why, retry: Retry::Backoff }
     }
 
-    /// Waiting for an address or for a store to get ready is part of every start, and a conflict of every busy day:
-    /// nobody needs an event about them. Such reasons begin with `WaitingFor`.
+    /// Waiting for an address or for a store to get ready is part of every start: nobody needs an event about that. Such
+    /// reasons begin with `WaitingFor`.
     #[must_use]
     pub fn is_worth_an_event(&self) -> bool {
-        !self.why.reason.starts_with("WaitingFor") && !matches!(&*self.why.reason, "Conflict" | "Deleting")
+        !self.why.reason.starts_with("WaitingFor") && self.why.reason != "Deleting"
     }
 
     /// What comes after a run that stopped here.
@@ -107,7 +107,7 @@ pub fn conditions<S: Stage>(
 }
 
 /// Ends a run: writes the status, tells who has to act, and says when the next run is due. `settled` is what follows
-/// when every stage was passed.
+/// when every stage was passed. A run that was stopped by what passes by itself leaves no trace: the next one tells.
 pub async fn finish<K, S>(
     hub: &Hub,
     object: &K,
@@ -119,10 +119,13 @@ where
     K: Kind + Serialize + Resource<DynamicType = ()>,
     S: Stage,
 {
+    if let Some(stop) = stopped.as_ref().filter(|stop| stop.why.passes()) {
+        return Next::Failed(stop.why.clone());
+    }
     if let Err(error) = hub.patch_status(object, status).await {
         return match error.is_not_found() {
             true => Next::Settled,
-            false => Next::Failed(Why::new("StatusFailed", error.to_string())),
+            false => Next::Failed(Why::of("StatusFailed", &error)),
         };
     }
     let Some(stop) = stopped else { return settled() };

@@ -154,7 +154,7 @@ impl Meter {
 
     pub(crate) fn ended(&self, outcome: &'static str, took: Duration) {
         self.worked.observe(took.as_secs_f64());
-        if outcome == "failed" {
+        if matches!(outcome, "failed" | "again") {
             self.retries.inc();
         }
         METRICS.reconciles.get_or_create(&Reconcile { controller: self.name, outcome }).inc();

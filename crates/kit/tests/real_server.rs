@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
+use scute_kit::ladder::{self, Stage, Stop};
 use scute_kit::tenants::{TenantError, TenantKey, Tenants};
 use scute_kit::{Controller, EventType, Hub, Key, Next, Watch, Why, finalizer};
 use scute_testkit::{PATIENCE, eventually, server, until};
@@ -278,6 +279,43 @@ async fn every_write_names_who_writes() {
     assert_eq!(managers, ["scute", "scute", "scute"], "none is unknown");
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Written;
+
+impl Stage for Written {
+    const ALL: &'static [Self] = &[Self];
+
+    fn condition(self) -> &'static str {
+        "Written"
+    }
+
+    fn goal(self) -> &'static str {
+        "it is written"
+    }
+}
+
+/// Somebody else's write in between, or a namespace that goes away, is no failure of the object.
+#[tokio::test]
+async fn a_ladder_says_nothing_of_what_passes_by_itself() {
+    let (hub, namespace) = hub("ladder").await;
+    let pod = hub.create(&pod(&namespace, "a")).await.unwrap();
+    let finish = async |error: &scute_kit::Error| {
+        let stopped = Some(Stop::failed(Written, Why::of("WriteFailed", error)));
+        let next =
+            ladder::finish(&hub, pod.as_ref(), json!({"phase": "Failed"}), stopped, || Next::Settled).await;
+        let now = hub.get::<Pod>(&Key::of(pod.as_ref())).await.unwrap().unwrap();
+        let events: Api<Event> = Api::namespaced(hub.client(), &namespace);
+        let told = events.list(&ListParams::default()).await.unwrap().items.len();
+        let Next::Failed(why) = next else { panic!("it is tried again: {next:?}") };
+        (why.passes(), now.status.unwrap().phase.unwrap(), told)
+    };
+    let stale = json!({"metadata": {"resourceVersion": "1", "labels": {"a": "b"}}});
+    let conflict = hub.patch::<Pod>(&Key::of(pod.as_ref()), &stale).await.expect_err("of an old version");
+    assert_eq!(finish(&conflict).await, (true, "Pending".to_owned(), 0), "{conflict}");
+    let taken = hub.create(pod.as_ref()).await.expect_err("there is one");
+    assert_eq!(finish(&taken).await, (false, "Failed".to_owned(), 1), "{taken}");
+}
+
 #[tokio::test]
 async fn a_long_event_is_cut_and_not_lost() {
     let (hub, namespace) = hub("events").await;
@@ -309,6 +347,6 @@ async fn a_namespace_that_goes_away_is_known_as_that_and_errors_are_sentences() 
     namespaces.delete(&namespace, &Default::default()).await.unwrap();
     let error =
         until("refused", || async { hub.create(&config_map(&namespace, "b", "1")).await.err() }).await;
-    assert!(error.is_terminating(), "{error}");
+    assert!(error.is_terminating() && Why::of("FailedCreate", &error).passes(), "{error}");
     let _ = finalizer::remove(&hub, &keeps, "scute.dev/test").await;
 }

@@ -132,10 +132,7 @@ fn object(found: Option<&Found>) -> Option<&External> {
 async fn apply(seen: &Observed, plan: &Plan, context: &Context) -> Result<(), Error> {
     let mut first = Ok(());
     for action in &plan.actions {
-        let done = one(seen, action, context).await;
-        if first.is_ok() {
-            first = done;
-        }
+        first = first.and(one(seen, action, context).await);
     }
     first
 }

@@ -28,9 +28,7 @@ pub async fn apply(seen: &Observed, plan: &Plan, context: &Context) -> Result<()
             refused = true;
             context.try_again(&Key::of(seen.set.as_ref()), name);
         }
-        if first.is_ok() {
-            first = done;
-        }
+        first = first.and(done);
     }
     first
 }
@@ -138,9 +136,7 @@ async fn create(seen: &Observed, name: &str, context: &Context) -> Result<(), Wh
         let owner = owner(seen.set.as_ref(), true);
         let object: DynamicObject = clone::object(&template.object, resource, &seen.set, name, owner);
         if let Err(error) = context.hub.apply_dynamic(resource, MANAGER, &object).await {
-            let note = format!("{} {name} could not be made: {error}", resource.kind);
-            event(seen, context, EventType::Warning, "FailedCreate", &note).await;
-            return Err(Why::new("FailedCreate", note));
+            return Err(not_made(seen, context, &format!("{} {name}", resource.kind), &error).await);
         }
     }
     let machine = clone::machine(&seen.set, name, owner(seen.set.as_ref(), true));
@@ -150,10 +146,16 @@ async fn create(seen: &Observed, name: &str, context: &Context) -> Result<(), Wh
                 .await;
             Ok(())
         }
-        Err(error) => {
-            let note = format!("Machine {name} could not be made: {error}");
-            event(seen, context, EventType::Warning, "FailedCreate", &note).await;
-            Err(Why::new("FailedCreate", note))
-        }
+        Err(error) => Err(not_made(seen, context, &format!("Machine {name}"), &error).await),
     }
+}
+
+/// Why something could not be made; told, unless it passes by itself.
+async fn not_made(seen: &Observed, context: &Context, what: &str, error: &Error) -> Why {
+    let mut why = Why::of("FailedCreate", error);
+    why.message = format!("{what} could not be made: {error}");
+    if !why.passes() {
+        event(seen, context, EventType::Warning, &why.reason, &why.message).await;
+    }
+    why
 }
