@@ -36,9 +36,16 @@ impl ClientArgs {
                 "no management cluster: give --kubeconfig, set KUBECONFIG, or make a site with `scute up`",
             );
         };
-        Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+        let mut clusters = kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref());
+        let names_proxy = clusters.any(|cluster| cluster.proxy_url.is_some());
+        let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
             .await
-            .with_context(|| format!("using kubeconfig {name}"))
+            .with_context(|| format!("using kubeconfig {name}"))?;
+        if !names_proxy {
+            // That of the environment, which is for the rest of the world and would be refused: none is spoken to.
+            config.proxy_url = None;
+        }
+        Ok(config)
     }
 
     /// The first that there is: the file that was named, those of the environment, the site's.

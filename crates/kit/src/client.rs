@@ -29,6 +29,8 @@ pub fn client(mut config: Config, limits: Limits) -> kube::Result<Client> {
     // A refused eviction is an answer (429), not something to try again for a quarter of an hour; and every controller
     // tries again by itself, later each time.
     config.default_retry = false;
+    // API servers are in reach of a manager, and what it says to them is not for a proxy that the environment names.
+    config.proxy_url = None;
     // Our own limit speaks first, in words; this one ends what is left of a connection that nobody waits for any more.
     config.connect_timeout = Some(limits.answer * 2);
     // The wait for a turn is outside of the limit in time: whoever holds one gives it back within that.

@@ -156,6 +156,46 @@ async fn a_kubeconfig_in_a_secret_runs_nothing_and_sends_nothing_anywhere() {
     assert!(!folder.exists(), "nothing was run");
 }
 
+/// Environment and kubeconfig of [`a_child_behind_a_proxy`].
+const KUBECONFIG: &str = "SCUTE_TEST_KUBECONFIG";
+
+#[tokio::test]
+async fn no_request_goes_to_a_proxy_that_the_environment_names() {
+    let (_, key, secrets) = tenant("proxy", server().await.client().await).await;
+    let secret = kubeconfig_secret("c-kubeconfig", &server().await.kubeconfig());
+    secrets.create(&Default::default(), &secret).await.unwrap();
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", proxy.local_addr().unwrap());
+    let mut child = tokio::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "a_child_behind_a_proxy", "--ignored", "--nocapture"]).kill_on_drop(true);
+    for variable in ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"] {
+        child.env(variable, &url);
+    }
+    child.env_remove("NO_PROXY").env_remove("no_proxy");
+    child.env(KUBECONFIG, server().await.kubeconfig()).env("SCUTE_TEST_NAMESPACE", &key.namespace);
+    tokio::select! {
+        done = child.output() => {
+            let done = done.unwrap();
+            assert!(done.status.success(), "{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        }
+        _ = proxy.accept() => panic!("the proxy is asked"),
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs the environment that no_request_goes_to_a_proxy_that_the_environment_names gives it"]
+async fn a_child_behind_a_proxy() {
+    let kubeconfig = kube::config::Kubeconfig::from_yaml(&std::env::var(KUBECONFIG).unwrap()).unwrap();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+    assert!(config.proxy_url.is_some(), "the client library would take it");
+    let client = scute_kit::client(config, Limits::MANAGEMENT).unwrap();
+    maps(&client).list(&ListParams::default()).await.expect("the manager's client");
+    let key = TenantKey::capi(&std::env::var("SCUTE_TEST_NAMESPACE").unwrap(), "c");
+    let tenants = Tenants::new(&Hub::new(client));
+    let tenant = tenants.client(&key).await.expect("the tenant's client");
+    maps(&tenant).list(&ListParams::default()).await.expect("of the tenant");
+}
+
 #[tokio::test]
 async fn a_failure_of_the_management_cluster_does_not_end_the_watch_on_a_tenant() {
     let real = server().await.client().await;

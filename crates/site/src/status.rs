@@ -235,8 +235,10 @@ async fn ask_init(layout: &Layout) -> Result<State, String> {
 async fn read_cluster(layout: &Layout) -> Result<Cluster, String> {
     let text = |e: &dyn std::error::Error| scute_processes::chain(e);
     let kubeconfig = Kubeconfig::read_from(layout.admin_kubeconfig()).map_err(|e| text(&e))?;
-    let config =
+    let mut config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.map_err(|e| text(&e))?;
+    // The site is on this machine, whatever proxy the environment names for the rest of the world.
+    config.proxy_url = None;
     let client = Client::try_from(config).map_err(|e| text(&e))?;
     let all = ListParams::default();
     let (nodes, pods, services) =

@@ -301,9 +301,11 @@ fn write_manifests(site: &Site, pods: Vec<StaticPod>) -> Result<(), BringUpError
 async fn client(site: &Site) -> Result<Client, BringUpError> {
     let kubeconfig = Kubeconfig::read_from(site.layout.at("kubernetes/site.kubeconfig"))
         .map_err(BringUpError::Kubeconfig)?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &Default::default())
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &Default::default())
         .await
         .map_err(BringUpError::Kubeconfig)?;
+    // The site is on this machine, whatever proxy the environment names for the rest of the world.
+    config.proxy_url = None;
     Client::try_from(config).map_err(BringUpError::Client)
 }
 
