@@ -11,11 +11,12 @@ use scute_kit::{Admission, AdmissionRequest, FieldError, Hub, Key, Operation, Ve
 use serde_json::{Value, json};
 
 use crate::Config;
+use crate::holders::{Holder, holders};
 use crate::kamajicontrolplane::mapping::{self, check_ranges};
 use crate::kamajicontrolplane::{control_plane_of, words};
 use crate::tenant::service::refused_external_ip;
 use crate::tenant::storage;
-use crate::tenant::validate::{tenant_of, validate};
+use crate::tenant::validate::validate;
 
 /// Adds the decoders and handlers.
 pub fn add(hub: &Arc<Hub>, config: &Config, admission: Admission) -> Admission {
@@ -146,11 +147,11 @@ async fn tenant(hub: &Hub, config: &Config, request: AdmissionRequest) -> Verdic
     bad.extend(old.as_ref().and_then(|old| moved_dns(&tcp, old)));
     let (datastores, tenants) = (hub.watch::<DataStore>(), hub.watch::<TenantControlPlane>());
     datastores.ready().await;
-    tenants.ready().await;
     let name = tcp.spec.data_store.as_deref().unwrap_or(&config.default_datastore);
     bad.extend(data_store(&tcp, name, datastores.get(&Key::new("", name)).as_deref()));
     bad.extend(refused_external_ip(&tcp, &config.external_ip_cidrs));
-    bad.extend(taken(&tcp, &tenants.list(), &config.default_datastore));
+    let mine = Holder::of(&tcp, &config.default_datastore);
+    bad.extend(taken(&mine, &holders(&tenants, &config.default_datastore).await));
     match (bad.is_empty(), object == request.object) {
         (false, _) => Verdict::Deny(bad),
         (true, true) => Verdict::Allow,
@@ -241,36 +242,26 @@ fn version(tcp: &TenantControlPlane, old: Option<&TenantControlPlane>) -> Option
 
 /// What can belong to one tenant only: prefix and user on a DataStore, and an address with its port. Whose it is, the
 /// operator finds in the log: tenants are strangers to each other.
-fn taken(
-    tcp: &TenantControlPlane,
-    tenants: &[Arc<TenantControlPlane>],
-    default_datastore: &str,
-) -> Vec<FieldError> {
-    let store = |tcp: &TenantControlPlane| {
-        tcp.spec.data_store.clone().unwrap_or_else(|| default_datastore.to_owned())
-    };
-    let mine = tenant_of(tcp, &tcp.uid().unwrap_or_default());
+fn taken(mine: &Holder, holders: &[Holder]) -> Vec<FieldError> {
     let mut bad = Vec::new();
-    for other in tenants.iter().filter(|other| Key::of(other.as_ref()) != Key::of(tcp)) {
-        let (key, theirs) = (Key::of(other.as_ref()), tenant_of(other, &other.uid().unwrap_or_default()));
+    for other in holders.iter().filter(|other| other.key != mine.key) {
         let taken = |what: &str| {
-            tracing::info!(tenant = %Key::of(tcp), owner = %key, "{what} is taken");
+            tracing::info!(tenant = %mine.key, owner = %other.key, "{what} is taken");
             format!("{what} is taken: choose another")
         };
-        if store(other) == store(tcp) {
-            let here = format!("on DataStore {} this", store(tcp));
-            if theirs.schema == mine.schema {
-                bad.push(FieldError::new("spec.dataStoreSchema", &mine.schema, taken(&here)));
+        let (ours, theirs) = (&mine.tenant, &other.tenant);
+        if other.data_store == mine.data_store {
+            let here = format!("on DataStore {} this", mine.data_store);
+            if theirs.schema == ours.schema {
+                bad.push(FieldError::new("spec.dataStoreSchema", &ours.schema, taken(&here)));
             }
-            if theirs.user == mine.user {
-                bad.push(FieldError::new("spec.dataStoreUsername", &mine.user, taken(&here)));
+            if theirs.user == ours.user {
+                bad.push(FieldError::new("spec.dataStoreUsername", &ours.user, taken(&here)));
             }
         }
-        let (network, other_network) = (&tcp.spec.network_profile, &other.spec.network_profile);
-        let same = network.address == other_network.address && network.port == other_network.port;
-        if !network.address.is_empty() && same {
-            let endpoint = format!("{}:{}", network.address, network.port);
-            bad.push(FieldError::new("spec.networkProfile.address", &network.address, taken(&endpoint)));
+        if !mine.address.is_empty() && (&other.address, other.port) == (&mine.address, mine.port) {
+            let endpoint = format!("{}:{}", mine.address, mine.port);
+            bad.push(FieldError::new("spec.networkProfile.address", &mine.address, taken(&endpoint)));
         }
     }
     bad

@@ -5,6 +5,7 @@
 mod admission;
 mod context;
 mod datastore;
+mod holders;
 mod inside;
 mod kamajicontrolplane;
 mod names;

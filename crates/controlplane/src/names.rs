@@ -14,7 +14,7 @@ pub const NAME_SELECTOR: &str = NAME_LABEL;
 
 /// One Secret of a TenantControlPlane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Piece {
+pub enum TenantSecret {
     /// Authority of the tenant.
     Ca,
     /// Authority of aggregated API servers.
@@ -39,7 +39,7 @@ pub enum Piece {
     DataStoreConfig,
 }
 
-impl Piece {
+impl TenantSecret {
     /// All of them, in the order in which they are made.
     pub const ALL: [Self; 11] = [
         Self::Ca,
@@ -56,7 +56,7 @@ impl Piece {
     ];
 
     /// Name of the Secret.
-    pub fn secret(self, tcp: &str) -> String {
+    pub fn name(self, tcp: &str) -> String {
         let suffix = match self {
             Self::Ca => "ca",
             Self::FrontProxyCa => "front-proxy-ca-certificate",
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn names_are_upstreams() {
-        let names: Vec<_> = Piece::ALL.iter().map(|piece| piece.secret("t")).collect();
+        let names: Vec<_> = TenantSecret::ALL.iter().map(|which| which.name("t")).collect();
         assert_eq!(
             names,
             [

@@ -231,6 +231,10 @@ async fn a_store_in_use_stays_and_a_lost_one_is_named() {
             && status.conditions.iter().any(|condition| condition.reason == "DataStoreStillUsed")
     };
     eventually(stores.clone(), &world.datastore, "kept", used).await;
+    // Who else uses it, and its Secrets, are for who may read the DataStore.
+    let tcp = world.condition("t", "DataStoreReady", "WaitingForDataStore").await;
+    let (_, _, message) = said(&tcp, "DataStoreReady").expect("said");
+    assert!(message.contains("DataStoreStillUsed") && !message.contains(&user), "{message}");
 
     // Somebody takes it away by force.
     let bare = json!({ "metadata": { "finalizers": null } });

@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
@@ -379,4 +379,59 @@ async fn a_cluster_of_63_letters_gets_its_control_plane() {
     says(&world, &name, "Available", "Available").await;
     let kubeconfig = world.api::<Secret>().get(&format!("{name}-kubeconfig")).await.expect("the Secret");
     assert!(kubeconfig.data.is_some());
+}
+
+/// How often the controller was stopped by what passes by itself.
+fn passed_by() -> u64 {
+    let is = |line: &&str| line.contains("\"kamajicontrolplane\"") && line.contains("\"again\"");
+    let text = scute_kit::metrics::render(&[]);
+    let line = text.lines().filter(|line| line.starts_with("scute_reconciles_total")).find(is);
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_default()
+}
+
+/// Nothing can be made there any more, and that is no fault of the object.
+#[tokio::test]
+async fn in_a_namespace_that_goes_away_nothing_is_said_to_be_refused() {
+    let world = World::start("goes-away", Arc::new(Fake::new())).await;
+    world.fake_datastore().await;
+    let reference =
+        json!({ "apiGroup": "controlplane.cluster.x-k8s.io", "kind": "KamajiControlPlane", "name": "c" });
+    create(
+        &world,
+        json!({
+            "apiVersion": "controlplane.cluster.x-k8s.io/v1alpha2",
+            "kind": "KamajiControlPlane",
+            "metadata": { "name": "c", "annotations": { "cluster.x-k8s.io/paused": "" } },
+            "spec": { "replicas": 1, "version": "1.35.4", "network": { "serviceType": "ClusterIP" }, "addons": {} },
+        }),
+    )
+    .await;
+    create(
+        &world,
+        json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2",
+            "kind": "Cluster",
+            "metadata": { "name": "c" },
+            "spec": { "controlPlaneRef": reference },
+        }),
+    )
+    .await;
+    says(&world, "c", "Paused", "Paused").await;
+    let namespaces = Api::<Namespace>::all(world.client.clone());
+    namespaces.delete(&world.namespace, &DeleteParams::default()).await.expect("deleted");
+    scute_testkit::until("nothing can be made", || async {
+        let probe = json!({ "metadata": { "name": "probe" } });
+        let probe: Secret = serde_json::from_value(probe).expect("a Secret");
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        world.api::<Secret>().create(&dry, &probe).await.err()
+    })
+    .await;
+    let before = passed_by();
+    let resume = Patch::Merge(json!({ "metadata": { "annotations": { "cluster.x-k8s.io/paused": null } } }));
+    let api = world.api::<KamajiControlPlane>();
+    api.patch("c", &PatchParams::default(), &resume).await.expect("patched");
+    scute_testkit::until("it was tried", || async { (passed_by() >= before + 3).then_some(()) }).await;
+    let kcp = api.get("c").await.expect("there");
+    let said = condition(&kcp, "TenantControlPlaneCreated");
+    assert!(!["Refused", "WriteFailed"].contains(&said.1.as_str()), "{said:?}");
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
-use scute_api::kamaji::TenantControlPlane;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use scute_api::kamaji::{DataStore, TenantControlPlane};
 use scute_etcd::fake::Fake;
-use scute_testkit::{eventually, eventually_gone};
-use serde_json::json;
+use scute_testkit::{eventually, eventually_gone, until};
+use serde_json::{Value, json};
 use support::{World, said};
 
 async fn tenant_with_pods(world: &World) {
@@ -166,4 +167,53 @@ async fn a_control_planes_reach_is_limited_before_its_pods_start_unless_it_is_to
     let tenants = world.api::<TenantControlPlane>();
     tenants.patch("t", &PatchParams::default(), &Patch::Merge(&free)).await.expect("patched");
     eventually_gone(policies, "t").await;
+}
+
+/// It was made by another version, say, and has its keys: that its object cannot be read frees neither name nor store.
+#[tokio::test]
+async fn a_tenant_that_cannot_be_read_keeps_what_it_has() {
+    let fake = Fake::new();
+    let mut world = World::start("unreadable", Arc::new(fake.clone())).await;
+    tenant_with_pods(&world).await;
+    let tenants = world.api::<TenantControlPlane>();
+    let uid = tenants.get("t").await.expect("there").uid().expect("a UID");
+    world.kill();
+    // Of another version, whose schema was not as strict.
+    let field = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/storage/properties/setup\
+                 /properties/lastUpdate";
+    let loose = json!([{ "op": "replace", "path": field, "value": { "type": "string" } }]);
+    let loose = Patch::<()>::Json(serde_json::from_value(loose).expect("a patch"));
+    let (definitions, params) =
+        (Api::<CustomResourceDefinition>::all(world.client.clone()), PatchParams::default());
+    definitions.patch("tenantcontrolplanes.kamaji.clastix.io", &params, &loose).await.expect("loosened");
+    let raw: Api<DynamicObject> = Api::namespaced_with(
+        world.client.clone(),
+        &world.namespace,
+        &ApiResource::erase::<TenantControlPlane>(&()),
+    );
+    let update =
+        |time: Value| Patch::Merge(json!({ "status": { "storage": { "setup": { "lastUpdate": time } } } }));
+    until("the loose schema is served", || async {
+        raw.patch_status("t", &params, &update(json!("yesterday"))).await.ok()
+    })
+    .await;
+    world.run(Arc::new(fake.clone())).await;
+    world.tenant("second", json!({ "dataStoreSchema": uid })).await;
+    world.condition("second", "SpecValid", "DataStoreConflict").await;
+    let stores = Api::<DataStore>::all(world.client.clone());
+    stores.delete(&world.datastore, &DeleteParams::default()).await.expect("asked");
+    let user = format!("{}/t", world.namespace);
+    let kept = |datastore: &DataStore| {
+        let ends = datastore.metadata.deletion_timestamp.is_some();
+        ends && datastore.status.as_ref().is_some_and(|status| status.used_by == [user.clone()])
+    };
+    eventually(stores, &world.datastore, "kept for it", kept).await;
+    assert_eq!(fake.users().len(), 2);
+    let told = |tcp: &DynamicObject| {
+        let conditions = tcp.data["status"]["conditions"].as_array();
+        conditions.into_iter().flatten().any(|condition| condition["type"] == "scute.dev/Readable")
+    };
+    eventually(raw.clone(), "t", "told of its own fault", told).await;
+    raw.patch_status("t", &params, &update(Value::Null)).await.expect("mended");
+    eventually(raw, "t", "readable again", |tcp| !told(tcp)).await;
 }

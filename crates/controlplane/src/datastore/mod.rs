@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use scute_api::kamaji::{DATASTORE_FINALIZER, DataStore, TENANT_FINALIZER, TenantControlPlane};
+use scute_api::kamaji::{DATASTORE_FINALIZER, DataStore, TenantControlPlane};
 use scute_etcd::{Error, Health, Store};
 use scute_kit::{Controller, EventType, Hub, Key, Next, Why, finalizer, when_changed};
 use tokio::time::Instant;
 
 use crate::context::Context;
+use crate::holders::{Holder, holders};
 use crate::stores::references;
 use upkeep::Compaction;
 
@@ -54,7 +55,7 @@ async fn reconcile(datastore: Arc<DataStore>, context: Arc<Context>) -> Next {
         Err(error) => return Next::Failed(Why::of("FinalizerFailed", &error)),
     };
     let look = look(&context, &datastore, &users).await;
-    let status = report::status(&datastore, &names(&users), look.as_ref(), context.hub.now());
+    let status = report::status(&datastore, &users, look.as_ref(), context.hub.now());
     if let Err(error) = write(&context.hub, &datastore, &status).await {
         return error;
     }
@@ -74,11 +75,7 @@ pub struct Look {
     compaction: Compaction,
 }
 
-async fn look(
-    context: &Context,
-    datastore: &DataStore,
-    users: &[Arc<TenantControlPlane>],
-) -> Result<Look, Why> {
+async fn look(context: &Context, datastore: &DataStore, users: &[Key]) -> Result<Look, Why> {
     let opened = context.stores.open(datastore).await?;
     let key = Key::of(datastore);
     let mut memory = context.upkeep.get(&key).map(|known| *known).unwrap_or_default();
@@ -87,7 +84,7 @@ async fn look(
     // Not the store that it was: set up anew, or put back to an earlier day.
     if memory.went_back(health.revision) || was_open {
         context.stores.doubt(&datastore.name_any());
-        users.iter().for_each(|tcp| context.look_again(&Key::of(tcp.as_ref())));
+        users.iter().for_each(|tcp| context.look_again(tcp));
     }
     let history = opened.store.history(memory.mark).await.map_err(|error| why(&error))?;
     let compaction = memory.judge(history, now);
@@ -131,7 +128,7 @@ fn why(error: &Error) -> Why {
     Why::new(reason, error.to_string())
 }
 
-async fn delete(context: &Context, datastore: Arc<DataStore>, users: Vec<Arc<TenantControlPlane>>) -> Next {
+async fn delete(context: &Context, datastore: Arc<DataStore>, users: Vec<Key>) -> Next {
     if users.is_empty() {
         context.stores.forget(&datastore.name_any());
         context.upkeep.remove(&Key::of(datastore.as_ref()));
@@ -140,13 +137,13 @@ async fn delete(context: &Context, datastore: Arc<DataStore>, users: Vec<Arc<Ten
             Err(error) => Next::Failed(Why::of("FinalizerFailed", &error)),
         };
     }
-    let users = names(&users);
     let why = Why::new("DataStoreStillUsed", report::used_by(&users));
     let status = report::status(&datastore, &users, Err(&why), context.hub.now());
     if let Err(error) = write(&context.hub, &datastore, &status).await {
         return error;
     }
-    Next::OnChange(why)
+    // That a tenant is gone which could not be read is no change of one.
+    Next::After(LOOK_AGAIN, why)
 }
 
 async fn write(hub: &Hub, datastore: &DataStore, status: &serde_json::Value) -> Result<(), Next> {
@@ -158,19 +155,10 @@ async fn write(hub: &Hub, datastore: &DataStore, status: &serde_json::Value) -> 
 
 /// Every TenantControlPlane that names this DataStore, sorted. One that came after the DataStore's end, and has nothing
 /// in it, is refused and holds nothing up.
-async fn users(datastore: &DataStore, context: &Context) -> Vec<Arc<TenantControlPlane>> {
+async fn users(datastore: &DataStore, context: &Context) -> Vec<Key> {
     let name = datastore.name_any();
-    let tenants = context.hub.watch::<TenantControlPlane>();
-    tenants.ready().await;
     let ends = datastore.metadata.deletion_timestamp.is_some();
-    let uses = |tcp: &Arc<TenantControlPlane>| {
-        tcp.spec.data_store.as_deref().unwrap_or(&context.config.default_datastore) == name
-            && (!ends || finalizer::has(tcp.as_ref(), TENANT_FINALIZER))
-    };
-    tenants.list().into_iter().filter(uses).collect()
-}
-
-/// `namespace/name` of each.
-fn names(tenants: &[Arc<TenantControlPlane>]) -> Vec<String> {
-    tenants.iter().map(|tcp| Key::of(tcp.as_ref()).to_string()).collect()
+    let holders = holders(&context.hub.watch(), &context.config.default_datastore).await;
+    let uses = |holder: &Holder| holder.data_store == name && (!ends || holder.is_settled);
+    holders.into_iter().filter(uses).map(|holder| holder.key).collect()
 }

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use scute_api::kamaji::{DataStore, DataStoreStatus};
-use scute_kit::Why;
 use scute_kit::conditions::{Conditions, Status};
+use scute_kit::{Key, Why};
 use serde_json::{Value, json};
 
 use super::Look;
@@ -14,12 +14,16 @@ const DELETABLE: &str = "kamaji.clastix.io/DataStoreAllowedDeletion";
 const COMPACTED: &str = "scute.dev/DataStoreCompacted";
 
 /// Who holds a DataStore up.
-pub fn used_by(users: &[String]) -> String {
-    format!("used by {}", users.join(", "))
+pub fn used_by(users: &[Key]) -> String {
+    format!("used by {}", names(users).join(", "))
+}
+
+fn names(users: &[Key]) -> Vec<String> {
+    users.iter().map(ToString::to_string).collect()
 }
 
 /// The whole status.
-pub fn status(datastore: &DataStore, users: &[String], look: Result<&Look, &Why>, now: Timestamp) -> Value {
+pub fn status(datastore: &DataStore, users: &[Key], look: Result<&Look, &Why>, now: Timestamp) -> Value {
     let existing = datastore.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let generation = datastore.metadata.generation;
     let mut conditions = Conditions::new(existing, generation, now);
@@ -38,7 +42,7 @@ pub fn status(datastore: &DataStore, users: &[String], look: Result<&Look, &Why>
     let ready = look.is_ok();
     json!(DataStoreStatus {
         observed_generation: generation,
-        used_by: users.to_vec(),
+        used_by: names(users),
         ready,
         conditions: conditions.finish(),
     })
@@ -92,8 +96,12 @@ mod tests {
 
     #[test]
     fn a_healthy_store_in_use_is_ready_and_kept() {
-        let status =
-            status(&datastore(), &["a/b".to_owned()], Ok(&look(Compaction::TooYoung)), Timestamp::UNIX_EPOCH);
+        let status = status(
+            &datastore(),
+            &[Key::new("a", "b")],
+            Ok(&look(Compaction::TooYoung)),
+            Timestamp::UNIX_EPOCH,
+        );
         assert_eq!(status["ready"], json!(true));
         assert_eq!(status["usedBy"], json!(["a/b"]));
         assert_eq!(status["observedGeneration"], json!(3));

@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::context::Context;
-use crate::names::Piece;
+use crate::names::TenantSecret;
 use crate::tenant::endpoint::endpoint;
 use crate::tenant::validate::validate;
 use crate::tenant::{INSIDE, installed_version, is_paused};
@@ -63,7 +63,7 @@ pub struct Inside {
 pub fn admin(tenant: &Key, key: &str) -> TenantKey {
     TenantKey {
         namespace: tenant.namespace.clone(),
-        secret: Piece::Admin.secret(&tenant.name),
+        secret: TenantSecret::Admin.name(&tenant.name),
         key: key.to_owned(),
     }
 }
@@ -197,7 +197,7 @@ async fn bring(
     if !was_usable {
         let administrator = context.remotes.client(&admin(&key, ADMIN)).await.map_err(unusable)?;
         first(&root, &administrator, desired).await.map_err(|error| {
-            let secret = Piece::Admin.secret(&key.name);
+            let secret = TenantSecret::Admin.name(&key.name);
             Why::new(UNREACHABLE, format!("a request with {ADMIN} of Secret {secret} failed: {error}"))
         })?;
         // It has proved what it was made for.

@@ -85,7 +85,7 @@ async fn create(
     })?;
     context.hub.apply(MANAGER, &want).await.map_err(|error| match error.code() {
         // What a webhook looked at, a DataStore for one, is not watched from here.
-        Some(400 | 403 | 422) => {
+        Some(400 | 403 | 422) if !error.passes() => {
             let why = Why::new("Refused", words::translated(&error.to_string()));
             Stop::wait_for(REFUSED_AGAIN, Stage::Created, why)
         }
@@ -128,6 +128,6 @@ pub fn failed(stage: Stage) -> impl Fn(Error) -> Stop {
     move |error| {
         let refused = matches!(error.code(), Some(400 | 403 | 422));
         let reason = if refused { "Refused" } else { "WriteFailed" };
-        Stop::failed(stage, Why::new(reason, error.to_string()))
+        Stop::failed(stage, Why::of(reason, &error))
     }
 }

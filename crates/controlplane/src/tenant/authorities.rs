@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use scute_pki::{Ca, Flaw, KeyPairPem, Renewal, ServiceAccountKeys, Stale};
 
 use super::certificates::{Assessment, Data, Found, Reason};
-use crate::names::Piece;
+use crate::names::TenantSecret;
 
 /// How long before its end an authority is warned of: a new one means that every Node joins again.
 const WARNING: Duration = Duration::from_secs(180 * 24 * 3600);
@@ -16,36 +16,36 @@ const WARNING: Duration = Duration::from_secs(180 * 24 * 3600);
 /// The authority in a Secret, if there is one that can sign; otherwise it is put among what to make or what is unusable.
 pub fn authority(
     made: &mut Assessment,
-    found: &BTreeMap<Piece, Found>,
-    piece: Piece,
+    found: &BTreeMap<TenantSecret, Found>,
+    which: TenantSecret,
     file: &str,
     renewal: Renewal,
 ) -> Option<Ca> {
-    let found = found.get(&piece);
+    let found = found.get(&which);
     if found.is_some_and(|found| found.rotate) {
-        made.make.insert(piece, Reason::Asked);
+        made.make.insert(which, Reason::Asked);
         return None;
     }
     let Some(data) = found.map(|found| &found.data).filter(|data| !data.is_empty()) else {
-        made.make.insert(piece, Reason::Stale(Stale::Missing));
+        made.make.insert(which, Reason::Stale(Stale::Missing));
         return None;
     };
     let Some(pair) = pair(data, file) else {
         made.unusable
-            .push((piece, Flaw::Lacks(lacks(data, &[&format!("{file}.crt"), &format!("{file}.key")]))));
+            .push((which, Flaw::Lacks(lacks(data, &[&format!("{file}.crt"), &format!("{file}.key")]))));
         return None;
     };
     match renewal.check_ca(Some(&pair)) {
         Ok(ca) => {
-            watch_end(made, piece, &ca, renewal);
+            watch_end(made, which, &ca, renewal);
             Some(ca)
         }
         Err(Stale::Unusable(flaw)) => {
-            made.unusable.push((piece, flaw));
+            made.unusable.push((which, flaw));
             None
         }
         Err(stale) => {
-            made.make.insert(piece, Reason::Stale(stale));
+            made.make.insert(which, Reason::Stale(stale));
             None
         }
     }
@@ -57,8 +57,9 @@ fn lacks(data: &Data, keys: &[&str]) -> String {
 }
 
 /// Why the keys of service account tokens cannot stay.
-pub fn service_account(found: &BTreeMap<Piece, Found>) -> Option<Reason> {
-    let found = found.get(&Piece::ServiceAccount).filter(|found| found.rotate || !found.data.is_empty());
+pub fn service_account(found: &BTreeMap<TenantSecret, Found>) -> Option<Reason> {
+    let found =
+        found.get(&TenantSecret::ServiceAccount).filter(|found| found.rotate || !found.data.is_empty());
     let Some(found) = found else { return Some(Reason::Stale(Stale::Missing)) };
     if found.rotate {
         return Some(Reason::Asked);
@@ -86,11 +87,11 @@ pub fn pair(data: &Data, file: &str) -> Option<KeyPairPem> {
 }
 
 /// An authority signs until its end, and its owner hears of it long before.
-fn watch_end(made: &mut Assessment, piece: Piece, ca: &Ca, renewal: Renewal) {
+fn watch_end(made: &mut Assessment, which: TenantSecret, ca: &Ca, renewal: Renewal) {
     let end = ca.certificate().not_after();
     let warn = end.checked_sub(WARNING).unwrap_or(Timestamp::MIN);
     let due = if warn <= renewal.now {
-        made.ending.push((piece, end));
+        made.ending.push((which, end));
         end
     } else {
         warn

@@ -11,7 +11,7 @@ use scute_pki::{Ca, Certificate, ClientIdentity, Flaw, Kubeconfig, LeafRequest, 
 use super::authorities::{authority, pair, service_account};
 use super::endpoint::Endpoint;
 use super::validate::Wanted;
-use crate::names::Piece;
+use crate::names::TenantSecret;
 
 /// What one Secret holds: text by key.
 pub type Data = BTreeMap<String, String>;
@@ -107,7 +107,7 @@ pub enum Issuer {
 /// A certificate that a Secret holds as `<file>.crt` and `<file>.key`.
 pub struct Leaf {
     /// Its Secret.
-    pub piece: Piece,
+    pub secret: TenantSecret,
     /// Name of the files.
     pub file: &'static str,
     /// Who signs it.
@@ -119,23 +119,28 @@ pub struct Leaf {
 /// The certificates of a tenant.
 pub fn leaves(needs: &Needs) -> Vec<Leaf> {
     let sans: Sans = needs.sans.iter().collect();
-    let leaf = |piece, file, issuer, request| Leaf { piece, file, issuer, request };
+    let leaf = |secret, file, issuer, request| Leaf { secret, file, issuer, request };
     vec![
-        leaf(Piece::ApiServer, "apiserver", Issuer::Tenant, LeafRequest::server("kube-apiserver", sans)),
         leaf(
-            Piece::KubeletClient,
+            TenantSecret::ApiServer,
+            "apiserver",
+            Issuer::Tenant,
+            LeafRequest::server("kube-apiserver", sans),
+        ),
+        leaf(
+            TenantSecret::KubeletClient,
             "apiserver-kubelet-client",
             Issuer::Tenant,
             LeafRequest::client(APISERVER_KUBELET_CLIENT, None),
         ),
         leaf(
-            Piece::FrontProxyClient,
+            TenantSecret::FrontProxyClient,
             "front-proxy-client",
             Issuer::FrontProxy,
             LeafRequest::client("front-proxy-client", None),
         ),
         leaf(
-            Piece::DataStoreCertificate,
+            TenantSecret::DataStoreCertificate,
             "server",
             Issuer::DataStore,
             LeafRequest::client(&needs.user, None),
@@ -146,7 +151,7 @@ pub fn leaves(needs: &Needs) -> Vec<Leaf> {
 /// A user with kubeconfigs: one client certificate, one text per server.
 pub struct User {
     /// The Secret.
-    pub piece: Piece,
+    pub secret: TenantSecret,
     /// Name of the user entry.
     pub name: &'static str,
     /// Its certificate.
@@ -160,13 +165,13 @@ pub fn users(needs: &Needs) -> Vec<User> {
     let client = |user, group| LeafRequest::client(user, group);
     vec![
         User {
-            piece: Piece::Admin,
+            secret: TenantSecret::Admin,
             name: "kubernetes-admin",
             request: client("kubernetes-admin", Some(CLUSTER_ADMINS_GROUP)),
             files: vec![("admin.conf", needs.server.clone()), ("admin.svc", needs.service.clone())],
         },
         User {
-            piece: Piece::Admin,
+            secret: TenantSecret::Admin,
             name: "kubernetes-super-admin",
             request: client("kubernetes-super-admin", Some("system:masters")),
             files: vec![
@@ -175,13 +180,13 @@ pub fn users(needs: &Needs) -> Vec<User> {
             ],
         },
         User {
-            piece: Piece::ControllerManager,
+            secret: TenantSecret::ControllerManager,
             name: "system:kube-controller-manager",
             request: client("system:kube-controller-manager", None),
             files: vec![("controller-manager.conf", needs.local.clone())],
         },
         User {
-            piece: Piece::Scheduler,
+            secret: TenantSecret::Scheduler,
             name: "system:kube-scheduler",
             request: client("system:kube-scheduler", None),
             files: vec![("scheduler.conf", needs.local.clone())],
@@ -214,28 +219,30 @@ pub struct Assessment {
     pub ca: Option<Ca>,
     /// The authority of aggregated API servers, if it can stay.
     pub front_proxy: Option<Ca>,
-    /// The pieces to make, with the reason.
-    pub make: BTreeMap<Piece, Reason>,
+    /// The Secrets to make, with the reason.
+    pub make: BTreeMap<TenantSecret, Reason>,
     /// What is there, cannot be used, and is not ours to replace: nothing is made while there is any.
-    pub unusable: Vec<(Piece, Flaw)>,
+    pub unusable: Vec<(TenantSecret, Flaw)>,
     /// Authorities that end soon, and when.
-    pub ending: Vec<(Piece, Timestamp)>,
+    pub ending: Vec<(TenantSecret, Timestamp)>,
     /// When the first certificate that stays has to be looked at again.
     pub due: Option<Timestamp>,
 }
 
 /// Compares what was found with what is needed. Takes milliseconds: signatures are verified.
-pub fn assess(found: &BTreeMap<Piece, Found>, needs: &Needs, renewal: Renewal) -> Assessment {
+pub fn assess(found: &BTreeMap<TenantSecret, Found>, needs: &Needs, renewal: Renewal) -> Assessment {
     let mut made = Assessment::default();
-    made.ca = authority(&mut made, found, Piece::Ca, "ca", renewal);
-    made.front_proxy = authority(&mut made, found, Piece::FrontProxyCa, "front-proxy-ca", renewal);
+    made.ca = authority(&mut made, found, TenantSecret::Ca, "ca", renewal);
+    made.front_proxy = authority(&mut made, found, TenantSecret::FrontProxyCa, "front-proxy-ca", renewal);
     match service_account(found) {
-        Some(Reason::Stale(Stale::Unusable(flaw))) => made.unusable.push((Piece::ServiceAccount, flaw)),
-        Some(reason) => _ = made.make.insert(Piece::ServiceAccount, reason),
+        Some(Reason::Stale(Stale::Unusable(flaw))) => {
+            made.unusable.push((TenantSecret::ServiceAccount, flaw))
+        }
+        Some(reason) => _ = made.make.insert(TenantSecret::ServiceAccount, reason),
         None => {}
     }
     for leaf in leaves(needs) {
-        let pair = found.get(&leaf.piece).and_then(|found| pair(&found.data, leaf.file));
+        let pair = found.get(&leaf.secret).and_then(|found| pair(&found.data, leaf.file));
         let reason = {
             let signer = match leaf.issuer {
                 Issuer::Tenant => made.ca.as_ref(),
@@ -248,7 +255,7 @@ pub fn assess(found: &BTreeMap<Piece, Found>, needs: &Needs, renewal: Renewal) -
             }
         };
         made.judge(
-            leaf.piece,
+            leaf.secret,
             found,
             reason,
             pair.as_ref().map(|pair| pair.certificate_pem.as_str()),
@@ -257,17 +264,17 @@ pub fn assess(found: &BTreeMap<Piece, Found>, needs: &Needs, renewal: Renewal) -
     }
     for user in users(needs) {
         for (file, server) in &user.files {
-            let text = found.get(&user.piece).and_then(|found| found.data.get(*file)).map(String::as_str);
+            let text = found.get(&user.secret).and_then(|found| found.data.get(*file)).map(String::as_str);
             let reason = match &made.ca {
                 Some(ca) => renewal.check_kubeconfig(text, server, &user.request, ca),
                 None => Some(Stale::OtherAuthority),
             };
             let certificate = text.and_then(certificate_of);
-            made.judge(user.piece, found, reason, certificate.as_deref(), renewal);
+            made.judge(user.secret, found, reason, certificate.as_deref(), renewal);
         }
     }
-    if found.get(&Piece::DataStoreConfig).map(|found| &found.data) != Some(&store_config(needs)) {
-        made.make.insert(Piece::DataStoreConfig, Reason::Stale(Stale::Missing));
+    if found.get(&TenantSecret::DataStoreConfig).map(|found| &found.data) != Some(&store_config(needs)) {
+        made.make.insert(TenantSecret::DataStoreConfig, Reason::Stale(Stale::Missing));
     }
     made
 }
@@ -275,15 +282,15 @@ pub fn assess(found: &BTreeMap<Piece, Found>, needs: &Needs, renewal: Renewal) -
 impl Assessment {
     fn judge(
         &mut self,
-        piece: Piece,
-        found: &BTreeMap<Piece, Found>,
+        which: TenantSecret,
+        found: &BTreeMap<TenantSecret, Found>,
         stale: Option<Stale>,
         certificate: Option<&str>,
         renewal: Renewal,
     ) {
-        let asked = found.get(&piece).is_some_and(|found| found.rotate).then_some(Reason::Asked);
+        let asked = found.get(&which).is_some_and(|found| found.rotate).then_some(Reason::Asked);
         match stale.map(Reason::Stale).or(asked) {
-            Some(reason) => _ = self.make.entry(piece).or_insert(reason),
+            Some(reason) => _ = self.make.entry(which).or_insert(reason),
             None => self.look_again(certificate, renewal),
         }
     }

@@ -13,7 +13,7 @@ use super::node_cidr_mask::node_masks;
 use super::probes::{self, Component};
 use super::resources;
 use super::validate::Wanted;
-use crate::names::Piece;
+use crate::names::TenantSecret;
 
 const PKI: &str = "/etc/kubernetes/pki";
 const CONTROLLER_MANAGER_CONF: &str = "/etc/kubernetes/controller-manager.conf";
@@ -212,31 +212,35 @@ fn mount(component: Component) -> VolumeMount {
 
 /// What a component may read, and nothing else: only the controller-manager sees the authority's key.
 fn volume(component: Component, tcp: &str) -> Volume {
-    let secret = |piece, keys: &[&str], folder: &str| projection(tcp, piece, keys, folder);
+    let secret = |which, keys: &[&str], folder: &str| projection(tcp, which, keys, folder);
     let sources = match component {
         Component::ApiServer => vec![
-            secret(Piece::Ca, &["ca.crt"], "pki/"),
-            secret(Piece::FrontProxyCa, &["front-proxy-ca.crt"], "pki/"),
-            secret(Piece::FrontProxyClient, &["front-proxy-client.crt", "front-proxy-client.key"], "pki/"),
-            secret(Piece::ServiceAccount, &["sa.pub", "sa.key"], "pki/"),
-            secret(Piece::ApiServer, &["apiserver.crt", "apiserver.key"], "pki/"),
+            secret(TenantSecret::Ca, &["ca.crt"], "pki/"),
+            secret(TenantSecret::FrontProxyCa, &["front-proxy-ca.crt"], "pki/"),
             secret(
-                Piece::KubeletClient,
+                TenantSecret::FrontProxyClient,
+                &["front-proxy-client.crt", "front-proxy-client.key"],
+                "pki/",
+            ),
+            secret(TenantSecret::ServiceAccount, &["sa.pub", "sa.key"], "pki/"),
+            secret(TenantSecret::ApiServer, &["apiserver.crt", "apiserver.key"], "pki/"),
+            secret(
+                TenantSecret::KubeletClient,
                 &["apiserver-kubelet-client.crt", "apiserver-kubelet-client.key"],
                 "pki/",
             ),
-            secret(Piece::DataStoreCertificate, &["ca.crt", "server.crt", "server.key"], "pki/etcd/"),
+            secret(TenantSecret::DataStoreCertificate, &["ca.crt", "server.crt", "server.key"], "pki/etcd/"),
         ],
         Component::ControllerManager => vec![
-            secret(Piece::Ca, &["ca.crt", "ca.key"], "pki/"),
-            secret(Piece::FrontProxyCa, &["front-proxy-ca.crt"], "pki/"),
-            secret(Piece::ServiceAccount, &["sa.key"], "pki/"),
-            secret(Piece::ControllerManager, &["controller-manager.conf"], ""),
+            secret(TenantSecret::Ca, &["ca.crt", "ca.key"], "pki/"),
+            secret(TenantSecret::FrontProxyCa, &["front-proxy-ca.crt"], "pki/"),
+            secret(TenantSecret::ServiceAccount, &["sa.key"], "pki/"),
+            secret(TenantSecret::ControllerManager, &["controller-manager.conf"], ""),
         ],
         Component::Scheduler => vec![
-            secret(Piece::Ca, &["ca.crt"], "pki/"),
-            secret(Piece::FrontProxyCa, &["front-proxy-ca.crt"], "pki/"),
-            secret(Piece::Scheduler, &["scheduler.conf"], ""),
+            secret(TenantSecret::Ca, &["ca.crt"], "pki/"),
+            secret(TenantSecret::FrontProxyCa, &["front-proxy-ca.crt"], "pki/"),
+            secret(TenantSecret::Scheduler, &["scheduler.conf"], ""),
         ],
     };
     Volume {
@@ -246,11 +250,11 @@ fn volume(component: Component, tcp: &str) -> Volume {
     }
 }
 
-fn projection(tcp: &str, piece: Piece, keys: &[&str], folder: &str) -> VolumeProjection {
+fn projection(tcp: &str, which: TenantSecret, keys: &[&str], folder: &str) -> VolumeProjection {
     let item = |key: &&str| KeyToPath { key: (*key).to_owned(), path: format!("{folder}{key}"), mode: None };
     VolumeProjection {
         secret: Some(SecretProjection {
-            name: piece.secret(tcp),
+            name: which.name(tcp),
             items: Some(keys.iter().map(item).collect()),
             optional: None,
         }),

@@ -14,7 +14,7 @@ use scute_api::meta::TemplateMeta;
 use super::containers;
 use super::endpoint::Endpoint;
 use super::validate::Wanted;
-use crate::names::{self, Piece};
+use crate::names::{self, TenantSecret};
 
 /// User and group of the processes: nobody in particular, but not root.
 const USER: i64 = 65_532;
@@ -35,7 +35,7 @@ pub fn deployment(
     wanted: &Wanted,
     endpoint: &Endpoint,
     store_endpoints: &[String],
-    checksums: &BTreeMap<Piece, String>,
+    checksums: &BTreeMap<TenantSecret, String>,
 ) -> Rendered {
     let asked = &tcp.spec.control_plane.deployment;
     let containers::Rendered { containers, volumes, ignored } =
@@ -76,19 +76,23 @@ pub fn deployment(
     Rendered { deployment: Deployment { metadata: meta, spec: Some(spec), status: None }, ignored }
 }
 
-fn pod_meta(tcp: &TenantControlPlane, wanted: &Wanted, checksums: &BTreeMap<Piece, String>) -> ObjectMeta {
+fn pod_meta(
+    tcp: &TenantControlPlane,
+    wanted: &Wanted,
+    checksums: &BTreeMap<TenantSecret, String>,
+) -> ObjectMeta {
     let mut labels = names::labels(&wanted.name, "deployment", None);
     let mut annotations = BTreeMap::new();
-    for (piece, checksum) in checksums.iter().filter(|(piece, _)| piece.is_read_by_pods()) {
-        match piece {
-            Piece::DataStoreConfig => {
+    for (which, checksum) in checksums.iter().filter(|(which, _)| which.is_read_by_pods()) {
+        match which {
+            TenantSecret::DataStoreConfig => {
                 annotations.insert("storage.kamaji.clastix.io/config".to_owned(), checksum.clone());
             }
-            Piece::DataStoreCertificate => {
+            TenantSecret::DataStoreCertificate => {
                 annotations.insert("storage.kamaji.clastix.io/certificate".to_owned(), checksum.clone());
             }
-            piece => {
-                let label = format!("component.kamaji.clastix.io/{}", piece.component());
+            which => {
+                let label = format!("component.kamaji.clastix.io/{}", which.component());
                 labels.insert(label, checksum.clone());
             }
         }

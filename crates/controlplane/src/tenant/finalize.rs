@@ -13,9 +13,10 @@ use serde_json::json;
 
 use super::ownership;
 use super::progress::{Progress, Stage, Stop};
+use super::storage::opened;
 use super::validate::tenant_of;
 use crate::context::Context;
-use crate::names::Piece;
+use crate::names::TenantSecret;
 
 /// Finalizer that Kamaji puts beside its own; a tenant taken over from it carries both.
 const SOOT_FINALIZER: &str = "finalizer.kamaji.clastix.io/soot";
@@ -65,7 +66,7 @@ async fn clean(tcp: &TenantControlPlane, context: &Context) -> Result<Option<Why
         let message = format!("removing the tenant from DataStore {name}: {detail}");
         Stop::failed(Stage::DataStore, Why::new("DataStoreCleanupFailed", message))
     };
-    let opened = context.stores.open(&datastore).await.map_err(|why| failed(why.message))?;
+    let opened = opened(&datastore, context).await.map_err(|why| failed(why.message))?;
     let foreign =
         ownership::remove(tcp, &tenant, &opened, context).await.map_err(|error| failed(error.to_string()))?;
     let left = opened.store.traces(&tenant).await.map_err(|error| failed(error.to_string()))?;
@@ -118,7 +119,7 @@ async fn retain(
 ) -> Why {
     let released = match datastore {
         None => Err("it does not exist".to_owned()),
-        Some(datastore) => match context.stores.open(datastore).await {
+        Some(datastore) => match opened(datastore, context).await {
             Ok(opened) => ownership::release(tcp, tenant, &opened).await.map_err(|error| error.to_string()),
             Err(why) => Err(why.message),
         },
@@ -147,7 +148,7 @@ fn not_found(name: &str, tenant: &Tenant) -> Why {
 /// Removes the finalizers, also those that Kamaji left.
 async fn release(tcp: &Arc<TenantControlPlane>, context: &Context) -> Result<(), scute_kit::Error> {
     let namespace = tcp.namespace().unwrap_or_default();
-    let secret = Key::new(namespace, Piece::DataStoreConfig.secret(&tcp.name_any()));
+    let secret = Key::new(namespace, TenantSecret::DataStoreConfig.name(&tcp.name_any()));
     if let Some(seen) = context.hub.watch_meta::<Secret>().get(&secret)
         && finalizer::has(seen.as_ref(), DATASTORE_SECRET_FINALIZER)
     {

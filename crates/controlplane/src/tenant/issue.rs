@@ -11,43 +11,50 @@ use scute_pki::{
 };
 
 use super::certificates::{Assessment, Data, Issuer, Needs, leaves, store_config, users};
-use crate::names::Piece;
+use crate::names::TenantSecret;
 
 const ALGORITHM: KeyAlgorithm = KeyAlgorithm::EcdsaP256;
 
-/// Makes every piece that the assessment names. Authorities first, for the others need their signature.
+/// Makes every Secret that the assessment names. Authorities first, for the others need their signature.
 ///
 /// # Errors
 /// When a key or certificate cannot be made.
-pub fn make(assessment: Assessment, needs: &Needs, now: Timestamp) -> Result<BTreeMap<Piece, Data>, Error> {
+pub fn make(
+    assessment: Assessment,
+    needs: &Needs,
+    now: Timestamp,
+) -> Result<BTreeMap<TenantSecret, Data>, Error> {
     let Assessment { ca, front_proxy, make, unusable: _, ending: _, due: _ } = assessment;
-    let mut made: BTreeMap<Piece, Data> = BTreeMap::new();
-    let mut authority = |kept: Option<Ca>, piece, name| match kept {
+    let mut made: BTreeMap<TenantSecret, Data> = BTreeMap::new();
+    let mut authority = |kept: Option<Ca>, which, name| match kept {
         Some(ca) => Ok(Arc::new(ca)),
         None => {
             let ca = Ca::generate(name, CA_VALIDITY, ALGORITHM, now)?;
-            made.insert(piece, authority_data(piece, &ca));
+            made.insert(which, authority_data(which, &ca));
             Ok(Arc::new(ca))
         }
     };
-    let ca = authority(ca, Piece::Ca, "kubernetes")?;
-    let front_proxy = authority(front_proxy, Piece::FrontProxyCa, "front-proxy-ca")?;
-    if make.contains_key(&Piece::ServiceAccount) {
-        made.insert(Piece::ServiceAccount, service_account_data(ServiceAccountKeys::generate(ALGORITHM)?));
+    let ca = authority(ca, TenantSecret::Ca, "kubernetes")?;
+    let front_proxy = authority(front_proxy, TenantSecret::FrontProxyCa, "front-proxy-ca")?;
+    if make.contains_key(&TenantSecret::ServiceAccount) {
+        made.insert(
+            TenantSecret::ServiceAccount,
+            service_account_data(ServiceAccountKeys::generate(ALGORITHM)?),
+        );
     }
-    for leaf in leaves(needs).into_iter().filter(|leaf| make.contains_key(&leaf.piece)) {
+    for leaf in leaves(needs).into_iter().filter(|leaf| make.contains_key(&leaf.secret)) {
         let signer = match leaf.issuer {
             Issuer::Tenant => &ca,
             Issuer::FrontProxy => &front_proxy,
             Issuer::DataStore => &needs.store_ca,
         };
-        let data = made.entry(leaf.piece).or_default();
+        let data = made.entry(leaf.secret).or_default();
         data.extend(pair_data(leaf.file, signed(&leaf.request, signer, now)?));
         if leaf.issuer == Issuer::DataStore {
             data.insert("ca.crt".to_owned(), signer.certificate_pem().to_owned());
         }
     }
-    for user in users(needs).into_iter().filter(|user| make.contains_key(&user.piece)) {
+    for user in users(needs).into_iter().filter(|user| make.contains_key(&user.secret)) {
         let pair = signed(&user.request, &ca, now)?;
         for (file, server) in user.files {
             let kubeconfig = Kubeconfig {
@@ -58,11 +65,11 @@ pub fn make(assessment: Assessment, needs: &Needs, now: Timestamp) -> Result<BTr
                 user: user.name.to_owned(),
                 identity: ClientIdentity::Certificate(pair.clone()),
             };
-            made.entry(user.piece).or_default().insert(file.to_owned(), kubeconfig.render()?);
+            made.entry(user.secret).or_default().insert(file.to_owned(), kubeconfig.render()?);
         }
     }
-    if make.contains_key(&Piece::DataStoreConfig) {
-        made.insert(Piece::DataStoreConfig, store_config(needs));
+    if make.contains_key(&TenantSecret::DataStoreConfig) {
+        made.insert(TenantSecret::DataStoreConfig, store_config(needs));
     }
     Ok(made)
 }
@@ -72,11 +79,11 @@ fn signed(request: &LeafRequest, signer: &Ca, now: Timestamp) -> Result<KeyPairP
 }
 
 /// What the Secret of an authority holds. That of the tenant also has the keys that Cluster API reads.
-pub fn authority_data(piece: Piece, ca: &Ca) -> Data {
+pub fn authority_data(which: TenantSecret, ca: &Ca) -> Data {
     let pair =
         || KeyPairPem { certificate_pem: ca.certificate_pem().to_owned(), key_pem: ca.key_pem().to_owned() };
-    match piece {
-        Piece::Ca => pair_data("ca", pair()).into_iter().chain(pair_data("tls", pair())).collect(),
+    match which {
+        TenantSecret::Ca => pair_data("ca", pair()).into_iter().chain(pair_data("tls", pair())).collect(),
         _ => pair_data("front-proxy-ca", pair()),
     }
 }

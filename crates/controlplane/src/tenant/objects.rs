@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::certificates::Data;
 use super::endpoint::Endpoint;
-use crate::names::{self, Piece};
+use crate::names::{self, TenantSecret};
 
 /// Digest of what a Secret or ConfigMap holds: SHA-256 over keys and values with their lengths, so that no two
 /// contents run into each other. 32 digits, because label values are limited to 63.
@@ -24,10 +24,10 @@ pub fn checksum(data: &Data) -> String {
     hex::encode(hash.finalize())[..32].to_owned()
 }
 
-/// The Secret of a piece. `rotated` is the answer to a request for rotation: when it was done.
-pub fn secret(tcp: &TenantControlPlane, piece: Piece, data: &Data, rotated: Option<&str>) -> Secret {
-    let name = piece.secret(&kube::ResourceExt::name_any(tcp));
-    let mut meta = names::owned_meta(tcp, name, piece.component(), piece.lifecycle());
+/// One Secret of the tenant. `rotated` is the answer to a request for rotation: when it was done.
+pub fn secret(tcp: &TenantControlPlane, which: TenantSecret, data: &Data, rotated: Option<&str>) -> Secret {
+    let name = which.name(&kube::ResourceExt::name_any(tcp));
+    let mut meta = names::owned_meta(tcp, name, which.component(), which.lifecycle());
     let mut annotations = BTreeMap::from([(CHECKSUM_ANNOTATION.to_owned(), checksum(data))]);
     annotations.extend(rotated.map(|when| (ROTATE_ANNOTATION.to_owned(), when.to_owned())));
     meta.annotations = Some(annotations);

@@ -10,7 +10,7 @@ use scute_kit::Key;
 use scute_pki::{Ca, Certificate, PrivateKey};
 
 use crate::context::Context;
-use crate::names::Piece;
+use crate::names::TenantSecret;
 use crate::stores::Opened;
 
 fn claim(tcp: &TenantControlPlane, certified: bool) -> Claim {
@@ -68,7 +68,7 @@ fn can_be_proven(foreign: &Foreign) -> bool {
 
 /// Whether the tenant holds a certificate of its user. One that cannot be read proves nothing.
 async fn certified(tcp: &TenantControlPlane, tenant: &Tenant, opened: &Opened, context: &Context) -> bool {
-    let name = Piece::DataStoreCertificate.secret(&tcp.name_any());
+    let name = TenantSecret::DataStoreCertificate.name(&tcp.name_any());
     let key = Key::new(tcp.namespace().unwrap_or_default(), name);
     let Ok(Some(secret)) = context.hub.get::<Secret>(&key).await else { return false };
     let data = secret.data.unwrap_or_default();

@@ -19,7 +19,7 @@ use super::progress::{Progress, Stage};
 use super::rollout::{self, Rollout};
 use super::secrets::{Known, ends_soon};
 use crate::inside::Inside;
-use crate::names::{self, NAME_SELECTOR, Piece};
+use crate::names::{self, NAME_SELECTOR, TenantSecret};
 
 /// Condition that sums up the others.
 pub const READY: &str = "Ready";
@@ -97,21 +97,21 @@ fn certificates(
 ) {
     let Some(known) = &progress.known else { return };
     let name = tcp.name_any();
-    let put = |slot: &mut Option<SecretStatus>, piece| *slot = secret(slot.take(), known, piece, &name, now);
+    let put = |slot: &mut Option<SecretStatus>, which| *slot = secret(slot.take(), known, which, &name, now);
     let made = status.certificates.get_or_insert_with(CertificatesStatus::default);
-    put(&mut made.ca, Piece::Ca);
-    put(&mut made.api_server, Piece::ApiServer);
-    put(&mut made.api_server_kubelet_client, Piece::KubeletClient);
-    put(&mut made.front_proxy_ca, Piece::FrontProxyCa);
-    put(&mut made.front_proxy_client, Piece::FrontProxyClient);
-    put(&mut made.sa, Piece::ServiceAccount);
+    put(&mut made.ca, TenantSecret::Ca);
+    put(&mut made.api_server, TenantSecret::ApiServer);
+    put(&mut made.api_server_kubelet_client, TenantSecret::KubeletClient);
+    put(&mut made.front_proxy_ca, TenantSecret::FrontProxyCa);
+    put(&mut made.front_proxy_client, TenantSecret::FrontProxyClient);
+    put(&mut made.sa, TenantSecret::ServiceAccount);
     let made = status.kubeconfig.get_or_insert_with(KubeconfigsStatus::default);
-    put(&mut made.admin, Piece::Admin);
-    put(&mut made.controller_manager, Piece::ControllerManager);
-    put(&mut made.scheduler, Piece::Scheduler);
+    put(&mut made.admin, TenantSecret::Admin);
+    put(&mut made.controller_manager, TenantSecret::ControllerManager);
+    put(&mut made.scheduler, TenantSecret::Scheduler);
     if let Some(storage) = &mut status.storage {
-        put(&mut storage.config, Piece::DataStoreConfig);
-        put(&mut storage.certificate, Piece::DataStoreCertificate);
+        put(&mut storage.config, TenantSecret::DataStoreConfig);
+        put(&mut storage.certificate, TenantSecret::DataStoreCertificate);
     }
     let before = status.kubeadmconfig.take();
     let same = before.filter(|before| before.checksum.as_ref() == Some(&known.kubeadm_checksum));
@@ -125,14 +125,14 @@ fn certificates(
 fn secret(
     before: Option<SecretStatus>,
     known: &Known,
-    piece: Piece,
+    which: TenantSecret,
     tcp: &str,
     now: Timestamp,
 ) -> Option<SecretStatus> {
-    let checksum = known.checksums.get(&piece)?;
+    let checksum = known.checksums.get(&which)?;
     let same = before.filter(|before| before.checksum.as_ref() == Some(checksum));
     Some(same.unwrap_or_else(|| SecretStatus {
-        secret_name: piece.secret(tcp),
+        secret_name: which.name(tcp),
         checksum: Some(checksum.clone()),
         last_update: Some(Time(whole_seconds(now))),
     }))

@@ -11,7 +11,7 @@ use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt};
 use scute_api::kamaji::{NAME_LABEL, ROTATE_ANNOTATION, TenantControlPlane};
 use scute_kit::json::covers;
-use scute_kit::{EventType, Hub, Key, Kind, Why};
+use scute_kit::{EventType, Hub, Key, Kind, Why, said};
 use scute_kubeadm::ClusterFacts;
 use scute_pki::{Flaw, Renewal, Stale};
 use serde::Serialize;
@@ -25,7 +25,7 @@ use super::occupied;
 use super::progress::{Stage, Stop};
 use super::steps::failed;
 use crate::context::Context;
-use crate::names::{self, MANAGER, Piece};
+use crate::names::{self, MANAGER, TenantSecret};
 
 /// What is known of the Secrets of a tenant, as long as none of their versions changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Known {
     inputs: String,
     versions: BTreeMap<String, String>,
     /// Digest of each Secret's content.
-    pub checksums: BTreeMap<Piece, String>,
+    pub checksums: BTreeMap<TenantSecret, String>,
     /// Digest of the ConfigMap's content.
     pub kubeadm_checksum: String,
     /// The tenant's authority, PEM.
@@ -68,9 +68,9 @@ pub async fn keep(
     context.hub.watch_meta::<Secret>().ready().await;
     context.hub.watch_meta::<ConfigMap>().ready().await;
     let read = read(tcp, context).await?;
-    for (piece, secret) in &read {
+    for (which, secret) in &read {
         let stage = Stage::Certificates;
-        match piece.is_brought_by_users() {
+        match which.is_brought_by_users() {
             true => occupied::not_a_former_owners(tcp, Some(secret), stage)?,
             false => occupied::ours_or_free(tcp, Some(secret), stage)?,
         }
@@ -82,15 +82,15 @@ pub async fn keep(
     let known = Known {
         inputs,
         versions,
-        checksums: contents.data.iter().map(|(piece, data)| (*piece, checksum(data))).collect(),
+        checksums: contents.data.iter().map(|(which, data)| (*which, checksum(data))).collect(),
         kubeadm_checksum: checksum(&kubeadm),
         ca_pem: contents
             .data
-            .get(&Piece::Ca)
+            .get(&TenantSecret::Ca)
             .and_then(|data| data.get("ca.crt"))
             .cloned()
             .unwrap_or_default(),
-        ending: contents.ending.iter().map(|(piece, end)| (piece.secret(&tcp.name_any()), *end)).collect(),
+        ending: contents.ending.iter().map(|(which, end)| (which.name(&tcp.name_any()), *end)).collect(),
         due: contents.due,
     };
     context.known.put(&key, known.clone());
@@ -105,10 +105,10 @@ fn kubeadm_key(tcp: &TenantControlPlane) -> String {
 fn versions(tcp: &TenantControlPlane, context: &Context) -> BTreeMap<String, String> {
     let (secrets, maps) = (context.hub.watch_meta::<Secret>(), context.hub.watch_meta::<ConfigMap>());
     let key = |name: String| Key::new(tcp.namespace().unwrap_or_default(), name);
-    let mut versions: BTreeMap<_, _> = Piece::ALL
+    let mut versions: BTreeMap<_, _> = TenantSecret::ALL
         .iter()
-        .filter_map(|piece| {
-            let name = piece.secret(&tcp.name_any());
+        .filter_map(|which| {
+            let name = which.name(&tcp.name_any());
             Some((name.clone(), secrets.get(&key(name))?.resource_version()?))
         })
         .collect();
@@ -118,40 +118,40 @@ fn versions(tcp: &TenantControlPlane, context: &Context) -> BTreeMap<String, Str
 }
 
 /// The Secrets as they are now, from the API server: what a watch has not seen yet must not be made twice.
-async fn read(tcp: &TenantControlPlane, context: &Context) -> Result<BTreeMap<Piece, Secret>, Stop> {
+async fn read(tcp: &TenantControlPlane, context: &Context) -> Result<BTreeMap<TenantSecret, Secret>, Stop> {
     let (name, namespace) = (tcp.name_any(), tcp.namespace().unwrap_or_default());
     let unreadable = |error: String| {
         Stop::failed(Stage::Certificates, Why::new("ReadFailed", format!("reading Secrets: {error}")))
     };
     let api = Api::<Secret>::namespaced(context.hub.client(), &namespace);
     let labelled = ListParams::default().labels(&format!("{NAME_LABEL}={name}"));
-    let listed = api.list(&labelled).await.map_err(|error| unreadable(error.to_string()))?;
-    let mut found: BTreeMap<Piece, Secret> = listed
+    let listed = api.list(&labelled).await.map_err(|error| unreadable(said(&error)))?;
+    let mut found: BTreeMap<TenantSecret, Secret> = listed
         .items
         .into_iter()
         .filter_map(|secret| {
-            let piece = Piece::ALL.into_iter().find(|piece| piece.secret(&name) == secret.name_any())?;
-            Some((piece, secret))
+            let which = TenantSecret::ALL.into_iter().find(|which| which.name(&name) == secret.name_any())?;
+            Some((which, secret))
         })
         .collect();
     // A Secret that somebody made for us to adopt has none of our labels.
     let seen = context.hub.watch_meta::<Secret>();
-    let key = |piece: Piece| Key::new(namespace.clone(), piece.secret(&name));
-    let unlabelled = Piece::ALL.into_iter().filter(|piece| {
-        !found.contains_key(piece) && (*piece == Piece::Ca || seen.get(&key(*piece)).is_some())
+    let key = |which: TenantSecret| Key::new(namespace.clone(), which.name(&name));
+    let unlabelled = TenantSecret::ALL.into_iter().filter(|which| {
+        !found.contains_key(which) && (*which == TenantSecret::Ca || seen.get(&key(*which)).is_some())
     });
-    for piece in unlabelled.collect::<Vec<_>>() {
+    for which in unlabelled.collect::<Vec<_>>() {
         let secret =
-            context.hub.get::<Secret>(&key(piece)).await.map_err(|error| unreadable(error.to_string()))?;
-        found.extend(secret.map(|secret| (piece, secret)));
+            context.hub.get::<Secret>(&key(which)).await.map_err(|error| unreadable(error.to_string()))?;
+        found.extend(secret.map(|secret| (which, secret)));
     }
     Ok(found)
 }
 
 struct Contents {
-    data: BTreeMap<Piece, Data>,
-    make: BTreeMap<Piece, Reason>,
-    ending: Vec<(Piece, Timestamp)>,
+    data: BTreeMap<TenantSecret, Data>,
+    make: BTreeMap<TenantSecret, Reason>,
+    ending: Vec<(TenantSecret, Timestamp)>,
     due: Option<Timestamp>,
 }
 
@@ -159,10 +159,11 @@ struct Contents {
 fn contents(
     tcp: &TenantControlPlane,
     needs: &Needs,
-    read: &BTreeMap<Piece, Secret>,
+    read: &BTreeMap<TenantSecret, Secret>,
     now: Timestamp,
 ) -> Result<Contents, Stop> {
-    let found: BTreeMap<Piece, Found> = read.iter().map(|(piece, secret)| (*piece, found(secret))).collect();
+    let found: BTreeMap<TenantSecret, Found> =
+        read.iter().map(|(which, secret)| (*which, found(secret))).collect();
     let mut assessed = assess(&found, needs, Renewal::at(now));
     if let Some(why) = unusable(&tcp.name_any(), &assessed.unusable) {
         return Err(Stop::failed(Stage::Certificates, why));
@@ -177,8 +178,8 @@ fn contents(
 }
 
 /// Keys that cannot be used may be the only copy of somebody's: they are named, not replaced.
-fn unusable(tcp: &str, unusable: &[(Piece, Flaw)]) -> Option<Why> {
-    let said = |(piece, flaw): &(Piece, Flaw)| format!("Secret {}: {flaw}", piece.secret(tcp));
+fn unusable(tcp: &str, unusable: &[(TenantSecret, Flaw)]) -> Option<Why> {
+    let said = |(which, flaw): &(TenantSecret, Flaw)| format!("Secret {}: {flaw}", which.name(tcp));
     let said: Vec<_> = unusable.iter().map(said).collect();
     let message = format!(
         "{}; correct it, or have it replaced by annotation {ROTATE_ANNOTATION}: \"\" on the Secret, after which every \
@@ -197,12 +198,13 @@ fn next_due(kept: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
 }
 
 /// What stays; an adopted authority gets the keys that it lacks.
-fn kept(assessed: &Assessment, found: BTreeMap<Piece, Found>) -> BTreeMap<Piece, Data> {
-    let stays = found.into_iter().filter(|(piece, _)| !assessed.make.contains_key(piece));
-    let mut data: BTreeMap<Piece, Data> = stays.map(|(piece, found)| (piece, found.data)).collect();
-    for (piece, ca) in [(Piece::Ca, &assessed.ca), (Piece::FrontProxyCa, &assessed.front_proxy)] {
+fn kept(assessed: &Assessment, found: BTreeMap<TenantSecret, Found>) -> BTreeMap<TenantSecret, Data> {
+    let stays = found.into_iter().filter(|(which, _)| !assessed.make.contains_key(which));
+    let mut data: BTreeMap<TenantSecret, Data> = stays.map(|(which, found)| (which, found.data)).collect();
+    for (which, ca) in [(TenantSecret::Ca, &assessed.ca), (TenantSecret::FrontProxyCa, &assessed.front_proxy)]
+    {
         if let Some(ca) = ca {
-            data.insert(piece, authority_data(piece, ca));
+            data.insert(which, authority_data(which, ca));
         }
     }
     data
@@ -225,13 +227,13 @@ async fn tell(tcp: &TenantControlPlane, context: &Context, contents: &Contents) 
     let renewed: Vec<_> = make
         .iter()
         .filter(|(_, reason)| !matches!(reason, Reason::Stale(Stale::Missing | Stale::OtherAuthority)))
-        .map(|(piece, reason)| format!("Secret {}: {reason}", piece.secret(&tcp.name_any())))
+        .map(|(which, reason)| format!("Secret {}: {reason}", which.name(&tcp.name_any())))
         .collect();
     if !renewed.is_empty() {
         let note = format!("made anew: {}", renewed.join("; "));
         context.hub.event(tcp, EventType::Normal, "CertificatesRenewed", &note).await;
     }
-    let ending: Vec<_> = ending.iter().map(|(piece, end)| (piece.secret(&tcp.name_any()), *end)).collect();
+    let ending: Vec<_> = ending.iter().map(|(which, end)| (which.name(&tcp.name_any()), *end)).collect();
     if let Some(note) = ends_soon(&ending) {
         context.hub.event(tcp, EventType::Warning, "AuthorityEndsSoon", &note).await;
     }
@@ -252,16 +254,16 @@ pub fn ends_soon(ending: &[(String, Timestamp)]) -> Option<String> {
 async fn write(
     tcp: &TenantControlPlane,
     context: &Context,
-    read: &BTreeMap<Piece, Secret>,
+    read: &BTreeMap<TenantSecret, Secret>,
     contents: &Contents,
     now: Timestamp,
 ) -> Result<BTreeMap<String, String>, Stop> {
-    let writes = contents.data.iter().map(|(piece, data)| {
-        let seen = read.get(piece);
-        let asked = matches!(contents.make.get(piece), Some(Reason::Asked));
+    let writes = contents.data.iter().map(|(which, data)| {
+        let seen = read.get(which);
+        let asked = matches!(contents.make.get(which), Some(Reason::Asked));
         let before = seen.and_then(|seen| seen.annotations().get(ROTATE_ANNOTATION).cloned());
         let rotated = if asked { Some(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()) } else { before };
-        let want = secret(tcp, *piece, data, rotated.as_deref());
+        let want = secret(tcp, *which, data, rotated.as_deref());
         async move {
             let version = write_exactly(&context.hub, MANAGER, seen, &want).await;
             Ok((want.name_any(), version.map_err(failed(Stage::Certificates))?))

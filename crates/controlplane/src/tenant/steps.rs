@@ -25,8 +25,9 @@ use super::secrets;
 use super::service::{refused_external_ip, service, without_node_ports};
 use super::storage;
 use super::trouble;
-use super::validate::{Wanted, invalid, tenant_of, validate};
+use super::validate::{Wanted, invalid, validate};
 use crate::context::Context;
+use crate::holders::{Holder, holders};
 use crate::names::{MANAGER, NAME_SELECTOR};
 use crate::start_limiter::{StartLimiter, at_once};
 
@@ -101,9 +102,9 @@ async fn spec(tcp: &Arc<TenantControlPlane>, context: &Context) -> Result<Wanted
         None => wanted.version.check_create(),
     };
     allowed.map_err(|error| Stop::wait(Stage::Spec, Why::new("UnsupportedVersion", error.to_string())))?;
-    let tenants = context.hub.watch::<TenantControlPlane>();
-    tenants.ready().await;
-    match conflict(tcp, &wanted, &tenants.list(), &context.config.default_datastore) {
+    let default = &context.config.default_datastore;
+    let holders = holders(&context.hub.watch(), default).await;
+    match conflict(&Holder::of(tcp, default), &holders) {
         Some(why) => Err(Stop::wait(Stage::Spec, why)),
         None => Ok(wanted),
     }
@@ -116,31 +117,19 @@ pub fn installed_version(tcp: &TenantControlPlane) -> Option<scute_kubeadm::Vers
 }
 
 /// Another tenant on the same DataStore with the same user or prefix, that came first: the two would read each other's
-/// keys. Who has the finalizer may have keys there already; creation times are whole seconds.
-pub fn conflict(
-    tcp: &TenantControlPlane,
-    wanted: &Wanted,
-    tenants: &[Arc<TenantControlPlane>],
-    default_datastore: &str,
-) -> Option<Why> {
-    let age = |tcp: &TenantControlPlane| {
-        let created = tcp.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        (!finalizer::has(tcp, TENANT_FINALIZER), created, tcp.uid().unwrap_or_default())
-    };
-    let older = tenants.iter().filter(|other| other.uid() != tcp.uid() && age(other) < age(tcp));
-    older.into_iter().find_map(|other| {
-        let store = other.spec.data_store.as_deref().unwrap_or(default_datastore);
-        let theirs = tenant_of(other, &other.uid().unwrap_or_default());
+/// keys.
+pub fn conflict(mine: &Holder, holders: &[Holder]) -> Option<Why> {
+    let older = |other: &&Holder| other.uid != mine.uid && other.is_older_than(mine);
+    holders.iter().filter(older).find_map(|other| {
+        let (store, theirs) = (&other.data_store, &other.tenant);
         let field = match () {
-            () if store != wanted.data_store => return None,
-            () if theirs.schema == wanted.tenant.schema => {
-                format!("spec.dataStoreSchema {:?}", theirs.schema)
-            }
-            () if theirs.user == wanted.tenant.user => format!("spec.dataStoreUsername {:?}", theirs.user),
+            () if *store != mine.data_store => return None,
+            () if theirs.schema == mine.tenant.schema => format!("spec.dataStoreSchema {:?}", theirs.schema),
+            () if theirs.user == mine.tenant.user => format!("spec.dataStoreUsername {:?}", theirs.user),
             () => return None,
         };
         // Whose is the operator's business, not the next tenant's.
-        tracing::warn!(tenant = %Key::of(tcp), owner = %Key::of(other.as_ref()), store, "{field} is taken");
+        tracing::warn!(tenant = %mine.key, owner = %other.key, store, "{field} is taken");
         let message = format!("{field} on DataStore {store} is taken: choose another");
         Some(Why::new("DataStoreConflict", message))
     })
@@ -287,8 +276,5 @@ async fn turn(key: &Key, context: &Context) -> Result<(), Stop> {
 
 /// A write that failed.
 pub fn failed(stage: Stage) -> impl Fn(Error) -> Stop {
-    move |error| {
-        let reason = if error.is_conflict() { "Conflict" } else { "WriteFailed" };
-        Stop::failed(stage, Why::of(reason, &error))
-    }
+    move |error| Stop::failed(stage, Why::of("WriteFailed", &error))
 }

@@ -54,11 +54,27 @@ pub async fn open(
         context.tenants.remove(&Key::of(tcp));
         let said =
             status.conditions.iter().find(|condition| condition.type_.ends_with("DataStoreValidation"));
-        let said = said.map_or("it was not looked at yet", |condition| condition.message.as_str());
-        return Err(wait("WaitingForDataStore", format!("DataStore {name} is not ready: {said}")));
+        let said = said.map_or("NotLookedAt", |condition| condition.reason.as_str());
+        return Err(wait("WaitingForDataStore", not_ready(name, said)));
     }
-    let opened = context.stores.open(&datastore).await.map_err(|why| Stop::failed(Stage::DataStore, why))?;
+    let opened = opened(&datastore, context).await.map_err(|why| Stop::failed(Stage::DataStore, why))?;
     Ok((datastore, opened))
+}
+
+/// A DataStore that can be asked.
+///
+/// # Errors
+/// That it cannot, in words for its tenants.
+pub async fn opened(datastore: &DataStore, context: &Context) -> Result<Arc<Opened>, Why> {
+    context.stores.open(datastore).await.map_err(|why| {
+        let message = not_ready(&datastore.name_any(), &why.reason);
+        Why::new(why.reason, message)
+    })
+}
+
+/// The DataStore's own words are the operator's: they name its Secrets, and the other tenants that use it.
+fn not_ready(datastore: &str, reason: &str) -> String {
+    format!("DataStore {datastore} is not ready: {reason}; its conditions say more")
 }
 
 /// Whether the tenant has something in its DataStore already.

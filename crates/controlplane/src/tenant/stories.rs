@@ -15,10 +15,12 @@ use super::fixture::{NOW, endpoint, tcp, wanted};
 use super::progress::{Progress, Stage, Stop};
 use super::rollout::{self, Rollout};
 use super::{deployment, endpoint as endpoints, report, service, steps, validate};
-use crate::names::Piece;
+use crate::holders::Holder;
+use crate::names::TenantSecret;
 
 fn render(tcp: &TenantControlPlane) -> Deployment {
-    let checksums = Piece::ALL.into_iter().map(|piece| (piece, format!("sum-of-{}", piece.component())));
+    let checksums =
+        TenantSecret::ALL.into_iter().map(|which| (which, format!("sum-of-{}", which.component())));
     let store = ["etcd-0:2379".to_owned(), "etcd-1:2379".to_owned()];
     deployment::deployment(tcp, &wanted(tcp), &endpoint(), &store, &checksums.collect()).deployment
 }
@@ -146,7 +148,7 @@ fn endpoints() {
         service(json!({ "status": { "loadBalancer": { "ingress": [{ "hostname": "elb.example" }] } } }));
     let clash = service(json!({ "status": { "conditions": [{
         "type": "LoadBalancerReady", "status": "False", "reason": "AddressTaken",
-        "message": "172.30.0.128 belongs to Service a/b", "lastTransitionTime": "2026-01-01T00:00:00Z",
+        "message": "172.30.0.128 belongs to Service b", "lastTransitionTime": "2026-01-01T00:00:00Z",
     }] } }));
     let at = |kind: &str, network: Value, service: &Service| {
         let tcp = tcp(json!({ "spec": {
@@ -263,8 +265,9 @@ fn a_younger_tenant_does_not_get_the_prefix_of_an_older_one() {
         "2026-01-03T00:00:00Z",
         json!({ "dataStoreSchema": "shared", "dataStore": "b" }),
     );
-    let all = [old.clone(), young.clone(), elsewhere.clone()];
-    let conflict = |tcp: &TenantControlPlane| steps::conflict(tcp, &wanted(tcp), &all, "default");
+    let holder = |tcp: &TenantControlPlane| Holder::of(tcp, "default");
+    let all = [holder(&old), holder(&young), holder(&elsewhere)];
+    let conflict = |tcp: &TenantControlPlane| steps::conflict(&holder(tcp), &all);
     assert_eq!(conflict(&old), None, "the older one keeps it");
     assert_eq!(conflict(&elsewhere), None, "another DataStore is another world");
     let why = conflict(&young).expect("refused");
@@ -276,8 +279,8 @@ fn a_younger_tenant_does_not_get_the_prefix_of_an_older_one() {
     settled.metadata.finalizers = Some(vec![TENANT_FINALIZER.to_owned()]);
     settled.metadata.uid = Some("9".to_owned());
     let late = with("late", "0", "2026-01-01T00:00:00Z", json!({ "dataStoreSchema": "shared" }));
-    let both = [Arc::new(settled.clone()), late.clone()];
-    let conflict = |tcp: &TenantControlPlane| steps::conflict(tcp, &wanted(tcp), &both, "default");
+    let both = [holder(&settled), holder(&late)];
+    let conflict = |tcp: &TenantControlPlane| steps::conflict(&holder(tcp), &both);
     assert_eq!(conflict(&settled), None, "it was first");
     assert!(conflict(&late).is_some(), "its UID is lower, but it came later");
 }
