@@ -71,6 +71,7 @@ pub const KAMAJI_CONTROL_PLANE_FINALIZER: &str = "controlplane.cluster.x-k8s.io/
 pub struct KamajiControlPlaneSpec {
     /// Version of Kubernetes; a leading `v` may be left out.
     #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = Rule::new("!self.matches('^v?(0|1[.]([0-9]|[12][0-9]|30))[.]')").message("the oldest Kubernetes that is supported is v1.31"))]
     pub version: String,
     /// Number of Pods.
     #[serde(default = "default_replicas")]

@@ -91,11 +91,12 @@ pub struct TenantControlPlaneSpec {
 }
 
 /// Version and settings of Kubernetes.
-#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct KubernetesSpec {
     /// Version, for example `v1.35.4`.
     #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = Rule::new("!self.matches('^v?(0|1[.]([0-9]|[12][0-9]|30))[.]')").message("the oldest Kubernetes that is supported is v1.31"))]
     pub version: String,
     /// What kubelets get, and how they are reached.
     #[serde(default)]
