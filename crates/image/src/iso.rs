@@ -3,8 +3,10 @@
 //! Layout in sectors: 16 primary descriptor, 17 Joliet descriptor, 18 terminator, 19-22 path tables, then the
 //! directories of the primary tree, the same of the Joliet tree, then the files, which both trees share.
 
+pub(crate) mod boot;
+
 /// Bytes of a sector, and of every directory: ours are small.
-const SECTOR: usize = 2048;
+pub(crate) const SECTOR: usize = 2048;
 const FIRST_PATH_TABLE: usize = 19;
 const FIRST_DIRECTORY: usize = 23;
 /// Names longer than this might not fit a directory record together with their Rock Ridge entries.

@@ -2,7 +2,10 @@
 //! QEMU and cloud-init read. Never: a process, a mount, a loop device, the network.
 
 pub mod cpio;
+pub mod fat;
 pub mod iso;
 pub mod mbr;
+pub mod media;
 pub mod qcow2;
 pub mod seed;
+pub mod uki;
