@@ -38,6 +38,12 @@ impl Artifacts {
         &self.scute
     }
 
+    /// The bundle's folder.
+    #[must_use]
+    pub fn bundle(&self) -> &Path {
+        &self.bundle
+    }
+
     /// A command of `scute`; `up` gets the bundle.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {

@@ -72,6 +72,9 @@ fn make(args: &Args) -> Result<PathBuf> {
         sources.extend(runc()?);
         sources.extend(cni()?);
         sources.extend(images.into_iter().map(image));
+        if !args.without.iter().any(|name| name == "ramdisk") {
+            sources.push(ramdisk(&inputs)?);
+        }
         assemble(&cache, &folder, &sources)
     })?;
     Ok(folder)
@@ -140,6 +143,18 @@ fn image(made: Made) -> Source {
         to: format!("images/{}.tar", made.name),
         refs: made.refs,
     }
+}
+
+/// The same as in its image: for a manager that runs on the machine itself.
+fn ramdisk(inputs: &Inputs) -> Result<Source> {
+    Ok(Source {
+        name: "ramdisk.iso".into(),
+        kind: Kind::File,
+        version: SCUTE.into(),
+        from: images::ramdisk(inputs)?,
+        to: "ramdisk/ramdisk.iso".into(),
+        refs: vec![],
+    })
 }
 
 fn debian_version(package: &str) -> Result<String> {

@@ -10,6 +10,7 @@ mod crds;
 mod demo;
 mod images;
 mod layers;
+mod modules;
 mod oci;
 mod run;
 mod say;

@@ -52,6 +52,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+    /// Prepare a server as the init of the provisioning ramdisk
+    Agent,
     /// Run the embedded Pod network's agent on a Node
     Podnet(podnet::PodnetArgs),
     /// Print the CustomResourceDefinitions that Scute serves
@@ -64,6 +66,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    // What a kernel leaves of its command line for init is not meant for us.
+    if scute_agent::is_init() {
+        return agent();
+    }
     scute_kit::guard::end_process_on_panic();
     // Fails only when one is installed already, which is just as well.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -99,6 +105,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             log_to_stderr();
             Ok(scute_launcher::main(arguments))
         }
+        Command::Agent => Ok(agent()),
         Command::Podnet(command) => {
             log_to_stderr();
             // One thread: the agent waits, and answers a Node's change in microseconds.
@@ -117,6 +124,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn agent() -> ExitCode {
+    log_to_stderr();
+    scute_agent::main()
 }
 
 /// Commands bring up their own runtime: the launcher needs none of several threads.

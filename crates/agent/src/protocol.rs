@@ -1,7 +1,8 @@
 //! What the agent and the metal room say to each other: JSON over HTTPS. The agent asks, always; nothing listens on the host.
 //!
 //! 1. `POST /agent/v1/hello` with [`Hello`]: the one-time token of the command line for a session. A token is taken once;
-//!    whoever comes again with it is answered 409, whoever comes with a wrong one 401.
+//!    whoever comes again with it is answered 409, whoever comes with a wrong one 401. Only a hello of the same
+//!    [`Hello::boot`] is answered as before: the first answer may have been lost on the way.
 //! 2. `GET /agent/v1/work` with the session as bearer token: [`Work`], held back for up to [`HELD_SECONDS`] while there is
 //!    nothing new to do (then [`Work::Wait`]).
 //! 3. `POST /agent/v1/report` with [`Report`]: progress, and the end of each work. An answer of 410 means that the work is not
@@ -9,7 +10,11 @@
 //!
 //! The parameters of the command line are those of [`Parameters`].
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+
+use crate::network::{StaticAddress, StaticAddressError};
 
 /// How long a question for work may be held back, in seconds.
 pub const HELD_SECONDS: u64 = 20;
@@ -42,8 +47,46 @@ pub struct Parameters {
     pub token: String,
     /// [`parameter::PIN`]
     pub pin: String,
-    /// [`parameter::ADDRESS`], each as it was written.
-    pub addresses: Vec<String>,
+    /// [`parameter::ADDRESS`]
+    pub addresses: Vec<StaticAddress>,
+}
+
+/// Why the command line is of no use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParameterError {
+    /// Not given.
+    #[error("the kernel's command line has no {0}; the ISO must be the one that was made for this host")]
+    Missing(&'static str),
+    /// A static address.
+    #[error("scute.address: {0}")]
+    Address(#[from] StaticAddressError),
+}
+
+impl Parameters {
+    /// Finds them among everything else on a command line; the last of a name counts.
+    pub fn parse(command_line: &str) -> Result<Self, ParameterError> {
+        let all = |name: &'static str| {
+            command_line.split_whitespace().filter_map(move |word| word.strip_prefix(name)?.strip_prefix('='))
+        };
+        let one = |name| all(name).last().map(str::to_owned).ok_or(ParameterError::Missing(name));
+        Ok(Parameters {
+            service: one(parameter::SERVICE)?,
+            host: one(parameter::HOST)?,
+            token: one(parameter::TOKEN)?,
+            pin: one(parameter::PIN)?,
+            addresses: all(parameter::ADDRESS).map(str::parse).collect::<Result<_, StaticAddressError>>()?,
+        })
+    }
+}
+
+/// As they stand on a command line.
+impl fmt::Display for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parameters { service, host, token, pin, addresses } = self;
+        write!(f, "{}={service} {}={host} ", parameter::SERVICE, parameter::HOST)?;
+        write!(f, "{}={token} {}={pin}", parameter::TOKEN, parameter::PIN)?;
+        addresses.iter().try_for_each(|address| write!(f, " {}={address}", parameter::ADDRESS))
+    }
 }
 
 /// Who asks for a session.
@@ -54,6 +97,9 @@ pub struct Hello {
     pub host: String,
     /// The one-time token.
     pub token: String,
+    /// Drawn anew at each boot, 32 hexadecimal digits.
+    #[serde(default)]
+    pub boot: String,
     /// System UUID by SMBIOS, lower case; empty when the firmware gives none.
     pub system_uuid: String,
     /// MAC addresses of all ports, lower case with colons.
@@ -370,4 +416,30 @@ pub struct PciDevice {
     pub device: String,
     /// NUMA node; -1 when not known.
     pub numa_node: i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_read_as_they_are_written() {
+        let parameters = Parameters {
+            service: "https://10.0.0.1:8443".into(),
+            host: "1-2-3".into(),
+            token: "t=x".into(),
+            pin: "ab".into(),
+            addresses: vec!["02:00:00:00:00:01,10.0.2.15/24,10.0.2.2".parse().unwrap()],
+        };
+        let line = format!("quiet scute.hosts=x {parameters} panic=60\n");
+        assert_eq!(Parameters::parse(&line), Ok(parameters));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = Parameters::parse("scute.service=a scute.host=b").unwrap_err();
+        assert!(error.to_string().contains("scute.token"), "{error}");
+        let line = "scute.service=a scute.host=b scute.token=c scute.pin=d scute.address=e";
+        assert!(Parameters::parse(line).unwrap_err().to_string().contains("\"e\""));
+    }
 }

@@ -68,7 +68,11 @@ fn table(file_clusters: usize) -> Vec<u8> {
     let last = FIRST_OF_FILE + file_clusters;
     let chain = (FIRST_OF_FILE..last).map(|at| if at + 1 == last { END_OF_CHAIN } else { at as u16 + 1 });
     // The medium's byte, then the two folders.
-    [0xfff8, END_OF_CHAIN, END_OF_CHAIN, END_OF_CHAIN].into_iter().chain(chain).flat_map(u16::to_le_bytes).collect()
+    [0xfff8, END_OF_CHAIN, END_OF_CHAIN, END_OF_CHAIN]
+        .into_iter()
+        .chain(chain)
+        .flat_map(u16::to_le_bytes)
+        .collect()
 }
 
 /// A directory entry of 1980-01-01: images depend on their content only.
@@ -107,7 +111,8 @@ mod tests {
             std::fs::write(&path, &image).unwrap();
             let checked = Command::new("/usr/sbin/fsck.vfat").arg("-n").arg(&path).output().unwrap();
             assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
-            let read = Command::new("mtype").arg("-i").arg(&path).arg("::/EFI/BOOT/BOOTX64.EFI").output().unwrap();
+            let read =
+                Command::new("mtype").arg("-i").arg(&path).arg("::/EFI/BOOT/BOOTX64.EFI").output().unwrap();
             assert!(read.stdout == program, "{length}: {}", String::from_utf8_lossy(&read.stderr));
         }
     }

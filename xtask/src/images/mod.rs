@@ -6,6 +6,7 @@ mod kubernetes;
 mod launcher;
 mod node;
 mod pause;
+mod ramdisk;
 mod scute;
 
 use std::cell::OnceCell;
@@ -19,17 +20,21 @@ use crate::oci::{self, Image};
 use crate::{say, setup};
 
 pub use debian::libraries;
+pub use ramdisk::iso as ramdisk;
 pub use scute::Profile;
 
 /// Which images to build.
 #[derive(clap::Args)]
 pub struct Args {
     /// Only this recipe
-    #[arg(value_parser = ["kubernetes", "coredns", "pause", "scute", "launcher", "node"])]
+    #[arg(value_parser = ["kubernetes", "coredns", "pause", "scute", "launcher", "node", "ramdisk"])]
     only: Option<String>,
     /// How Scute itself is compiled
     #[arg(long, value_enum, default_value_t)]
     profile: Profile,
+    /// Take this static binary of Scute instead of compiling one
+    #[arg(long, value_name = "FILE", conflicts_with = "profile")]
+    scute: Option<PathBuf>,
 }
 
 /// An image tar in the cache.
@@ -85,12 +90,16 @@ const RECIPES: &[(&str, Recipe)] = &[
     ("scute", scute::make),
     ("launcher", launcher::make),
     ("node", node::make),
+    ("ramdisk", ramdisk::make),
 ];
 
 /// `cargo xtask images`.
 pub fn run(args: &Args) -> Result<()> {
     setup::run()?;
-    let inputs = Inputs::new(Cache::open()?, args.profile)?;
+    let mut inputs = Inputs::new(Cache::open()?, args.profile)?;
+    if let Some(binary) = &args.scute {
+        inputs = inputs.with_scute(binary)?;
+    }
     for (name, make) in RECIPES {
         if args.only.as_deref().is_none_or(|only| only == *name) {
             println!("{}", make(&inputs)?.file.display());

@@ -116,7 +116,8 @@ fn catalog(bios: usize, efi: usize) -> Vec<u8> {
     validation[0] = 1;
     validation[1] = X86;
     validation[30..].copy_from_slice(&[0x55, 0xaa]);
-    let sum = validation.chunks(2).fold(0_u16, |sum, two| sum.wrapping_add(u16::from_le_bytes([two[0], two[1]])));
+    let sum =
+        validation.chunks(2).fold(0_u16, |sum, two| sum.wrapping_add(u16::from_le_bytes([two[0], two[1]])));
     validation[28..30].copy_from_slice(&sum.wrapping_neg().to_le_bytes());
     let entry = |sectors: u16, at: usize| {
         let mut entry = [0; 32];
@@ -146,4 +147,3 @@ fn boot_information(program: &[u8], at: usize) -> Vec<u8> {
     bytes.resize(56, 0);
     bytes
 }
-

@@ -97,7 +97,9 @@ mod tests {
         let (kernel, initrd): (Vec<u8>, Vec<u8>) = (vec![b'k'; 5000], vec![b'i'; 70_000]);
         let stub = crate::uki::tests::stub();
         let loader = Loader { program: &[b'b'; 3000], module: &[b'm'; 100] };
-        Ramdisk { stub: &stub, loader, kernel: &kernel, initrd: &initrd, command_line: "quiet a=b" }.medium().unwrap()
+        Ramdisk { stub: &stub, loader, kernel: &kernel, initrd: &initrd, command_line: "quiet a=b" }
+            .medium()
+            .unwrap()
     }
 
     fn file(bytes: &[u8]) -> File {
@@ -152,7 +154,8 @@ mod tests {
         let path = dir.path().join("ramdisk.iso");
         std::fs::write(&path, medium()).unwrap();
         let run = |args: &[&str]| {
-            let done = std::process::Command::new("xorriso").arg("-indev").arg(&path).args(args).output().unwrap();
+            let done =
+                std::process::Command::new("xorriso").arg("-indev").arg(&path).args(args).output().unwrap();
             assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
             String::from_utf8_lossy(&done.stdout).into_owned()
         };
@@ -168,7 +171,9 @@ mod tests {
             std::fs::read(to.join(found.unwrap())).unwrap()
         };
         assert!(content("VMLINUZ") == vec![b'k'; 5000] && content("INITRD") == vec![b'i'; 70_000]);
-        assert!(content("LDLINUX") == vec![b'm'; 100] && content("ISOLINUX.CFG").starts_with(b"DEFAULT scute\n"));
+        assert!(
+            content("LDLINUX") == vec![b'm'; 100] && content("ISOLINUX.CFG").starts_with(b"DEFAULT scute\n")
+        );
         assert!(std::process::Command::new("chmod").args(["-R", "u+w"]).arg(&to).status().unwrap().success());
     }
 }

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::{Inputs, Made, pack, recipe};
+pub use debian::lines;
+
 use crate::cache::{self, Key};
 use crate::oci::{Config, Image, Layer, Owner};
 use crate::workspace;
@@ -25,13 +27,14 @@ const QEMU: Owner = Owner(107, 107);
 const PRELOADED: [&str; 4] = ["pause", "kubernetes", "coredns", "scute"];
 
 /// This recipe as it was compiled: what it does is an input like any other.
-const CODE: [&str; 8] = [
+const CODE: [&str; 9] = [
     include_str!("../../../../crates/image/src/cpio.rs"),
     include_str!("../../../../crates/image/src/mbr.rs"),
     include_str!("containers.rs"),
     include_str!("debian.rs"),
     include_str!("disk.rs"),
     include_str!("initrd.rs"),
+    include_str!("../../modules.rs"),
     include_str!("mod.rs"),
     include_str!("root.rs"),
 ];
