@@ -15,6 +15,7 @@ const PACKAGES: &[Package] = &[
     Package("containernetworking-plugins", "bridge, host-local, loopback and portmap for Pods"),
     Package("dosfstools", "the other side in tests of FAT"),
     Package("e2fsprogs", "the node image's file system"),
+    Package("fdisk", "the other side in tests of partition tables"),
     Package("git", "version of the build"),
     Package("grub-pc-bin", "boot loader of the node image"),
     Package("ipxe-qemu", "option ROM of a VM's network card"),

@@ -2,19 +2,29 @@
 //! Out: an [`protocol::Inventory`], cleaned disks, a written image, a boot entry. Never: a Kubernetes client, a decision of
 //! its own about what happens to a disk.
 
-#![allow(dead_code, reason = "what writes images comes next")]
-
+mod disk;
 mod http;
 mod init;
 mod inventory;
 mod network;
 pub mod protocol;
 mod service;
+mod tasks;
 mod work;
+mod write;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 pub use init::is_init;
+pub use service::ServiceError;
+pub use work::End;
+
+/// Does what the metal room wants on a machine whose `sys`, `proc` and `dev` lie below a folder: a copy, with files for
+/// disks. How the machine would end then is the caller's to say.
+pub async fn rehearse(parameters: &protocol::Parameters, root: &Path) -> Result<End, ServiceError> {
+    work::run(parameters, &inventory::Machine::copied(root)).await
+}
 
 /// `scute agent`: as process 1 of a ramdisk it does not return.
 pub fn main() -> ExitCode {

@@ -68,7 +68,7 @@ impl Parameters {
         let all = |name: &'static str| {
             command_line.split_whitespace().filter_map(move |word| word.strip_prefix(name)?.strip_prefix('='))
         };
-        let one = |name| all(name).last().map(str::to_owned).ok_or(ParameterError::Missing(name));
+        let one = |name| all(name).next_back().map(str::to_owned).ok_or(ParameterError::Missing(name));
         Ok(Parameters {
             service: one(parameter::SERVICE)?,
             host: one(parameter::HOST)?,

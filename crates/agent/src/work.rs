@@ -1,14 +1,18 @@
 //! What the metal room wants, one after the other, until the machine ends.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::rand;
-use rustix::time::{ClockId, Timespec, clock_settime};
-use tokio::time::{Instant, sleep_until};
+use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
+use tokio::time::{Instant, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use crate::inventory::Machine;
-use crate::protocol::{Hello, Parameters, Report, Said, Work};
-use crate::service::{Service, ServiceError};
+use crate::protocol::{Hello, PROGRESS_SECONDS, Parameters, Report, Said, Work};
+use crate::service::{Service, ServiceError, Wanted};
+use crate::tasks;
+use crate::write::Progress;
 
 /// How a machine ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +55,7 @@ pub async fn run(parameters: &Parameters, machine: &Machine) -> Result<End, Serv
             }
             // Done already, and the metal room has forgotten that it was told.
             work if last.as_ref().is_some_and(|last| Some(last.id.as_str()) == work.id()) => last.take(),
-            work => Some(perform(&service, machine, work).await),
+            work => perform(&service, machine, work).await,
         };
         if let Some(report) = report {
             service.tell(&report).await?;
@@ -60,16 +64,35 @@ pub async fn run(parameters: &Parameters, machine: &Machine) -> Result<End, Serv
     }
 }
 
-async fn perform(service: &Service, machine: &Machine, work: Work) -> Report {
-    let id = work.id().unwrap_or_default().to_owned();
+/// Does it, and tells how far it is; nothing when it is not wanted any more.
+async fn perform(service: &Service, machine: &Machine, work: Work) -> Option<Report> {
+    let id = work.id()?.to_owned();
     tracing::info!(id, kind = work.kind(), "begins");
-    let what = match work {
-        Work::Inspect { .. } => Said::Inspected { inventory: Box::new(machine.inventory()) },
-        _ => Said::Failed { why: "this agent does not know how".into() },
+    let (progress, stop) = (Arc::new(Progress::default()), CancellationToken::new());
+    let doing = tasks::perform(machine, work, &progress, &stop);
+    tokio::pin!(doing);
+    let mut ticks = interval(Duration::from_secs(PROGRESS_SECONDS));
+    let what = loop {
+        tokio::select! {
+            what = &mut doing => break what,
+            _ = ticks.tick() => {
+                let (percent, left) = progress.now();
+                let report = Report { id: id.clone(), what: Said::Progress { percent, left } };
+                if service.mention(&report).await == Wanted::No {
+                    tracing::warn!(id, "is not wanted any more");
+                    stop.cancel();
+                    // Its end is waited for: what comes next may want the same disk.
+                    doing.await;
+                    return None;
+                }
+            }
+        }
     };
-    let _ = service;
-    tracing::info!(id, "ends");
-    Report { id, what }
+    match &what {
+        Said::Failed { why } => tracing::error!(id, why, "failed"),
+        _ => tracing::info!(id, "ends"),
+    }
+    Some(Report { id, what })
 }
 
 impl Work {
@@ -101,8 +124,7 @@ fn boot() -> String {
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or_default()
+    clock_gettime(ClockId::Realtime).tv_sec
 }
 
 fn set_clock(seconds: i64) {

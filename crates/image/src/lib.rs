@@ -3,6 +3,7 @@
 
 pub mod cpio;
 pub mod fat;
+pub mod gpt;
 pub mod iso;
 pub mod mbr;
 pub mod media;

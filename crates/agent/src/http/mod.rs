@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-pub use tls::{PinError, pinned};
+pub use tls::{PinError, TrustError, pinned, trusting};
 pub use url::{Url, UrlError};
 
 const CONNECT: Duration = Duration::from_secs(15);

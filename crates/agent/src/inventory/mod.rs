@@ -10,7 +10,7 @@ mod sysfs;
 
 use std::path::{Path, PathBuf};
 
-use crate::protocol::Inventory;
+use crate::protocol::{Disk, Inventory};
 use sysfs::Folder;
 
 /// The machine that the agent looks at: this one, or a copy of the folders of another.
@@ -27,7 +27,6 @@ impl Machine {
     }
 
     /// One whose `sys`, `proc` and `dev` are copied below a folder.
-    #[cfg(test)]
     pub fn copied(root: &Path) -> Self {
         Machine { root: root.to_owned(), hostname: String::new() }
     }
@@ -37,9 +36,16 @@ impl Machine {
         self.root == Path::new("/")
     }
 
-    /// The file of a device.
-    pub fn device(&self, name: &str) -> PathBuf {
-        self.root.join("dev").join(name)
+    /// The file of a disk.
+    pub fn device(&self, disk: &Disk) -> PathBuf {
+        let mut names = std::iter::once(&disk.name).chain(&disk.alternate_names);
+        let name = names.find_map(|name| name.strip_prefix("/dev/").filter(|name| !name.contains('/')));
+        self.root.join("dev").join(name.unwrap_or_default())
+    }
+
+    /// Where the firmware's variables are.
+    pub fn efi_variables(&self) -> PathBuf {
+        self.root.join("sys/firmware/efi/efivars")
     }
 
     /// Everything.
@@ -64,7 +70,7 @@ impl Machine {
     }
 
     /// The disks an image may go to.
-    pub fn disks(&self) -> Vec<crate::protocol::Disk> {
+    pub fn disks(&self) -> Vec<Disk> {
         disks::read(&self.sys())
     }
 

@@ -1,6 +1,5 @@
 //! Looks at a disk image that someone else made, and refuses one that reaches for other files.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::MAGIC;
@@ -67,7 +66,7 @@ const EXTENSION_ENCRYPTION: u32 = 0x0537_be77;
 const EXTENSIONS_LIMIT: u64 = 2 * 1024 * 1024;
 
 /// Says what `image` is. Only the header is read, and nothing that it names is opened.
-pub fn inspect(image: &mut File) -> Result<Base, InspectError> {
+pub fn inspect<R: Read + Seek>(image: &mut R) -> Result<Base, InspectError> {
     let length = image.seek(SeekFrom::End(0)).map_err(InspectError::Read)?;
     image.rewind().map_err(InspectError::Read)?;
     if length == 0 {
@@ -122,7 +121,7 @@ fn check_v3(header: &[u8]) -> Result<u64, InspectError> {
 }
 
 /// Walks the header extensions. A data file's name without the feature bit is refused too: someone meant it.
-fn extensions(image: &mut File, start: u64, cluster: u64) -> Result<(), InspectError> {
+fn extensions<R: Read + Seek>(image: &mut R, start: u64, cluster: u64) -> Result<(), InspectError> {
     let mut at = start;
     while at + 8 <= cluster.min(EXTENSIONS_LIMIT) {
         let mut head = [0; 8];
@@ -143,7 +142,7 @@ fn extensions(image: &mut File, start: u64, cluster: u64) -> Result<(), InspectE
 }
 
 /// The backing file's name for the message, cut to what a person can use.
-fn name_at(image: &mut File, (offset, length): (u64, u32)) -> String {
+fn name_at<R: Read + Seek>(image: &mut R, (offset, length): (u64, u32)) -> String {
     let mut name = Vec::new();
     let read = image
         .seek(SeekFrom::Start(offset))
@@ -151,11 +150,11 @@ fn name_at(image: &mut File, (offset, length): (u64, u32)) -> String {
     if read.is_err() { String::new() } else { String::from_utf8_lossy(&name).into_owned() }
 }
 
-fn be32(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn be32(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map_or(0, u32::from_be_bytes)
 }
 
-fn be64(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn be64(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map_or(0, u64::from_be_bytes)
 }
 
