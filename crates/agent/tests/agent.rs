@@ -70,8 +70,8 @@ impl Story {
     fn image(&self, name: &str, content: &[u8], format: Format) -> Write {
         self.room.images.put(name, content.to_vec());
         Write {
-            url: format!("https://127.0.0.1:{}/images/{name}", self.room.address.port()),
-            ca: Some(self.room.authority.clone()),
+            url: format!("http://{}/images/{name}", self.room.images_address),
+            ca: None,
             format,
             checksum: Checksum { algorithm: Algorithm::Sha256, value: hex::encode(digest(&SHA256, content)) },
             root: RootDeviceHints { serial_number: Some("disk-1".into()), ..RootDeviceHints::default() },
@@ -210,6 +210,27 @@ async fn what_is_not_the_image_never_boots() {
     story.end().await;
 }
 
+/// Unlike the metal room, an image server is not pinned: its certificate must be good now.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_server_is_trusted_by_the_authorities_that_come_with_the_image() {
+    let story = Story::begin();
+    for (year, authority, words) in
+        [(2001, true, Some("certificate expired")), (2101, false, Some("UnknownIssuer")), (2101, true, None)]
+    {
+        let server = Room::with_certificate_until(year);
+        server.images.put("image", content(5 << 20));
+        let mut write = story.image("image", &content(5 << 20), Format::Raw);
+        write.url = format!("https://{}/images/image", server.address);
+        write.ca = authority.then(|| server.authority.clone());
+        match (story.write(write).await, words) {
+            (Said::Written { .. }, None) => {}
+            (Said::Failed { why }, Some(words)) => assert!(why.contains(words), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    story.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_qcow2_image_needs_ranges() {
     let story = Story::begin();
@@ -240,9 +261,8 @@ async fn the_config_drive_is_at_the_end_of_a_disk_with_two_good_tables() {
     let mut write = story.image("image", &partitioned(), Format::Raw);
     write.config_drive = Some(BASE64_STANDARD.encode(&drive));
     assert!(matches!(story.write(write).await, Said::Written { .. }));
-    let checked =
-        std::process::Command::new("/usr/sbin/sfdisk").arg("--verify").arg(story.machine.path("dev/vda"));
-    let checked = { checked }.output().unwrap();
+    let mut verify = std::process::Command::new("/usr/sbin/sfdisk");
+    let checked = verify.arg("--verify").arg(story.machine.path("dev/vda")).output().unwrap();
     assert!(String::from_utf8_lossy(&checked.stdout).contains("No errors detected."), "{checked:?}");
     let start = DISK - (2 << 20);
     assert!(story.machine.disk()[start..start + drive.len()] == drive);

@@ -22,8 +22,8 @@ pub use tls::{PinError, TrustError, pinned, trusting};
 pub use url::{Url, UrlError};
 
 const CONNECT: Duration = Duration::from_secs(15);
-/// Whoever answers in words is brief.
-const WORDS: usize = 64 * 1024;
+/// A work may hold a config drive of 64 MiB, in base64; everything else is brief.
+const WORDS: usize = 96 << 20;
 /// Bounds what a connection holds of a body that nobody takes yet.
 const BUFFER: usize = 64 * 1024;
 
@@ -45,6 +45,14 @@ pub enum HttpError {
     /// The request cannot be written.
     #[error("a request that HTTP cannot say: {0}")]
     Request(#[from] hyper::http::Error),
+}
+
+impl HttpError {
+    /// Whether it will be the same the next time: a certificate does not get better within minutes.
+    pub fn is_final(&self) -> bool {
+        matches!(self, HttpError::Tls(_, error) if error.kind() == std::io::ErrorKind::InvalidData)
+            || matches!(self, HttpError::Request(_))
+    }
 }
 
 /// Asks servers that a TLS configuration trusts.
@@ -106,7 +114,7 @@ where
     Ok(sender)
 }
 
-/// The whole of a short body; nothing of one that is too long, too slow or cut off.
+/// The whole of a body that is no image; nothing of one that is too long, too slow or cut off.
 pub async fn words(body: Incoming, limit: Duration) -> Option<Bytes> {
     let whole = timeout(limit, Limited::new(body, WORDS).collect()).await.ok()?.ok()?;
     Some(whole.to_bytes())

@@ -30,6 +30,9 @@ const REDIRECTS: usize = 5;
 /// Why the image does not come.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
+    /// Whom nobody should trust.
+    #[error("{0}")]
+    Http(#[source] HttpError),
     /// The server's answer, which will not change.
     #[error("{0} answers {1}")]
     Status(String, StatusCode),
@@ -200,6 +203,7 @@ impl Source {
                     status if status.is_server_error() => status.to_string(),
                     status => return Err(FetchError::Status(self.url.to_string(), status)),
                 },
+                Err(error) if error.is_final() => return Err(FetchError::Http(error)),
                 Err(error) => error.to_string(),
             };
             attempt += 1;

@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use futures::stream;
+use futures::{StreamExt, stream};
 
 /// What goes wrong in one answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,11 +85,14 @@ fn body(content: Bytes, fault: Option<Fault>) -> Body {
     match fault {
         Some(Fault::Cut(after)) => {
             let sent = content.slice(..after.min(content.len()));
-            let broken = Err(std::io::Error::other("cut by the test"));
-            Body::from_stream(stream::iter([Ok(sent), broken]))
+            // The server drops what it has not sent yet when it hears of the end: nothing tells when it has.
+            let broken = async {
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                Err(std::io::Error::other("cut by the test"))
+            };
+            Body::from_stream(stream::iter([Ok(sent)]).chain(stream::once(broken)))
         }
         Some(Fault::Stall(after)) => {
-            use futures::StreamExt;
             let sent = content.slice(..after.min(content.len()));
             let never = stream::pending::<Result<Bytes, std::io::Error>>();
             Body::from_stream(stream::iter([Ok(sent)]).chain(never))

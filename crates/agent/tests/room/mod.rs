@@ -44,6 +44,8 @@ pub struct Memory {
 /// The room.
 pub struct Room {
     pub address: SocketAddr,
+    /// Images without TLS.
+    pub images_address: SocketAddr,
     pub pin: String,
     pub authority: String,
     pub images: Images,
@@ -59,7 +61,11 @@ struct Shared {
 impl Room {
     /// Listens on a port of the loopback, with a certificate for these addresses that ended long ago.
     pub fn open() -> Self {
-        let certificates = Certificates::new();
+        Self::with_certificate_until(2001)
+    }
+
+    pub fn with_certificate_until(year: i32) -> Self {
+        let certificates = Certificates::new(year);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -74,7 +80,21 @@ impl Room {
         let config = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(certificates.server));
         let server = axum_server::from_tcp_rustls(listener, config).unwrap();
         tokio::spawn(server.serve(app.into_make_service()));
-        Room { address, pin: certificates.pin, authority: certificates.authority, images, shared }
+        let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+        plain.set_nonblocking(true).unwrap();
+        let images_address = plain.local_addr().unwrap();
+        let app = images.router();
+        tokio::spawn(
+            async move { axum::serve(tokio::net::TcpListener::from_std(plain).unwrap(), app).await },
+        );
+        Room {
+            address,
+            images_address,
+            pin: certificates.pin,
+            authority: certificates.authority,
+            images,
+            shared,
+        }
     }
 
     /// What a host is told that reaches the loopback as `host`.
@@ -132,13 +152,13 @@ struct Certificates {
 }
 
 impl Certificates {
-    fn new() -> Self {
+    fn new(until: i32) -> Self {
         let mut params = CertificateParams::new(vec![]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let names = ["127.0.0.1", "10.0.2.2"].map(String::from);
         let mut params = CertificateParams::new(names).unwrap();
-        (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(2001, 2, 1));
+        (params.not_before, params.not_after) = (date_time_ymd(2001, 1, 1), date_time_ymd(until, 2, 1));
         let key = KeyPair::generate().unwrap();
         let leaf = params.signed_by(&key, &authority).unwrap();
         let der = authority.der().clone();
