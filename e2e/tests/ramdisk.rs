@@ -5,31 +5,40 @@
 mod room;
 
 use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use room::Room;
-use scute_agent::protocol::{Said, Work};
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use room::{Fault, Room};
+use scute_agent::protocol::{
+    Algorithm, Checksum, Cleaning, Format, Inventory, RootDeviceHints, Said, Work, Write,
+};
 use scute_e2e::artifacts;
 use scute_image::media::PerHostIso;
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
 
 /// An emulated machine on a busy one.
 const BOOT: Duration = Duration::from_secs(240);
-const DISK: u64 = 1 << 30;
+const DISK: u64 = 5 << 30;
+const MIB: usize = 1 << 20;
 
-/// A virtual server; ends with the test.
+/// A virtual server; ends with the test. No device has a place in the order of booting: the firmware's own variables say it.
 struct Server {
     qemu: Child,
     folder: tempfile::TempDir,
 }
 
 impl Server {
-    fn start(room: &Room) -> Self {
+    fn start(room: &Room, ramdisk: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let base = File::open(artifacts().unwrap().bundle().join("ramdisk/ramdisk.iso")).unwrap();
-        let iso = PerHostIso::new(base, &room.parameters("10.0.2.2").to_string()).unwrap();
+        let parameters = room.parameters("10.0.2.2").to_string();
+        let iso = PerHostIso::new(File::open(ramdisk).unwrap(), &parameters).unwrap();
         copy(&iso, &folder.path().join("host.iso"));
         File::create(folder.path().join("disk.raw")).unwrap().set_len(DISK).unwrap();
         std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", folder.path().join("vars.fd")).unwrap();
@@ -50,13 +59,14 @@ impl Server {
             ])
             .args(["-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"])
             .args(["-drive", "if=pflash,format=raw,unit=1,file=vars.fd"])
-            .args(["-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=cd,bootindex=2"])
+            .args(["-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=cd"])
             .args(["-drive", "file=host.iso,format=raw,if=none,id=cd,media=cdrom,readonly=on"])
-            .args(["-drive", "file=disk.raw,format=raw,if=none,id=disk"])
-            .args(["-device", "virtio-blk-pci,drive=disk,serial=serial-of-the-test,bootindex=1"])
+            .args(["-drive", "file=disk.raw,format=raw,if=none,id=disk,discard=unmap"])
+            .args(["-device", "virtio-blk-pci,drive=disk,serial=serial-of-the-test"])
             .args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,mac=02:00:00:00:00:01"])
             .args(["-serial", "file:serial.log"])
-            .stdin(Stdio::null());
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
         Server { qemu: qemu.spawn().unwrap(), folder }
     }
 
@@ -68,12 +78,18 @@ impl Server {
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+
+    /// The most memory that the agent has said to have had, in KiB.
+    fn peak(&self) -> u64 {
+        let serial = self.serial();
+        let peaks =
+            serial.split("peak_kib=").skip(1).filter_map(|rest| rest.split_whitespace().next()?.parse().ok());
+        peaks.max().unwrap()
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
         if std::thread::panicking() {
             eprintln!("--- serial console\n{}", self.serial());
         }
@@ -82,7 +98,7 @@ impl Drop for Server {
 
 fn copy(iso: &PerHostIso, to: &Path) {
     let file = File::create(to).unwrap();
-    let (mut buffer, mut at) = (vec![0; 1 << 20], 0);
+    let (mut buffer, mut at) = (vec![0; MIB], 0);
     loop {
         match iso.read_at(&mut buffer, at).unwrap() {
             0 => return,
@@ -92,23 +108,88 @@ fn copy(iso: &PerHostIso, to: &Path) {
     }
 }
 
+/// A disk that starts the ramdisk's kernel, for no host: its init says at once that it misses parameters, which the one on the
+/// CD has. The CD's own EFI file system becomes a partition.
+fn image(ramdisk: &Path) -> Vec<u8> {
+    let iso = std::fs::read(ramdisk).unwrap();
+    // The second entry of the boot catalog.
+    let entry = 22 * 2048 + 96 + 8;
+    let sector = u32::from_le_bytes(iso[entry..entry + 4].try_into().unwrap());
+    let system = &iso[sector as usize * 2048..];
+    let mut disk = vec![0; MIB];
+    disk.extend_from_slice(system);
+    disk.resize(disk.len().next_multiple_of(MIB) + MIB, 0);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &disk).unwrap();
+    let mut sfdisk = std::process::Command::new("/usr/sbin/sfdisk");
+    sfdisk.arg("-q").arg(file.path()).stdin(Stdio::piped());
+    let mut child = sfdisk.spawn().unwrap();
+    let script = format!("label: gpt\nstart=2048, size={}, type=U\n", system.len().div_ceil(512));
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    std::fs::read(file.path()).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_is_inspected() {
+async fn a_server_is_inspected_cleaned_written_and_boots_what_was_written() {
+    let ramdisk = artifacts().unwrap().bundle().join("ramdisk/ramdisk.iso");
     let room = Room::open();
-    let server = Server::start(&room);
-    let started = std::time::Instant::now();
-    room.give(Work::Inspect { id: "look".into() });
-    let hello = room.until("hello", BOOT, |memory| memory.hellos.first().cloned()).await;
-    println!("  hello after {:.1} s", started.elapsed().as_secs_f64());
-    assert_eq!(hello.macs, ["02:00:00:00:00:01"]);
-    let Said::Inspected { inventory } = room.end_of("look", BOOT).await else { panic!("not inspected") };
-    println!("  inspected after {:.1} s", started.elapsed().as_secs_f64());
+    let disk = image(&ramdisk);
+    let file = zstd::encode_all(&disk[..], 1).unwrap();
+    let mut server = Server::start(&room, &ramdisk);
+    let started = Instant::now();
+    let said = |what: &str| println!("  {what} after {:.1} s", started.elapsed().as_secs_f64());
+    room.give(Work::Inspect { id: "inspect".into() });
+    room.until("hello", BOOT, |memory| memory.hellos.first().cloned()).await;
+    said("hello");
+    let Said::Inspected { inventory } = room.end_of("inspect", BOOT).await else { panic!("not inspected") };
+    said("inspected");
+    check(&inventory);
+
+    room.give(Work::Clean { id: "clean".into(), how: Cleaning::Metadata });
+    let Said::Cleaned { wiped } = room.end_of("clean", BOOT).await else { panic!("not cleaned") };
+    assert!(wiped.len() == 1 && wiped[0].contains("5120 MiB were discarded"), "{wiped:?}");
+    said("cleaned");
+
+    room.images.fail([Fault::Cut(file.len() / 2)]);
+    let drive = vec![b'c'; 300_000];
+    let write = Write {
+        url: format!("http://10.0.2.2:{}/images/disk.zst", room.images_address.port()),
+        ca: None,
+        format: Format::Raw,
+        checksum: Checksum { algorithm: Algorithm::Sha256, value: hex::encode(digest(&SHA256, &file)) },
+        root: RootDeviceHints::default(),
+        config_drive: Some(BASE64_STANDARD.encode(&drive)),
+    };
+    room.images.put("disk.zst", file);
+    room.give(Work::Write { id: "write".into(), write: Box::new(write) });
+    assert!(matches!(room.end_of("write", BOOT).await, Said::Written { disk } if disk.contains("by-path")));
+    said("written");
+    let written = File::open(server.path("disk.raw")).unwrap();
+    let mut start = vec![0; disk.len()];
+    written.read_exact_at(&mut start, 0).unwrap();
+    assert!(start[MIB..] == disk[MIB..disk.len()], "the partition");
+    let mut end = vec![0; 2 * MIB];
+    written.read_exact_at(&mut end, DISK - 2 * MIB as u64).unwrap();
+    assert!(end[..drive.len()] == drive && &end[2 * MIB - 512..2 * MIB - 504] == b"EFI PART");
+
+    room.give(Work::Reboot);
+    let exit = timeout(BOOT, server.qemu.wait()).await.expect("the system on the disk powers off").unwrap();
+    said("the disk's system has ended");
+    let serial = server.serial();
+    assert!(exit.success() && serial.contains("\"Scute\" from HD(1,GPT,"), "the firmware takes the entry");
+    assert!(serial.contains("command line has no scute.service"), "the system on the disk speaks");
+    assert!(!serial.contains(room::TOKEN), "the console shows the token");
+    println!("  the agent has had {} KiB", server.peak());
+}
+
+fn check(inventory: &Inventory) {
     assert!(inventory.uefi && inventory.cpu.count == 1 && inventory.memory_mebibytes == 1024);
+    assert_eq!((inventory.manufacturer.as_str(), inventory.numa.len()), ("QEMU", 1));
     let nic = &inventory.nics[0];
     assert_eq!((nic.mac.as_str(), nic.carrier), ("02:00:00:00:00:01", true));
     assert!(nic.addresses.iter().any(|address| address == "10.0.2.15"), "{:?}", nic.addresses);
     let [disk] = &inventory.disks[..] else { panic!("one disk") };
     assert_eq!((disk.serial_number.as_str(), disk.size_bytes), ("serial-of-the-test", DISK));
     assert!(disk.name.starts_with("/dev/disk/by-path/pci-0000:"));
-    assert!(!server.serial().contains(room::TOKEN), "the console shows the token");
 }

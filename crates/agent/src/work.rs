@@ -90,7 +90,7 @@ async fn perform(service: &Service, machine: &Machine, work: Work) -> Option<Rep
     };
     match &what {
         Said::Failed { why } => tracing::error!(id, why, "failed"),
-        _ => tracing::info!(id, "ends"),
+        _ => tracing::info!(id, peak_kib = peak(), "ends"),
     }
     Some(Report { id, what })
 }
@@ -113,6 +113,13 @@ impl Work {
             Work::PowerOff => "power off",
         }
     }
+}
+
+/// The most memory that this process has had, in KiB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or_default()
 }
 
 /// Tells this boot from any other.

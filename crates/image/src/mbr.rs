@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(append(&mut copy, 8 << 20, 1), Err(MbrError::Space));
         // Beyond two terabytes the table cannot say where it is.
         let range = append(&mut copy, 1 << 42, 1).unwrap();
-        assert!(range.end <= 1 << 41 && range.start % (1 << 20) == 0);
+        assert!(range.end <= 1 << 41 && range.start.is_multiple_of(1 << 20));
         let mut full = [0; SECTOR];
         (0..4).for_each(|slot| full[446 + 16 * slot + 4] = 0x83);
         assert_eq!(append(&mut full, 8 << 20, 1), Err(MbrError::Full));

@@ -6,10 +6,12 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, fallocate};
-use rustix::ioctl::{NoArg, ioctl};
+use rustix::ioctl::{NoArg, Setter, ioctl};
 
 /// `BLKRRPART`
 const READ_PARTITIONS_AGAIN: u32 = 0x125f;
+/// `BLKDISCARD`
+const DISCARD: u32 = 0x1277;
 
 /// An open disk.
 pub struct Block {
@@ -34,14 +36,23 @@ impl Block {
         bytes
     }
 
+    fn is_block_device(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.file_type().is_block_device())
+    }
+
     /// Gives all blocks back; an error when the disk cannot do that.
     pub fn discard(&self) -> io::Result<()> {
         const STEP: u64 = 32 << 30;
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE | FallocateFlags::NO_HIDE_STALE;
+        let is_file = !self.is_block_device()?;
         let mut at = 0;
         while at < self.size {
             let length = STEP.min(self.size - at);
-            fallocate(&self.file, flags, at, length)?;
+            if is_file {
+                fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, length)?;
+            } else {
+                // SAFETY: BLKDISCARD of linux/fs.h takes two numbers of 64 bits, start and length.
+                unsafe { ioctl(&self.file, Setter::<DISCARD, [u64; 2]>::new([at, length]))? };
+            }
             at += length;
         }
         Ok(())
@@ -49,7 +60,7 @@ impl Block {
 
     /// Lets the kernel look at the partition table anew. (A file has no partitions.)
     pub fn read_partitions_again(&self) -> io::Result<()> {
-        if !self.file.metadata()?.file_type().is_block_device() {
+        if !self.is_block_device()? {
             return Ok(());
         }
         // SAFETY: BLKRRPART of linux/fs.h takes no argument.
