@@ -109,6 +109,7 @@ async fn answer(service: &Arc<Service>, parts: &Parts, body: Body) -> Result<Rep
     // Who may not ask does not learn what there is.
     let account = if open { None } else { Some(service.who(&parts.headers, path)?) };
     let place = place.ok_or_else(|| Refusal::missing(path))?;
+    accepts(parts)?;
     if place == Place::Root {
         sleep(service.profile.quirks.slow_root).await;
     }
@@ -137,14 +138,8 @@ fn acceptable(service: &Service, parts: &Parts) -> Result<(), Refusal> {
     if text("odata-version").is_some_and(|version| version != "4.0") {
         return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, Message::base("PreconditionFailed", &[])));
     }
-    let accepts = |accept: &str| {
-        accept.split(',').any(|kind| {
-            let kind = kind.split(';').next().unwrap_or_default().trim();
-            matches!(kind, "*/*" | "application/*" | "application/json" | "application/xml" | "")
-        })
-    };
     let identity = text("accept-encoding").is_some_and(|encoding| encoding.contains("identity"));
-    if !text("accept").is_none_or(accepts) || (identity && service.profile.quirks.refuse_identity) {
+    if identity && service.profile.quirks.refuse_identity {
         return Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, Message::base("GeneralError", &[])));
     }
     let query = parts.uri.query().unwrap_or_default();
@@ -152,6 +147,21 @@ fn acceptable(service: &Service, parts: &Parts) -> Result<(), Refusal> {
         return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, Message::base("QueryNotSupported", &[])));
     }
     Ok(())
+}
+
+/// Whether the answer may be JSON, or XML where it is.
+fn accepts(parts: &Parts) -> Result<(), Refusal> {
+    let one_of = |accept: &str| {
+        accept.split(',').any(|kind| {
+            let kind = kind.split(';').next().unwrap_or_default().trim();
+            matches!(kind, "*/*" | "application/*" | "application/json" | "application/xml" | "")
+        })
+    };
+    let accept = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if accept.is_none_or(one_of) {
+        return Ok(());
+    }
+    Err(Refusal::new(StatusCode::NOT_ACCEPTABLE, Message::base("GeneralError", &[])))
 }
 
 fn owns(service: &Service, account: &Account, place: &Place) -> bool {
@@ -164,25 +174,37 @@ fn owns(service: &Service, account: &Account, place: &Place) -> bool {
     }
 }
 
-/// A document with the headers of a GET.
-pub fn shown(service: &Service, place: &Place, document: Value, headers: &HeaderMap) -> Reply {
-    let etag = etag(&document);
+/// A document with the headers of a GET; without itself when the client has it already.
+pub fn shown(service: &Service, place: &Place, mut document: Value, headers: &HeaderMap) -> Reply {
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let quirks = &service.profile.quirks;
-    let gzip = headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
-    let gzip = gzip.is_some_and(|encoding| encoding.contains("gzip"));
-    let weak = quirks.etag_weak || (quirks.etag_weak_on_gzip && gzip);
+    let gzip = text(header::ACCEPT_ENCODING).is_some_and(|encoding| encoding.contains("gzip"));
+    let etag = tagged(&mut document, quirks.etag_weak || (quirks.etag_weak_on_gzip && gzip));
     let schema = document.get("@odata.type").and_then(Value::as_str).and_then(|kind| {
         let kind = kind.trim_start_matches('#');
         Some(kind.rsplit_once('.')?.0.to_owned())
     });
-    let mut reply = Reply::document(document)
-        .with(header::ETAG, if weak { format!("W/{etag}") } else { etag })
-        .with(header::ALLOW, place.allow().to_owned());
+    let mut reply = if text(header::IF_NONE_MATCH).is_some_and(|known| known == etag) {
+        Reply { status: StatusCode::NOT_MODIFIED, ..Reply::default() }
+    } else {
+        Reply::document(document)
+    };
+    reply = reply.with(header::ETAG, etag).with(header::ALLOW, place.allow().to_owned());
     if let Some(schema) = schema {
         let link = format!("<http://redfish.dmtf.org/schemas/v1/{schema}.json>; rel=describedby");
         reply = reply.with(header::LINK, link);
     }
     reply
+}
+
+/// Puts the ETag into a resource, and returns it.
+fn tagged(document: &mut Value, weak: bool) -> String {
+    let etag = etag(document);
+    let etag = if weak { format!("W/{etag}") } else { etag };
+    if document.get("@odata.id").is_some() {
+        document["@odata.etag"] = json!(etag);
+    }
+    etag
 }
 
 fn etag(document: &Value) -> String {
@@ -242,10 +264,13 @@ async fn sent(
 /// The document after a write, told together with what was not taken.
 pub fn written(service: &Service, place: &Place, refused: Vec<(String, Message)>) -> Reply {
     let mut document = document(service, place).unwrap_or_else(|| json!({}));
-    let etag = etag(&document);
+    let etag = tagged(&mut document, service.profile.quirks.etag_weak);
+    if !refused.is_empty() {
+        let all: Vec<Value> = refused.iter().map(|(_, message)| message.document()).collect();
+        document["@Message.ExtendedInfo"] = json!(all);
+    }
     for (name, message) in refused {
         document[format!("{name}@Message.ExtendedInfo")] = json!([message.document()]);
     }
-    let weak = service.profile.quirks.etag_weak;
-    Reply::document(document).with(header::ETAG, if weak { format!("W/{etag}") } else { etag })
+    Reply::document(document).with(header::ETAG, etag)
 }

@@ -174,6 +174,9 @@ async fn head_is_get_without_a_body_and_old_etags_are_refused() {
     assert_eq!((head.status, head.body), (StatusCode::OK, Value::Null));
     assert_eq!(head.headers["etag"], get.headers["etag"]);
     let etag = get.headers["etag"].to_str().unwrap();
+    assert_eq!(get.body["@odata.etag"], etag);
+    let known = rig.ask_with("GET", SYSTEM, Value::Null, &[("if-none-match", etag)]).await;
+    assert_eq!((known.status, known.body), (StatusCode::NOT_MODIFIED, Value::Null));
     let boot = json!({"Boot": {"BootSourceOverrideTarget": "Pxe"}});
     let taken = rig.ask_with("PATCH", SYSTEM, boot.clone(), &[("if-match", etag)]).await;
     assert_eq!(taken.status, StatusCode::OK);

@@ -115,7 +115,6 @@ pub fn registry_file() -> Value {
             "Description": words,
             "Message": words,
             "MessageSeverity": severity,
-            "Severity": severity,
             "NumberOfArgs": args,
             "Resolution": resolution,
         });
