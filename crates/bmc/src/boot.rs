@@ -184,6 +184,11 @@ fn got_wrong(
     quirks: &Quirks,
 ) -> Result<Boot, Refusal> {
     let sent = |name: &str| wanted.contains_key(name);
+    if quirks.target_required && !sent(TARGET) {
+        return Err(Refusal::bad(
+            Message::base("PropertyMissing", &[TARGET]).about(&format!("/Boot/{TARGET}")),
+        ));
+    }
     if quirks.full_boot_required {
         let missing = [TARGET, ENABLED, MODE].into_iter().find(|name| !sent(name));
         if let Some(name) = missing {
@@ -194,6 +199,9 @@ fn got_wrong(
     if quirks.enabled_unchanged_400 && sent(ENABLED) && next.enabled == old.enabled {
         let message = Message::base("PropertyValueNotInList", &[&next.enabled, ENABLED]);
         return Err(Refusal::bad(message.about(&format!("/Boot/{ENABLED}"))));
+    }
+    if quirks.once_stays && next.enabled == "Once" {
+        next.enabled = "Continuous".into();
     }
     if quirks.enabled_required && !sent(ENABLED) {
         return Ok(old);

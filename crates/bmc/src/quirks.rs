@@ -29,6 +29,8 @@ pub struct Quirks {
     pub eject_needs_body: bool,
     /// After an eject the name of the image is still shown, of a slot that is not connected.
     pub eject_sticky: bool,
+    /// Once is taken, and stays as Continuous does.
+    pub once_stays: bool,
     /// Continuous is refused.
     pub no_continuous: bool,
     /// A PATCH of Boot without `BootSourceOverrideEnabled` changes nothing.
@@ -41,6 +43,8 @@ pub struct Quirks {
     pub no_mode: bool,
     /// Only Target and Enabled are taken; anything else is refused.
     pub minimal_boot: bool,
+    /// Enabled alone is refused.
+    pub target_required: bool,
     /// All of Target, Enabled and Mode must be sent.
     pub full_boot_required: bool,
     /// How long after a start Boot and power cannot be changed.
@@ -154,12 +158,14 @@ impl Default for Quirks {
             eject_lag: Duration::ZERO,
             eject_needs_body: false,
             eject_sticky: false,
+            once_stays: false,
             no_continuous: false,
             enabled_required: false,
             enabled_unchanged_400: false,
             mode_reset_on_target: false,
             no_mode: false,
             minimal_boot: false,
+            target_required: false,
             full_boot_required: false,
             post: Duration::ZERO,
             boot_in_settings: false,
@@ -212,12 +218,14 @@ impl Quirks {
             "decoy-systems" => &mut self.decoy_systems,
             "eject-needs-body" => &mut self.eject_needs_body,
             "eject-sticky" => &mut self.eject_sticky,
+            "once-stays" => &mut self.once_stays,
             "no-continuous" => &mut self.no_continuous,
             "enabled-required" => &mut self.enabled_required,
             "enabled-unchanged-400" => &mut self.enabled_unchanged_400,
             "mode-reset-on-target" => &mut self.mode_reset_on_target,
             "no-mode" => &mut self.no_mode,
             "minimal-boot" => &mut self.minimal_boot,
+            "target-required" => &mut self.target_required,
             "full-boot-required" => &mut self.full_boot_required,
             "boot-in-settings" => &mut self.boot_in_settings,
             "settings-decoy" => &mut self.settings_decoy,

@@ -19,9 +19,9 @@ type Way = &'static [&'static [&'static str]];
 
 /// The ladder.
 const WAYS: [Way; 5] = [
-    // What is advertised, all together.
+    // What is advertised, all together. An override is taken back by Enabled alone, as the specification has it.
     &[&[TARGET, ENABLED, MODE]],
-    // No mode: some cannot write it.
+    // No mode: some cannot write it. Some want a target to take an override back, even that of none.
     &[&[TARGET, ENABLED]],
     // The mode first, alone: together with the target some drop it.
     &[&[MODE], &[TARGET, ENABLED]],
@@ -56,26 +56,31 @@ impl Client {
             enabled: if usual { "Disabled" } else { "Once" },
             mode: (!usual && text(&home.document, &format!("/Boot/{MODE}")).is_some()).then_some(mode),
         };
-        let set = BootSet { target: wanted.target.clone(), names: names.len() };
-        if wanted.not_taken(&home.document).is_none() {
-            return Ok(set);
-        }
-        self.climb(&path, home, &wanted).await.map(|()| set)
+        let home = match wanted.not_taken(&home.document) {
+            None => home,
+            Some(_) => self.climb(&path, home, &wanted).await?,
+        };
+        let shown = text(&home.document, &format!("/Boot/{ENABLED}"));
+        Ok(BootSet {
+            target: wanted.target,
+            names: names.len(),
+            once: shown.as_deref() != Some("Continuous"),
+        })
     }
 
-    /// Tries the ways, from the one that worked last.
-    async fn climb(&self, path: &str, home: Reply, wanted: &Wanted) -> Result<(), Error> {
+    /// Tries the ways, from the one that worked last; returns what is shown then.
+    async fn climb(&self, path: &str, home: Reply, wanted: &Wanted) -> Result<Reply, Error> {
         let first = self.line.learned().boot;
         let order = std::iter::once(first).chain((0..WAYS.len()).filter(|way| *way != first));
         let mut home = home;
         let mut failed = None;
         for way in order {
-            let written = self.go(path, &mut home, wanted, WAYS[way]).await;
+            let written = self.go(path, &mut home, wanted, way).await;
             let error = match written {
                 Ok(()) => match wanted.not_taken(&home.document) {
                     None => {
                         self.line.learned().boot = way;
-                        return Ok(());
+                        return Ok(home);
                     }
                     Some(error) => error,
                 },
@@ -90,12 +95,12 @@ impl Client {
     }
 
     /// Goes one way; `home` is what is shown afterwards.
-    async fn go(&self, path: &str, home: &mut Reply, wanted: &Wanted, way: Way) -> Result<(), Error> {
-        for properties in way {
+    async fn go(&self, path: &str, home: &mut Reply, wanted: &Wanted, way: usize) -> Result<(), Error> {
+        for properties in WAYS[way] {
             let mut boot = Map::new();
             for name in *properties {
                 let value = match *name {
-                    TARGET if wanted.enabled == "Disabled" => None,
+                    TARGET if wanted.enabled == "Disabled" && way == 0 => None,
                     TARGET => Some(wanted.target.as_str()),
                     ENABLED => Some(wanted.enabled),
                     _ => wanted.mode,
@@ -159,6 +164,10 @@ impl Wanted {
     fn not_taken(&self, document: &Value) -> Option<Error> {
         let found = |name: &str| text(document, &format!("/Boot/{name}"));
         let disabled = self.enabled == "Disabled";
+        if disabled && found(TARGET).as_deref() == Some("None") {
+            // An override to nothing is none, whatever else is shown.
+            return None;
+        }
         let properties = [
             (TARGET, (!disabled).then_some(self.target.as_str())),
             (ENABLED, Some(self.enabled)),

@@ -161,7 +161,7 @@ impl Line {
             // Of a token that was made a moment ago, it is no word on the credentials either.
             return Err(match talk.session.take() {
                 Some(_) => Error::busy("it forgets its sessions at once"),
-                None => self.refuse("the request"),
+                None => self.refuse("the request", raw.status),
             }
             .into());
         }
@@ -265,9 +265,9 @@ impl Line {
     }
 
     /// Counts a refusal of the credentials.
-    pub fn refuse(&self, what: &str) -> Error {
+    pub fn refuse(&self, what: &str, status: u16) -> Error {
         self.refusals.fetch_add(1, Ordering::Relaxed);
-        Error::Refused(format!("{what} was answered with 401"))
+        Error::Refused(format!("{what} was answered with {status}"))
     }
 
     pub fn is_locked(&self) -> bool {

@@ -13,7 +13,7 @@ fn names(action: PowerAction, power: Power) -> &'static [&'static str] {
     match (action, power) {
         (PowerAction::On, _) | (PowerAction::Restart, Power::Off) => &["On", "ForceOn"],
         (PowerAction::GracefulOff, _) => &["GracefulShutdown", "PushPowerButton"],
-        (PowerAction::ForceOff, _) => &["ForceOff", "PowerCycle"],
+        (PowerAction::ForceOff, _) => &["ForceOff"],
         (PowerAction::Restart, _) => &["ForceRestart", "PowerCycle", "GracefulRestart"],
     }
 }

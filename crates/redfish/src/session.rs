@@ -69,7 +69,7 @@ impl Line {
             }
         }
         match raw.status {
-            401 | 403 => return Err(self.refuse("the login").into()),
+            401 | 403 => return Err(self.refuse("the login", raw.status).into()),
             404 | 405 | 501 => {
                 talk.basic = true;
                 return Ok(());

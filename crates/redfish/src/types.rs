@@ -234,6 +234,9 @@ pub struct BootSet {
     pub target: String,
     /// How many names the BMC has for the device.
     pub names: usize,
+    /// Whether it holds for one start only. Some BMCs take this and keep it: it must be taken back, by
+    /// [`BootDevice::Usual`], when the host has started.
+    pub once: bool,
 }
 
 /// What a host is made of. What the BMC does not say is empty or `None`.

@@ -55,7 +55,7 @@ impl Client {
         self.line.patch(&path, &body, before.etag).await.map_err(|asked| self.line.told(asked))?;
         let found = text(&self.line.get(&path).await?.document, &format!("/Attributes/{DEVICE}"));
         match found.unwrap_or_default() {
-            found if found == CD => Ok(BootSet { target: CD.into(), names: 1 }),
+            found if found == CD => Ok(BootSet { target: CD.into(), names: 1, once: true }),
             found => Err(Error::NotTaken { field: DEVICE, wanted: CD.into(), found }),
         }
     }

@@ -40,7 +40,7 @@ async fn each_operation_asks_little() {
     bmc.insert(IMAGE).await.unwrap();
     // The slots are looked for once.
     assert_eq!(rig.asked().len(), 7, "first insert");
-    bmc.boot_next(CD).await.unwrap();
+    assert!(bmc.boot_next(CD).await.unwrap().once);
     assert_eq!(rig.asked().len(), 3, "boot once");
     bmc.power(PowerAction::On).await.unwrap();
     assert_eq!(rig.asked().len(), 3, "power on");

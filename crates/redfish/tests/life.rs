@@ -93,6 +93,7 @@ lives! {
     q6_the_mode_falls_back: "plain" "mode-reset-on-target";
     q6_no_mode: "plain" "no-mode";
     q6_only_target_and_enabled: "plain" "minimal-boot";
+    q6_a_target_is_required: "plain" "target-required";
     q6_all_of_boot: "plain" "full-boot-required";
     q7_not_during_post: "plain" "post=300ms";
     q8_boot_is_in_the_settings: "plain" "boot-in-settings";
@@ -134,7 +135,9 @@ async fn q2_the_other_name_of_the_cd_is_tried_when_the_first_boots_the_disk() {
 
 #[tokio::test]
 async fn an_override_is_set_again_for_each_start_and_taken_back() {
-    for knobs in [&[][..], &["enabled-unchanged-400"], &["minimal-boot"], &["boot-in-settings"]] {
+    for knobs in
+        [&[][..], &["enabled-unchanged-400"], &["minimal-boot"], &["boot-in-settings"], &["target-required"]]
+    {
         let rig = Rig::new("plain", knobs);
         let connector = connector();
         let bmc = rig.open(&connector);
@@ -152,4 +155,18 @@ async fn an_override_is_set_again_for_each_start_and_taken_back() {
         let devices: Vec<Booted> = rig.machine.starts().iter().map(|start| start.device).collect();
         assert_eq!(devices, [Booted::Cd, Booted::Cd]);
     }
+}
+
+#[tokio::test]
+async fn q6_an_override_that_stays_is_told_and_taken_back() {
+    let rig = Rig::new("plain", &["once-stays"]);
+    let connector = connector();
+    let bmc = rig.open(&connector);
+    bmc.insert(IMAGE).await.unwrap();
+    assert!(!bmc.boot_next(CD).await.unwrap().once);
+    bmc.power(PowerAction::On).await.unwrap();
+    bmc.boot_next(NextBoot { device: BootDevice::Usual, ..CD }).await.unwrap();
+    rig.machine.guest_restarts();
+    let devices: Vec<Booted> = rig.machine.starts().iter().map(|start| start.device).collect();
+    assert_eq!(devices, [Booted::Cd, Booted::Hdd]);
 }
