@@ -17,7 +17,7 @@ pub struct Limits {
 
 impl Limits {
     /// For the management cluster's own API server.
-    pub const MANAGEMENT: Self = Self { at_once: 8, answer: Duration::from_secs(30), bytes: usize::MAX };
+    pub const MANAGEMENT: Self = Self { at_once: 16, answer: Duration::from_secs(30), bytes: usize::MAX };
     /// For a tenant's: its objects are some dozens, and one that is dead must not hold a controller. A page of its
     /// largest possible Nodes fits into an answer.
     pub const TENANT: Self = Self { at_once: 2, answer: Duration::from_secs(10), bytes: 40 << 20 };
