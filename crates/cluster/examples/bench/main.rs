@@ -197,8 +197,9 @@ async fn dead_tenants(machines: usize) -> Result<()> {
     let writer = Writer::new(&world.client, AT_ONCE);
     world.namespaces = names("dead", DEAD);
     writer.clusters(&world.namespaces, 1, |_| world.tenants.kubeconfig_at(silent)).await?;
-    // As far as they come: what is measured is what they cost while they are dead, not while they are made.
+    // As far as they come, and told: what is measured is what they cost while they are dead, not while they are made.
     world.providers.until(PATIENCE, |seen| seen.provisioned.len() >= DEAD).await?;
+    world.manager.settled(PATIENCE).await.context("a manager of dead tenants")?;
     let beside = world.create(&names("beside", LIVE), machines).await?.as_secs_f64();
     Figure::of(&format!("{LIVE} Clusters beside {DEAD} dead tenants: until all run"), "s")
         .value(beside)
