@@ -3,6 +3,8 @@
 pub mod address;
 pub mod annotation;
 pub mod disk;
+pub mod extra;
+pub mod firmware;
 pub mod hardware;
 pub mod host;
 pub mod status;
@@ -15,11 +17,13 @@ use kube::CustomResourceExt;
 pub use address::{AddressError, BmcAddress, Scheme};
 pub use annotation::*;
 pub use disk::*;
+pub use extra::*;
+pub use firmware::*;
 pub use hardware::*;
 pub use host::*;
 pub use status::*;
 pub(crate) use validate::check_image;
-pub use validate::{validate_host, validate_host_change};
+pub use validate::*;
 
 /// Keeps a BareMetalHost until its server is deprovisioned.
 pub const HOST_FINALIZER: &str = "baremetalhost.metal3.io";
@@ -34,5 +38,15 @@ pub const ENVIRONMENT: &str = "baremetal";
 
 /// The CustomResourceDefinitions of this module.
 pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
-    vec![BareMetalHost::crd(), HardwareData::crd()]
+    vec![
+        BareMetalHost::crd(),
+        HardwareData::crd(),
+        DataImage::crd(),
+        HostFirmwareSettings::crd(),
+        FirmwareSchema::crd(),
+        HostFirmwareComponents::crd(),
+        HostUpdatePolicy::crd(),
+        PreprovisioningImage::crd(),
+        BMCEventSubscription::crd(),
+    ]
 }

@@ -7,7 +7,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use scute_api::bounds::range;
-use scute_api::conversion::{conversions, convert};
+use scute_api::conversion::{Conversion, conversions};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -80,7 +80,7 @@ type Decoder = fn(&Value) -> Result<(), String>;
 
 fn decoders() -> BTreeMap<&'static str, Decoder> {
     use scute_api::{bootstrap, cluster, controlplane, infrastructure, ipam, kamaji, kubevirt, metal3};
-    let all: [(&str, Decoder); 32] = [
+    let all: [(&str, Decoder); 39] = [
         ("cluster.x-k8s.io/Cluster", decode::<cluster::Cluster>),
         ("cluster.x-k8s.io/MachineDeployment", decode::<cluster::MachineDeployment>),
         ("cluster.x-k8s.io/MachineSet", decode::<cluster::MachineSet>),
@@ -123,6 +123,13 @@ fn decoders() -> BTreeMap<&'static str, Decoder> {
         ("kubevirt.io/VirtualMachineInstance", decode::<kubevirt::VirtualMachineInstance>),
         ("metal3.io/BareMetalHost", decode::<metal3::BareMetalHost>),
         ("metal3.io/HardwareData", decode::<metal3::HardwareData>),
+        ("metal3.io/DataImage", decode::<metal3::DataImage>),
+        ("metal3.io/HostFirmwareSettings", decode::<metal3::HostFirmwareSettings>),
+        ("metal3.io/FirmwareSchema", decode::<metal3::FirmwareSchema>),
+        ("metal3.io/HostFirmwareComponents", decode::<metal3::HostFirmwareComponents>),
+        ("metal3.io/HostUpdatePolicy", decode::<metal3::HostUpdatePolicy>),
+        ("metal3.io/PreprovisioningImage", decode::<metal3::PreprovisioningImage>),
+        ("metal3.io/BMCEventSubscription", decode::<metal3::BMCEventSubscription>),
         ("ipam.metal3.io/IPPool", decode::<ipam::IPPool>),
         ("ipam.metal3.io/IPClaim", decode::<ipam::IPClaim>),
         ("ipam.metal3.io/IPAddress", decode::<ipam::IPAddress>),
@@ -219,6 +226,12 @@ fn what_a_schema_lets_through_the_type_reads() {
     let mut tried = 0;
     let mut unread = Vec::new();
     for (kind, version, schema) in schemas() {
+        // Managers read the new version of what is converted; tests/conversion.rs has the old one.
+        let is_old =
+            |known: Conversion| kind == format!("{}/{}", known.group, known.kind) && version == known.old;
+        if conversions().into_iter().any(is_old) {
+            continue;
+        }
         let decoder = decoders.get(kind.as_str()).unwrap_or_else(|| panic!("{kind} has no type here"));
         let (ordinary, variants) = filled("", &schema);
         for (name, object) in std::iter::once(("as it is".to_owned(), ordinary)).chain(variants) {
@@ -227,7 +240,6 @@ fn what_a_schema_lets_through_the_type_reads() {
             object["apiVersion"] = json!(format!("{group}/{version}"));
             object["kind"] = json!(name_of_kind);
             object["metadata"] = json!({"name": "n"});
-            let object = newest(object, &version);
             tried += 1;
             if let Err(error) = decoder(&object) {
                 unread.push(format!("{kind} {name}: {error}"));
@@ -240,19 +252,11 @@ fn what_a_schema_lets_through_the_type_reads() {
     assert!(unread.is_empty(), "{} of {tried} cannot be decoded:\n{}", unread.len(), unread.join("\n"));
 }
 
-/// What managers read of an object: an older version by way of its conversion.
-fn newest(object: Value, version: &str) -> Value {
-    let kind = &object["kind"];
-    let converted = conversions().into_iter().find(|known| *kind == known.kind && version == known.old);
-    let Some(conversion) = converted else { return object };
-    convert(&object, &format!("{}/{}", conversion.group, conversion.new)).expect("a conversion")
-}
-
 /// Names become label values, and names of Services, Pods and Secrets of which they are a part.
 #[test]
 fn a_name_has_a_limit_that_what_is_made_from_it_fits_into() {
     // Kinds whose children's names are cut with a hash, or are their own, or have no children.
-    const FREE: [&str; 26] = [
+    const FREE: [&str; 33] = [
         "MachineSet",
         "Machine",
         "MachinePool",
@@ -267,6 +271,13 @@ fn a_name_has_a_limit_that_what_is_made_from_it_fits_into() {
         "VirtualMachineInstance",
         "BareMetalHost",
         "HardwareData",
+        "DataImage",
+        "HostFirmwareSettings",
+        "FirmwareSchema",
+        "HostFirmwareComponents",
+        "HostUpdatePolicy",
+        "PreprovisioningImage",
+        "BMCEventSubscription",
         "Metal3Cluster",
         "Metal3ClusterTemplate",
         "Metal3Machine",

@@ -17,15 +17,23 @@ use scute_api::ipam::{
     IPAddressClaim, contract, validate_address, validate_address_change, validate_claim,
     validate_claim_change, validate_pool, validate_pool_change,
 };
-use scute_api::metal3::{HardwareData, validate_host, validate_host_change};
+use scute_api::metal3::{
+    BMCEventSubscription, DataImage, FirmwareSchema, HardwareData, HostFirmwareComponents,
+    HostFirmwareSettings, HostUpdatePolicy, PreprovisioningImage, validate_data_image,
+    validate_firmware_components, validate_firmware_settings, validate_host, validate_host_change,
+    validate_preprovisioning_image, validate_subscription, validate_update_policy,
+};
 use scute_kit::{Admission, AdmissionRequest, FieldError, Operation, Verdict};
 use serde::de::DeserializeOwned;
 
 /// Adds the decoders and handlers of this room's kinds.
 #[must_use]
 pub fn admission(admission: Admission) -> Admission {
-    let admission =
-        admission.decodes::<HardwareData>().decodes::<IPAddressClaim>().decodes::<contract::IPAddress>();
+    let admission = admission
+        .decodes::<HardwareData>()
+        .decodes::<FirmwareSchema>()
+        .decodes::<IPAddressClaim>()
+        .decodes::<contract::IPAddress>();
     let admission = judged(admission, validate_host, validate_host_change);
     let admission = judged(admission, validate_pool, validate_pool_change);
     let admission = judged(admission, validate_claim, validate_claim_change);
@@ -45,9 +53,23 @@ pub fn admission(admission: Admission) -> Admission {
     });
     let admission =
         judged::<Metal3Remediation>(admission, validate_remediation, |_, new| validate_remediation(new));
-    judged::<Metal3RemediationTemplate>(admission, validate_remediation_template, |_, new| {
-        validate_remediation_template(new)
-    })
+    let admission =
+        judged::<Metal3RemediationTemplate>(admission, validate_remediation_template, |_, new| {
+            validate_remediation_template(new)
+        });
+    let admission = judged::<DataImage>(admission, validate_data_image, |_, new| validate_data_image(new));
+    let admission = judged::<HostFirmwareSettings>(admission, validate_firmware_settings, |_, new| {
+        validate_firmware_settings(new)
+    });
+    let admission = judged::<HostFirmwareComponents>(admission, validate_firmware_components, |_, new| {
+        validate_firmware_components(new)
+    });
+    let admission =
+        judged::<HostUpdatePolicy>(admission, validate_update_policy, |_, new| validate_update_policy(new));
+    let admission = judged::<PreprovisioningImage>(admission, validate_preprovisioning_image, |_, new| {
+        validate_preprovisioning_image(new)
+    });
+    judged::<BMCEventSubscription>(admission, validate_subscription, |_, new| validate_subscription(new))
 }
 
 type Rules<K> = fn(&K) -> Vec<Invalid>;

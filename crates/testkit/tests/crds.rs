@@ -102,6 +102,7 @@ async fn kubectl_takes_the_examples() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     for (flag, path) in [
         ("-f", "examples/first-tenant.yaml"),
+        ("-f", "crates/api/tests/samples"),
         ("-k", "e2e/30-arch3-hosted/10-kamaji-kubevirt"),
         ("-k", "e2e/30-arch3-hosted/11-kubevirtcluster-managed-by"),
     ] {

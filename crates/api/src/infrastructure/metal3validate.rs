@@ -2,7 +2,7 @@
 
 mod datatemplate;
 
-pub use datatemplate::{validate_data_template, validate_data_template_change};
+pub use datatemplate::{is_mac, validate_data_template, validate_data_template_change};
 
 use super::{
     Metal3Cluster, Metal3ClusterSpec, Metal3ClusterTemplate, Metal3Data, Metal3DataClaim, Metal3Machine,

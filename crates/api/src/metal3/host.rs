@@ -33,6 +33,8 @@ use super::{BareMetalHostStatus, Image, RaidConfig, RootDeviceHints};
     printcolumn = r#"{"name":"Age","type":"date","jsonPath":".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
+// Upstream's documents leave the spec out of a host that is only known.
+#[schemars(extend("default" = {"online": false}))]
 pub struct BareMetalHostSpec {
     /// Shall be on. An image is written only then.
     pub online: bool,

@@ -1,8 +1,10 @@
 //! What the webhook says of a BareMetalHost. Pure.
 
 mod disks;
+mod extra;
 
 pub(crate) use disks::check_image;
+pub use extra::*;
 
 use super::annotation::{
     self, HARDWARE_DETAILS_ANNOTATION, INSPECT_ANNOTATION, INSPECT_DISABLED, STATUS_ANNOTATION,

@@ -122,7 +122,7 @@ fn mac(path: &str, source: &MacSource, bad: &mut Vec<Invalid>) {
 
 /// Six pairs of hexadecimal digits with `:` or `-` between them.
 #[must_use]
-pub(crate) fn is_mac(text: &str) -> bool {
+pub fn is_mac(text: &str) -> bool {
     let pairs: Vec<_> = text.split([':', '-']).collect();
     pairs.len() == 6
         && pairs.iter().all(|pair| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit()))
