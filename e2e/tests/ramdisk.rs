@@ -64,6 +64,8 @@ impl Server {
             .args(["-drive", "file=disk.raw,format=raw,if=none,id=disk,discard=unmap"])
             .args(["-device", "virtio-blk-pci,drive=disk,serial=serial-of-the-test"])
             .args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,mac=02:00:00:00:00:01"])
+            // Without a source of randomness TLS waits for the noise of the machine itself.
+            .args(["-device", "virtio-rng-pci"])
             .args(["-serial", "file:serial.log"])
             .stdin(Stdio::null())
             .kill_on_drop(true);

@@ -77,6 +77,7 @@ fn live() -> Result<End, Box<dyn std::error::Error>> {
     // First, so that a broken command line is told before drivers take their time.
     let parameters = Parameters::parse(&std::fs::read_to_string("/proc/cmdline")?)?;
     modules::load_all()?;
+    system::attach_efi_variables();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let network = network::Network::up(&parameters.addresses).await?;

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, netlink, recv, socket_with};
 
 /// Loaded without a device that asks for them: disks on a bus, their file systems.
-const ALWAYS: [&str; 5] = ["sd_mod", "sr_mod", "nls_cp437", "nls_ascii", "vfat"];
+const ALWAYS: [&str; 6] = ["sd_mod", "sr_mod", "nls_cp437", "nls_ascii", "vfat", "efivarfs"];
 /// Devices appear behind devices; after this long without a new one all are there.
 const QUIET: Duration = Duration::from_millis(300);
 /// A controller that finds devices for ever is not waited for.

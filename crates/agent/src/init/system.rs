@@ -22,11 +22,16 @@ pub fn set_up() -> io::Result<()> {
     dup2_stdin(&console)?;
     dup2_stdout(&console)?;
     dup2_stderr(&console)?;
-    if Path::new(EFI_VARIABLES).exists() {
-        // A firmware without variables that can be written still boots a disk by the default path.
-        let _ = attach("efivarfs", EFI_VARIABLES);
-    }
     Ok(())
+}
+
+/// The firmware's variables, whose file system is a module. A firmware without them still boots a disk by the default path.
+pub fn attach_efi_variables() {
+    if Path::new(EFI_VARIABLES).exists()
+        && let Err(error) = attach("efivarfs", EFI_VARIABLES)
+    {
+        tracing::warn!(%error, "no boot entry can be made");
+    }
 }
 
 fn attach(kind: &str, place: &str) -> io::Result<()> {
