@@ -16,7 +16,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use room::{Fault, Room};
 use scute_agent::protocol::{
-    Algorithm, Checksum, Cleaning, Format, Inventory, RootDeviceHints, Said, Work, Write,
+    Algorithm, Checksum, Cleaning, Format, Inventory, Parameters, RootDeviceHints, Said, Work, Write,
 };
 use scute_e2e::artifacts;
 use scute_image::media::PerHostIso;
@@ -34,11 +34,17 @@ struct Server {
     folder: tempfile::TempDir,
 }
 
+/// What a server is started by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Firmware {
+    Uefi,
+    Bios,
+}
+
 impl Server {
-    fn start(room: &Room, ramdisk: &Path) -> Self {
+    fn start(parameters: &Parameters, ramdisk: &Path, firmware: Firmware) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let parameters = room.parameters("10.0.2.2").to_string();
-        let iso = PerHostIso::new(File::open(ramdisk).unwrap(), &parameters).unwrap();
+        let iso = PerHostIso::new(File::open(ramdisk).unwrap(), &parameters.to_string()).unwrap();
         copy(&iso, &folder.path().join("host.iso"));
         File::create(folder.path().join("disk.raw")).unwrap().set_len(DISK).unwrap();
         std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", folder.path().join("vars.fd")).unwrap();
@@ -57,8 +63,6 @@ impl Server {
                 "-display",
                 "none",
             ])
-            .args(["-drive", "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"])
-            .args(["-drive", "if=pflash,format=raw,unit=1,file=vars.fd"])
             .args(["-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=cd"])
             .args(["-drive", "file=host.iso,format=raw,if=none,id=cd,media=cdrom,readonly=on"])
             .args(["-drive", "file=disk.raw,format=raw,if=none,id=disk,discard=unmap"])
@@ -69,6 +73,13 @@ impl Server {
             .args(["-serial", "file:serial.log"])
             .stdin(Stdio::null())
             .kill_on_drop(true);
+        if firmware == Firmware::Uefi {
+            qemu.args([
+                "-drive",
+                "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
+            ]);
+            qemu.args(["-drive", "if=pflash,format=raw,unit=1,file=vars.fd"]);
+        }
         Server { qemu: qemu.spawn().unwrap(), folder }
     }
 
@@ -138,7 +149,7 @@ async fn a_server_is_inspected_cleaned_written_and_boots_what_was_written() {
     let room = Room::open();
     let disk = image(&ramdisk);
     let file = zstd::encode_all(&disk[..], 1).unwrap();
-    let mut server = Server::start(&room, &ramdisk);
+    let mut server = Server::start(&room.parameters("10.0.2.2"), &ramdisk, Firmware::Uefi);
     let started = Instant::now();
     let said = |what: &str| println!("  {what} after {:.1} s", started.elapsed().as_secs_f64());
     room.give(Work::Inspect { id: "inspect".into() });
@@ -147,6 +158,7 @@ async fn a_server_is_inspected_cleaned_written_and_boots_what_was_written() {
     let Said::Inspected { inventory } = room.end_of("inspect", BOOT).await else { panic!("not inspected") };
     said("inspected");
     check(&inventory);
+    assert!(inventory.uefi);
 
     room.give(Work::Clean { id: "clean".into(), how: Cleaning::Metadata });
     let Said::Cleaned { wiped } = room.end_of("clean", BOOT).await else { panic!("not cleaned") };
@@ -185,8 +197,24 @@ async fn a_server_is_inspected_cleaned_written_and_boots_what_was_written() {
     println!("  the agent has had {} KiB", server.peak());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_bios_and_a_static_address_is_inspected_and_powered_off() {
+    let ramdisk = artifacts().unwrap().bundle().join("ramdisk/ramdisk.iso");
+    let room = Room::open();
+    let mut parameters = room.parameters("10.0.2.2");
+    parameters.addresses = vec!["02:00:00:00:00:01,10.0.2.15/24,10.0.2.2".parse().unwrap()];
+    let mut server = Server::start(&parameters, &ramdisk, Firmware::Bios);
+    room.give(Work::Inspect { id: "inspect".into() });
+    let Said::Inspected { inventory } = room.end_of("inspect", BOOT).await else { panic!("not inspected") };
+    check(&inventory);
+    assert!(!inventory.uefi);
+    room.give(Work::PowerOff);
+    assert!(timeout(BOOT, server.qemu.wait()).await.expect("the server powers off").unwrap().success());
+    assert!(!server.serial().contains("DHCP"), "nobody was asked for an address");
+}
+
 fn check(inventory: &Inventory) {
-    assert!(inventory.uefi && inventory.cpu.count == 1 && inventory.memory_mebibytes == 1024);
+    assert!(inventory.cpu.count == 1 && inventory.memory_mebibytes == 1024);
     assert_eq!((inventory.manufacturer.as_str(), inventory.numa.len()), ("QEMU", 1));
     let nic = &inventory.nics[0];
     assert_eq!((nic.mac.as_str(), nic.carrier), ("02:00:00:00:00:01", true));

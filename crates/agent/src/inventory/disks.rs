@@ -1,6 +1,6 @@
 //! Disks, named as udev names them: upstream's hints are written with udev's names in mind.
 
-use super::nics::pci;
+use super::by_path;
 use super::sysfs::Folder;
 use crate::protocol::Disk;
 
@@ -28,7 +28,7 @@ fn disk(block: &Folder) -> Option<Disk> {
     let hctl = if hctl.matches(':').count() == 3 { hctl } else { String::new() };
     let wwn = wwn(&wwid);
     let mut names: Vec<String> =
-        by_path(block).iter().map(|path| format!("/dev/disk/by-path/{path}")).collect();
+        by_path::names(block).iter().map(|path| format!("/dev/disk/by-path/{path}")).collect();
     names.push(format!("/dev/{name}"));
     Some(Disk {
         name: names.remove(0),
@@ -81,53 +81,54 @@ fn wwn(wwid: &str) -> String {
     }
 }
 
-/// What udev calls `ID_PATH`, and its older forms.
-fn by_path(block: &Folder) -> Vec<String> {
-    let real = block.path().to_string_lossy().into_owned();
-    let Some(pci) = pci(block).map(|pci| pci.name()) else { return Vec::new() };
-    let behind =
-        real.rsplit_once(&format!("/{pci}/")).map(|(_, behind)| behind.to_owned()).unwrap_or_default();
-    let parts: Vec<&str> = behind.split('/').collect();
-    let scsi = parts.iter().find(|part| part.matches(':').count() == 3 && !part.contains("target"));
-    if let Some(namespace) = block.number::<u32>("nsid") {
-        return vec![format!("pci-{pci}-nvme-{namespace}")];
-    }
-    let Some(scsi) = scsi else {
-        // A disk of virtio's own kind is the only one of its device.
-        return if behind.starts_with("virtio") {
-            vec![format!("pci-{pci}"), format!("virtio-pci-{pci}")]
-        } else {
-            Vec::new()
-        };
-    };
-    let numbers: Vec<&str> = scsi.split(':').collect();
-    let [_, channel, target, lun] = numbers[..] else { return Vec::new() };
-    if let Some(port) = parts.iter().find_map(|part| part.strip_prefix("ata")) {
-        // udev counts the ports of a controller from one: as the kernel's numbers are global, the lowest is its first.
-        return ata(block, &pci, port);
-    }
-    if let Some(usb) =
-        parts.iter().rev().find(|part| part.contains('-') && part.contains(':') && !part.contains("host"))
-    {
-        return vec![format!(
-            "pci-{pci}-usb-0:{}-scsi-0:{channel}:{target}:{lun}",
-            usb.split_once('-').map_or(*usb, |(_, rest)| rest)
-        )];
-    }
-    let sas = Folder::new(block.real_of("device").path().parent().unwrap_or(block.path()).to_owned());
-    let address = sas.folder("..").folder("..").text("sas_address");
-    if !address.is_empty() {
-        return vec![format!("pci-{pci}-sas-{address}-lun-{lun}")];
-    }
-    vec![format!("pci-{pci}-scsi-0:{channel}:{target}:{lun}")]
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn ata(block: &Folder, pci: &str, port: &str) -> Vec<String> {
-    let ports = super::nics::pci(block).map(|folder| folder.folders("")).unwrap_or_default();
-    let mut numbers: Vec<u32> =
-        ports.iter().filter_map(|folder| folder.name().strip_prefix("ata")?.parse().ok()).collect();
-    numbers.sort_unstable();
-    let own = port.parse::<u32>().ok().and_then(|own| numbers.iter().position(|number| *number == own));
-    let number = own.map_or_else(|| port.to_owned(), |index| (index + 1).to_string());
-    vec![format!("pci-{pci}-ata-{number}"), format!("pci-{pci}-ata-{number}.0")]
+    #[test]
+    fn names_and_numbers_are_those_of_udev() {
+        assert_eq!(wwn("naa.5000c500a1b2c3d4"), "0x5000c500a1b2c3d4");
+        assert_eq!(wwn("eui.0025385b71b00a1c"), "eui.0025385b71b00a1c");
+        assert_eq!(wwn("t10.ATA     QEMU"), "");
+    }
+
+    #[test]
+    fn a_disk_is_read_with_its_identity_and_no_cd_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &[u8]| {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        };
+        let device = "devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0";
+        file(&format!("{device}/block/sda/size"), b"2097152\n");
+        file(&format!("{device}/block/sda/queue/rotational"), b"1\n");
+        file(&format!("{device}/model"), b"ST900MM0168     \n");
+        file(&format!("{device}/vendor"), b"ATA     \n");
+        file(&format!("{device}/wwid"), b"naa.6000c500a1b2c3d40102030405060708\n");
+        file(&format!("{device}/vpd_pg80"), b"\0\x80\0\x08 S40000 \0");
+        file("devices/pci0000:00/0000:00:17.0/ata1/ata_port/ata1/port_no", b"1\n");
+        file("block/sr0/size", b"100\n");
+        file("block/sdb/size", b"0\n");
+        let link =
+            |target: &str, name: &str| std::os::unix::fs::symlink(target, dir.path().join(name)).unwrap();
+        link("../../../0:0:0:0", &format!("{device}/block/sda/device"));
+        link(&format!("../{device}/block/sda"), "block/sda");
+        let disks = read(&Folder::new(dir.path().to_owned()));
+        let wanted = Disk {
+            name: "/dev/disk/by-path/pci-0000:00:17.0-ata-1".into(),
+            alternate_names: vec!["/dev/disk/by-path/pci-0000:00:17.0-ata-1.0".into(), "/dev/sda".into()],
+            rotational: true,
+            kind: "HDD".into(),
+            size_bytes: 1 << 30,
+            model: "ST900MM0168".into(),
+            serial_number: "S40000".into(),
+            wwn: "0x6000c500a1b2c3d4".into(),
+            wwn_vendor_extension: "0x0102030405060708".into(),
+            wwn_with_extension: "0x6000c500a1b2c3d40102030405060708".into(),
+            hctl: "0:0:0:0".into(),
+            ..Disk::default()
+        };
+        assert_eq!(disks, [wanted]);
+    }
 }

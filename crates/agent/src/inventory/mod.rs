@@ -1,5 +1,6 @@
 //! What is in the host, read from /sys and /proc.
 
+mod by_path;
 mod cpu;
 mod disks;
 mod firmware;
