@@ -66,8 +66,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // What a kernel leaves of its command line for init is not meant for us.
-    if scute_agent::is_init() {
+    // What a kernel leaves of its command line for init is not meant for us; and a panic of the agent is told to the service
+    // before anything ends.
+    if scute_agent::is_ramdisk() {
         return agent();
     }
     scute_kit::guard::end_process_on_panic();

@@ -16,7 +16,7 @@ mod write;
 use std::path::Path;
 use std::process::ExitCode;
 
-pub use init::is_init;
+pub use init::is_ramdisk;
 pub use service::ServiceError;
 pub use work::End;
 

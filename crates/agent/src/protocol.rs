@@ -37,7 +37,7 @@ pub mod parameter {
 }
 
 /// What the command line says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Parameters {
     /// [`parameter::SERVICE`]
     pub service: String,
@@ -79,6 +79,42 @@ impl Parameters {
     }
 }
 
+/// Without the token.
+impl fmt::Debug for Parameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parameters { service, host, token: _, pin, addresses } = self;
+        let mut shown = f.debug_struct("Parameters");
+        shown.field("service", service).field("host", host).field("pin", pin).field("addresses", addresses);
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// Without the token.
+impl fmt::Debug for Hello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Hello { host, token: _, boot, system_uuid, macs, clock } = self;
+        let mut shown = f.debug_struct("Hello");
+        shown.field("host", host).field("boot", boot).field("system_uuid", system_uuid);
+        shown.field("macs", macs).field("clock", clock).finish_non_exhaustive()
+    }
+}
+
+/// Without what may be secret: the URL's query, the config drive.
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Write { url: _, ca: _, format, checksum, root, config_drive: _ } = self;
+        let mut shown = f.debug_struct("Write");
+        shown.field("format", format).field("checksum", checksum).field("root", root).finish_non_exhaustive()
+    }
+}
+
+/// Without the session.
+impl fmt::Debug for Welcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Welcome").field("clock", &self.clock).finish_non_exhaustive()
+    }
+}
+
 /// As they stand on a command line.
 impl fmt::Display for Parameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,7 +126,7 @@ impl fmt::Display for Parameters {
 }
 
 /// Who asks for a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hello {
     /// UID of the BareMetalHost.
@@ -109,7 +145,7 @@ pub struct Hello {
 }
 
 /// The answer to [`Hello`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Welcome {
     /// Bearer token of this boot.
@@ -158,7 +194,7 @@ pub enum Cleaning {
 }
 
 /// An image, where it goes and what goes beside it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Write {
     /// HTTP or HTTPS.
@@ -432,6 +468,7 @@ mod tests {
             addresses: vec!["02:00:00:00:00:01,10.0.2.15/24,10.0.2.2".parse().unwrap()],
         };
         let line = format!("quiet scute.hosts=x {parameters} panic=60\n");
+        assert!(!format!("{parameters:?}").contains("t=x"));
         assert_eq!(Parameters::parse(&line), Ok(parameters));
     }
 

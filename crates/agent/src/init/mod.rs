@@ -20,10 +20,11 @@ const CHILD: &str = "SCUTE_AGENT_CHILD";
 /// How long a message stays on the console before the power goes.
 const READ: Duration = Duration::from_secs(10);
 
-/// Whether the kernel has started this program as the init of a ramdisk.
+/// Whether this is the init of a ramdisk, or the agent that it has started.
 #[must_use]
-pub fn is_init() -> bool {
-    std::process::id() == 1 && std::env::args_os().next().is_some_and(|name| name == "/init")
+pub fn is_ramdisk() -> bool {
+    let is_init = std::process::id() == 1 && std::env::args_os().next().is_some_and(|name| name == "/init");
+    is_init || std::env::var_os(CHILD).is_some()
 }
 
 /// Never comes back.

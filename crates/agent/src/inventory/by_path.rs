@@ -79,10 +79,13 @@ mod tests {
     use super::*;
     use std::fs;
 
-    /// Disks of real servers: their folders, what is in them, and what udev calls them.
+    /// A disk's folder, what is in the folders around it, and what udev calls it.
+    type Case = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
+    /// Disks of real servers.
     #[test]
     fn names_are_those_of_udev() {
-        let cases: [(&str, &[(&str, &str)], &[&str]); 7] = [
+        let cases: [Case; 7] = [
             ("0000:00:04.0/virtio1/block/vda", &[], &["pci-0000:00:04.0", "virtio-pci-0000:00:04.0"]),
             (
                 "0000:00:05.0/virtio2/host0/target0:0:1/0:0:1:0/block/sda",
