@@ -3,7 +3,7 @@
 //! its own about what happens to a disk.
 
 mod disk;
-mod http;
+pub mod http;
 mod init;
 mod inventory;
 mod network;

@@ -45,6 +45,7 @@ impl Url {
         }
     }
 
+    /// Whether it is by TLS.
     pub fn is_https(&self) -> bool {
         self.0.scheme_str() == Some("https")
     }
@@ -54,6 +55,7 @@ impl Url {
         self.0.host().unwrap_or_default().trim_matches(['[', ']'])
     }
 
+    /// The port, as it is given or as it is usual.
     pub fn port(&self) -> u16 {
         self.0.port_u16().unwrap_or(if self.is_https() { 443 } else { 80 })
     }
@@ -69,6 +71,7 @@ impl Url {
         self.0.path_and_query().map_or("/", |target| target.as_str())
     }
 
+    /// Whose certificate is wanted.
     pub fn server_name(&self) -> Result<ServerName<'static>, InvalidDnsNameError> {
         ServerName::try_from(self.host().to_owned())
     }

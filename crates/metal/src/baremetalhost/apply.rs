@@ -1,0 +1,155 @@
+//! Does what was decided.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::ObjectMeta;
+use kube::{Resource, ResourceExt};
+use scute_agent::protocol::{Cleaning, Work};
+use scute_api::metal3::{
+    BareMetalHost, HARDWARE_DATA_FINALIZER, HOST_FINALIZER, HardwareData, HardwareDataSpec, HardwareDetails,
+    ProvisioningState,
+};
+use scute_kit::{EventType, Key, finalizer};
+use scute_redfish::Error as BmcError;
+use serde_json::json;
+
+use super::context::Context;
+use super::credentials;
+use super::material::{self, Found};
+use super::order::Order;
+use super::seen::Job;
+use super::turn::Effect;
+use crate::service::desk::DeskError;
+
+/// Who writes what was found in a host.
+const MANAGER: &str = "scute-metal";
+/// How long an order may take when the host is being deleted: see `Patience::deletion`.
+const IN_DELETION: Duration = Duration::from_secs(18);
+
+/// Does one thing.
+///
+/// # Errors
+/// When it could not be done; then nothing after it is.
+pub async fn apply(
+    context: &Context,
+    host: &Arc<BareMetalHost>,
+    state: ProvisioningState,
+    effect: Effect,
+    found: &Found,
+) -> Result<(), DeskError> {
+    let uid = host.uid().unwrap_or_default();
+    match effect {
+        Effect::Call(order) => call(context, host, order).await?,
+        Effect::Summon(attempt) => context.desk.begin(&uid, state, attempt).await?,
+        Effect::Started => {
+            let now = context.hub.now();
+            context.desk.note(&uid, |boot| boot.started = Some(now)).await?;
+        }
+        Effect::Done => context.desk.note(&uid, |boot| boot.done = true).await?,
+        Effect::Dismiss => context.desk.dismiss(&uid).await?,
+        Effect::Offer(job) => offer(context, host, job, found),
+        Effect::KeepHardware(details) => keep_hardware(context, host, *details).await?,
+        Effect::RemoveAnnotation(name) => {
+            let patch = json!({"metadata": {
+                "annotations": {name: null},
+                "uid": host.metadata.uid,
+                // What somebody else has written since then may be another wish.
+                "resourceVersion": host.metadata.resource_version,
+            }});
+            context.hub.patch::<BareMetalHost>(&Key::of(host.as_ref()), &patch).await?;
+        }
+        Effect::Warn(reason, note) => {
+            context.hub.event(host.as_ref(), EventType::Warning, reason, &note).await;
+        }
+        Effect::Release => release(context, host).await?,
+    }
+    Ok(())
+}
+
+/// Has an order carried out outside of this run.
+async fn call(context: &Context, host: &BareMetalHost, order: Order) -> Result<(), DeskError> {
+    let limit = match host.metadata.deletion_timestamp {
+        Some(_) => order.limit().min(IN_DELETION),
+        None => order.limit(),
+    };
+    let opened = match credentials::access(context, host).await? {
+        Ok(access) => context.connector.open(&access),
+        Err(why) => Err(BmcError::Refused(why)),
+    };
+    let (never_off, told) = (host.spec.disable_power_off, order.clone());
+    context.calls.start(&Key::of(host), order, limit, async move {
+        told.carry_out(opened?.as_ref(), never_off).await
+    });
+    Ok(())
+}
+
+fn offer(context: &Context, host: &BareMetalHost, job: Job, found: &Found) {
+    let uid = host.uid().unwrap_or_default();
+    match job {
+        Job::Inspect => context.desk.offer(&uid, job, |id| Work::Inspect { id }),
+        Job::Clean => context.desk.offer(&uid, job, |id| Work::Clean { id, how: Cleaning::Metadata }),
+        // What it needs was found to be ready.
+        Job::Write => match material::work(host, found) {
+            Ok(write) => context.desk.offer(&uid, job, |id| Work::Write { id, write: Box::new(write) }),
+            Err(why) => tracing::warn!(host = %Key::of(host), why, "no image is offered"),
+        },
+    }
+}
+
+/// Keeps what was found in a HardwareData of the host's name.
+pub async fn keep_hardware(
+    context: &Context,
+    host: &BareMetalHost,
+    details: HardwareDetails,
+) -> Result<(), DeskError> {
+    let data = HardwareData {
+        metadata: ObjectMeta {
+            name: host.metadata.name.clone(),
+            namespace: host.metadata.namespace.clone(),
+            owner_references: host.controller_owner_ref(&()).map(|owner| vec![owner]),
+            finalizers: Some(vec![HARDWARE_DATA_FINALIZER.to_owned()]),
+            ..ObjectMeta::default()
+        },
+        spec: HardwareDataSpec { hardware: Some(details) },
+    };
+    context.hub.apply(MANAGER, &data).await?;
+    Ok(())
+}
+
+/// Everything that belongs to the host goes, and its finalizer last.
+async fn release(context: &Context, host: &Arc<BareMetalHost>) -> Result<(), DeskError> {
+    let (key, uid) = (Key::of(host.as_ref()), host.uid().unwrap_or_default());
+    context.calls.forget(&key);
+    context.desk.dismiss(&uid).await?;
+    if let Some(data) = context.hub.get::<HardwareData>(&key).await? {
+        let data = Arc::new(data);
+        context.hub.delete(data.as_ref()).await?;
+        finalizer::remove(&context.hub, &data, HARDWARE_DATA_FINALIZER).await?;
+    }
+    credentials::release(&context.hub, host).await?;
+    finalizer::remove(&context.hub, host, HOST_FINALIZER).await?;
+    context.desk.forget(&uid);
+    context.forget(&uid);
+    Ok(())
+}
+
+/// Hosts that a Secret is of use to.
+pub fn users(hosts: &[Arc<BareMetalHost>], secret: &impl Resource<DynamicType = ()>) -> Vec<Key> {
+    let name = secret.name_any();
+    let uses = |host: &&Arc<BareMetalHost>| {
+        let spec = &host.spec;
+        let references = [&spec.user_data, &spec.meta_data, &spec.network_data];
+        let named = |reference: &&Option<k8s_openapi::api::core::v1::SecretReference>| {
+            reference.as_ref().and_then(|reference| reference.name.as_ref()) == Some(&name)
+        };
+        spec.bmc.as_ref().is_some_and(|bmc| bmc.credentials_name == name)
+            || spec.preprovisioning_network_data_name.as_ref() == Some(&name)
+            || references.iter().any(named)
+    };
+    hosts.iter().filter(uses).map(|host| Key::of(host.as_ref())).collect()
+}
+
+/// As [`users`], of a Secret of which only the metadata are known.
+pub type SecretMeta = kube::api::PartialObjectMeta<Secret>;
