@@ -132,6 +132,9 @@ pub enum Medium {
         /// What it is; QEMU is never left to guess.
         format: Format,
     },
+    /// A raw image behind an address, `http://` or `https://`, read from there by ranges; for CD-ROM drives. The server's
+    /// certificate is not checked: it has QEMU's drive, and no list of roots, in front of it.
+    Url(String),
     /// A qcow2 overlay that takes the writes, over a base that is never written.
     Overlay {
         /// The overlay.

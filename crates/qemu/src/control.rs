@@ -1,7 +1,6 @@
 //! Commands to QMP: what each takes, step by step.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::actor::Question;
 use crate::argv;
-use crate::config::MachineConfig;
+use crate::config::{MachineConfig, Medium};
 use crate::events;
 use crate::handle::{Answer, Control};
 use crate::process::Process;
@@ -78,15 +77,16 @@ impl QemuControl {
         tokio::time::timeout(within, answered).await.map_err(silent)?.map_err(|_| ControlError::Gone)?
     }
 
-    async fn insert(&self, drive: &str, file: &Path) -> Result<(), ControlError> {
+    async fn insert(&self, drive: &str, medium: &Medium) -> Result<(), ControlError> {
         let mut cdroms = self.cdroms.lock().await;
-        let medium = cdroms.get_mut(drive).ok_or_else(|| no_drive(drive))?;
+        let inside = cdroms.get_mut(drive).ok_or_else(|| no_drive(drive))?;
         let node = format!("medium-{}", self.next_node.fetch_add(1, Ordering::Relaxed));
-        self.ask("blockdev-add", argv::raw_medium(&node, file)).await?;
-        self.empty(drive, medium).await?;
+        let block = argv::of_medium(&node, medium).ok_or_else(|| no_drive(drive))?;
+        self.ask("blockdev-add", block).await?;
+        self.empty(drive, inside).await?;
         let id = argv::device_of(drive);
         self.ask("blockdev-insert-medium", json!({"id": id, "node-name": node})).await?;
-        *medium = Some(node);
+        *inside = Some(node);
         self.ask("blockdev-close-tray", json!({"id": id})).await.map(drop)
     }
 
@@ -104,6 +104,13 @@ impl QemuControl {
         self.ask("blockdev-remove-medium", json!({"id": id})).await?;
         *medium = None;
         self.ask("blockdev-del", json!({"node-name": node})).await.map(drop)
+    }
+
+    async fn link(&self, nic: usize, up: bool) -> Result<(), ControlError> {
+        if nic >= self.nics {
+            return Err(ControlError::NoDevice(format!("NIC {nic}")));
+        }
+        self.ask("set_link", json!({"name": argv::nic_of(nic), "up": up})).await.map(drop)
     }
 
     /// No two devices may have one place, so all lose theirs first.
@@ -143,9 +150,10 @@ impl Control for QemuControl {
                 Command::Pause => "stop",
                 Command::Resume => "cont",
                 Command::Quit => "quit",
-                Command::Insert { drive, file } => return self.insert(drive, file).await,
+                Command::Insert { drive, medium } => return self.insert(drive, medium).await,
                 Command::Eject { drive } => return self.eject(drive).await,
                 Command::BootFrom(order) => return self.boot_from(order).await,
+                Command::Link { nic, up } => return self.link(*nic, *up).await,
             };
             self.ask(word, Value::Null).await.map(drop)
         })

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{Bus, Drive, MachineConfig, NicModel};
+use crate::config::{Bus, Drive, MachineConfig, Medium, NicModel};
 
 /// Slots that the chipset leaves free: all but the first and the last one of 32.
 const SLOTS: usize = 30;
@@ -55,6 +55,9 @@ pub enum ConfigError {
     /// A disk without a medium.
     #[error("drive {0:?} is empty, and only a CD-ROM drive on SATA or SCSI may be")]
     Empty(String),
+    /// A disk whose medium is far away.
+    #[error("drive {0:?}: only a CD-ROM drive on SATA or SCSI can read from an address")]
+    Remote(String),
     /// Several queues where there is one.
     #[error("NIC {0} has {1} queues, and only virtio can have more than 1")]
     Queues(usize, u32),
@@ -145,6 +148,9 @@ fn check(drive: &Drive) -> Result<(), ConfigError> {
     if drive.medium.is_none() && !may_be_empty {
         return Err(ConfigError::Empty(drive.name.clone()));
     }
+    if matches!(drive.medium, Some(Medium::Url(_))) && !may_be_empty {
+        return Err(ConfigError::Remote(drive.name.clone()));
+    }
     Ok(())
 }
 
@@ -160,6 +166,24 @@ mod tests {
                 assert_eq!(devices.fit(), Ok(()), "{devices:?}");
             }
         }
+    }
+
+    #[test]
+    fn only_a_cdrom_drive_reads_from_an_address() {
+        let medium = Some(Medium::Url("http://192.0.2.1/a.iso".into()));
+        let drive = Drive {
+            name: "cd".into(),
+            medium,
+            bus: Bus::Scsi,
+            cdrom: true,
+            readonly: true,
+            persistent: false,
+            serial: None,
+            boot_index: None,
+        };
+        assert_eq!(check(&drive), Ok(()));
+        let disk = Drive { cdrom: false, ..drive };
+        assert_eq!(check(&disk), Err(ConfigError::Remote("cd".into())));
     }
 
     #[test]

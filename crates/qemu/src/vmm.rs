@@ -1,12 +1,11 @@
 //! The port: what a VMM can be asked, what it tells, how it ends.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::config::{ConfigError, MachineConfig};
+use crate::config::{ConfigError, MachineConfig, Medium};
 use crate::handle::{Events, Handle};
 
 /// Something that starts machines.
@@ -45,12 +44,12 @@ pub enum Command {
     Resume,
     /// End the VMM at once; the guest is not asked.
     Quit,
-    /// Put this raw image into a CD-ROM drive, in the place of what is there.
+    /// Put this into a CD-ROM drive, in the place of what is there. It is never written.
     Insert {
         /// The drive's name.
         drive: String,
-        /// The image; never written.
-        file: PathBuf,
+        /// What, but an overlay.
+        medium: Medium,
     },
     /// Empty a CD-ROM drive, whether the guest agrees or not.
     Eject {
@@ -59,6 +58,13 @@ pub enum Command {
     },
     /// From the next reset on the firmware tries these devices in this order. No device at all leaves it to the firmware.
     BootFrom(Vec<BootDevice>),
+    /// Plug or unplug the cable of a network device.
+    Link {
+        /// Its number, from 0.
+        nic: usize,
+        /// Whether it has a link.
+        up: bool,
+    },
 }
 
 /// A device that firmware can boot from.

@@ -164,7 +164,7 @@ fn cdrom(bus: Bus) -> Drive {
 fn path_of(medium: &Medium) -> std::path::PathBuf {
     match medium {
         Medium::File { path, .. } => path.clone(),
-        Medium::Overlay { .. } => unreachable!(),
+        Medium::Overlay { .. } | Medium::Url(_) => unreachable!(),
     }
 }
 
@@ -178,7 +178,7 @@ async fn media_come_and_go(vmm: impl Vmm, dir: &Path) {
     let handle = &machine.handle;
     let one = path_of(&common::disk(dir, "one, file.filename=x", Guest::Hangs, ""));
     let other = path_of(&common::disk(dir, "other", Guest::Hangs, ""));
-    let insert = |file: &Path| Command::Insert { drive: "cd".into(), file: file.into() };
+    let insert = |file: &Path| Command::Insert { drive: "cd".into(), medium: Medium::raw(file) };
     handle.command(Command::Eject { drive: "cd".into() }).await.unwrap();
     for file in [&one, &other, &one] {
         handle.command(insert(file)).await.unwrap();
@@ -240,6 +240,11 @@ async fn many_devices_have_room(vmm: impl Vmm, dir: &Path) {
     let mut machine = vmm.start(&config).await.unwrap();
     hear(&mut machine.serial, MESSAGE).await;
     assert_eq!(machine.handle.state().await.unwrap(), RunState::Running);
+    for up in [false, true] {
+        machine.handle.command(Command::Link { nic: 0, up }).await.unwrap();
+    }
+    let unknown = machine.handle.command(Command::Link { nic: 1, up: true }).await.unwrap_err();
+    assert!(matches!(unknown, ControlError::NoDevice(_)), "{unknown}");
 }
 
 async fn what_does_not_fit_is_refused_with_the_number_that_does(vmm: impl Vmm, dir: &Path) {

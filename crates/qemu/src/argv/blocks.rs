@@ -9,6 +9,8 @@ use super::path;
 use crate::config::{Drive, Medium};
 
 const NODE: &str = "drive-";
+/// How much is read at once over the network.
+const READ_AHEAD: u32 = 1 << 20;
 
 /// Name of a drive's block node. It has a number, as QEMU takes no more than 31 characters.
 pub fn node_of(index: usize) -> String {
@@ -20,9 +22,15 @@ pub fn drive_of(node: &str) -> Option<usize> {
     node.strip_prefix(NODE)?.parse().ok()
 }
 
-/// A raw image for a CD-ROM drive.
-pub fn raw_medium(node: &str, image: &Path) -> Value {
-    raw(node, image, &Use { readonly: true, flushed: true })
+/// The node of a medium for a CD-ROM drive; none for an overlay, which is several.
+pub fn of_medium(node: &str, medium: &Medium) -> Option<Value> {
+    let how = Use { readonly: true, flushed: true };
+    match medium {
+        Medium::File { path, format: Format::Raw } => Some(raw(node, path, &how)),
+        Medium::File { path, format: Format::Qcow2 } => Some(qcow2(node, path, Value::Null, &how)),
+        Medium::Url(url) => Some(remote(node, url)),
+        Medium::Overlay { .. } => None,
+    }
 }
 
 /// A flash device of firmware.
@@ -39,6 +47,7 @@ pub fn of_drive(index: usize, drive: &Drive) -> Vec<Value> {
         None => vec![],
         Some(Medium::File { path, format: Format::Raw }) => vec![raw(&node, path, &how)],
         Some(Medium::File { path, format: Format::Qcow2 }) => vec![qcow2(&node, path, Value::Null, &how)],
+        Some(Medium::Url(url)) => vec![remote(&node, url)],
         Some(Medium::Overlay { top, base, base_format }) => {
             let base_node = format!("base-{index}");
             let only_read = Use { readonly: true, flushed: true };
@@ -78,6 +87,17 @@ fn raw(node: &str, image: &Path, how: &Use) -> Value {
 fn qcow2(node: &str, image: &Path, backing: Value, how: &Use) -> Value {
     how.add_to(json!({"driver": "qcow2", "node-name": node, "read-only": how.readonly, "backing": backing,
                       "file": file(image, how)}))
+}
+
+/// Large reads: each is a request.
+fn remote(node: &str, url: &str) -> Value {
+    let secure = url.starts_with("https://");
+    let mut file =
+        json!({"driver": if secure { "https" } else { "http" }, "url": url, "readahead": READ_AHEAD, "read-only": true});
+    if secure {
+        file["sslverify"] = json!(false);
+    }
+    json!({"driver": "raw", "node-name": node, "read-only": true, "file": file})
 }
 
 fn file(image: &Path, how: &Use) -> Value {

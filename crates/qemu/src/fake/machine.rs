@@ -50,16 +50,12 @@ impl State {
             order.extend(nic.boot_index.map(|place| (place, BootDevice::Nic(index))));
         }
         order.sort_by_key(|(place, _)| *place);
-        let medium = |medium: &Medium| match medium {
-            Medium::File { path, .. } => path.clone(),
-            Medium::Overlay { base, .. } => base.clone(),
-        };
         State {
             run: RunState::Running,
             full: None,
             teller,
             over: false,
-            media: config.drives.iter().map(|d| (d.name.clone(), d.medium.as_ref().map(medium))).collect(),
+            media: config.drives.iter().map(|d| (d.name.clone(), d.medium.as_ref().map(file_of))).collect(),
             cdroms: config.drives.iter().filter(|d| d.cdrom).map(|d| d.name.clone()).collect(),
             nics: config.nics.len(),
             order: order.into_iter().map(|(_, device)| device).collect(),
@@ -118,6 +114,15 @@ impl State {
         }
         self.order = order;
         Ok(())
+    }
+}
+
+/// Where the bytes of a medium are. The fake reads nothing from servers: there such a one says nothing.
+fn file_of(medium: &Medium) -> PathBuf {
+    match medium {
+        Medium::File { path, .. } => path.clone(),
+        Medium::Overlay { base, .. } => base.clone(),
+        Medium::Url(url) => url.into(),
     }
 }
 
@@ -195,9 +200,11 @@ impl FakeControl {
                 state.refuse_writes();
             }
             Command::Quit => state.shut_down(false, "host-qmp-quit"),
-            Command::Insert { drive, file } => *state.cdrom(&drive)? = Some(file),
+            Command::Insert { drive, medium } => *state.cdrom(&drive)? = Some(file_of(&medium)),
             Command::Eject { drive } => *state.cdrom(&drive)? = None,
             Command::BootFrom(order) => state.boot_from(order)?,
+            Command::Link { nic, .. } if nic < state.nics => {}
+            Command::Link { nic, .. } => return Err(ControlError::NoDevice(format!("NIC {nic}"))),
         }
         Ok(())
     }
