@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use crate::answer::{Message, Refusal};
-use crate::machine::{BootDevice, BootMode, Lasting, NextBoot, Power};
+use crate::machine::{BootDevice, BootMode, Lasting, Machine, NextBoot, Power};
 use crate::quirks::{CdName, Quirks};
 use crate::service::Service;
 
@@ -23,9 +23,11 @@ pub struct Boot {
 
 impl Boot {
     /// What a machine that was there before is told to do.
-    pub fn of(next: Option<NextBoot>, quirks: &Quirks) -> Self {
-        let Some(next) = next else {
-            return Self { target: "None".into(), enabled: "Disabled".into(), mode: "UEFI".into() };
+    pub fn of(machine: &dyn Machine, quirks: &Quirks) -> Self {
+        let mode_name = |mode| if mode == BootMode::Uefi { "UEFI" } else { "Legacy" };
+        let Some(next) = machine.next_boot() else {
+            let mode = mode_name(machine.facts().boot_mode).into();
+            return Self { target: "None".into(), enabled: "Disabled".into(), mode };
         };
         let target = match next.device {
             BootDevice::Cd if quirks.boots_only == Some(CdName::UsbCd) => "UsbCd",
@@ -35,8 +37,7 @@ impl Boot {
             BootDevice::BiosSetup => "BiosSetup",
         };
         let enabled = if next.lasting == Lasting::Once { "Once" } else { "Continuous" };
-        let mode = if next.mode == BootMode::Uefi { "UEFI" } else { "Legacy" };
-        Self { target: target.into(), enabled: enabled.into(), mode: mode.into() }
+        Self { target: target.into(), enabled: enabled.into(), mode: mode_name(next.mode).into() }
     }
 
     /// What the machine is told.

@@ -26,5 +26,5 @@ pub use machine::{
 };
 pub use profile::{Ids, Profile, UnknownProfile};
 pub use quirks::{CdName, Insert, MediaOn, Quirks, Slot, UnknownQuirk};
-pub use server::{Server, ServerError};
+pub use server::{Identity, Server, ServerError};
 pub use service::{Request, Service};

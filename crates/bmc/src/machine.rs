@@ -4,6 +4,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 /// A machine that a BMC commands. What is read answers at once from what is known; what is commanded may take its time.
 pub trait Machine: Send + Sync {
     /// What the machine is made of. Does not change while it runs.
@@ -41,7 +43,7 @@ pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<(), MachineError>> + Se
 pub struct MachineError(pub String);
 
 /// Redfish `PowerState`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Power {
     /// Runs.
     On,
@@ -50,7 +52,7 @@ pub enum Power {
 }
 
 /// What `ComputerSystem.Reset` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Reset {
     /// Start it.
     On,
@@ -83,7 +85,7 @@ impl Reset {
 }
 
 /// What is booted next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NextBoot {
     /// From where.
     pub device: BootDevice,
@@ -94,7 +96,7 @@ pub struct NextBoot {
 }
 
 /// Where a machine boots from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BootDevice {
     /// The CD drive.
     Cd,
@@ -107,7 +109,7 @@ pub enum BootDevice {
 }
 
 /// How long an override holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Lasting {
     /// For the next start only.
     Once,
@@ -116,7 +118,7 @@ pub enum Lasting {
 }
 
 /// Redfish `BootSourceOverrideMode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BootMode {
     /// UEFI.
     Uefi,
@@ -141,6 +143,8 @@ pub struct Facts {
     pub sku: String,
     /// Version of the firmware that boots.
     pub bios_version: String,
+    /// Which firmware boots it unless it is told otherwise.
+    pub boot_mode: BootMode,
     /// Sockets that are filled.
     pub processors: Vec<Processor>,
     /// Modules.

@@ -144,6 +144,7 @@ pub fn facts(number: u8) -> Facts {
         serial: format!("SCUTE{number:04}"),
         sku: "RACK-1".into(),
         bios_version: "2.4.1".into(),
+        boot_mode: BootMode::Uefi,
         processors: (0..2).map(|_| processor()).collect(),
         memory: (0..4).map(|_| Memory { mib: 65_536 }).collect(),
         nics: (0..2).map(|port| nic(number, port)).collect(),

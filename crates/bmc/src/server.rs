@@ -1,7 +1,7 @@
 //! A service behind HTTP or HTTPS on an address of its own.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -12,7 +12,8 @@ use axum_server::accept::{Accept, DefaultAcceptor};
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use rcgen::{CertificateParams, KeyPair, SanType};
 use rustls::ServerConfig;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -34,6 +35,15 @@ pub struct Server {
     task: JoinHandle<()>,
 }
 
+/// By what a BMC is known.
+#[derive(Clone)]
+pub struct Identity {
+    /// Its certificate, signed by itself.
+    pub certificate_pem: String,
+    /// Its private key.
+    pub key_pem: String,
+}
+
 /// The server could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -43,6 +53,9 @@ pub enum ServerError {
     /// Its certificate.
     #[error("making a certificate")]
     Certificate(#[source] rcgen::Error),
+    /// A certificate or key that was made before.
+    #[error("reading the certificate or its key")]
+    Pem(#[source] rustls::pki_types::pem::Error),
     /// Its TLS.
     #[error("setting up TLS")]
     Tls(#[source] rustls::Error),
@@ -69,9 +82,23 @@ impl Server {
     /// # Errors
     /// When the listener cannot be used, or no certificate can be made.
     pub fn https(service: &Arc<Service>, listener: TcpListener) -> Result<Self, ServerError> {
+        let address = listener.local_addr().map_err(ServerError::Listen)?;
+        Self::https_as(service, listener, &Identity::new(address.ip())?)
+    }
+
+    /// HTTPS on this listener, with a certificate that was made before.
+    ///
+    /// # Errors
+    /// When the listener or the certificate cannot be used.
+    pub fn https_as(
+        service: &Arc<Service>,
+        listener: TcpListener,
+        identity: &Identity,
+    ) -> Result<Self, ServerError> {
         let address = ready_to_serve(&listener)?;
         let quirks = &service.profile.quirks;
-        let (certificate_pem, config) = tls(address, quirks.tls12_only)?;
+        let config = tls(identity, quirks.tls12_only)?;
+        let certificate_pem = identity.certificate_pem.clone();
         let inner = RustlsAcceptor::new(RustlsConfig::from_config(Arc::new(config)));
         let acceptor = Idle { inner, closes: quirks.close_idle };
         let server = axum_server::from_tcp(listener).map_err(ServerError::Listen)?;
@@ -102,24 +129,34 @@ fn ready_to_serve(listener: &TcpListener) -> Result<SocketAddr, ServerError> {
     listener.local_addr().map_err(ServerError::Listen)
 }
 
-fn tls(address: SocketAddr, tls12_only: bool) -> Result<(String, ServerConfig), ServerError> {
-    let key = KeyPair::generate().map_err(ServerError::Certificate)?;
-    let mut params = CertificateParams::new(vec!["localhost".into()]).map_err(ServerError::Certificate)?;
-    params.subject_alt_names.push(SanType::IpAddress(address.ip()));
-    let certificate = params.self_signed(&key).map_err(ServerError::Certificate)?;
+impl Identity {
+    /// A new one for a server at this address.
+    ///
+    /// # Errors
+    /// When no key or certificate can be made.
+    pub fn new(address: IpAddr) -> Result<Self, ServerError> {
+        let key = KeyPair::generate().map_err(ServerError::Certificate)?;
+        let mut params =
+            CertificateParams::new(vec!["localhost".into()]).map_err(ServerError::Certificate)?;
+        params.subject_alt_names.push(SanType::IpAddress(address));
+        let certificate = params.self_signed(&key).map_err(ServerError::Certificate)?;
+        Ok(Self { certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    }
+}
+
+fn tls(identity: &Identity, tls12_only: bool) -> Result<ServerConfig, ServerError> {
+    let certificate = CertificateDer::from_pem_slice(identity.certificate_pem.as_bytes());
+    let certificate = certificate.map_err(ServerError::Pem)?;
+    let key = PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).map_err(ServerError::Pem)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let only: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
     let versions = if tls12_only { only } else { rustls::ALL_VERSIONS };
-    let chain = vec![CertificateDer::from(certificate.der().to_vec())];
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(versions)
-        .and_then(|builder| {
-            let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-            builder.with_no_client_auth().with_single_cert(chain, key)
-        })
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(vec![certificate], key))
         .map_err(ServerError::Tls)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok((certificate.pem(), config))
+    Ok(config)
 }
 
 /// Closes connections that wait for another request, if so. Around the rest, so that a handshake is not cut off.

@@ -77,7 +77,7 @@ impl Service {
         let state = State {
             access,
             faults: Faults::default(),
-            boot: Boot::of(machine.next_boot(), &profile.quirks),
+            boot: Boot::of(&*machine, &profile.quirks),
             slots: SlotState::all(&profile.quirks.slots, machine.medium()),
             post_until: None,
             resets: 0,

@@ -92,8 +92,7 @@ fn qcow2(node: &str, image: &Path, backing: Value, how: &Use) -> Value {
 /// Large reads: each is a request.
 fn remote(node: &str, url: &str) -> Value {
     let secure = url.starts_with("https://");
-    let mut file =
-        json!({"driver": if secure { "https" } else { "http" }, "url": url, "readahead": READ_AHEAD, "read-only": true});
+    let mut file = json!({"driver": if secure { "https" } else { "http" }, "url": url, "readahead": READ_AHEAD, "read-only": true});
     if secure {
         file["sslverify"] = json!(false);
     }
