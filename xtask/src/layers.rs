@@ -25,8 +25,15 @@ const NOT_PURE: [&str; 12] = [
     "tonic",
 ];
 /// What runs on a machine and talks to no API server.
-const TOOLS: [&str; 6] =
-    ["scute-agent", "scute-bmc", "scute-bundle", "scute-processes", "scute-netlink", "scute-launcher"];
+const TOOLS: [&str; 7] = [
+    "scute-agent",
+    "scute-bmc",
+    "scute-bundle",
+    "scute-processes",
+    "scute-netlink",
+    "scute-launcher",
+    "scute-rack",
+];
 /// Clients of an API server, and what needs one.
 const NOT_TOOLS: [&str; 3] = ["kube-client", "kube-core", KIT];
 /// What reaches outside, behind a narrow trait: knows no stage.

@@ -1,0 +1,13 @@
+//! Virtual bare-metal servers. In: a folder with a configuration for each host, QEMU, an address and a bridge. Out: QEMU
+//! machines, each behind a Redfish service of its own, their serial logs, and a socket to command them. Never: knows what
+//! boots on them, or an API server.
+
+pub mod config;
+mod folder;
+mod host;
+pub mod rack;
+
+pub use config::{Disk, Firmware, HostConfig, HostError, Shape};
+pub use folder::{FolderError, HostFolder};
+pub use host::{Host, MountError, Mounted, Serial, Status};
+pub use rack::{Place, Programs, Rack, RackError};
