@@ -72,7 +72,9 @@ struct Reader {
 impl Reader {
     fn api(&self, group: &str, kind: &str) -> Option<Api<DynamicObject>> {
         let group = self.served.groups().find(|served| served.name() == group)?;
-        let (resource, _): (ApiResource, _) = group.recommended_kind(kind)?;
+        // Of the group's versions not every one has every kind.
+        let mut all = group.resources_by_stability().into_iter();
+        let (resource, _): (ApiResource, _) = all.find(|(resource, _)| resource.kind == kind)?;
         Some(Api::namespaced_with(self.client.clone(), &self.namespace, &resource))
     }
 

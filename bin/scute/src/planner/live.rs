@@ -87,7 +87,10 @@ async fn objects(client: &Client) -> anyhow::Result<Seen> {
     let mut seen = Seen { objects: Vec::new(), kinds: Vec::new(), notes: Vec::new() };
     for group in discovery.groups() {
         let core = matches!(group.name(), "" | "apps");
-        for (resource, capabilities) in group.recommended_resources() {
+        // Of the group's versions not every one has every kind.
+        let mut resources = group.resources_by_stability();
+        resources.sort_by(|(a, _), (b, _)| a.kind.cmp(&b.kind));
+        for (resource, capabilities) in resources {
             if !capabilities.supports_operation(verbs::LIST)
                 || (core && !CORE.contains(&resource.kind.as_str()))
             {
