@@ -12,7 +12,7 @@ use scute_kit::{Controller, Found, Hub, Key, Next, Watch};
 use scute_testkit::{eventually, server, until};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+use tokio::sync::{Mutex as Turn, MutexGuard, OnceCell};
 
 /// A kind whose schema takes more than the type: so does that of every `format` which the API server does not know.
 #[derive(CustomResource, Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +24,8 @@ struct WidgetSpec {
 }
 
 static CRD: OnceCell<()> = OnceCell::const_new();
+/// A manager tells of objects in every namespace, other tests' too: one test at a time.
+static TURN: Turn<()> = Turn::const_new(());
 
 /// A hub that has listed nothing yet, as after a restart, and a namespace.
 async fn hub(prefix: &str) -> (Arc<Hub>, String) {
@@ -65,13 +67,15 @@ struct Case {
     hub: Arc<Hub>,
     namespace: String,
     widgets: Api<DynamicObject>,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Case {
     async fn new(prefix: &str) -> Self {
+        let turn = TURN.lock().await;
         let (hub, namespace) = hub(prefix).await;
         let widgets = Api::namespaced_with(hub.client(), &namespace, &widgets());
-        Self { hub, namespace, widgets }
+        Self { hub, namespace, widgets, _turn: turn }
     }
 
     async fn widget(&self, name: &str, spec: Value, owner: Option<&ConfigMap>) {
