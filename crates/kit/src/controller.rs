@@ -130,11 +130,20 @@ where
     /// child must not make another.
     #[must_use]
     pub fn listen<C: Kind>(
-        mut self,
+        self,
         watch: Watch<C>,
         map: impl Fn(&C) -> Vec<Key> + Send + Sync + 'static,
     ) -> Self {
-        self.feeds.push(Box::new(Mapped { watch, map: Arc::new(map), wake: Wake::Event }));
+        self.feed(watch, map, Wake::Event)
+    }
+
+    fn feed<C: Kind>(
+        mut self,
+        watch: Watch<C>,
+        map: impl Fn(&C) -> Vec<Key> + Send + Sync + 'static,
+        wake: Wake,
+    ) -> Self {
+        self.feeds.push(Box::new(Mapped { watch, map: Arc::new(map), wake }));
         self
     }
 
@@ -146,9 +155,8 @@ where
         C: Kind + Resource<DynamicType = ()>,
     {
         let watch = self.hub.watch::<C>();
-        self.feeds.push(Box::new(Mapped { watch, map: Arc::new(map), wake: Wake::Part }));
         self.rests = true;
-        self
+        self.feed(watch, map, Wake::Part)
     }
 
     /// As [`Controller::sums`], for what the objects own.

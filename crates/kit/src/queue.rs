@@ -233,54 +233,64 @@ impl Turns {
     }
 }
 
-/// Keys that ran a moment ago, and how often without a rest.
-#[derive(Default)]
-struct Busy {
-    runs: HashMap<Key, (Instant, u32)>,
+/// What is remembered of keys for a while after a moment of theirs.
+struct Recent<V> {
+    of: HashMap<Key, (Instant, V)>,
     order: VecDeque<(Instant, Key)>,
 }
 
-impl Busy {
-    fn ran(&mut self, key: &Key, now: Instant) {
-        while let Some((ended, key)) = self.order.pop_front_if(|(ended, _)| *ended + CALM_AFTER <= now) {
-            if self.runs.get(&key).is_some_and(|(last, _)| *last == ended) {
-                self.runs.remove(&key);
+impl<V> Default for Recent<V> {
+    fn default() -> Self {
+        Self { of: HashMap::new(), order: VecDeque::new() }
+    }
+}
+
+impl<V> Recent<V> {
+    /// Forgets those whose moment is long past.
+    fn forget(&mut self, now: Instant) {
+        while let Some((at, key)) = self.order.pop_front_if(|(at, _)| *at + CALM_AFTER <= now) {
+            if self.of.get(&key).is_some_and(|(last, _)| *last == at) {
+                self.of.remove(&key);
             }
         }
-        let (last, runs) = self.runs.entry(key.clone()).or_insert((now, 0));
-        (*last, *runs) = (now, runs.saturating_add(1));
-        self.order.push_back((now, key.clone()));
+    }
+
+    fn put(&mut self, key: &Key, at: Instant, what: V) {
+        self.of.insert(key.clone(), (at, what));
+        self.order.push_back((at, key.clone()));
+    }
+}
+
+/// Keys that ran a moment ago, and how often without a rest.
+#[derive(Default)]
+struct Busy(Recent<u32>);
+
+impl Busy {
+    fn ran(&mut self, key: &Key, now: Instant) {
+        self.0.forget(now);
+        let runs = self.0.of.get(key).map_or(0, |(_, runs)| *runs);
+        self.0.put(key, now, runs.saturating_add(1));
     }
 
     /// When a key that never rests may run again.
     fn free_at(&self, key: &Key) -> Option<Instant> {
-        self.runs.get(key).filter(|(_, runs)| *runs >= BUSY_RUNS).map(|(last, _)| *last + BUSY_PAUSE)
+        self.0.of.get(key).filter(|(_, runs)| *runs >= BUSY_RUNS).map(|(last, _)| *last + BUSY_PAUSE)
     }
 }
 
-/// Keys that sum up others and ran a moment ago.
+/// Keys that sum up others and ran a moment ago: until when they rest, and what wish the last run was of.
 #[derive(Default)]
-struct Rests {
-    /// Until when, and what wish the last run was of.
-    until: HashMap<Key, (Instant, u64)>,
-    order: VecDeque<(Instant, Key)>,
-}
+struct Rests(Recent<u64>);
 
 impl Rests {
     fn ran(&mut self, key: &Key, now: Instant, took: Duration, wish: u64) {
-        while let Some((until, key)) = self.order.pop_front_if(|(until, _)| *until + CALM_AFTER <= now) {
-            if self.until.get(&key).is_some_and(|(last, _)| *last == until) {
-                self.until.remove(&key);
-            }
-        }
-        let until = now + (took * REST_FOR_RUN).clamp(SHORTEST_REST, LONGEST_REST);
-        self.until.insert(key.clone(), (until, wish));
-        self.order.push_back((until, key.clone()));
+        self.0.forget(now);
+        self.0.put(key, now + (took * REST_FOR_RUN).clamp(SHORTEST_REST, LONGEST_REST), wish);
     }
 
     /// Until when this can wait.
     fn until(&self, key: &Key, wake: Wake) -> Option<Instant> {
-        let (until, of) = self.until.get(key)?;
+        let (until, of) = self.0.of.get(key)?;
         // Its own status is what it wrote itself.
         let waits = matches!(wake, Wake::Part) || matches!(wake, Wake::Wish(wish) if wish == *of);
         waits.then_some(*until)

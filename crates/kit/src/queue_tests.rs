@@ -161,7 +161,7 @@ fn what_varies_its_status_at_every_run_does_not_spin() {
     queue.schedule(key("b"), later, Wake::Event);
     start(&mut queue, later);
     queue.finish(&key("b"), later, Ended::Well(None));
-    assert_eq!((queue.busy.runs.len(), queue.busy.order.len()), (1, 1), "who rested is forgotten");
+    assert_eq!((queue.busy.0.of.len(), queue.busy.0.order.len()), (1, 1), "who rested is forgotten");
 }
 
 #[test]
