@@ -181,7 +181,9 @@ fn node(seen: &Observed, reached: &Reached) -> Vec<Draft> {
         Nodes::NotYet(why) | Nodes::Unknown(why) => both(Status::Unknown, "InspectionFailed", why),
         Nodes::Known(nodes) if nodes.len() > 1 => {
             let names: Vec<_> = nodes.iter().filter_map(|node| node.metadata.name.as_deref()).collect();
-            let id = reached.provider_id.as_deref().unwrap_or_default();
+            // Theirs, as the Machine may not have it yet: they are found by what its infrastructure says too.
+            let id = nodes.iter().find_map(|node| node.spec.as_ref()?.provider_id.as_deref());
+            let id = id.unwrap_or_default();
             let message = format!("Nodes {} all have spec.providerID {id}", names.join(", "));
             both(Status::Unknown, "InternalError", &message)
         }
