@@ -64,6 +64,7 @@ impl ManagerArgs {
             held = async { match election { Some(election) => Some(election.win().await), None => None } } => held,
         };
         spawn(&hub, &tenants, &config, &mut tasks);
+        spawn_metal(&hub, &config, &mut tasks)?;
         let ended = tokio::select! {
             _ = stop.recv() => Ok(ExitCode::SUCCESS),
             Some(ended) = tasks.join_next() => Err(part_ended(ended)),
@@ -149,6 +150,30 @@ fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: &ManagerConfig, tasks: 
     scute_controlplane::spawn(hub, tenants, controlplane(config), tasks);
     scute_vm::spawn(hub, tenants, vm, tasks);
     scute_loadbalancer::spawn(hub, &config.load_balancer.pools, tasks);
+}
+
+/// Starts what bare-metal servers need, where that is configured.
+fn spawn_metal(hub: &Arc<Hub>, config: &ManagerConfig, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+    let Some(metal) = &config.metal else { return Ok(()) };
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("reading metal.bmcAuthorities {}", path.display()))
+    };
+    let authorities = metal.bmc_authorities.as_ref().map(read).transpose()?;
+    let config = scute_metal::Config {
+        service_port: metal.service_port,
+        media_port: metal.media_port,
+        ..scute_metal::Config::new(
+            metal.service_address.clone(),
+            metal.ramdisk.clone(),
+            Key::new(scute_install::NAMESPACE, "scute-metal"),
+            format!("scute/{}", config.site),
+            authorities,
+        )
+    };
+    let listeners = scute_metal::Listeners::open(&config).context("listening for agents and BMCs")?;
+    scute_metal::spawn(hub, config, listeners, tasks);
+    Ok(())
 }
 
 fn controlplane(config: &ManagerConfig) -> scute_controlplane::Config {

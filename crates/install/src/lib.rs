@@ -11,7 +11,9 @@ mod tenants_etcd;
 mod webhooks;
 
 pub use manager::CERTIFICATE_FOLDER;
-pub use manager_config::{LoadBalancerConfig, ManagementNetworks, ManagerConfig, ManagerConfigError};
+pub use manager_config::{
+    LoadBalancerConfig, ManagementNetworks, ManagerConfig, ManagerConfigError, MetalConfig,
+};
 pub use policies::{NAME as NETWORK_POLICIES, warn as warn_of_network_policies};
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -96,6 +98,11 @@ pub fn launcher_image() -> String {
     format!("scute.dev/launcher:{}", VERSION)
 }
 
+/// The image with the ISO that bare-metal servers start from.
+pub fn ramdisk_image() -> String {
+    format!("scute.dev/ramdisk:{}", VERSION)
+}
+
 /// Images that the installed objects need, and the one that says what guests run on.
 pub fn images() -> Vec<String> {
     let coredns = format!("{IMAGE_REPOSITORY}/coredns/coredns:{}", scute_kubeadm::COREDNS_VERSION);
@@ -107,7 +114,7 @@ pub fn images() -> Vec<String> {
 pub struct Facts {
     /// What the manager is told.
     pub configuration: ManagerConfig,
-    /// Digest of the manager's image: another image of the same name makes its Pod new.
+    /// Digests of the manager's images: another image of the same name makes its Pod new.
     pub image_digest: String,
     /// The webhooks' authority and certificate.
     pub webhook: Pem,

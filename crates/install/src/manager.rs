@@ -1,6 +1,9 @@
 //! The manager's Deployment, its configuration, and the Service and certificate of its webhooks. Pure.
 
-use crate::{InstallError, KVM_RUNTIME, MANAGER, ManagerConfig, NAMESPACE, Pem, scute_image};
+use crate::{
+    InstallError, KVM_RUNTIME, MANAGER, ManagerConfig, MetalConfig, NAMESPACE, Pem, ramdisk_image,
+    scute_image,
+};
 use serde_json::{Value, json};
 
 /// Where the manager finds its configuration.
@@ -11,6 +14,10 @@ pub const CERTIFICATE_FOLDER: &str = "/etc/scute-webhook";
 pub const WEBHOOK_SECRET: &str = "scute-webhook-tls";
 /// The Service through which the API server calls the webhooks.
 pub const WEBHOOK_SERVICE: &str = "scute-webhook";
+/// Where the manager finds the image with the ISO of the provisioning ramdisk.
+pub const RAMDISK_FOLDER: &str = "/ramdisk";
+/// The Service through which bare-metal servers and their BMCs reach the manager.
+const METAL_SERVICE: &str = "scute-metal";
 /// Port of the webhook server in the manager's Pod.
 const WEBHOOK_PORT: u16 = 9443;
 /// Port of probes and metrics in the manager's Pod.
@@ -22,14 +29,15 @@ pub fn objects(
     webhook: &Pem,
     image_digest: &str,
 ) -> Result<Vec<Value>, InstallError> {
-    let configuration =
+    let text =
         serde_json::to_string_pretty(configuration).map_err(|e| InstallError::Malformed(e.to_string()))?;
-    Ok(vec![
+    let metal = configuration.metal.as_ref();
+    let mut objects = vec![
         json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": MANAGER, "namespace": NAMESPACE},
-            "data": {"config.yaml": configuration},
+            "data": {"config.yaml": text},
         }),
         json!({
             "apiVersion": "node.k8s.io/v1",
@@ -39,8 +47,26 @@ pub fn objects(
         }),
         certificate(webhook),
         service(),
-        deployment(&configuration, image_digest),
-    ])
+        deployment(&text, image_digest, metal),
+    ];
+    objects.extend(metal.map(metal_service));
+    Ok(objects)
+}
+
+/// On every Node's own addresses: servers and their BMCs need no route to the Services, and no load balancer.
+fn metal_service(metal: &MetalConfig) -> Value {
+    let port =
+        |name: &str, port: u16| json!({"name": name, "port": port, "targetPort": port, "nodePort": port});
+    json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": METAL_SERVICE, "namespace": NAMESPACE},
+        "spec": {
+            "type": "NodePort",
+            "selector": {"app": MANAGER},
+            "ports": [port("agents", metal.service_port), port("media", metal.media_port)],
+        },
+    })
 }
 
 fn certificate(webhook: &Pem) -> Value {
@@ -69,7 +95,7 @@ fn service() -> Value {
     })
 }
 
-fn deployment(configuration: &str, image_digest: &str) -> Value {
+fn deployment(configuration: &str, image_digest: &str, metal: Option<&MetalConfig>) -> Value {
     use sha2::{Digest, Sha256};
     let labels = json!({"app": MANAGER});
     let seen = hex::encode(&Sha256::digest(configuration)[..8]);
@@ -87,7 +113,7 @@ fn deployment(configuration: &str, image_digest: &str) -> Value {
                     "labels": labels,
                     "annotations": {"scute.dev/image-digest": image_digest, "scute.dev/configuration": seen},
                 },
-                "spec": pod(),
+                "spec": pod(metal),
             },
         },
     })
@@ -116,7 +142,25 @@ fn tolerations() -> Vec<Value> {
     starts.into_iter().chain(stays).collect()
 }
 
-fn pod() -> Value {
+fn pod(metal: Option<&MetalConfig>) -> Value {
+    let mut pod = manager_pod();
+    let Some(metal) = metal else { return pod };
+    let add = |list: &mut Value, value: Value| {
+        if let Some(list) = list.as_array_mut() {
+            list.push(value);
+        }
+    };
+    let container = &mut pod["containers"][0];
+    add(&mut container["ports"], json!({"name": "agents", "containerPort": metal.service_port}));
+    add(&mut container["ports"], json!({"name": "media", "containerPort": metal.media_port}));
+    let mount = json!({"name": "ramdisk", "mountPath": RAMDISK_FOLDER, "readOnly": true});
+    add(&mut container["volumeMounts"], mount);
+    let image = json!({"reference": ramdisk_image(), "pullPolicy": "IfNotPresent"});
+    add(&mut pod["volumes"], json!({"name": "ramdisk", "image": image}));
+    pod
+}
+
+fn manager_pod() -> Value {
     json!({
         "serviceAccountName": MANAGER,
         "priorityClassName": "system-cluster-critical",
@@ -183,6 +227,25 @@ fn pod() -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_bare_metal_needs_is_there_when_it_is_asked_for_and_only_then() {
+        let pem = Pem { ca: String::new(), certificate: String::new(), key: String::new() };
+        let made = |metal: Option<MetalConfig>| {
+            let configuration = ManagerConfig { metal, ..ManagerConfig::default() };
+            objects(&configuration, &pem, "").unwrap()
+        };
+        let (without, with) = (made(None), made(Some(MetalConfig::on("10.0.0.5".into()))));
+        assert_eq!(without.len() + 1, with.len());
+        let ports = &with.last().unwrap()["spec"]["ports"];
+        assert_eq!((&ports[0]["nodePort"], &ports[1]["nodePort"]), (&json!(30063), &json!(30061)));
+        let spec = &with[4]["spec"]["template"]["spec"];
+        assert_eq!(spec["volumes"][2]["image"]["reference"], ramdisk_image());
+        assert_eq!(spec["containers"][0]["volumeMounts"][2]["mountPath"], RAMDISK_FOLDER);
+        assert_eq!(spec["containers"][0]["ports"][3]["containerPort"], 30061);
+        let spec = &without[4]["spec"]["template"]["spec"];
+        assert_eq!(spec["volumes"].as_array().unwrap().len(), 2);
+    }
 
     #[test]
     fn the_manager_starts_on_a_node_that_comes_and_leaves_one_that_is_dead() {

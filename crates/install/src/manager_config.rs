@@ -1,5 +1,6 @@
 //! What a manager is told, as a file: written into a ConfigMap at installation, read by `scute manager --config`.
 
+use crate::manager::RAMDISK_FOLDER;
 use ipnet::IpNet;
 use scute_api::addresses::AddressRange;
 use scute_qemu::Accelerator;
@@ -24,6 +25,9 @@ pub struct ManagerConfig {
     pub external_ips: Vec<IpNet>,
     /// Built-in addresses for Services of type LoadBalancer; none without pools.
     pub load_balancer: LoadBalancerConfig,
+    /// Bare-metal servers; none are managed without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metal: Option<MetalConfig>,
     /// What guests run on; without it they are emulated, which works everywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<Accelerator>,
@@ -59,6 +63,48 @@ pub struct ManagementNetworks {
 pub struct LoadBalancerConfig {
     /// Addresses to give out; the controller is off without any.
     pub pools: Vec<AddressRange>,
+}
+
+/// How bare-metal servers reach the manager, and what they start from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MetalConfig {
+    /// IP address or name under which servers and their BMCs reach the manager.
+    pub service_address: String,
+    /// Port of the agents, by TLS.
+    #[serde(default = "service_port")]
+    pub service_port: u16,
+    /// Port from which BMCs read media, without TLS.
+    #[serde(default = "media_port")]
+    pub media_port: u16,
+    /// The ISO of the provisioning ramdisk.
+    pub ramdisk: PathBuf,
+    /// Authorities (PEM) of BMCs' certificates, for hosts whose Secret has no `ca.crt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bmc_authorities: Option<PathBuf>,
+}
+
+impl MetalConfig {
+    /// For a manager that is reached at an address of its Node.
+    #[must_use]
+    pub fn on(service_address: String) -> Self {
+        Self {
+            service_address,
+            service_port: service_port(),
+            media_port: media_port(),
+            ramdisk: Path::new(RAMDISK_FOLDER).join("ramdisk.iso"),
+            bmc_authorities: None,
+        }
+    }
+}
+
+/// Of the node ports that Kubernetes gives nobody by itself, below 30086.
+fn service_port() -> u16 {
+    30063
+}
+
+fn media_port() -> u16 {
+    30061
 }
 
 /// Why the manager's configuration cannot be used.
@@ -116,6 +162,14 @@ mod tests {
         };
         let text = serde_json::to_string(&config).unwrap();
         assert_eq!(ManagerConfig::parse(&text), Ok(config));
+    }
+
+    #[test]
+    fn of_metal_an_address_and_an_iso_are_enough() {
+        let text = "metal: {serviceAddress: 10.0.0.5, ramdisk: /srv/ramdisk.iso}";
+        let metal = ManagerConfig::parse(text).unwrap().metal.unwrap();
+        assert_eq!((metal.service_port, metal.media_port), (30063, 30061));
+        assert!(ManagerConfig::parse("metal: {}").unwrap_err().contains("serviceAddress"));
     }
 
     #[test]

@@ -29,3 +29,29 @@ pub struct Config {
     /// How long BMCs may take.
     pub bmc_patience: BmcPatience,
 }
+
+impl Config {
+    /// The usual patience. Without authorities a BMC's certificate is taken only where the host's Secret has its authority, or
+    /// the host says that it is not checked.
+    #[must_use]
+    pub fn new(
+        address: String,
+        ramdisk: PathBuf,
+        identity: Key,
+        owner: String,
+        authorities: Option<String>,
+    ) -> Self {
+        Self {
+            address,
+            service_port: 6385,
+            media_port: 6180,
+            ramdisk,
+            identity,
+            owner,
+            // No certificate has this digest; what was shown is in the error.
+            trust: authorities.map_or(Trust::Pinned(String::new()), Trust::Authorities),
+            patience: Patience::default(),
+            bmc_patience: BmcPatience::default(),
+        }
+    }
+}

@@ -76,7 +76,7 @@ async fn call(context: &Context, host: &BareMetalHost, order: Order) -> Result<(
     };
     let opened = match credentials::access(context, host).await? {
         Ok(access) => context.connector.open(&access),
-        Err(why) => Err(BmcError::Refused(why)),
+        Err(why) => Err(BmcError::NoSystem(why)),
     };
     let (never_off, told) = (host.spec.disable_power_off, order.clone());
     context.calls.start(&Key::of(host), order, limit, async move {

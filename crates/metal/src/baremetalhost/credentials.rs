@@ -87,6 +87,12 @@ pub async fn observe(hub: &Hub, host: &BareMetalHost) -> Result<Credentials, Err
     if let Err(why) = origin(host) {
         return wrong(why);
     }
+    if let Some(other) = same_interface(hub, host) {
+        let mac = host.spec.boot_mac_address.as_deref().unwrap_or_default();
+        return wrong(format!(
+            "MAC address {mac} conflicts with existing node {other}: spec.bootMACAddress must differ"
+        ));
+    }
     let Some(key) = key(host) else {
         return wrong(
             "spec.bmc.credentialsName is empty: it must name a Secret with username and password".into(),
@@ -109,6 +115,22 @@ pub async fn observe(hub: &Hub, host: &BareMetalHost) -> Result<Credentials, Err
             Err(why) => wrong(format!("the Secret {key} of spec.bmc.credentialsName {why}")),
         },
     }
+}
+
+/// A host that was there before with the same interface to boot from.
+fn same_interface(hub: &Hub, host: &BareMetalHost) -> Option<Key> {
+    let mac = host.spec.boot_mac_address.as_ref()?;
+    let age = |host: &BareMetalHost| {
+        let created = host.metadata.creation_timestamp.as_ref().map(|created| created.0);
+        (created, host.uid())
+    };
+    let hosts = hub.watch::<BareMetalHost>().list();
+    let same = |other: &&Arc<BareMetalHost>| {
+        other.uid() != host.uid()
+            && other.spec.boot_mac_address.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(mac))
+            && age(other) < age(host)
+    };
+    hosts.iter().find(same).map(|other| Key::of(other.as_ref()))
 }
 
 /// Everything that is needed to talk to the BMC.

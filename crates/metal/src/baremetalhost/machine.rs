@@ -2,8 +2,9 @@
 
 use scute_agent::protocol::Said;
 use scute_api::metal3::{
-    AutomatedCleaningMode, BootMode, DeleteAction, ErrorType, INSPECT_ANNOTATION, INSPECT_DISABLED, Image,
-    InspectionMode, OperationalStatus, ProvisioningState as State,
+    AutomatedCleaningMode, BootMode, DeleteAction, ErrorType, HARDWARE_DETAILS_ANNOTATION,
+    INSPECT_ANNOTATION, INSPECT_DISABLED, Image, InspectionMode, OperationalStatus,
+    ProvisioningState as State, read_hardware_details,
 };
 
 use super::boot::Boot;
@@ -27,9 +28,13 @@ pub fn decide(seen: &Seen<'_>, notes: &mut Notes) -> Turn {
 
 fn decided(seen: &Seen<'_>, notes: &mut Notes) -> Decided {
     let state = notes.state();
+    // Whether it is detached is said anew each time.
+    notes.status.operational_status = OperationalStatus::None;
     if seen.is_deleted() {
         deletion_begins(seen, notes)?;
     } else if let Some(turn) = left_alone(seen, notes) {
+        return Ok(turn);
+    } else if let Some(turn) = hardware_is_told(seen, notes) {
         return Ok(turn);
     }
     match state {
@@ -103,6 +108,26 @@ fn left_alone(seen: &Seen<'_>, notes: &mut Notes) -> Option<Turn> {
     Some(if seen.agent == Agent::Away { turn } else { turn.after(Effect::Dismiss) })
 }
 
+/// What the host is made of, from an annotation instead of an inspection.
+fn hardware_is_told(seen: &Seen<'_>, notes: &mut Notes) -> Option<Turn> {
+    let text = seen.host.annotation(HARDWARE_DETAILS_ANNOTATION)?;
+    if seen.host.inspection() != InspectionMode::Disabled {
+        return None;
+    }
+    Some(match read_hardware_details(text) {
+        Ok(details) => {
+            notes.clear(&[ErrorType::Inspection]);
+            notes.status.hardware = Some(details.clone());
+            let turn = Turn::again(Effect::RemoveAnnotation(HARDWARE_DETAILS_ANNOTATION));
+            turn.after(Effect::KeepHardware(Box::new(details)))
+        }
+        Err(why) => {
+            let why = format!("the annotation {HARDWARE_DETAILS_ANNOTATION} cannot be read: {why}");
+            notes.stuck(ErrorType::Inspection, why)
+        }
+    })
+}
+
 /// Whether the BMC has taken the credentials that are given now.
 fn registration(seen: &Seen<'_>, notes: &mut Notes) -> Result<(), Turn> {
     let kind = registration_error(notes.state());
@@ -111,7 +136,10 @@ fn registration(seen: &Seen<'_>, notes: &mut Notes) -> Result<(), Turn> {
             let gone = format!("the BMC is not told that the host is deleted: {why}");
             return Err(given_up(notes.state()).after(Effect::Warn("PowerOffSkipped", gone)));
         }
-        Credentials::Wrong(why) => return Err(notes.stuck(kind, why.as_str())),
+        // Another host that is in the way may go without a word.
+        Credentials::Wrong(why) => {
+            return Err(notes.stuck(kind, why.as_str()).for_at_most(seen.patience.look));
+        }
         Credentials::At(version) => version,
     };
     if notes.status.good_credentials.credentials_version == *version {
@@ -154,7 +182,7 @@ impl Notes {
     fn agent<'a>(&mut self, seen: &'a Seen<'_>, purposes: &[State]) -> Result<&'a Session, Obstacle> {
         let boot = match &seen.agent {
             Agent::Away => return Err(self.summon(seen, 0).into()),
-            Agent::Awaited(boot) => boot,
+            Agent::Awaited(boot) | Agent::Stranger(boot, _) => boot,
             Agent::Here(session) => &session.boot,
         };
         if !purposes.contains(&boot.purpose) {
@@ -166,6 +194,7 @@ impl Notes {
                 Err(Obstacle::Lost(format!("the agent on the host has not been heard for {silent} s")))
             }
             Agent::Here(session) => Ok(session),
+            Agent::Stranger(_, why) => Err(Obstacle::Lost(why.clone())),
             Agent::Away | Agent::Awaited(_) => Err(self.awaited(seen, boot)),
         }
     }
@@ -262,8 +291,13 @@ fn firmware(mode: BootMode) -> bmc::BootMode {
 
 fn inspecting(seen: &Seen<'_>, notes: &mut Notes) -> Decided {
     let kind = ErrorType::Inspection;
-    if seen.host.inspection() == InspectionMode::Disabled {
-        return Ok(Turn::to(Cause::Inspected));
+    match seen.host.inspection() {
+        InspectionMode::Agent => {}
+        InspectionMode::Disabled => return Ok(Turn::to(Cause::Inspected)),
+        InspectionMode::Fast => {
+            let why = "spec.inspectionMode fast is not served yet: use agent or disabled";
+            return Ok(notes.stuck(kind, why));
+        }
     }
     let session = notes.agent(seen, &[State::Inspecting]);
     match session.and_then(|session| work(seen, session, Job::Inspect)) {

@@ -25,7 +25,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use scute_api::metal3::{BareMetalHost, HOST_FINALIZER, ProvisioningState};
+use scute_api::metal3::{
+    BareMetalHost, CredentialsStatus, HOST_FINALIZER, ProvisioningState, STATUS_ANNOTATION, read_status,
+};
 use scute_kit::{Controller, Error, Key, Next, Why, finalizer};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -69,6 +71,9 @@ async fn reconcile(host: Arc<BareMetalHost>, context: Arc<Context>) -> Next {
 }
 
 async fn advance(host: Arc<BareMetalHost>, context: &Context) -> Result<Next, DeskError> {
+    if let Some(next) = restored(&host, context).await? {
+        return Ok(next);
+    }
     let Some(host) = admitted(host, context).await? else {
         return Ok(Next::OnChange(Why::new("Claiming", "the Secret of the BMC is marked as used")));
     };
@@ -90,6 +95,30 @@ async fn advance(host: Arc<BareMetalHost>, context: &Context) -> Result<Next, De
     report(&host, context, &notes, &turn.step).await?;
     context.remember(&uid, notes.memory);
     Ok(next(turn.step))
+}
+
+/// Takes the status that a move of the host, or a backup, has written into an annotation, where there is none yet.
+async fn restored(host: &BareMetalHost, context: &Context) -> Result<Option<Next>, Error> {
+    let Some(text) = host.annotation(STATUS_ANNOTATION) else { return Ok(None) };
+    let is_new =
+        host.status.as_ref().is_none_or(|status| status.provisioning.state == ProvisioningState::None);
+    if is_new {
+        let mut status = match read_status(text) {
+            Ok(status) => status,
+            Err(why) => {
+                let why = format!("the annotation {STATUS_ANNOTATION} cannot be read: {why}");
+                return Ok(Some(Next::OnChange(Why::new("InvalidAnnotation", why))));
+            }
+        };
+        // The credentials are another Secret here: the BMC is asked, and nothing else is done to the host.
+        status.good_credentials = CredentialsStatus::default();
+        status.tried_credentials = CredentialsStatus::default();
+        context.hub.patch_status(host, serde_json::json!(status)).await?;
+    }
+    let patch =
+        serde_json::json!({"metadata": {"annotations": {STATUS_ANNOTATION: null}, "uid": host.uid()}});
+    context.hub.patch::<BareMetalHost>(&Key::of(host), &patch).await?;
+    Ok(Some(Next::OnChange(Why::new("Restored", "the status was taken from the annotation"))))
 }
 
 /// The host with its finalizer, and its Secret marked; nothing when that has to be seen first, or it is gone.

@@ -77,6 +77,8 @@ pub enum Agent {
     Away,
     /// Wanted; it has not taken its token yet.
     Awaited(Boot),
+    /// Another server than this host has come up; the sentence says how that was seen.
+    Stranger(Boot, String),
     /// It has a session.
     Here(Session),
 }

@@ -202,7 +202,13 @@ impl Notes {
             | bmc::Error::Rejected { .. }
             | bmc::Error::NotTaken { .. } => kind,
         };
-        self.fail(seen, kind, error.to_string())
+        let advice = match error {
+            bmc::Error::Tls { .. } => {
+                "; put its authority into ca.crt of the Secret, or set spec.bmc.disableCertificateVerification"
+            }
+            _ => "",
+        };
+        self.fail(seen, kind, format!("{error}{advice}"))
     }
 
     /// Whether nothing is to be tried yet.

@@ -73,9 +73,15 @@ impl Desk {
         let claimed = {
             let mut seats = self.seats();
             let Some(seat) = seats.get_mut(&hello.host) else { return Err(self.stranger(&hello.host)) };
+            let stranger = stranger(seat.boot_mac.as_deref(), &hello.macs);
             let Some(boot) = &mut seat.boot else { return Err(UNKNOWN) };
             if !same(&hello.token, &self.seal.token(&hello.host, &boot.nonce)) {
                 return Err(UNKNOWN);
+            }
+            if stranger.is_some() {
+                seat.stranger = stranger;
+                self.wake(&seat.host);
+                return Err((StatusCode::FORBIDDEN, "this is another server"));
             }
             let claimed = claim(boot, &hello.boot)?;
             seat.heard = Instant::now();
@@ -206,6 +212,19 @@ fn claim(boot: &mut Boot, by: &str) -> Result<bool, Refusal> {
         Some(taken) if taken == by => Ok(false),
         Some(_) => Err((StatusCode::CONFLICT, "the token has been taken already")),
     }
+}
+
+/// Why who has these interfaces is not the host that has this one. Its disks must not be touched.
+fn stranger(boot_mac: Option<&str>, macs: &[String]) -> Option<String> {
+    let mac = boot_mac?;
+    if macs.iter().any(|known| known.eq_ignore_ascii_case(mac)) {
+        return None;
+    }
+    let seen: Vec<_> = macs.iter().take(8).map(String::as_str).collect();
+    let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
+    Some(format!(
+        "the server behind spec.bmc.address has no interface {mac}, which is spec.bootMACAddress; it has {seen}"
+    ))
 }
 
 fn is_end(said: Option<&Said>) -> bool {

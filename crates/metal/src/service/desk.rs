@@ -40,6 +40,10 @@ pub(super) struct Seat {
     pub host: Key,
     pub boot: Option<Boot>,
     pub given: Option<Given>,
+    /// Why who came with the token is not this host.
+    pub stranger: Option<String>,
+    /// The interface that this host has, if it is known.
+    pub boot_mac: Option<String>,
     /// When it was last heard, or will have been.
     pub heard: Instant,
     /// Questions that are being held back: who asks is there.
@@ -87,7 +91,8 @@ impl Desk {
     /// When it cannot be read, or is somebody else's.
     pub async fn open(&self, host: &BareMetalHost) -> Result<(), DeskError> {
         let uid = host.uid().unwrap_or_default();
-        if self.seats().contains_key(&uid) {
+        if let Some(seat) = self.seats().get_mut(&uid) {
+            seat.boot_mac.clone_from(&host.spec.boot_mac_address);
             return Ok(());
         }
         let at = secret_key(&Key::of(host));
@@ -104,6 +109,8 @@ impl Desk {
             host: Key::of(host),
             boot,
             given: None,
+            stranger: None,
+            boot_mac: host.spec.boot_mac_address.clone(),
             heard: Instant::now() + GRACE,
             asking: 0,
             writing: Arc::default(),
@@ -146,7 +153,7 @@ impl Desk {
 
     async fn set(&self, uid: &str, boot: Option<Boot>) -> Result<(), DeskError> {
         if let Some(seat) = self.seats().get_mut(uid) {
-            (seat.boot, seat.given) = (boot, None);
+            (seat.boot, seat.given, seat.stranger) = (boot, None, None);
             seat.told.notify_waiters();
         }
         self.save(uid).await
@@ -175,7 +182,10 @@ impl Desk {
         let Some(seat) = seats.get(uid) else { return Agent::Away };
         match &seat.boot {
             None => Agent::Away,
-            Some(boot) if boot.taken.is_none() => Agent::Awaited(boot.clone()),
+            Some(boot) if boot.taken.is_none() => match &seat.stranger {
+                Some(why) => Agent::Stranger(boot.clone(), why.clone()),
+                None => Agent::Awaited(boot.clone()),
+            },
             Some(boot) => Agent::Here(Session {
                 boot: boot.clone(),
                 silent: if seat.asking > 0 { Duration::ZERO } else { seat.heard.elapsed() },

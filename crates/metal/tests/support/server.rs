@@ -23,6 +23,8 @@ pub const DISK: usize = 24 << 20;
 
 /// A server and its BMC.
 pub struct Rig {
+    /// Of its interface.
+    pub mac: String,
     pub machine: Arc<Metal>,
     pub bmc: Arc<Service>,
     pub address: String,
@@ -35,7 +37,7 @@ impl Rig {
         let bmc = Service::new(machine.clone(), Profile::named("plain", &[]).unwrap(), USER, PASSWORD);
         let server = Server::https(&bmc, TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
         let address = format!("redfish-virtualmedia://{}/redfish/v1/Systems/1", server.address);
-        Self { machine, bmc, address, server: Mutex::new(Some(server)) }
+        Self { mac: mac(number), machine, bmc, address, server: Mutex::new(Some(server)) }
     }
 
     /// The BMC is not there any more.
@@ -46,6 +48,10 @@ impl Rig {
     pub fn fault(&self, rule: Rule) {
         self.bmc.inject(rule);
     }
+}
+
+fn mac(number: u8) -> String {
+    format!("52:54:00:5c:{number:02x}:00")
 }
 
 /// What stands in the rack.
@@ -74,7 +80,7 @@ impl Metal {
         machine.file("sys/block/vda/serial", b"disk-1\n");
         machine.file("sys/block/vda/queue/rotational", b"0\n");
         machine.file("sys/class/dmi/id/sys_vendor", b"Scute\n");
-        machine.file("sys/class/net/eth0/address", format!("52:54:00:5c:{number:02x}:00\n").as_bytes());
+        machine.file("sys/class/net/eth0/address", format!("{}\n", mac(number)).as_bytes());
         machine.file("sys/class/net/eth0/device/vendor", b"0x1af4\n");
         machine.file("proc/meminfo", b"MemTotal:  2048000 kB\n");
         machine.file("dev/vda", &vec![0xee; DISK]);

@@ -158,7 +158,9 @@ async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), BringUp
     // Once the kubelet has spoken it need not do so again: it is silent for minutes, and clocks are set.
     let since = (!was_open).then_some(site.since);
     board.step(NODE_READY, node_ready(site, &config, &client, since)).await?;
-    let images = install::images();
+    let mut images = install::images();
+    // A bundle need not have it; a manager that mounts it must find it.
+    images.extend(Some(install::ramdisk_image()).filter(|image| bundle.image(image).is_ok()));
     let definitions =
         board.step("custom resources", install::definitions(&client)).map_err(BringUpError::from);
     let probe = async {

@@ -4,7 +4,8 @@ use super::{etcd::TENANTS_ETCD_PORT, pki::API_PORT};
 use crate::{Layout, SiteConfig};
 use scute_bundle::Bundle;
 use scute_install::{
-    CERTIFICATE_FOLDER, Facts, LoadBalancerConfig, ManagementNetworks, ManagerConfig, Pem, TenantsEtcd,
+    CERTIFICATE_FOLDER, Facts, LoadBalancerConfig, ManagementNetworks, ManagerConfig, MetalConfig, Pem,
+    TenantsEtcd,
 };
 use scute_kubeadm::{ClusterFacts, Version};
 use scute_qemu::Accelerator;
@@ -34,11 +35,15 @@ pub fn observe(
     accelerator: Accelerator,
     bundle: &Bundle,
 ) -> Result<Facts, FactsError> {
-    let image = bundle.image(&scute_install::scute_image());
+    let digest = |image: String| bundle.image(&image).map(|part| part.digest.clone()).ok();
+    // Without a ramdisk there is nothing that servers could start from.
+    let ramdisk = digest(scute_install::ramdisk_image());
+    let metal = ramdisk.is_some().then(|| MetalConfig::on(config.addresses.node.to_string()));
+    let digests: Vec<_> = digest(scute_install::scute_image()).into_iter().chain(ramdisk).collect();
     let root = pem(layout, "etcd-tenants-ca", "etcd-tenants-root-client")?;
     Ok(Facts {
-        configuration: manager_config(config, accelerator),
-        image_digest: image.map(|part| part.digest.clone()).unwrap_or_default(),
+        configuration: ManagerConfig { metal, ..manager_config(config, accelerator) },
+        image_digest: digests.join(" "),
         webhook: pem(layout, "webhook-ca", "scute-webhook")?,
         dns: cluster(config)?,
         tenants_etcd: TenantsEtcd {
