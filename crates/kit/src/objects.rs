@@ -1,5 +1,6 @@
 //! The copy of one kind: objects in order, who owns them, what is gone and what cannot be read. Pure.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -77,13 +78,13 @@ fn version(meta: &ObjectMeta) -> Option<u64> {
 /// ```
 /// # use k8s_openapi::api::core::v1::Pod;
 /// const NODE: scute_kit::Field<Pod> =
-///     scute_kit::Field { name: "spec.nodeName", of: |pod| pod.spec.as_ref()?.node_name.as_deref() };
+///     scute_kit::Field { name: "spec.nodeName", of: |pod| pod.spec.as_ref()?.node_name.as_deref().map(Into::into) };
 /// ```
 pub struct Field<K> {
     /// What tells it from other fields of the kind.
     pub name: &'static str,
-    /// Its value in an object.
-    pub of: fn(&K) -> Option<&str>,
+    /// Its value in an object, in the form in which values are compared.
+    pub of: fn(&K) -> Option<Cow<'_, str>>,
 }
 
 /// Keys by a value that objects have.
@@ -143,7 +144,7 @@ impl Gone {
 }
 
 /// The value of a field, and who has which.
-type FieldIndex<K> = (fn(&K) -> Option<&str>, Index);
+type FieldIndex<K> = (fn(&K) -> Option<Cow<'_, str>>, Index);
 
 /// All objects of one kind.
 pub(crate) struct Objects<K> {
@@ -209,6 +210,16 @@ impl<K: Resource> Objects<K> {
         Some(index.keys_in(namespace, value).filter_map(|key| self.items.get(key.as_ref())))
     }
 
+    /// As [`Objects::of_field`], of all namespaces, ordered by key.
+    pub(crate) fn of_field_anywhere<'a>(
+        &'a self,
+        field: &Field<K>,
+        value: &str,
+    ) -> Option<impl Iterator<Item = &'a Item<K>>> {
+        let (_, index) = self.fields.get(field.name)?;
+        Some(index.keys(value).filter_map(|key| self.items.get(key.as_ref())))
+    }
+
     /// Keeps an index of a field from now on.
     pub(crate) fn index(&mut self, field: &Field<K>) {
         if self.fields.contains_key(field.name) {
@@ -217,7 +228,7 @@ impl<K: Resource> Objects<K> {
         let mut index = Index::default();
         for (key, item) in &self.items {
             if let Some(value) = item.object().and_then(|object| (field.of)(object)) {
-                index.insert(value, key);
+                index.insert(&value, key);
             }
         }
         self.fields.insert(field.name, (field.of, index));
@@ -293,7 +304,7 @@ impl<K: Resource> Objects<K> {
         }
         for (of, index) in self.fields.values_mut() {
             if let Some(value) = item.object().and_then(|object| of(object)) {
-                index.insert(value, &key);
+                index.insert(&value, &key);
             }
         }
         self.unreadable += usize::from(item.unreadable().is_some());
@@ -310,7 +321,7 @@ impl<K: Resource> Objects<K> {
         }
         for (of, index) in self.fields.values_mut() {
             if let Some(value) = item.object().and_then(|object| of(object)) {
-                index.remove(value, key);
+                index.remove(&value, key);
             }
         }
         self.unreadable -= usize::from(item.unreadable().is_some());

@@ -111,12 +111,13 @@ fn indexes_follow_every_change() {
     objects.put(owned("b", "2", 1, &["o"]));
     objects.put(owned("a", "1", 2, &["o", "p"]));
     const OF: Field<ConfigMap> =
-        Field { name: "of", of: |map| map.metadata.labels.as_ref()?.get("of").map(String::as_str) };
+        Field { name: "of", of: |map| map.metadata.labels.as_ref()?.get("of").map(Into::into) };
     assert!(objects.of_field(&OF, "ns", "1").is_none());
     objects.index(&OF);
     let labelled =
         |objects: &Objects<ConfigMap>, value: &str| brief(objects.of_field(&OF, "ns", value).unwrap());
     assert_eq!(brief(objects.of_field(&OF, "n", "1").unwrap()), [""; 0], "another namespace");
+    assert_eq!(brief(objects.of_field_anywhere(&OF, "1").unwrap()), ["a@2"]);
     assert_eq!(brief(objects.of_owner("o")), ["a@2", "b@1"]);
     assert_eq!((labelled(&objects, "1"), labelled(&objects, "2")), (vec!["a@2".into()], vec!["b@1".into()]));
     objects.put(owned("a", "1", 3, &["p"]));

@@ -134,6 +134,18 @@ impl<K: Kind> Watch<K> {
         found.into_iter().flatten().filter_map(Item::object).cloned().collect()
     }
 
+    /// As [`Watch::list_by`], of all namespaces, ordered by key.
+    #[must_use]
+    pub fn list_anywhere_by(&self, field: &Field<K>, value: &str) -> Vec<Arc<K>> {
+        if let Some(found) = self.read().of_field_anywhere(field, value) {
+            return found.filter_map(Item::object).cloned().collect();
+        }
+        let mut objects = self.0.objects.write().unwrap_or_else(PoisonError::into_inner);
+        objects.index(field);
+        let found = objects.of_field_anywhere(field, value);
+        found.into_iter().flatten().filter_map(Item::object).cloned().collect()
+    }
+
     /// Everything that cannot be read, ordered by key.
     #[must_use]
     pub fn unreadable(&self) -> Vec<Arc<Unreadable>> {
