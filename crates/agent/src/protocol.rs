@@ -14,7 +14,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::network::{StaticAddress, StaticAddressError};
+pub use crate::network::{StaticAddress, StaticAddressError};
 
 /// How long a question for work may be held back, in seconds.
 pub const HELD_SECONDS: u64 = 20;
@@ -92,10 +92,10 @@ impl fmt::Debug for Parameters {
 /// Without the token.
 impl fmt::Debug for Hello {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Hello { host, token: _, boot, system_uuid, macs, clock } = self;
+        let Hello { host, token: _, boot, system_uuid, serial, macs, clock } = self;
         let mut shown = f.debug_struct("Hello");
         shown.field("host", host).field("boot", boot).field("system_uuid", system_uuid);
-        shown.field("macs", macs).field("clock", clock).finish_non_exhaustive()
+        shown.field("serial", serial).field("macs", macs).field("clock", clock).finish_non_exhaustive()
     }
 }
 
@@ -138,6 +138,9 @@ pub struct Hello {
     pub boot: String,
     /// System UUID by SMBIOS, lower case; empty when the firmware gives none.
     pub system_uuid: String,
+    /// Serial number by SMBIOS, as in [`Inventory::serial`].
+    #[serde(default)]
+    pub serial: String,
     /// MAC addresses of all ports, lower case with colons.
     pub macs: Vec<String>,
     /// Seconds since 1970 by the host's clock: it may be years off.

@@ -33,6 +33,7 @@ pub async fn run(parameters: &Parameters, machine: &Machine) -> Result<End, Serv
         token: parameters.token.clone(),
         boot: boot(),
         system_uuid: machine.system_uuid(),
+        serial: machine.serial(),
         macs: machine.macs(),
         clock: now(),
     };

@@ -9,33 +9,16 @@ use kube::api::{Api, Patch, PatchParams};
 use scute_api::metal3::{BareMetalHost, ErrorType, OperationalStatus, ProvisioningState as State};
 use scute_bmc::{BootDevice, Fault, Machine as _, Power, Rule};
 use serde_json::{Value, json};
-use support::{Bench, Images, Rig, content, said};
-
-fn error(host: &BareMetalHost) -> Option<(ErrorType, String)> {
-    let status = host.status.as_ref()?;
-    Some((status.error_type?, status.error_message.clone()))
-}
+use support::{Bench, Images, Rig, bare, content, error, said};
 
 fn count(host: &BareMetalHost) -> i64 {
     host.status.as_ref().map(|status| status.error_count).unwrap_or_default()
 }
 
-/// Nothing is cleaned, so that a host is available at once.
-fn bare(mac: &str) -> Value {
-    json!({"inspectionMode": "disabled", "automatedCleaningMode": "disabled", "bootMACAddress": mac})
-}
-
-async fn available(bench: &Bench, rig: &Rig, name: &str) -> BareMetalHost {
-    bench.credentials(name, support::PASSWORD).await;
-    bench.host(name, &rig.address, bare(&rig.mac)).await;
-    bench.until_state(name, State::Available).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn credentials_that_are_missing_or_wrong_are_told_and_mended() {
     let (bench, rig) = (Bench::new("credentials").await, Rig::new(11));
-    let mut more = bare(&rig.mac);
-    bench.host("a", &rig.address, more).await;
+    bench.host("a", &rig.address, bare(&rig.mac)).await;
     let host = bench.until("a", "without a Secret", |host| error(host).is_some()).await;
     let (kind, why) = error(&host).unwrap();
     assert!(kind == ErrorType::Registration && why.contains("is missing"), "{why}");
@@ -72,7 +55,7 @@ async fn a_certificate_that_nobody_vouches_for_is_told_with_its_digest() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_host_with_the_same_interface_waits_for_the_first() {
     let (bench, one, two) = (Bench::new("mac").await, Rig::new(13), Rig::new(14));
-    available(&bench, &one, "one").await;
+    bench.available(&one, "one").await;
     // Creation times are whole seconds.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     bench.credentials("two", support::PASSWORD).await;
@@ -99,12 +82,12 @@ async fn another_server_than_the_host_is_not_touched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_bmc_holds_a_deletion_up_for_a_minute_at_most_and_nobody_else() {
     let (bench, dead, live) = (Bench::new("dead").await, Rig::new(16), Rig::new(17));
-    available(&bench, &dead, "dead").await;
+    bench.available(&dead, "dead").await;
     // It takes connections, and never answers.
     dead.fault(Rule::always("", Fault::Hang));
     let begun = Instant::now();
     bench.delete("dead").await;
-    available(&bench, &live, "live").await;
+    bench.available(&live, "live").await;
     assert!(begun.elapsed() < Duration::from_secs(10), "the other took {:?}", begun.elapsed());
     bench.gone("dead").await;
     assert!(begun.elapsed() < Duration::from_secs(62), "{:?}", begun.elapsed());
@@ -115,7 +98,7 @@ async fn a_dead_bmc_holds_a_deletion_up_for_a_minute_at_most_and_nobody_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_with_another_digest_is_tried_five_times_and_again_when_it_is_changed() {
     let (bench, rig, images) = (Bench::new("digest").await, Rig::new(18), Images::open().await);
-    available(&bench, &rig, "a").await;
+    bench.available(&rig, "a").await;
     let image = content(3 << 20);
     let (url, checksum) = images.put("node.raw", image.clone());
     let spec = |checksum: &str| {
@@ -150,7 +133,7 @@ async fn an_image_with_another_digest_is_tried_five_times_and_again_when_it_is_c
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_is_missing_is_waited_for_before_anything_is_written() {
     let (bench, rig, images) = (Bench::new("missing").await, Rig::new(19), Images::open().await);
-    available(&bench, &rig, "a").await;
+    bench.available(&rig, "a").await;
     let (url, checksum) = images.put("node.raw", content(3 << 20));
     bench
         .patch(
@@ -170,7 +153,7 @@ async fn a_secret_that_is_missing_is_waited_for_before_anything_is_written() {
 #[tokio::test(flavor = "multi_thread")]
 async fn power_follows_online_and_the_reboot_annotations() {
     let (bench, rig) = (Bench::new("power").await, Rig::new(20));
-    available(&bench, &rig, "a").await;
+    bench.available(&rig, "a").await;
     let on = |host: &BareMetalHost| host.status.as_ref().is_some_and(|status| status.powered_on);
     bench.until("a", "on", on).await;
     bench.patch("a", json!({"spec": {"online": false}})).await;
@@ -205,7 +188,7 @@ async fn power_follows_online_and_the_reboot_annotations() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_is_paused_or_detached_is_left_alone() {
     let (bench, rig) = (Bench::new("alone").await, Rig::new(21));
-    available(&bench, &rig, "a").await;
+    bench.available(&rig, "a").await;
     let note = |name: &str, value: Value| json!({"metadata": {"annotations": {name: value}}});
     bench.patch("a", note("baremetalhost.metal3.io/detached", json!("by me"))).await;
     let detached = |host: &BareMetalHost| {

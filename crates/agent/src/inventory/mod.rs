@@ -56,7 +56,7 @@ impl Machine {
         Inventory {
             manufacturer: dmi.text("sys_vendor"),
             product: dmi.text("product_name"),
-            serial: dmi.text("product_serial"),
+            serial: self.serial(),
             uuid: self.system_uuid(),
             firmware: firmware::read(&dmi),
             uefi: self.uefi(),
@@ -78,6 +78,11 @@ impl Machine {
     /// Lower case; empty when the firmware gives none.
     pub fn system_uuid(&self) -> String {
         self.sys().text("class/dmi/id/product_uuid").to_lowercase()
+    }
+
+    /// Of the whole server; empty when the firmware gives none.
+    pub fn serial(&self) -> String {
+        self.sys().text("class/dmi/id/product_serial")
     }
 
     /// Of all ports.

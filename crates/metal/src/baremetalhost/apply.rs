@@ -15,6 +15,7 @@ use scute_kit::{EventType, Key, finalizer};
 use scute_redfish::Error as BmcError;
 use serde_json::json;
 
+use super::boot::Boot;
 use super::context::Context;
 use super::credentials;
 use super::material::{self, Found};
@@ -42,7 +43,11 @@ pub async fn apply(
     let uid = host.uid().unwrap_or_default();
     match effect {
         Effect::Call(order) => call(context, host, order).await?,
-        Effect::Summon(attempt) => context.desk.begin(&uid, state, attempt).await?,
+        Effect::Summon { attempt, addresses } => {
+            let addresses = addresses.iter().map(ToString::to_string).collect();
+            let boot = Boot { purpose: state, attempt, addresses, ..Boot::default() };
+            context.desk.begin(&uid, boot).await?;
+        }
         Effect::Started => {
             let now = context.hub.now();
             context.desk.note(&uid, |boot| boot.started = Some(now)).await?;

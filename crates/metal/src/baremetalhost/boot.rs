@@ -15,6 +15,9 @@ pub struct Boot {
     pub nonce: String,
     /// 1 when the host did not come up before.
     pub attempt: u8,
+    /// The ramdisk's static addresses, as its command line has them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
     /// When the host was started.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,

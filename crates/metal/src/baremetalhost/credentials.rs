@@ -15,6 +15,7 @@ use scute_kit::{Error, Hub, Key, finalizer};
 use scute_redfish::{Access, Credentials as Login, Origin, Trust, Which};
 
 use super::context::Context;
+use super::rivals;
 use super::seen::Credentials;
 
 /// Who marks Secrets as used.
@@ -87,11 +88,8 @@ pub async fn observe(hub: &Hub, host: &BareMetalHost) -> Result<Credentials, Err
     if let Err(why) = origin(host) {
         return wrong(why);
     }
-    if let Some(other) = same_interface(hub, host) {
-        let mac = host.spec.boot_mac_address.as_deref().unwrap_or_default();
-        return wrong(format!(
-            "MAC address {mac} conflicts with existing node {other}: spec.bootMACAddress must differ"
-        ));
+    if let Some(why) = rivals::before(host, &hub.watch::<BareMetalHost>()) {
+        return wrong(why);
     }
     let Some(key) = key(host) else {
         return wrong(
@@ -115,22 +113,6 @@ pub async fn observe(hub: &Hub, host: &BareMetalHost) -> Result<Credentials, Err
             Err(why) => wrong(format!("the Secret {key} of spec.bmc.credentialsName {why}")),
         },
     }
-}
-
-/// A host that was there before with the same interface to boot from.
-fn same_interface(hub: &Hub, host: &BareMetalHost) -> Option<Key> {
-    let mac = host.spec.boot_mac_address.as_ref()?;
-    let age = |host: &BareMetalHost| {
-        let created = host.metadata.creation_timestamp.as_ref().map(|created| created.0);
-        (created, host.uid())
-    };
-    let hosts = hub.watch::<BareMetalHost>().list();
-    let same = |other: &&Arc<BareMetalHost>| {
-        other.uid() != host.uid()
-            && other.spec.boot_mac_address.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(mac))
-            && age(other) < age(host)
-    };
-    hosts.iter().find(same).map(|other| Key::of(other.as_ref()))
 }
 
 /// Everything that is needed to talk to the BMC.

@@ -7,11 +7,11 @@ use scute_api::metal3::{
     ProvisioningState as State, read_hardware_details,
 };
 
-use super::boot::Boot;
+use super::agent::{Obstacle, is_done, odd, work};
 use super::hardware;
 use super::order::Order;
 use super::power::power;
-use super::seen::{Agent, Call, Credentials, Job, Material, Seen, Session};
+use super::seen::{Agent, Call, Credentials, Job, Material, Seen};
 use super::transitions::Cause;
 use super::turn::{Effect, Notes, Step, Turn, registration_error, until};
 use scute_redfish as bmc;
@@ -165,7 +165,7 @@ fn given_up(state: State) -> Turn {
 
 impl Notes {
     /// As [`Notes::order`]. A host that is being deleted does not wait for a dead BMC for long.
-    fn bmc(&mut self, seen: &Seen<'_>, order: Order, kind: ErrorType) -> Result<bmc::State, Turn> {
+    pub fn bmc(&mut self, seen: &Seen<'_>, order: Order, kind: ErrorType) -> Result<bmc::State, Turn> {
         let done = self.order(seen, order, kind);
         let failed = matches!(&seen.call, Call::Ended(_, Err(_))) && done.is_err();
         let since = self.memory.failing_since.filter(|_| failed && seen.is_deleted());
@@ -177,112 +177,10 @@ impl Notes {
         }
         done
     }
-
-    /// The agent of this boot, started for one of these states; else what leads there.
-    fn agent<'a>(&mut self, seen: &'a Seen<'_>, purposes: &[State]) -> Result<&'a Session, Obstacle> {
-        let boot = match &seen.agent {
-            Agent::Away => return Err(self.summon(seen, 0).into()),
-            Agent::Awaited(boot) | Agent::Stranger(boot, _) => boot,
-            Agent::Here(session) => &session.boot,
-        };
-        if !purposes.contains(&boot.purpose) {
-            return Err(Turn::again(Effect::Dismiss).into());
-        }
-        match &seen.agent {
-            Agent::Here(session) if session.silent > seen.patience.silence => {
-                let silent = session.silent.as_secs();
-                Err(Obstacle::Lost(format!("the agent on the host has not been heard for {silent} s")))
-            }
-            Agent::Here(session) => Ok(session),
-            Agent::Stranger(_, why) => Err(Obstacle::Lost(why.clone())),
-            Agent::Away | Agent::Awaited(_) => Err(self.awaited(seen, boot)),
-        }
-    }
-
-    /// A start from virtual media, from its beginning.
-    fn summon(&self, seen: &Seen<'_>, attempt: u8) -> Turn {
-        self.resting(seen).unwrap_or_else(|| Turn::again(Effect::Summon(attempt)))
-    }
-
-    fn awaited(&mut self, seen: &Seen<'_>, boot: &Boot) -> Obstacle {
-        let Some(started) = boot.started else {
-            let mode = firmware(seen.host.boot_mode());
-            let order = Order::StartMedium { url: seen.medium.clone(), mode, attempt: boot.attempt };
-            return match self.bmc(seen, order, ErrorType::PowerManagement) {
-                Ok(_) => Turn::again(Effect::Started).into(),
-                Err(turn) => turn.into(),
-            };
-        };
-        let end = started.checked_add(seen.patience.boot).unwrap_or(started);
-        match until(seen.now, end) {
-            Some(left) => {
-                Turn::wait("WaitingForAgent", "the host starts from virtual media").for_at_most(left).into()
-            }
-            None if boot.attempt == 0 => self.summon(seen, 1).into(),
-            None => Obstacle::Lost(format!(
-                "the host was started from virtual media twice, and no agent called back within {} s; look at its \
-                 console, and whether it reaches {}",
-                seen.patience.boot.as_secs(),
-                seen.service
-            )),
-        }
-    }
-
-    /// Ends what an agent could not do.
-    fn lost(&mut self, seen: &Seen<'_>, kind: ErrorType, obstacle: Obstacle) -> Turn {
-        match obstacle {
-            Obstacle::Turn(turn) => turn,
-            Obstacle::Lost(why) => self.fail(seen, kind, why).after(Effect::Dismiss),
-        }
-    }
 }
 
-/// What is in the way of an agent's work.
-enum Obstacle {
-    /// This comes first.
-    Turn(Turn),
-    /// This agent will not do it.
-    Lost(String),
-}
-
-impl From<Turn> for Obstacle {
-    fn from(turn: Turn) -> Self {
-        Self::Turn(turn)
-    }
-}
-
-/// Has the agent do something: gives the end, else what leads there.
-fn work<'a>(seen: &Seen<'_>, session: &'a Session, job: Job) -> Result<&'a Said, Obstacle> {
-    let working = |percent, left| {
-        // A silent agent cannot be watched.
-        Turn::wait("Working", progress(job, percent, left)).for_at_most(seen.patience.silence)
-    };
-    match &session.work {
-        Some((given, said)) if *given == job => match said {
-            None => Err(working(0, None).into()),
-            Some(Said::Progress { percent, left }) => Err(working(*percent, *left).into()),
-            Some(Said::Failed { why }) => Err(Obstacle::Lost(why.clone())),
-            Some(said) => Ok(said),
-        },
-        _ => Err(working(0, None).after(Effect::Offer(job)).into()),
-    }
-}
-
-/// How far it is, as a person says it.
-fn progress(job: Job, percent: u8, left: Option<u64>) -> String {
-    let what = match job {
-        Job::Inspect => "the hardware is looked at",
-        Job::Clean => "the disks are cleaned",
-        Job::Write => "the image is written",
-    };
-    match (percent, left) {
-        (0, None) => what.to_owned(),
-        (percent, None) => format!("{what}: {percent} %"),
-        (percent, Some(left)) => format!("{what}: {percent} %, about {left} s to go"),
-    }
-}
-
-fn firmware(mode: BootMode) -> bmc::BootMode {
+/// As the port to the BMC has it.
+pub fn firmware(mode: BootMode) -> bmc::BootMode {
     match mode {
         BootMode::Uefi | BootMode::UefiSecureBoot => bmc::BootMode::Uefi,
         BootMode::Legacy => bmc::BootMode::Legacy,
@@ -312,18 +210,6 @@ fn inspecting(seen: &Seen<'_>, notes: &mut Notes) -> Decided {
     }
 }
 
-/// An answer to another question.
-fn odd(said: &Said) -> Obstacle {
-    let what = match said {
-        Said::Progress { .. } => "progress",
-        Said::Inspected { .. } => "an inventory",
-        Said::Cleaned { .. } => "clean disks",
-        Said::Written { .. } => "a written image",
-        Said::Failed { .. } => "a failure",
-    };
-    Obstacle::Lost(format!("the agent reports {what}, for which it was not asked"))
-}
-
 fn preparing(seen: &Seen<'_>, notes: &mut Notes) -> Decided {
     let kind = ErrorType::Preparation;
     let untouched = seen.agent == Agent::Away && !cleans(seen);
@@ -337,11 +223,6 @@ fn preparing(seen: &Seen<'_>, notes: &mut Notes) -> Decided {
 
 fn cleans(seen: &Seen<'_>) -> bool {
     seen.host.spec.automated_cleaning_mode == AutomatedCleaningMode::Metadata
-}
-
-/// Whether the agent has done what it was started for.
-fn is_done(seen: &Seen<'_>, purposes: &[State]) -> bool {
-    matches!(&seen.agent, Agent::Here(session) if session.boot.done && purposes.contains(&session.boot.purpose))
 }
 
 /// Clean disks, as far as that is asked for, and a host that is off, without a medium.
@@ -368,7 +249,10 @@ fn available(seen: &Seen<'_>, notes: &mut Notes) -> Decided {
     if host.annotation(INSPECT_ANNOTATION).is_some_and(|value| value != INSPECT_DISABLED) {
         return Ok(Turn::to(Cause::InspectAgain).after(Effect::RemoveAnnotation(INSPECT_ANNOTATION)));
     }
-    if notes.status.last_attempted_image.is_some() && notes.status.last_attempted_image != spec.image {
+    let provisioning = &notes.status.provisioning;
+    let other_image = notes.status.last_attempted_image != spec.image;
+    let other_disk = provisioning.root_device_hints != host.root_device_hints();
+    if notes.status.last_attempted_image.is_some() && (other_image || other_disk) {
         notes.status.last_attempted_image = None;
         notes.status.provisioning_fail_count = 0;
         notes.clear(&[ErrorType::Provisioning]);

@@ -3,6 +3,7 @@
 //! A run observes (the BMC's latest answer, the agent's latest word), decides (`machine`, pure), does what was decided, and
 //! reports. Nothing in it waits for a BMC or an agent: both wake it when they have something to say.
 
+mod agent;
 mod apply;
 pub mod boot;
 mod context;
@@ -13,9 +14,11 @@ mod hardware;
 mod image;
 mod machine;
 mod material;
+mod network;
 pub mod order;
 mod power;
 mod report;
+mod rivals;
 pub mod seen;
 mod transitions;
 mod turn;
@@ -44,11 +47,16 @@ use turn::{Notes, Step, Turn};
 pub async fn run(context: Arc<Context>, news: [UnboundedReceiver<Key>; 3]) {
     let hub = Arc::clone(&context.hub);
     let hosts = hub.watch::<BareMetalHost>();
+    let all = hub.watch::<BareMetalHost>();
     let controller = Controller::<BareMetalHost>::new("baremetalhost", &hub);
     let controller = news.into_iter().fold(controller, Controller::on);
     controller
         .listen(hub.watch_meta::<Secret>(), move |secret: &apply::SecretMeta| {
             apply::users(&hosts.list_in(&secret.namespace().unwrap_or_default()), secret)
+        })
+        // Who is in another's way may go, or say something else.
+        .watches(move |host: &BareMetalHost| {
+            rivals::others(host, &all).iter().map(|other| Key::of(other.as_ref())).collect()
         })
         .run(context, reconcile)
         .await;
@@ -147,6 +155,10 @@ async fn decide(
             Found::unasked()
         }
     };
+    let network = match &agent {
+        Agent::Away | Agent::Awaited(_) => network::observe(&context.hub, host).await?,
+        Agent::Stranger(..) | Agent::Here(_) => Ok(Vec::new()),
+    };
     let medium = context.desk.medium(&uid).unwrap_or_default();
     let seen = Seen {
         host,
@@ -156,6 +168,7 @@ async fn decide(
         agent,
         medium: format!("{}{medium}", context.media),
         service: &context.service,
+        network: &network,
         material: found.material.clone(),
         patience: context.patience,
     };

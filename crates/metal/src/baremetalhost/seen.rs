@@ -8,6 +8,7 @@ use scute_agent::protocol::Said;
 use scute_api::metal3::{BareMetalHost, CredentialsStatus};
 
 use super::boot::Boot;
+use super::network::Network;
 use super::order::Order;
 use scute_redfish as bmc;
 
@@ -27,6 +28,8 @@ pub struct Seen<'a> {
     pub medium: String,
     /// Where agents call back.
     pub service: &'a str,
+    /// How the ramdisk reaches us; looked at while none is here.
+    pub network: &'a Network,
     /// Whether everything is there that the image needs; looked at while provisioning only.
     pub material: Material,
     /// How long things may take.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use scute_agent::protocol::StaticAddress;
 use scute_api::metal3::{BareMetalHostStatus, ErrorType, HardwareDetails, ProvisioningState as State};
 use scute_kit::Why;
 
@@ -25,8 +26,13 @@ pub struct Turn {
 pub enum Effect {
     /// An order to the BMC, whose end starts another run.
     Call(Order),
-    /// A new start from virtual media is remembered, for this attempt.
-    Summon(u8),
+    /// A new start from virtual media is remembered.
+    Summon {
+        /// 1 when the host did not come up before.
+        attempt: u8,
+        /// The ramdisk's; none is DHCP.
+        addresses: Vec<StaticAddress>,
+    },
     /// The host has been started from virtual media.
     Started,
     /// The agent has done what it was started for.

@@ -65,6 +65,8 @@ fn bearer(headers: &HeaderMap) -> &str {
     value.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default()
 }
 
+/// What it is doing must not be stopped for that.
+const JUST_STARTED: Refusal = (StatusCode::SERVICE_UNAVAILABLE, "the manager has just started");
 const UNKNOWN: Refusal = (StatusCode::UNAUTHORIZED, "there is no such token");
 
 impl Desk {
@@ -73,8 +75,8 @@ impl Desk {
         let claimed = {
             let mut seats = self.seats();
             let Some(seat) = seats.get_mut(&hello.host) else { return Err(self.stranger(&hello.host)) };
-            let stranger = stranger(seat.boot_mac.as_deref(), &hello.macs);
             let Some(boot) = &mut seat.boot else { return Err(UNKNOWN) };
+            let stranger = seat.who.stranger(hello, boot.purpose);
             if !same(&hello.token, &self.seal.token(&hello.host, &boot.nonce)) {
                 return Err(UNKNOWN);
             }
@@ -109,7 +111,7 @@ impl Desk {
         let is_ours = |host: &Arc<BareMetalHost>| host.metadata.uid.as_deref() == Some(uid);
         match hosts.is_ready() && !hosts.list().iter().any(is_ours) {
             true => UNKNOWN,
-            false => (StatusCode::SERVICE_UNAVAILABLE, "the manager has just started"),
+            false => JUST_STARTED,
         }
     }
 
@@ -139,6 +141,9 @@ impl Desk {
         self.seat(&seats, session)?;
         let seat = seats.get_mut(host_of(session)).ok_or(UNKNOWN)?;
         seat.heard = Instant::now();
+        if seat.undecided {
+            return Err(JUST_STARTED);
+        }
         let gone = (StatusCode::GONE, "this is not wanted any more");
         let given = seat.given.as_mut().filter(|given| given.id == report.id).ok_or(gone)?;
         // The answer to the first was lost on its way.
@@ -212,19 +217,6 @@ fn claim(boot: &mut Boot, by: &str) -> Result<bool, Refusal> {
         Some(taken) if taken == by => Ok(false),
         Some(_) => Err((StatusCode::CONFLICT, "the token has been taken already")),
     }
-}
-
-/// Why who has these interfaces is not the host that has this one. Its disks must not be touched.
-fn stranger(boot_mac: Option<&str>, macs: &[String]) -> Option<String> {
-    let mac = boot_mac?;
-    if macs.iter().any(|known| known.eq_ignore_ascii_case(mac)) {
-        return None;
-    }
-    let seen: Vec<_> = macs.iter().take(8).map(String::as_str).collect();
-    let seen = if seen.is_empty() { "none".to_owned() } else { seen.join(", ") };
-    Some(format!(
-        "the server behind spec.bmc.address has no interface {mac}, which is spec.bootMACAddress; it has {seen}"
-    ))
 }
 
 fn is_end(said: Option<&Said>) -> bool {

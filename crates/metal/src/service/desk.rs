@@ -10,13 +10,14 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use scute_agent::protocol::{Said, Work};
-use scute_api::metal3::{BareMetalHost, ProvisioningState};
+use scute_api::metal3::BareMetalHost;
 use scute_kit::{Hub, Key, occupied};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::Instant;
 
 use super::seal::Seal;
+use super::who::Who;
 use crate::baremetalhost::boot::Boot;
 use crate::baremetalhost::seen::{Agent, Job, Session};
 
@@ -40,10 +41,12 @@ pub(super) struct Seat {
     pub host: Key,
     pub boot: Option<Boot>,
     pub given: Option<Given>,
+    /// An earlier process may have given work, and it is not known yet whether that is wanted.
+    pub undecided: bool,
     /// Why who came with the token is not this host.
     pub stranger: Option<String>,
-    /// The interface that this host has, if it is known.
-    pub boot_mac: Option<String>,
+    /// Which server it is.
+    pub who: Who,
     /// When it was last heard, or will have been.
     pub heard: Instant,
     /// Questions that are being held back: who asks is there.
@@ -92,7 +95,7 @@ impl Desk {
     pub async fn open(&self, host: &BareMetalHost) -> Result<(), DeskError> {
         let uid = host.uid().unwrap_or_default();
         if let Some(seat) = self.seats().get_mut(&uid) {
-            seat.boot_mac.clone_from(&host.spec.boot_mac_address);
+            seat.who = Who::of(host);
             return Ok(());
         }
         let at = secret_key(&Key::of(host));
@@ -107,10 +110,11 @@ impl Desk {
         });
         let seat = Seat {
             host: Key::of(host),
+            undecided: boot.is_some(),
             boot,
             given: None,
             stranger: None,
-            boot_mac: host.spec.boot_mac_address.clone(),
+            who: Who::of(host),
             heard: Instant::now() + GRACE,
             asking: 0,
             writing: Arc::default(),
@@ -125,11 +129,10 @@ impl Desk {
     ///
     /// # Errors
     /// When it cannot be remembered.
-    pub async fn begin(&self, uid: &str, purpose: ProvisioningState, attempt: u8) -> Result<(), DeskError> {
+    pub async fn begin(&self, uid: &str, boot: Boot) -> Result<(), DeskError> {
         let mut nonce = [0; 16];
         scute_pki::system_random(&mut nonce)?;
-        let boot = Boot { purpose, attempt, nonce: hex::encode(nonce), ..Boot::default() };
-        self.set(uid, Some(boot)).await
+        self.set(uid, Some(Boot { nonce: hex::encode(nonce), ..boot })).await
     }
 
     /// Remembers more of the start.
@@ -153,7 +156,7 @@ impl Desk {
 
     async fn set(&self, uid: &str, boot: Option<Boot>) -> Result<(), DeskError> {
         if let Some(seat) = self.seats().get_mut(uid) {
-            (seat.boot, seat.given, seat.stranger) = (boot, None, None);
+            (seat.boot, seat.given, seat.stranger, seat.undecided) = (boot, None, None, false);
             seat.told.notify_waiters();
         }
         self.save(uid).await
@@ -201,6 +204,7 @@ impl Desk {
         let Some(boot) = &seat.boot else { return };
         let id = job.id(&boot.nonce);
         seat.given = Some(Given { job, work: work(id.clone()), id, said: None });
+        seat.undecided = false;
         seat.told.notify_waiters();
     }
 

@@ -93,7 +93,7 @@ impl Media {
             host: uid.to_owned(),
             token: self.desk.seal.token(uid, &boot.nonce),
             pin: self.pin.clone(),
-            addresses: Vec::new(),
+            addresses: boot.addresses.iter().filter_map(|address| address.parse().ok()).collect(),
         };
         Some(parameters.to_string())
     }

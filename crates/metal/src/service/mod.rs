@@ -6,6 +6,7 @@ pub mod desk;
 pub mod identity;
 mod media;
 mod seal;
+mod who;
 
 use std::io;
 use std::sync::Arc;

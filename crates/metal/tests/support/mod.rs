@@ -14,7 +14,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt};
-use scute_api::metal3::{BareMetalHost, ProvisioningState};
+use scute_api::metal3::{BareMetalHost, ErrorType, ProvisioningState};
 use scute_kit::{Hub, Key};
 use scute_metal::{Config, Listeners, Patience};
 use scute_redfish::{Patience as BmcPatience, Trust};
@@ -33,7 +33,7 @@ pub fn patience() -> Patience {
     Patience {
         boot: Duration::from_secs(5),
         look: Duration::from_secs(1),
-        rest: Duration::from_millis(500),
+        rest: Duration::from_millis(100),
         ..Patience::default()
     }
 }
@@ -158,6 +158,13 @@ impl Bench {
         self.create(json!({"metadata": {"name": name}, "spec": spec})).await
     }
 
+    /// A host that is available.
+    pub async fn available(&self, rig: &Rig, name: &str) -> BareMetalHost {
+        self.credentials(name, PASSWORD).await;
+        self.host(name, &rig.address, bare(&rig.mac)).await;
+        self.until_state(name, ProvisioningState::Available).await
+    }
+
     pub async fn patch(&self, name: &str, patch: Value) -> BareMetalHost {
         let params = PatchParams::default();
         self.api::<BareMetalHost>().patch(name, &params, &Patch::Merge(&patch)).await.unwrap()
@@ -191,6 +198,16 @@ impl Bench {
         };
         all.items.into_iter().filter(about).map(said).collect()
     }
+}
+
+/// Nothing is cleaned, so that a host is available at once.
+pub fn bare(mac: &str) -> Value {
+    json!({"inspectionMode": "disabled", "automatedCleaningMode": "disabled", "bootMACAddress": mac})
+}
+
+pub fn error(host: &BareMetalHost) -> Option<(ErrorType, String)> {
+    let status = host.status.as_ref()?;
+    Some((status.error_type?, status.error_message.clone()))
 }
 
 pub fn state(host: &BareMetalHost) -> ProvisioningState {

@@ -1,7 +1,7 @@
 //! A server: its BMC is a real Redfish service, and what it boots from the CD is the real agent, on a folder with a file
 //! for a disk. Only the kernel between the two is missing.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -28,6 +28,7 @@ pub struct Rig {
     pub machine: Arc<Metal>,
     pub bmc: Arc<Service>,
     pub address: String,
+    listens: SocketAddr,
     server: Mutex<Option<Server>>,
 }
 
@@ -37,12 +38,19 @@ impl Rig {
         let bmc = Service::new(machine.clone(), Profile::named("plain", &[]).unwrap(), USER, PASSWORD);
         let server = Server::https(&bmc, TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
         let address = format!("redfish-virtualmedia://{}/redfish/v1/Systems/1", server.address);
-        Self { mac: mac(number), machine, bmc, address, server: Mutex::new(Some(server)) }
+        let listens = server.address;
+        Self { mac: mac(number), machine, bmc, address, listens, server: Mutex::new(Some(server)) }
     }
 
     /// The BMC is not there any more.
     pub fn cut_off(&self) {
         self.server.lock().unwrap().take();
+    }
+
+    /// It is there again.
+    pub fn come_back(&self) {
+        let server = Server::https(&self.bmc, TcpListener::bind(self.listens).unwrap()).unwrap();
+        self.server.lock().unwrap().replace(server);
     }
 
     pub fn fault(&self, rule: Rule) {
@@ -80,6 +88,7 @@ impl Metal {
         machine.file("sys/block/vda/serial", b"disk-1\n");
         machine.file("sys/block/vda/queue/rotational", b"0\n");
         machine.file("sys/class/dmi/id/sys_vendor", b"Scute\n");
+        machine.file("sys/class/dmi/id/product_serial", b"server-1\n");
         machine.file("sys/class/net/eth0/address", format!("{}\n", mac(number)).as_bytes());
         machine.file("sys/class/net/eth0/device/vendor", b"0x1af4\n");
         machine.file("proc/meminfo", b"MemTotal:  2048000 kB\n");
@@ -87,7 +96,8 @@ impl Metal {
         machine
     }
 
-    fn file(&self, name: &str, content: &[u8]) {
+    /// What a kernel would show, or what is on a disk.
+    pub fn file(&self, name: &str, content: &[u8]) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
