@@ -149,6 +149,7 @@ fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: &ManagerConfig, tasks: 
     scute_bootstrap::spawn(hub, tenants, scute_bootstrap::Config::default(), tasks);
     scute_controlplane::spawn(hub, tenants, controlplane(config), tasks);
     scute_vm::spawn(hub, tenants, vm, tasks);
+    scute_metal::spawn_provider(hub, tenants, tasks);
     scute_loadbalancer::spawn(hub, &config.load_balancer.pools, tasks);
 }
 

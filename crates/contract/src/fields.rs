@@ -110,6 +110,12 @@ pub fn externally_managed(object: &DynamicObject) -> bool {
     truth(object, &["status", "externalManagedControlPlane"])
 }
 
+/// Whether the object's controller has said anything yet.
+#[must_use]
+pub fn has_status(object: &DynamicObject) -> bool {
+    at(object, &["status"]).and_then(Value::as_object).is_some_and(|status| !status.is_empty())
+}
+
 /// Kubernetes version that a control plane should have.
 #[must_use]
 pub fn wanted_version(object: &DynamicObject) -> Option<String> {

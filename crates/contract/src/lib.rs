@@ -7,6 +7,7 @@
 mod externals;
 pub mod fields;
 mod found;
+pub mod infracluster;
 mod listing;
 pub mod owners;
 pub mod paused;

@@ -1,13 +1,16 @@
 //! Bare-metal servers.
 //!
-//! In: BareMetalHost and what belongs to it; what agents on the servers say. Out: what is wrong with them, told at the door;
-//! servers that are inspected, cleaned, written and started; HardwareData. Never: the content of a Secret in a message, or a
+//! In: BareMetalHost, Metal3Machine and what belongs to them; what agents on the servers say. Out: what is wrong with them,
+//! told at the door; servers that are inspected, cleaned, written and started; HardwareData; hosts that are chosen for
+//! Machines, become Nodes and are given back. Never: the content of a Secret in a message, or a
 //! run that waits for a BMC.
 
 mod admission;
 mod baremetalhost;
 mod calls;
 mod config;
+mod metal3cluster;
+mod metal3machine;
 mod service;
 
 use std::io;
@@ -16,6 +19,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use scute_kit::Hub;
+use scute_kit::tenants::Tenants;
 use scute_redfish::Connector;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -54,6 +58,12 @@ impl Listeners {
 /// Starts the controllers, and what agents and BMCs ask.
 pub fn spawn(hub: &Arc<Hub>, config: Config, listeners: Listeners, tasks: &mut JoinSet<()>) {
     tasks.spawn(run(Arc::clone(hub), config, listeners));
+}
+
+/// Starts the controllers of Cluster API's kinds, which need nothing but the API servers.
+pub fn spawn_provider(hub: &Arc<Hub>, tenants: &Arc<Tenants>, tasks: &mut JoinSet<()>) {
+    tasks.spawn(metal3cluster::run(Arc::clone(hub)));
+    tasks.spawn(metal3machine::run(Arc::clone(hub), Arc::clone(tenants)));
 }
 
 /// Before an API server that did not give the identity is asked again.

@@ -1,13 +1,13 @@
 //! The infrastructure object of a Cluster: told the endpoint, whatever its kind.
 
 use kube::ResourceExt;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::DynamicObject;
 use scute_api::cluster::Cluster;
 use scute_api::meta::{ApiEndpoint, MANAGED_BY_ANNOTATION};
 use scute_contract::owners::owner;
-use scute_contract::{External, Found};
+use scute_contract::{External, Found, Served, fields};
 use scute_kit::{Error, Key, Why};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Shared;
 use super::report::{Stage, Stop};
@@ -56,7 +56,7 @@ pub async fn tell(
             Err(Stop::wait(STAGE, Why::new("EndpointMismatch", message)))
         }
         answer => {
-            let done = write(&infra, &served.resource, &key, endpoint, answer, &shared.context).await;
+            let done = write(&infra, &served, &key, endpoint, answer, &shared.context).await;
             done.map_err(failed(STAGE))
         }
     }
@@ -88,7 +88,7 @@ pub fn answer(infra: &DynamicObject, endpoint: &ApiEndpoint) -> Answer {
 /// is ready: the control plane says so, in the words of both contracts.
 async fn write(
     infra: &DynamicObject,
-    resource: &ApiResource,
+    served: &Served,
     key: &Key,
     endpoint: &ApiEndpoint,
     answer: Answer,
@@ -96,18 +96,12 @@ async fn write(
 ) -> Result<(), Error> {
     if answer == Answer::Fill {
         let patch = json!({ "spec": { "controlPlaneEndpoint": endpoint } });
-        context.hub.patch_dynamic(resource, key, None, &patch).await?;
+        context.hub.patch_dynamic(&served.resource, key, None, &patch).await?;
     }
-    if infra.annotations().contains_key(MANAGED_BY_ANNOTATION) && !says_ready(&infra.data["status"]) {
+    if infra.annotations().contains_key(MANAGED_BY_ANNOTATION) && !fields::provisioned(infra, served.contract)
+    {
         let patch = json!({ "status": { "ready": true, "initialization": { "provisioned": true } } });
-        context.hub.patch_dynamic(resource, key, Some("status"), &patch).await?;
+        context.hub.patch_dynamic(&served.resource, key, Some("status"), &patch).await?;
     }
     Ok(())
-}
-
-/// In the words of one contract at least: a kind of contract v1beta1 drops `initialization`, and must not be written
-/// to for ever.
-fn says_ready(status: &Value) -> bool {
-    let provisioned = &status["initialization"]["provisioned"];
-    status["ready"] == json!(true) && (provisioned.is_null() || *provisioned == json!(true))
 }

@@ -16,8 +16,10 @@ pub(super) const MOST_BYTES: usize = 10 << 20;
 /// Of a condition's message. Kubelets write a sentence.
 const LONGEST_MESSAGE: usize = 1_024;
 
-/// Whose labels and annotations are read: Cluster API's own, and those that it copies from Machines.
-const DOMAINS: [&str; 3] = ["cluster.x-k8s.io", "node-restriction.kubernetes.io", "node-role.kubernetes.io"];
+/// Whose labels and annotations are read: Cluster API's own, those that it copies from Machines, and what a server says of
+/// itself.
+const DOMAINS: [&str; 4] =
+    ["cluster.x-k8s.io", "metal3.io", "node-restriction.kubernetes.io", "node-role.kubernetes.io"];
 
 /// Leaves of a Node what controllers read: name, uid, version, labels and annotations of Cluster API, providerID,
 /// taints, conditions and the kubelet's description of its machine.

@@ -8,12 +8,13 @@ use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::{Resource, ResourceExt};
 use scute_api::cluster::Cluster;
 use scute_api::infrastructure::{KUBEVIRT_CLUSTER_FINALIZER, KubevirtCluster};
-use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE, MANAGED_BY_ANNOTATION};
+use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE};
+use scute_contract::infracluster::{adoption, cluster_of, is_managed_by_others};
 use scute_contract::paused::{only_paused, paused};
 use scute_kit::{Controller, Error, Hub, Key, Next, Why, finalizer};
 use serde_json::{Value, json};
 
-use super::plan::{Endpoint, cluster_of, endpoint, needs_service, service, ssh_keys_name, status};
+use super::plan::{Endpoint, endpoint, needs_service, service, ssh_keys_name, status};
 use super::ssh_keys::SshKeyPair;
 
 const MANAGER: &str = "scute-kubevirtcluster";
@@ -43,22 +44,18 @@ pub async fn run(hub: Arc<Hub>) {
     controller.run(hub, reconcile).await;
 }
 
-/// Whether somebody else keeps the object: then nothing of it is touched.
-#[must_use]
-pub fn is_managed_by_others(infra: &KubevirtCluster) -> bool {
-    infra.annotations().contains_key(MANAGED_BY_ANNOTATION)
-}
-
 async fn reconcile(infra: Arc<KubevirtCluster>, hub: Arc<Hub>) -> Next {
-    if is_managed_by_others(&infra) {
-        return Next::Settled;
+    let leaves = infra.metadata.deletion_timestamp.is_some();
+    if is_managed_by_others(infra.as_ref()) {
+        // From before it was handed over, it may have a finalizer that nobody else takes away.
+        return if leaves { delete(&hub, &infra).await } else { Next::Settled };
     }
     let clusters = hub.watch::<Cluster>().list_in(&infra.namespace().unwrap_or_default());
-    let cluster = cluster_of(&infra, &clusters);
+    let cluster = cluster_of(infra.as_ref(), &clusters);
     if let Some(why) = paused(cluster, infra.as_ref()) {
         return pause(&hub, &infra, why).await;
     }
-    let outcome = match (infra.metadata.deletion_timestamp.is_some(), cluster) {
+    let outcome = match (leaves, cluster) {
         (true, _) => return delete(&hub, &infra).await,
         (false, None) => Ok(Some(Why::new("WaitingForCluster", "no Cluster owns or names this object"))),
         (false, Some(cluster)) => provide(&hub, &infra, cluster).await,
@@ -117,15 +114,9 @@ fn own_changes(infra: &KubevirtCluster, cluster: &Cluster, endpoint: &Endpoint) 
         finalizers.push(KUBEVIRT_CLUSTER_FINALIZER.to_owned());
         patch["metadata"]["finalizers"] = json!(finalizers);
     }
-    let owned = infra.owner_references().iter().any(|owner| owner.kind == "Cluster");
-    let referenced =
-        cluster.spec.infrastructure_ref.as_ref().is_some_and(|known| known.kind == "KubevirtCluster");
-    // The Cluster's own controller adopts the infrastructure that the Cluster refers to.
-    if !owned && !referenced {
-        let mut owners = infra.owner_references().to_vec();
-        owners.extend(cluster.owner_ref(&()));
-        patch["metadata"]["ownerReferences"] = json!(owners);
-        patch["metadata"]["labels"][CLUSTER_NAME_LABEL] = json!(cluster.name_any());
+    if let Some(adoption) = adoption(infra, cluster) {
+        patch["metadata"]["ownerReferences"] = adoption["ownerReferences"].clone();
+        patch["metadata"]["labels"] = adoption["labels"].clone();
     }
     if infra.spec.ssh_keys.as_ref().and_then(|keys| keys.data_secret_name.as_ref()).is_none() {
         patch["spec"]["sshKeys"]["dataSecretName"] = json!(ssh_keys_name(infra));

@@ -4,4 +4,4 @@ mod controller;
 pub mod plan;
 pub mod ssh_keys;
 
-pub use controller::{is_managed_by_others, run};
+pub use controller::run;

@@ -101,6 +101,10 @@ pub fn endpoint(infra: &KubevirtCluster, cluster: &Cluster, service: Option<&Ser
     if infra.spec.control_plane_endpoint.as_ref().is_some_and(|endpoint| !endpoint.host.is_empty()) {
         return Endpoint::Given;
     }
+    // A second InfraCluster is told by nobody else; the endpoint has one owner.
+    if let Some(known) = cluster.spec.control_plane_endpoint.as_ref().filter(|known| known.is_set()) {
+        return Endpoint::Fill(known.clone());
+    }
     if let Some(hosted) = cluster.spec.control_plane_ref.as_ref().filter(|control| is_hosted(&control.kind)) {
         return Endpoint::Wait(Why::new(
             "WaitingForControlPlaneEndpoint",
@@ -165,30 +169,6 @@ fn conditions(
             .put("Ready", Status::False, &why.reason, why.message.clone())
             .finish(),
     }
-}
-
-/// The Cluster of a KubevirtCluster: its owner, else the one that its label names, else the one that names
-/// it, else the one whose infrastructure has the same name (the second infrastructure of a mixed Cluster).
-#[must_use]
-pub fn cluster_of<'a>(
-    infra: &KubevirtCluster,
-    clusters: &'a [std::sync::Arc<Cluster>],
-) -> Option<&'a Cluster> {
-    let named = |name: &str| clusters.iter().find(|cluster| cluster.name_any() == name);
-    let owner = infra
-        .owner_references()
-        .iter()
-        .find(|owner| owner.kind == "Cluster" && owner.api_version.starts_with("cluster.x-k8s.io/"));
-    owner
-        .and_then(|owner| named(&owner.name))
-        .or_else(|| infra.labels().get(CLUSTER_NAME_LABEL).and_then(|name| named(name)))
-        .or_else(|| {
-            let refers = |cluster: &&std::sync::Arc<Cluster>| {
-                cluster.spec.infrastructure_ref.as_ref().is_some_and(|known| known.name == infra.name_any())
-            };
-            clusters.iter().find(refers)
-        })
-        .map(AsRef::as_ref)
 }
 
 #[cfg(test)]
@@ -259,15 +239,6 @@ mod tests {
             serde_json::to_value(spec.selector).unwrap(),
             json!({"cluster.x-k8s.io/role": "control-plane", "cluster.x-k8s.io/cluster-name": "duo"})
         );
-    }
-
-    #[test]
-    fn a_second_infrastructure_finds_its_cluster_by_name() {
-        let clusters = [std::sync::Arc::new(cluster("KamajiControlPlane"))];
-        assert_eq!(cluster_of(&infra(json!({})), &clusters).map(ResourceExt::name_any), Some("duo".into()));
-        let mut other = infra(json!({}));
-        other.metadata.name = Some("else".into());
-        assert!(cluster_of(&other, &clusters).is_none());
     }
 
     #[test]

@@ -10,13 +10,13 @@ use scute_api::cluster::{Cluster, Machine};
 use scute_api::infrastructure::{KubevirtCluster, KubevirtMachine};
 use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use scute_api::meta::CLUSTER_NAME_LABEL;
+use scute_contract::infracluster::{infra_of, is_managed_by_others};
 use scute_kit::tenants::{TenantKey, Tenants};
 use scute_kit::{Error, Hub, Key, Watch};
 
 use super::plan::{Observed, SshKeys};
 use super::render::{SEED_VOLUME, belongs_to};
 use crate::Config;
-use crate::kubevirtcluster::is_managed_by_others;
 use crate::kubevirtcluster::plan::ssh_keys_name;
 
 /// Annotation of a user-data Secret that has the SSH user in it.
@@ -66,26 +66,11 @@ pub async fn observe(
     })
 }
 
-/// The KubevirtCluster of a Cluster: the one it refers to, else one with its label, else one of the name that
-/// it refers to, whatever kind that is. A Cluster needs none.
-#[must_use]
-pub fn infra_of(infras: &[Arc<KubevirtCluster>], cluster: &Cluster) -> Option<Arc<KubevirtCluster>> {
-    let reference = cluster.spec.infrastructure_ref.as_ref();
-    let named = |name: &str| infras.iter().find(|infra| infra.name_any() == name);
-    let label = cluster.name_any();
-    reference
-        .filter(|reference| reference.kind == "KubevirtCluster")
-        .and_then(|reference| named(&reference.name))
-        .or_else(|| infras.iter().find(|infra| infra.labels().get(CLUSTER_NAME_LABEL) == Some(&label)))
-        .or_else(|| reference.and_then(|reference| named(&reference.name)))
-        .cloned()
-}
-
 fn ssh_keys(hub: &Arc<Hub>, namespace: &str, cluster: Option<&Cluster>) -> SshKeys {
     let infras = hub.watch::<KubevirtCluster>().list_in(namespace);
     let ours = cluster
         .and_then(|cluster| infra_of(&infras, cluster))
-        .filter(|infra| !is_managed_by_others(infra) && infra.metadata.deletion_timestamp.is_none());
+        .filter(|infra| !is_managed_by_others(infra.as_ref()) && infra.metadata.deletion_timestamp.is_none());
     let Some(infra) = ours else { return SshKeys::None };
     let name = ssh_keys_name(&infra);
     let there = hub.watch_meta::<Secret>().get(&Key::new(namespace, name.clone())).is_some();

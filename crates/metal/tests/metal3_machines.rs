@@ -1,0 +1,189 @@
+//! Metal3Machines on a real API server, which plays the tenant's too.
+
+mod provider;
+
+use k8s_openapi::api::core::v1::{Node, Secret};
+use kube::ResourceExt;
+use kube::api::DeleteParams;
+use provider::{Bench, STUCK, condition, host_status};
+use scute_api::cluster::Cluster;
+use scute_api::infrastructure::Metal3Machine;
+use scute_api::metal3::BareMetalHost;
+use serde_json::json;
+
+fn provisioned(machine: &Metal3Machine) -> bool {
+    let status = machine.status.as_ref().and_then(|status| status.initialization.as_ref());
+    status.is_some_and(|is| is.provisioned == Some(true))
+}
+
+fn ready(machine: &Metal3Machine) -> bool {
+    condition(machine, "Ready").is_some_and(|ready| ready.status == "True")
+}
+
+fn consumer(host: &BareMetalHost) -> Option<String> {
+    host.spec.consumer_ref.as_ref().and_then(|consumer| consumer.name.clone())
+}
+
+#[tokio::test]
+async fn a_machine_gets_a_host_becomes_a_node_and_gives_the_host_back() {
+    let bench = Bench::new("server").await;
+    let host = bench.host("server-1", json!({"pool": "tenants"})).await;
+    bench.host("server-2", json!({"pool": "spare"})).await;
+    bench.cluster("c").await;
+    bench
+        .machine("server-m0", "c", json!({"hostSelector": {"matchLabels": {"pool": "tenants"}}, "automatedCleaningMode": "disabled"}))
+        .await;
+    let machine = bench.eventually("server-m0", "provisioned", provisioned).await;
+    let id = format!("metal3://{}/server-1/server-m0", bench.namespace);
+    assert_eq!(machine.spec.provider_id.as_deref(), Some(id.as_str()));
+    assert_eq!(machine.annotations()["metal3.io/BareMetalHost"], format!("{}/server-1", bench.namespace));
+    let addresses = serde_json::to_value(machine.status.unwrap().addresses).unwrap();
+    assert_eq!(
+        addresses,
+        json!([{"type": "InternalIP", "address": "10.77.0.5"}, {"type": "Hostname", "address": "server-1"},
+            {"type": "InternalDNS", "address": "server-1"}])
+    );
+    let used = bench.api::<BareMetalHost>().get("server-1").await.unwrap();
+    let spec = serde_json::to_value(&used.spec).unwrap();
+    assert_eq!(spec["consumerRef"]["name"], "server-m0");
+    assert_eq!(
+        spec["image"],
+        json!({"url": "http://10.0.0.1/node.raw", "checksum": "http://10.0.0.1/sums",
+        "checksumType": "sha256", "format": "raw"})
+    );
+    assert_eq!(spec["userData"], json!({"name": "server-m0", "namespace": bench.namespace}));
+    assert_eq!((&spec["online"], &spec["automatedCleaningMode"]), (&json!(true), &json!("disabled")));
+    assert_eq!(used.labels()["cluster.x-k8s.io/cluster-name"], "c");
+    let credentials = bench.api::<Secret>().get("server-1-bmc").await.unwrap();
+    assert_eq!(credentials.labels()["cluster.x-k8s.io/cluster-name"], "c");
+
+    let waits = bench.says("server-m0", "KubernetesNodeReady", "WaitingForNode").await;
+    assert!(waits.message.contains(&format!("metal3.io/uuid={}", host.uid().unwrap())), "{}", waits.message);
+    let nodes = bench.join("server-node", json!({"metal3.io/uuid": host.uid().unwrap()})).await;
+    let marked =
+        |node: &Node| node.spec.as_ref().is_some_and(|spec| spec.provider_id.as_deref() == Some(&id));
+    scute_testkit::eventually(nodes.clone(), "server-node", "marked", marked).await;
+    bench.eventually("server-m0", "ready", ready).await;
+
+    bench.delete::<Metal3Machine>("server-m0").await;
+    bench.gone::<Metal3Machine>("server-m0").await;
+    let free = bench.api::<BareMetalHost>().get("server-1").await.unwrap();
+    let spec = serde_json::to_value(&free.spec).unwrap();
+    for field in ["consumerRef", "image", "userData", "metaData", "networkData"] {
+        assert!(spec[field].is_null(), "{field}: {spec}");
+    }
+    assert_eq!(free.status.unwrap().provisioning.state, scute_api::metal3::ProvisioningState::Available);
+    assert!(!free.metadata.labels.unwrap().contains_key("cluster.x-k8s.io/cluster-name"));
+    assert!(!free.spec.online);
+    nodes.delete("server-node", &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_two_machines_one_gets_the_host_and_the_other_takes_over() {
+    let bench = Bench::new("scarce").await;
+    bench.cluster("c").await;
+    bench.machine("scarce-m0", "c", json!({})).await;
+    let none = bench.says("scarce-m0", "AssociateBareMetalHost", "AssociateBareMetalHostFailed").await;
+    assert_eq!(none.message, "there is no BareMetalHost in this namespace");
+    bench.machine("scarce-m1", "c", json!({})).await;
+    bench.host("server-1", json!({})).await;
+    let taken = bench.eventually::<BareMetalHost>("server-1", "taken", |host| consumer(host).is_some()).await;
+    let (winner, loser) = match consumer(&taken).as_deref() {
+        Some("scarce-m0") => ("scarce-m0", "scarce-m1"),
+        _ => ("scarce-m1", "scarce-m0"),
+    };
+    bench.eventually(winner, "provisioned", provisioned).await;
+    let is_told = |machine: &Metal3Machine| {
+        condition(machine, "Ready").is_some_and(|ready| {
+            ready.message.contains(&format!("server-1 is in use by Metal3Machine {winner}"))
+        })
+    };
+    bench.eventually(loser, "told why", is_told).await;
+    bench.delete::<Metal3Machine>(winner).await;
+    bench.gone::<Metal3Machine>(winner).await;
+    bench.eventually(loser, "provisioned", provisioned).await;
+    let host = bench.api::<BareMetalHost>().get("server-1").await.unwrap();
+    assert_eq!(consumer(&host).as_deref(), Some(loser));
+}
+
+#[tokio::test]
+async fn a_host_that_fails_says_so_and_a_dead_one_does_not_hold_up_a_deletion() {
+    let bench = Bench::new("dead").await;
+    bench.cluster("c").await;
+    bench.host("server-1", json!({})).await;
+    bench.patch::<BareMetalHost>("server-1", json!({"metadata": {"annotations": {STUCK: ""}}})).await;
+    bench.machine("dead-m0", "c", json!({})).await;
+    bench.says("dead-m0", "Ready", "WaitingForHost").await;
+    let failed = json!({"errorType": "provisioning error", "errorMessage": "no such image", "errorCount": 1});
+    bench.patch_status::<BareMetalHost>("server-1", host_status("provisioning", failed)).await;
+    let told = bench.says("dead-m0", "Ready", "BareMetalHostError").await;
+    assert_eq!(told.message, "BareMetalHost server-1 is provisioning: no such image");
+
+    bench.patch_status::<BareMetalHost>("server-1", host_status("provisioned", json!({}))).await;
+    bench.eventually("dead-m0", "provisioned", provisioned).await;
+    bench.delete::<Metal3Machine>("dead-m0").await;
+    let waits = bench.says("dead-m0", "Ready", "Deleting").await;
+    assert!(waits.message.contains("BareMetalHost server-1"), "{}", waits.message);
+    let silent =
+        json!({"errorType": "power management error", "errorMessage": "the BMC is silent", "errorCount": 3});
+    bench.patch_status::<BareMetalHost>("server-1", host_status("deprovisioning", silent)).await;
+    bench.gone::<Metal3Machine>("dead-m0").await;
+    let host = bench.api::<BareMetalHost>().get("server-1").await.unwrap();
+    assert_eq!((consumer(&host), host.spec.image), (None, None));
+    // It is not clean, so nobody gets it.
+    bench.machine("dead-m1", "c", json!({})).await;
+    let refused = bench.says("dead-m1", "AssociateBareMetalHost", "AssociateBareMetalHostFailed").await;
+    assert!(refused.message.contains("server-1 has an error: the BMC is silent"), "{}", refused.message);
+}
+
+#[tokio::test]
+async fn what_is_missing_or_wrong_is_told() {
+    let bench = Bench::new("wrong").await;
+    bench.host("server-1", json!({})).await;
+    bench.machine("wrong-m0", "c", json!({})).await;
+    bench.says("wrong-m0", "AssociateBareMetalHost", "WaitingForClusterInfrastructureReady").await;
+    bench.cluster("c").await;
+    bench.eventually("wrong-m0", "provisioned", provisioned).await;
+    let host = bench.api::<BareMetalHost>().get("server-1").await.unwrap();
+    let uid = host.uid().unwrap();
+    let nodes = bench.join("wrong-a", json!({"metal3.io/uuid": uid})).await;
+    bench.eventually("wrong-m0", "ready", ready).await;
+    bench.join("wrong-b", json!({"metal3.io/uuid": uid})).await;
+    // The first one has the providerID, so the second is a stranger.
+    assert!(ready(&bench.api::<Metal3Machine>().get("wrong-m0").await.unwrap()));
+    for name in ["wrong-a", "wrong-b"] {
+        nodes.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    let expression =
+        json!({"hostSelector": {"matchExpressions": [{"key": "rack", "operator": "like", "values": ["1"]}]}});
+    bench.machine("wrong-m1", "c", expression).await;
+    let told = bench.says("wrong-m1", "AssociateBareMetalHost", "AssociateBareMetalHostFailed").await;
+    assert!(told.message.starts_with("spec.hostSelector.matchExpressions[0].operator"), "{}", told.message);
+    // A host that is gone is no reason to become another server.
+    bench.delete::<BareMetalHost>("server-1").await;
+    bench.gone::<BareMetalHost>("server-1").await;
+    bench.host("server-2", json!({})).await;
+    let told = bench.says("wrong-m0", "AssociateBareMetalHost", "AssociateBareMetalHostFailed").await;
+    assert!(
+        told.message.contains("server-1 is gone") && told.message.contains("delete Machine wrong-m0"),
+        "{}",
+        told.message
+    );
+    bench.delete::<Metal3Machine>("wrong-m0").await;
+    bench.gone::<Metal3Machine>("wrong-m0").await;
+}
+
+#[tokio::test]
+async fn a_pause_is_told_and_nothing_else_is_done() {
+    let bench = Bench::new("paused").await;
+    bench.cluster("c").await;
+    bench.patch::<Cluster>("c", json!({"spec": {"paused": true}})).await;
+    bench.host("server-1", json!({})).await;
+    bench.machine("paused-m0", "c", json!({})).await;
+    let told =
+        |machine: &Metal3Machine| condition(machine, "Paused").is_some_and(|paused| paused.status == "True");
+    bench.eventually("paused-m0", "paused", told).await;
+    assert_eq!(consumer(&bench.api::<BareMetalHost>().get("server-1").await.unwrap()), None);
+    bench.patch::<Cluster>("c", json!({"spec": {"paused": false}})).await;
+    bench.eventually("paused-m0", "provisioned", provisioned).await;
+}

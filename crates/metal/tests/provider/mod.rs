@@ -1,0 +1,264 @@
+//! The controllers of Cluster API's kinds against a real API server, with hosts that do what they are told.
+
+#![allow(dead_code)] // each test binary uses its part
+
+use std::fmt::Debug;
+use std::sync::{Arc, OnceLock};
+
+use futures::StreamExt;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{Node, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, Resource, ResourceExt};
+use scute_api::cluster::{Cluster, Machine};
+use scute_api::infrastructure::Metal3Machine;
+use scute_api::metal3::{BareMetalHost, ProvisioningState as State};
+use scute_kit::Hub;
+use scute_kit::conditions::find;
+use scute_kit::tenants::Tenants;
+use scute_testkit::{eventually, server};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+pub const INFRA: &str = "infrastructure.cluster.x-k8s.io";
+/// Annotation of a host of these tests: it stays in the state that it is in.
+pub const STUCK: &str = "tests.scute.dev/stuck";
+
+/// A namespace of one test, with the controllers of this room at work.
+pub struct Bench {
+    pub client: Client,
+    pub namespace: String,
+}
+
+/// The controllers live on a runtime of their own: that of a test ends with it.
+pub fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
+}
+
+impl Bench {
+    pub async fn new(prefix: &str) -> Self {
+        Self::with(prefix, |_, _, _| {}).await
+    }
+
+    /// With more controllers; those of the first test of a binary work for all.
+    pub async fn with(
+        prefix: &str,
+        more: impl FnOnce(&Arc<Hub>, &Arc<Tenants>, &mut JoinSet<()>) + Send + 'static,
+    ) -> Self {
+        let server = server().await;
+        static STARTED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+        STARTED
+            .get_or_init(|| async {
+                server.install_crds(scute_api::crds()).await;
+                runtime()
+                    .spawn(async {
+                        let client = scute_testkit::server().await.client().await;
+                        let hub = Hub::new(client.clone());
+                        let tenants = Tenants::new(&hub);
+                        let mut tasks = JoinSet::new();
+                        scute_metal::spawn_provider(&hub, &tenants, &mut tasks);
+                        more(&hub, &tenants, &mut tasks);
+                        tokio::spawn(obey(client));
+                        tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
+                    })
+                    .await
+                    .unwrap();
+            })
+            .await;
+        Self { client: server.client().await, namespace: server.namespace(prefix).await }
+    }
+
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub async fn create<K>(&self, object: Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Serialize,
+    {
+        let object: K = serde_json::from_value(object).unwrap();
+        self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    pub async fn patch<K>(&self, name: &str, patch: Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap()
+    }
+
+    pub async fn patch_status<K>(&self, name: &str, status: Value) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let patch = json!({ "status": status });
+        self.api::<K>().patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap()
+    }
+
+    pub async fn delete<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    pub async fn eventually<K>(&self, name: &str, what: &str, is: impl Fn(&K) -> bool) -> K
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
+    {
+        eventually(self.api::<K>(), name, what, is).await
+    }
+
+    pub async fn gone<K>(&self, name: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + Debug
+            + DeserializeOwned
+            + Send
+            + 'static,
+    {
+        scute_testkit::eventually_gone(self.api::<K>(), name).await;
+    }
+
+    /// A Cluster whose infrastructure and control plane are there, and the way into it.
+    pub async fn cluster(&self, name: &str) -> Cluster {
+        self.create::<Cluster>(json!({
+            "metadata": {"name": name}, "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
+            "spec": {
+                "infrastructureRef": {"apiGroup": INFRA, "kind": "Metal3Cluster", "name": name},
+                "clusterNetwork": {"pods": {"cidrBlocks": ["10.245.0.0/16"]}},
+            },
+        }))
+        .await;
+        self.secret(&format!("{name}-kubeconfig"), "value", &server().await.kubeconfig()).await;
+        let reached = json!({"infrastructureProvisioned": true, "controlPlaneInitialized": true});
+        self.patch_status(name, json!({ "initialization": reached })).await
+    }
+
+    pub async fn secret(&self, name: &str, key: &str, text: &str) {
+        let secret = json!({"metadata": {"name": name}, "stringData": {key: text}});
+        self.create::<Secret>(secret).await;
+    }
+
+    /// A host that is available.
+    pub async fn host(&self, name: &str, labels: Value) -> BareMetalHost {
+        self.secret(&format!("{name}-bmc"), "username", "admin").await;
+        self.create::<BareMetalHost>(json!({
+            "apiVersion": "metal3.io/v1alpha1", "kind": "BareMetalHost",
+            "metadata": {"name": name, "labels": labels},
+            "spec": {"online": false, "bootMACAddress": "52:54:00:00:00:01",
+                "bmc": {"address": "redfish://10.0.0.9/redfish/v1/Systems/1", "credentialsName": format!("{name}-bmc")}},
+        }))
+        .await;
+        let nics = json!([{"name": "eno1", "mac": "52:54:00:00:00:01", "ip": "10.77.0.5"}]);
+        let status = host_status("available", json!({"hardware": {"hostname": name, "nics": nics}}));
+        self.patch_status::<BareMetalHost>(name, status).await
+    }
+
+    /// A Machine with bootstrap data, and its Metal3Machine.
+    pub async fn machine(&self, name: &str, cluster: &str, spec: Value) -> Metal3Machine {
+        self.machine_of(name, cluster, json!({}), spec).await
+    }
+
+    /// The same, with labels of the Machine.
+    pub async fn machine_of(&self, name: &str, cluster: &str, labels: Value, spec: Value) -> Metal3Machine {
+        self.secret(name, "value", "#cloud-config\n{}\n").await;
+        let machine: Machine = self
+            .create(json!({
+                "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Machine",
+                "metadata": {"name": name, "labels": labels},
+                "spec": {
+                    "clusterName": cluster, "bootstrap": {"dataSecretName": name},
+                    "infrastructureRef": {"apiGroup": INFRA, "kind": "Metal3Machine", "name": name},
+                },
+            }))
+            .await;
+        let mut whole = json!({"image": {"url": "http://10.0.0.1/node.raw", "checksum": "http://10.0.0.1/sums",
+            "checksumType": "sha256", "diskFormat": "raw"}});
+        whole.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        self.create(json!({
+            "apiVersion": format!("{INFRA}/v1beta2"), "kind": "Metal3Machine",
+            "metadata": {
+                "name": name, "ownerReferences": [machine.controller_owner_ref(&()).unwrap()],
+                "labels": {"cluster.x-k8s.io/cluster-name": cluster},
+            },
+            "spec": whole,
+        }))
+        .await
+    }
+
+    /// What the server's kubelet does.
+    pub async fn join(&self, name: &str, labels: Value) -> Api<Node> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        let node = serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).unwrap();
+        nodes.create(&PostParams::default(), &node).await.unwrap();
+        nodes
+    }
+
+    /// Waits until a condition of a Metal3Machine has this reason.
+    pub async fn says(&self, name: &str, type_: &'static str, reason: &'static str) -> Condition {
+        let of = move |machine: &Metal3Machine| condition(machine, type_);
+        let is =
+            move |machine: &Metal3Machine| of(machine).is_some_and(|condition| condition.reason == reason);
+        let machine = self.eventually::<Metal3Machine>(name, &format!("{type_} {reason}"), is).await;
+        condition(&machine, type_).unwrap()
+    }
+}
+
+pub fn condition(machine: &Metal3Machine, type_: &str) -> Option<Condition> {
+    find(&machine.status.as_ref()?.conditions, type_).cloned()
+}
+
+pub fn host_status(state: &str, more: Value) -> Value {
+    let mut status = json!({"operationalStatus": "OK", "errorMessage": "", "errorCount": 0, "provisioningFailCount": 0,
+        "poweredOn": false, "provisioning": {"state": state, "ID": "id"}});
+    status.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    status
+}
+
+/// A few words of what the controller of BareMetalHosts does: a host that has an image gets it, and one that has none any
+/// more becomes available.
+async fn obey(client: Client) {
+    let hosts =
+        watcher(Api::<BareMetalHost>::all(client.clone()), watcher::Config::default()).default_backoff();
+    let mut hosts = std::pin::pin!(hosts.applied_objects());
+    while let Some(host) = hosts.next().await {
+        let Ok(host) = host else { continue };
+        let Some(status) = &host.status else { continue };
+        if host.annotations().contains_key(STUCK) {
+            continue;
+        }
+        let (image, next) = (host.spec.image.is_some(), |state: &str, on: bool| Some((state.to_owned(), on)));
+        let next = match status.provisioning.state {
+            State::Available if image && host.spec.online => next("provisioning", true),
+            State::Provisioning if image => next("provisioned", true),
+            State::Provisioning | State::Provisioned if !image => next("deprovisioning", true),
+            State::Deprovisioning => next("available", false),
+            _ => None,
+        };
+        let Some((state, on)) = next else { continue };
+        let api: Api<BareMetalHost> = Api::namespaced(client.clone(), &host.namespace().unwrap());
+        let patch = json!({"status": {"poweredOn": on, "provisioning": {"state": state}}});
+        // It may be gone already.
+        let _ = api.patch_status(&host.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
+    }
+}
