@@ -171,7 +171,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_order_that_was_replaced_says_nothing() {
         let (calls, mut woken) = Calls::new();
-        calls.start(&key("a"), Order::On, LIMIT, pending());
+        calls.start(&key("a"), Order::Retire, LIMIT, pending());
         calls.start(&key("a"), Order::Look, LIMIT, ready(Ok(ON)));
         woken.recv().await;
         assert_eq!(calls.look(&key("a")), Call::Ended(Order::Look, Ok(ON)));

@@ -9,6 +9,7 @@ mod admission;
 mod baremetalhost;
 mod calls;
 mod config;
+mod dataimage;
 mod metal3cluster;
 mod metal3machine;
 mod service;
@@ -57,6 +58,7 @@ impl Listeners {
 
 /// Starts the controllers, and what agents and BMCs ask.
 pub fn spawn(hub: &Arc<Hub>, config: Config, listeners: Listeners, tasks: &mut JoinSet<()>) {
+    tasks.spawn(dataimage::run(Arc::clone(hub)));
     tasks.spawn(run(Arc::clone(hub), config, listeners));
 }
 

@@ -21,7 +21,7 @@ async fn survives(bench: &Bench, rig: &Rig, within: State, kind: ErrorType) {
     };
     bench.until("a", &format!("without its BMC in {within:?}"), away).await;
     rig.bmc.clear_faults();
-    rig.fault(Rule::times(4, "", Fault::http(503)));
+    rig.fault(Rule::times(3, "", Fault::http(503)));
     rig.come_back();
 }
 

@@ -10,7 +10,7 @@ use super::annotation::{
     self, HARDWARE_DETAILS_ANNOTATION, INSPECT_ANNOTATION, INSPECT_DISABLED, STATUS_ANNOTATION,
 };
 use super::{
-    BareMetalHost, BareMetalHostSpec, BmcAddress, InspectionMode, OperationalStatus, PROFILES,
+    BareMetalHost, BareMetalHostSpec, BmcAddress, BootMode, InspectionMode, OperationalStatus, PROFILES,
     ProvisioningState,
 };
 use crate::invalid::Invalid;
@@ -23,6 +23,7 @@ pub fn validate_host(host: &BareMetalHost) -> Vec<Invalid> {
     bmc(host, &mut bad);
     secrets(host, &mut bad);
     power(host, &mut bad);
+    unserved(&host.spec, &mut bad);
     inspection(host, &mut bad);
     annotations(host, &mut bad);
     let spec = &host.spec;
@@ -129,6 +130,30 @@ fn power(host: &BareMetalHost, bad: &mut Vec<Invalid>) {
     if host.spec.disable_power_off && !host.spec.online {
         let detail = "a host that is never powered off must be online";
         bad.push(Invalid::new("spec.disablePowerOff", true, detail));
+    }
+}
+
+/// Architecture of the ramdisk, and so of every server that it is started on.
+const ARCHITECTURE: &str = "x86_64";
+
+/// Upstream's choices that nobody carries out here.
+fn unserved(spec: &BareMetalHostSpec, bad: &mut Vec<Invalid>) {
+    if spec.boot_mode == Some(BootMode::UefiSecureBoot) {
+        let detail = "is not served: the loader of the ramdisk is not signed; use UEFI";
+        bad.push(Invalid::new("spec.bootMode", "UEFISecureBoot", detail));
+    }
+    if spec.inspection_mode == Some(InspectionMode::Fast) {
+        let detail = "is not served: agent looks from the server itself, disabled does not look";
+        bad.push(Invalid::new("spec.inspectionMode", "fast", detail));
+    }
+    if let Some(deploy) = &spec.custom_deploy {
+        let detail = "is no method that is known: give an image instead of customDeploy";
+        bad.push(Invalid::new("spec.customDeploy.method", &deploy.method, detail));
+    }
+    let architecture = spec.architecture.as_deref().unwrap_or_default();
+    if !["", ARCHITECTURE].contains(&architecture) {
+        let detail = format!("is not served: the ramdisk is for {ARCHITECTURE}");
+        bad.push(Invalid::new("spec.architecture", architecture, detail));
     }
 }
 

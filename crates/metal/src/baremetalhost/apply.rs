@@ -1,9 +1,10 @@
 //! Does what was decided.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, SecretReference};
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use scute_agent::protocol::{Cleaning, Work};
@@ -11,7 +12,7 @@ use scute_api::metal3::{
     BareMetalHost, HARDWARE_DATA_FINALIZER, HOST_FINALIZER, HardwareData, HardwareDataSpec, HardwareDetails,
     ProvisioningState,
 };
-use scute_kit::{EventType, Key, finalizer};
+use scute_kit::{EventType, Field, Key, Watch, finalizer};
 use scute_redfish::Error as BmcError;
 use serde_json::json;
 
@@ -22,6 +23,7 @@ use super::material::{self, Found};
 use super::order::Order;
 use super::seen::Job;
 use super::turn::Effect;
+use crate::dataimage;
 use crate::service::desk::DeskError;
 
 /// Who writes what was found in a host.
@@ -64,6 +66,9 @@ pub async fn apply(
                 "resourceVersion": host.metadata.resource_version,
             }});
             context.hub.patch::<BareMetalHost>(&Key::of(host.as_ref()), &patch).await?;
+        }
+        Effect::Disc(disc, failed) => {
+            dataimage::tell(&context.hub, host, &disc, failed.as_deref()).await?;
         }
         Effect::Warn(reason, note) => {
             context.hub.event(host.as_ref(), EventType::Warning, reason, &note).await;
@@ -140,21 +145,33 @@ async fn release(context: &Context, host: &Arc<BareMetalHost>) -> Result<(), Des
     Ok(())
 }
 
-/// Hosts that a Secret is of use to.
-pub fn users(hosts: &[Arc<BareMetalHost>], secret: &impl Resource<DynamicType = ()>) -> Vec<Key> {
-    let name = secret.name_any();
-    let uses = |host: &&Arc<BareMetalHost>| {
-        let spec = &host.spec;
-        let references = [&spec.user_data, &spec.meta_data, &spec.network_data];
-        let named = |reference: &&Option<k8s_openapi::api::core::v1::SecretReference>| {
-            reference.as_ref().and_then(|reference| reference.name.as_ref()) == Some(&name)
-        };
-        spec.bmc.as_ref().is_some_and(|bmc| bmc.credentials_name == name)
-            || spec.preprovisioning_network_data_name.as_ref() == Some(&name)
-            || references.iter().any(named)
-    };
-    hosts.iter().filter(uses).map(|host| Key::of(host.as_ref())).collect()
+/// Secrets that a host names.
+pub const CREDENTIALS: Field<BareMetalHost> = Field {
+    name: "spec.bmc.credentialsName",
+    of: |host| host.spec.bmc.as_ref().map(|bmc| bmc.credentials_name.as_str().into()),
+};
+const USER_DATA: Field<BareMetalHost> =
+    Field { name: "spec.userData", of: |host| named(host.spec.user_data.as_ref()) };
+const META_DATA: Field<BareMetalHost> =
+    Field { name: "spec.metaData", of: |host| named(host.spec.meta_data.as_ref()) };
+const NETWORK_DATA: Field<BareMetalHost> =
+    Field { name: "spec.networkData", of: |host| named(host.spec.network_data.as_ref()) };
+const RAMDISK_NETWORK: Field<BareMetalHost> = Field {
+    name: "spec.preprovisioningNetworkDataName",
+    of: |host| host.spec.preprovisioning_network_data_name.as_deref().map(Into::into),
+};
+
+fn named(reference: Option<&SecretReference>) -> Option<Cow<'_, str>> {
+    reference?.name.as_deref().map(Into::into)
 }
 
-/// As [`users`], of a Secret of which only the metadata are known.
+/// Hosts that a Secret is of use to.
+pub fn users(hosts: &Watch<BareMetalHost>, secret: &SecretMeta) -> Vec<Key> {
+    let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
+    let fields = [&CREDENTIALS, &USER_DATA, &META_DATA, &NETWORK_DATA, &RAMDISK_NETWORK];
+    let all = fields.into_iter().flat_map(|field| hosts.list_by(field, &namespace, &name));
+    all.map(|host| Key::of(host.as_ref())).collect()
+}
+
+/// A Secret of which only the metadata are known.
 pub type SecretMeta = kube::api::PartialObjectMeta<Secret>;

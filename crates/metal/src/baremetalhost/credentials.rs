@@ -14,6 +14,7 @@ use scute_api::metal3::{
 use scute_kit::{Error, Hub, Key, finalizer};
 use scute_redfish::{Access, Credentials as Login, Origin, Trust, Which};
 
+use super::apply::CREDENTIALS;
 use super::context::Context;
 use super::rivals;
 use super::seen::Credentials;
@@ -69,8 +70,8 @@ fn is_claimed(secret: &PartialObjectMeta<Secret>, owner: &OwnerReference) -> boo
 /// When it cannot be written.
 pub async fn release(hub: &Hub, host: &BareMetalHost) -> Result<(), Error> {
     let Some(at) = key(host) else { return Ok(()) };
-    let others = hub.watch::<BareMetalHost>().list_in(&at.namespace);
-    if others.iter().any(|other| other.uid() != host.uid() && key(other).as_ref() == Some(&at)) {
+    let users = hub.watch::<BareMetalHost>().list_by(&CREDENTIALS, &at.namespace, &at.name);
+    if users.iter().any(|user| user.uid() != host.uid()) {
         return Ok(());
     }
     match hub.get::<Secret>(&at).await? {

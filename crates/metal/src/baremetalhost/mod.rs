@@ -29,7 +29,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use scute_api::metal3::{
-    BareMetalHost, CredentialsStatus, HOST_FINALIZER, ProvisioningState, STATUS_ANNOTATION, read_status,
+    BareMetalHost, CredentialsStatus, DataImage, HOST_FINALIZER, ProvisioningState, STATUS_ANNOTATION,
+    read_status,
 };
 use scute_kit::{Controller, Error, Key, Next, Why, finalizer};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -37,6 +38,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 pub use context::Context;
 pub use digests::Digests;
 
+use crate::dataimage;
 use crate::service::desk::DeskError;
 use material::Found;
 use seen::{Agent, Job, Seen};
@@ -51,9 +53,8 @@ pub async fn run(context: Arc<Context>, news: [UnboundedReceiver<Key>; 3]) {
     let controller = Controller::<BareMetalHost>::new("baremetalhost", &hub);
     let controller = news.into_iter().fold(controller, Controller::on);
     controller
-        .listen(hub.watch_meta::<Secret>(), move |secret: &apply::SecretMeta| {
-            apply::users(&hosts.list_in(&secret.namespace().unwrap_or_default()), secret)
-        })
+        .listen(hub.watch_meta::<Secret>(), move |secret: &apply::SecretMeta| apply::users(&hosts, secret))
+        .watches(|image: &DataImage| vec![Key::of(image)])
         // Who is in another's way may go, or say something else.
         .watches(move |host: &BareMetalHost| {
             rivals::others(host, &all).iter().map(|other| Key::of(other.as_ref())).collect()
@@ -169,6 +170,7 @@ async fn decide(
         medium: format!("{}{medium}", context.media),
         service: &context.service,
         network: &network,
+        disc: dataimage::disc(&context.hub, host),
         material: found.material.clone(),
         patience: context.patience,
     };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+use crate::dataimage::Disc;
 use scute_redfish::{Bmc, BootDevice, BootMode, Error, NextBoot, Power, PowerAction, State};
 
 /// One order.
@@ -30,7 +31,10 @@ pub enum Order {
     /// No medium, and no power.
     Retire,
     /// Power on.
-    On,
+    On {
+        /// What becomes of the CD drive before.
+        disc: Disc,
+    },
     /// Power off.
     Off {
         /// The guest is asked first.
@@ -55,7 +59,7 @@ impl Order {
             Self::StartMedium { .. }
             | Self::StartDisk { .. }
             | Self::Retire
-            | Self::On
+            | Self::On { .. }
             | Self::Off { .. } => LONG,
         }
     }
@@ -68,7 +72,7 @@ impl Order {
             Self::StartMedium { .. } => "the host is being started from virtual media",
             Self::StartDisk { .. } => "the host is being started from its disk",
             Self::Retire => "the host is being powered off",
-            Self::On => "the host is being powered on",
+            Self::On { .. } => "the host is being powered on",
             Self::Off { softly: true } => "the host is asked to power off",
             Self::Off { softly: false } => "the host is being powered off",
         }
@@ -100,7 +104,14 @@ impl Order {
                     bmc.power(PowerAction::Restart).await?;
                 }
             }
-            Self::On => bmc.power(PowerAction::On).await?,
+            Self::On { disc } => {
+                match disc {
+                    Disc::Leave => {}
+                    Disc::Insert(url) => bmc.insert(url).await?,
+                    Disc::Eject => bmc.eject().await?,
+                }
+                bmc.power(PowerAction::On).await?;
+            }
             Self::Off { .. } if never_off => bmc.power(PowerAction::Restart).await?,
             Self::Off { softly: false } => bmc.power(PowerAction::ForceOff).await?,
             Self::Off { softly: true } => softly_off(bmc).await?,

@@ -5,14 +5,23 @@ use scute_api::metal3::{ErrorType, REBOOT_ANNOTATION, RebootMode};
 use super::order::Order;
 use super::seen::{Call, Seen};
 use super::turn::{Effect, Notes, Step, Turn, until};
+use crate::dataimage::Disc;
 
 /// Keeps the power as it is asked for, by `online` and by annotations.
 pub fn power(seen: &Seen<'_>, notes: &mut Notes) -> Result<Turn, Turn> {
     let kind = ErrorType::PowerManagement;
     if let Call::Running(order) | Call::Ended(order, _) = &seen.call
-        && matches!(order, Order::On | Order::Off { .. } | Order::Look)
+        && matches!(order, Order::On { .. } | Order::Off { .. } | Order::Look)
     {
-        notes.order(seen, order.clone(), kind)?;
+        let done = notes.order(seen, order.clone(), kind);
+        if let (Order::On { disc }, Call::Ended(..)) = (order, &seen.call)
+            && *disc != Disc::Leave
+        {
+            let failed = done.is_err().then(|| notes.status.error_message.clone());
+            let told = Effect::Disc(disc.clone(), failed);
+            return done.map(|_| Turn::again(told.clone())).map_err(|turn| turn.after(told));
+        }
+        done?;
         // One that is never powered off has been restarted.
         if matches!(order, Order::Off { .. }) && seen.host.annotation(REBOOT_ANNOTATION).is_some() {
             return Ok(Turn::again(Effect::RemoveAnnotation(REBOOT_ANNOTATION)));
@@ -33,7 +42,7 @@ pub fn power(seen: &Seen<'_>, notes: &mut Notes) -> Result<Turn, Turn> {
     let off =
         if seen.host.spec.disable_power_off { restart } else { restart || held || !seen.host.spec.online };
     if !off && !on {
-        notes.order(seen, Order::On, kind)?;
+        notes.order(seen, Order::On { disc: seen.disc.clone() }, kind)?;
     }
     if off && on {
         let hard = reboots.values().any(|reboot| reboot.mode == RebootMode::Hard);

@@ -10,6 +10,7 @@ use scute_api::metal3::{BareMetalHost, CredentialsStatus};
 use super::boot::Boot;
 use super::network::Network;
 use super::order::Order;
+use crate::dataimage::Disc;
 use scute_redfish as bmc;
 
 /// All that a decision about a host depends on, beside its status.
@@ -30,6 +31,8 @@ pub struct Seen<'a> {
     pub service: &'a str,
     /// How the ramdisk reaches us; looked at while none is here.
     pub network: &'a Network,
+    /// What becomes of the CD drive when the host is powered on.
+    pub disc: Disc,
     /// Whether everything is there that the image needs; looked at while provisioning only.
     pub material: Material,
     /// How long things may take.

@@ -10,6 +10,7 @@ use scute_kit::Why;
 use super::order::Order;
 use super::seen::{Call, Job, Memory, Seen};
 use super::transitions::Cause;
+use crate::dataimage::Disc;
 use scute_redfish as bmc;
 
 /// What follows from what was seen: effects in their order, then the status, then the next run.
@@ -45,6 +46,8 @@ pub enum Effect {
     KeepHardware(Box<HardwareDetails>),
     /// An annotation that has been obeyed.
     RemoveAnnotation(&'static str),
+    /// What became of the disc in the drive, or why that failed.
+    Disc(Disc, Option<String>),
     /// Something that the user should hear of.
     Warn(&'static str, String),
     /// Everything that belongs to the host goes, and its finalizer last.

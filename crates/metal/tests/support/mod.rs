@@ -33,7 +33,7 @@ pub fn patience() -> Patience {
     Patience {
         boot: Duration::from_secs(5),
         look: Duration::from_secs(1),
-        rest: Duration::from_millis(100),
+        rest: Duration::from_millis(20),
         ..Patience::default()
     }
 }

@@ -68,6 +68,7 @@ pub struct Metal {
     root: tempfile::TempDir,
     runtime: Handle,
     agent: Mutex<Option<AbortHandle>>,
+    resets: Mutex<Vec<Reset>>,
     /// The command line of the last boot from the CD.
     parameters: Arc<Mutex<Option<Parameters>>>,
     /// The CD does not boot.
@@ -81,6 +82,7 @@ impl Metal {
             root: tempfile::tempdir().unwrap(),
             runtime: Handle::current(),
             agent: Mutex::default(),
+            resets: Mutex::default(),
             parameters: Arc::default(),
             broken: Mutex::default(),
         };
@@ -113,6 +115,11 @@ impl Metal {
 
     pub fn starts(&self) -> Vec<Start> {
         self.inner.starts()
+    }
+
+    /// What the BMC was told to do with its power.
+    pub fn resets(&self) -> Vec<Reset> {
+        self.resets.lock().unwrap().clone()
     }
 
     /// What the last boot from the CD found on its command line.
@@ -174,6 +181,7 @@ impl Machine for Metal {
 
     fn reset(&self, reset: Reset) -> Answer<'_> {
         Box::pin(async move {
+            self.resets.lock().unwrap().push(reset);
             let before = self.inner.starts().len();
             self.inner.reset(reset).await?;
             if self.inner.power() == Power::Off || self.inner.starts().len() != before {
