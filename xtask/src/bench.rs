@@ -26,6 +26,12 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Many servers on one API server: time, API writes, requests to BMCs, the manager's CPU and memory
+    Metal {
+        /// Passed on: how many servers
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// A site and its tenants: times, API writes, memory
     FirstTenant {
         /// Passed on
@@ -42,6 +48,10 @@ pub fn run(args: &Args) -> Result<()> {
         What::Scale { arguments } => {
             let kube = components::build(&Cache::open()?)?.kube;
             example("scute-cluster", &["--release"], arguments, &[("SCUTE_KUBE", &kube)])
+        }
+        What::Metal { arguments } => {
+            let kube = components::build(&Cache::open()?)?.kube;
+            example("scute-metal", &["--release"], arguments, &[("SCUTE_KUBE", &kube)])
         }
         What::FirstTenant { arguments } => {
             let kube = components::build(&Cache::open()?)?.kube;

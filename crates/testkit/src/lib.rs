@@ -13,12 +13,15 @@
 mod certificates;
 mod etcd;
 mod figure;
+mod manager;
 mod process;
 mod server;
 pub mod usage;
+pub mod writes;
 
 pub use etcd::Etcd;
 pub use figure::{Figure, MIB};
+pub use manager::Manager;
 pub use process::{Process, free_port, kube_binary};
 pub use server::{ApiServer, server};
 

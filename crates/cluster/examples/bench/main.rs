@@ -5,7 +5,6 @@ mod manager;
 mod objects;
 mod provider;
 mod tenant;
-mod writes;
 
 #[allow(dead_code)] // the tests make more
 #[path = "../../tests/world/build.rs"]
@@ -19,9 +18,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kube::Client;
-use scute_testkit::{ApiServer, Figure, MIB};
+use scute_testkit::{ApiServer, Figure, MIB, Manager, free_port, writes};
 
-use manager::Manager;
 use objects::Writer;
 use provider::{Providers, Seen};
 use tenant::Tenants;
@@ -83,7 +81,7 @@ impl World {
         let tenants = Tenants::start(server.serving_certificate()).await?;
         let providers = Providers::start(&client, &tenants);
         let folder = tempfile::tempdir()?;
-        let manager = Manager::start(&server, folder.path())?;
+        let manager = Manager::start(&server, folder.path(), &[free_port()?.to_string()])?;
         manager.settled(PATIENCE).await.context("a manager without objects")?;
         let (took, cost) = (Duration::ZERO, 0.0);
         Ok(Self { server, client, providers, manager, folder, namespaces: Vec::new(), took, cost, tenants })
@@ -142,8 +140,11 @@ async fn whole_life(clusters: usize, machines: usize, floor: Duration, few: f64)
         .at_most(floor * 1.5)
         .print();
     per_cluster(clusters, world.cost, few);
-    let written = writes::so_far(&world.client).await?;
-    writes::print(&written, clusters * machines);
+    let made = written(&world).await?;
+    // A Machine, its bootstrap configuration and its infrastructure: created, and one status each.
+    let each = writes::total(&made) / (clusters * machines) as f64;
+    Figure::of("API writes for each Machine, by all", "writes").value(each).floor(6.0).print();
+    writes::print_each(&made, clusters * machines);
     world.manager.settled(PATIENCE).await?;
     let before = world.manager.cpu()?;
     // Idle is what is measured.
@@ -153,11 +154,12 @@ async fn whole_life(clusters: usize, machines: usize, floor: Duration, few: f64)
     let resident = world.manager.resident()? as f64 / MIB;
     Figure::of(&format!("{size}: resident memory at rest"), "MiB").value(resident).at_most(200.0).print();
 
-    let before = writes::so_far(&world.client).await?;
-    drop(std::mem::replace(&mut world.manager, Manager::start(&world.server, world.folder.path())?));
+    let before = written(&world).await?;
+    let another = restarted(&world)?;
+    drop(std::mem::replace(&mut world.manager, another));
     let settled = world.manager.settled(PATIENCE).await?.as_secs_f64();
     Figure::of(&format!("{size}: a new manager has settled"), "s").value(settled).at_most(20.0).print();
-    let more = writes::since(&before, &writes::so_far(&world.client).await?);
+    let more = writes::since(&before, &written(&world).await?);
     Figure::of(&format!("{size}: writes of a new manager"), "writes")
         .value(writes::total(&more))
         .at_most(0.0)
@@ -176,6 +178,16 @@ async fn whole_life(clusters: usize, machines: usize, floor: Duration, few: f64)
     world.providers.until(PATIENCE, |seen| seen.clusters.is_empty() && seen.machines.is_empty()).await?;
     Figure::of(&format!("{size}: deleted"), "s").value(start.elapsed().as_secs_f64()).print();
     Ok(())
+}
+
+/// Another manager of the same API server.
+fn restarted(world: &World) -> Result<Manager> {
+    Manager::start(&world.server, world.folder.path(), &[free_port()?.to_string()])
+}
+
+/// Leases are nobody's objects.
+async fn written(world: &World) -> Result<writes::Writes> {
+    writes::so_far(&world.client, |group| group.ends_with("cluster.x-k8s.io")).await
 }
 
 fn per_cluster(clusters: usize, cost: f64, few: f64) {

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 
+use crate::Figure;
 use anyhow::Result;
 use kube::Client;
-use scute_testkit::Figure;
 
 /// Requests that write, by resource and subresource.
 pub type Writes = BTreeMap<String, f64>;
 
-/// The API server's counters of this moment. Leases are nobody's objects.
-pub async fn so_far(client: &Client) -> Result<Writes> {
+/// The API server's counters of this moment, of the groups that count.
+///
+/// # Errors
+/// When it does not tell.
+pub async fn so_far(client: &Client, counts: impl Fn(&str) -> bool) -> Result<Writes> {
     let request = http::Request::get("/metrics").body(Vec::new())?;
     let text = client.request_text(request).await?;
     let mut writes = Writes::new();
@@ -21,7 +24,7 @@ pub async fn so_far(client: &Client) -> Result<Writes> {
             labels[from..].split('"').next()
         };
         let verb = label("verb").unwrap_or_default();
-        let ours = label("group").is_some_and(|group| group.ends_with("cluster.x-k8s.io"));
+        let ours = counts(label("group").unwrap_or_default());
         if !ours || !["POST", "PUT", "PATCH", "APPLY", "DELETE"].contains(&verb) {
             continue;
         }
@@ -33,21 +36,15 @@ pub async fn so_far(client: &Client) -> Result<Writes> {
 }
 
 /// What was written in between.
+#[must_use]
 pub fn since(before: &Writes, now: &Writes) -> Writes {
     now.iter().map(|(what, n)| (what.clone(), n - before.get(what).unwrap_or(&0.0))).collect()
 }
 
 /// All of them.
+#[must_use]
 pub fn total(writes: &Writes) -> f64 {
     writes.values().sum()
-}
-
-/// What a Machine costs.
-pub fn print(writes: &Writes, machines: usize) {
-    // A Machine, its bootstrap configuration and its infrastructure: created, and one status each.
-    let each = total(writes) / machines as f64;
-    Figure::of("API writes for each Machine, by all", "writes").value(each).floor(6.0).print();
-    print_each(writes, machines);
 }
 
 /// One figure for each kind of write of which there is one for ten of `many`.
