@@ -6,6 +6,7 @@ mod manager;
 mod output;
 mod planner;
 mod podnet;
+mod rack;
 mod site;
 
 use std::process::ExitCode;
@@ -44,6 +45,9 @@ enum Command {
     Lint(planner::LintCommand),
     /// Say why a cluster, machine or host is not ready, and what to change
     Explain(planner::ExplainCommand),
+    /// Virtual bare-metal servers beside a site, for trying things out
+    #[command(subcommand)]
+    Rack(rack::RackCommand),
     /// Run the controllers and the admission server
     Manager(manager::ManagerArgs),
     /// Run a virtual machine as process 1 of its Pod
@@ -98,6 +102,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Plan(command) => runtime()?.block_on(command.run()),
         Command::Lint(command) => runtime()?.block_on(command.run()),
         Command::Explain(command) => runtime()?.block_on(command.run()),
+        Command::Rack(rack::RackCommand::Serve(site)) => rack::serve(&site),
+        Command::Rack(command) => runtime()?.block_on(command.run()),
         Command::Manager(command) => {
             log_to_stderr();
             runtime()?.block_on(command.run())

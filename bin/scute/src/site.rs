@@ -84,6 +84,13 @@ pub struct StatusArgs {
     output: Format,
 }
 
+impl Site {
+    /// Its name.
+    pub fn name(&self) -> &SiteName {
+        &self.site
+    }
+}
+
 impl Up {
     /// Brings the site up and says what to do next.
     pub async fn run(self) -> anyhow::Result<ExitCode> {

@@ -3,6 +3,8 @@
 //! boots on them, or an API server.
 
 pub mod config;
+pub mod control;
+pub mod fault;
 mod folder;
 mod host;
 pub mod rack;

@@ -7,7 +7,7 @@ use crate::{
     host::{egress, facts, lock::MachineLock, network, preflight, settings, systemd},
     layout::{ENTRIES, RUN, SITES, SiteName},
     progress::step,
-    supervisor,
+    rack, supervisor,
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
@@ -50,6 +50,9 @@ pub enum DownError {
     /// The site's supervisor did not end.
     #[error("the supervisor of the site does not end")]
     Supervisor,
+    /// Its rack.
+    #[error(transparent)]
+    Rack(#[from] rack::RackError),
     /// Its unit.
     #[error(transparent)]
     Unit(#[from] systemd::UnitError),
@@ -80,6 +83,9 @@ pub fn plan_down(options: &DownOptions) -> Vec<String> {
             pid = pid.as_raw_nonzero()
         ));
     }
+    if let Some(pid) = rack::running(&layout) {
+        found.push(format!("the rack (process {}) and every host in it", pid.as_raw_nonzero()));
+    }
     if network::netns_path(&layout).exists() {
         found.push(format!("the network namespace {} and its link", layout.netns()));
     }
@@ -109,6 +115,7 @@ pub async fn down(options: &DownOptions, progress: &dyn Progress) -> Result<(), 
     }
     not_mounted(&found)?;
     let Found { layout, config, .. } = &found;
+    rack::stop(layout)?;
     step(progress, "processes", async { stop(layout) }).await?;
     step(progress, "network", async { remove_network(layout, config.as_ref()) }).await?;
     let left = step(progress, "files", async { remove_files(&found) }).await?;

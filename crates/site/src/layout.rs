@@ -9,7 +9,7 @@ use std::{
 pub const SITES: &str = "/var/lib/scute";
 /// Every entry that a site makes in its folder. `down` removes these and nothing else, the last one last: as long as it
 /// is there, the folder is known for a site's.
-pub const ENTRIES: [&str; 20] = [
+pub const ENTRIES: [&str; 21] = [
     ".preflight",
     "accelerator.json",
     "admin.kubeconfig",
@@ -29,6 +29,7 @@ pub const ENTRIES: [&str; 20] = [
     "lib",
     "log",
     "pki",
+    "rack",
     "site.json",
 ];
 /// Folder with the sockets and locks of running sites.

@@ -42,6 +42,8 @@ pub struct Mounted {
     pub service: Arc<Service>,
     /// What its BMC listens with.
     pub server: Server,
+    /// What its BMC calls the System.
+    pub system: String,
 }
 
 /// Why a host is not in the rack.
@@ -75,9 +77,17 @@ impl Mounted {
         let listener = listener.map_err(|source| MountError::Listen(config.name.clone(), address, source))?;
         let (name, user) = (config.name.clone(), config.user.clone());
         let host = Arc::new(Host::new(config, folder, equipment)?);
+        let system = profile.ids.system.clone();
         let service = Service::new(host.clone(), profile, &user, &password);
         let server = Server::https_as(&service, listener, &identity);
-        Ok(Self { host, service, server: server.map_err(|source| MountError::Server(name, source))? })
+        let server = server.map_err(|source| MountError::Server(name, source))?;
+        Ok(Self { host, service, server, system })
+    }
+
+    /// The host and its BMC, for somebody who does not hold the rack.
+    #[must_use]
+    pub fn parts(&self) -> (Arc<Host>, Arc<Service>) {
+        (self.host.clone(), self.service.clone())
     }
 }
 

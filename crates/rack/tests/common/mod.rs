@@ -13,13 +13,15 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use base64::Engine as _;
+use scute_bmc::Service;
 use scute_rack::rack::{self, Place, Programs, Rack};
-use scute_rack::{HostConfig, HostFolder, Mounted, Shape, Status};
+use scute_rack::{Host, HostConfig, HostFolder, Shape, Status};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::broadcast;
 use tower::ServiceExt;
 
+#[allow(unused_imports, reason = "each test binary uses its part")]
 pub use iso::bootable;
 
 pub const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -49,10 +51,11 @@ impl Rig {
         Self { dir, rack }
     }
 
-    pub fn host(&self, name: &str) -> Client<'_> {
+    pub fn host(&self, name: &str) -> Client {
         let folder = HostFolder::at(self.dir.path().join(name));
         let password = folder.password().unwrap();
-        Client { mounted: self.rack.host(name).unwrap(), folder, password }
+        let (host, service) = self.rack.host(name).unwrap().parts();
+        Client { host, service, folder, password }
     }
 
     /// The rack ends and begins anew.
@@ -69,13 +72,14 @@ async fn open(dir: &std::path::Path) -> Rack {
 }
 
 /// A client of one BMC.
-pub struct Client<'a> {
-    pub mounted: &'a Mounted,
+pub struct Client {
+    host: Arc<Host>,
+    service: Arc<Service>,
     pub folder: HostFolder,
     password: String,
 }
 
-impl Client<'_> {
+impl Client {
     pub async fn ask(&self, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
         let basic = format!("admin:{}", self.password);
         let basic = base64::engine::general_purpose::STANDARD.encode(basic);
@@ -87,7 +91,7 @@ impl Client<'_> {
             request = request.header("content-type", "application/json");
             Body::from(body.to_string())
         };
-        let answer = self.mounted.service.router().oneshot(request.body(body).unwrap()).await.unwrap();
+        let answer = self.service.router().oneshot(request.body(body).unwrap()).await.unwrap();
         let status = answer.status();
         let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
@@ -124,12 +128,12 @@ impl Client<'_> {
     }
 
     pub fn console(&self) -> Console {
-        Console { seen: self.mounted.host.serial.watch(), text: String::new() }
+        Console { seen: self.host.serial.watch(), text: String::new() }
     }
 
     /// Waits until the host is like this.
     pub async fn until(&self, what: &str, like: impl FnMut(&Status) -> bool) {
-        let mut status = self.mounted.host.status();
+        let mut status = self.host.status();
         soon(what, status.wait_for(like)).await.unwrap();
     }
 

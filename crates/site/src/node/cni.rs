@@ -6,20 +6,24 @@ use serde_json::{Value, json};
 /// Name of the list, which the plug-ins write into rules of theirs.
 pub const NETWORK: &str = "scute";
 
-/// Renders the list. Leases live on the site's tmpfs: after a restart every Pod is new and every address is free.
-pub fn render(config: &SiteConfig) -> Value {
-    // In the machine's own network the name says whose it is, and another bridge may have the usual one.
-    let bridge = match config.network {
+/// The bridge of the site's Pods. In the machine's own network its name says whose it is, and another bridge may have the
+/// usual one.
+pub fn bridge(config: &SiteConfig) -> String {
+    match config.network {
         NetworkMode::Namespace => "cni0".to_owned(),
         NetworkMode::Host => config.addresses.host_interface(),
-    };
+    }
+}
+
+/// Renders the list. Leases live on the site's tmpfs: after a restart every Pod is new and every address is free.
+pub fn render(config: &SiteConfig) -> Value {
     json!({
         "cniVersion": "1.0.0",
         "name": NETWORK,
         "plugins": [
             {
                 "type": "bridge",
-                "bridge": bridge,
+                "bridge": bridge(config),
                 "isDefaultGateway": true,
                 "hairpinMode": true,
                 // What leaves the site is the machine's to translate (`host::egress`).
