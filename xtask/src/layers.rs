@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 use crate::{run, say};
 
 /// What decides by itself: no runtime, no network, no client. (A random source is no network.)
-const PURE: [&str; 6] =
-    ["scute-api", "scute-pki", "scute-kubeadm", "scute-plan", "scute-image", "scute-metaldata"];
+const PURE: [&str; 7] =
+    ["scute-api", "scute-pki", "scute-kubeadm", "scute-plan", "scute-dhcp", "scute-image", "scute-metaldata"];
 const NOT_PURE: [&str; 12] = [
     "axum",
     "etcd-client",

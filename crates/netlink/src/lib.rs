@@ -1,4 +1,4 @@
-//! Links, addresses, routes, taps and firewall rules of one network namespace. In: plain data. Out: the kernel's tables
+//! Links, addresses, routes, taps, frames and firewall rules of one network namespace. In: plain data. Out: the kernel's tables
 //! changed, or read. Never: another program, a decision about what should be there.
 
 mod addresses;
@@ -8,6 +8,7 @@ mod masquerade;
 mod message;
 mod monitor;
 pub mod nftables;
+mod packet;
 mod routes;
 mod socket;
 pub mod tap;
@@ -17,6 +18,7 @@ pub use links::{Link, NewLink};
 pub use mac::{Mac, MacError};
 pub use masquerade::{Firewall, Masquerade};
 pub use monitor::Monitor;
+pub use packet::UdpFrames;
 pub use routes::Route;
 
 use std::io;

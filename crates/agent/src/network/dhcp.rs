@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use rustix::net::sockopt::{set_socket_broadcast, set_socket_reuseaddr};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+use scute_dhcp::client::{self, Answer, Lease, Question};
+use scute_dhcp::{CLIENT_PORT, SERVER_PORT};
 use scute_netlink::Mac;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{sleep, timeout};
 
-use super::packet::{self, Answer, Lease, Question};
-
-const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
-const SERVERS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
+const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT);
+const SERVERS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT);
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(16);
 
@@ -95,7 +95,7 @@ impl Client {
         loop {
             // A port without a link refuses for now.
             let sent =
-                self.socket.send_to(&packet::write(question, self.transaction, self.mac), SERVERS).await;
+                self.socket.send_to(&client::write(question, self.transaction, self.mac.0), SERVERS).await;
             if let Err(error) = sent {
                 tracing::debug!(%error, "a question was not sent");
             }
@@ -114,7 +114,7 @@ impl Client {
         let mut buffer = [0; 1500];
         loop {
             let (length, from) = self.socket.recv_from(&mut buffer).await?;
-            let answer = packet::read(&buffer[..length], self.transaction, self.mac);
+            let answer = client::read(&buffer[..length], self.transaction, self.mac.0);
             match (answer, question) {
                 (Some(answer @ Answer::Offer { .. }), Question::Discover) => return Ok(answer),
                 (Some(Answer::Offer { .. }), _) | (None, _) => tracing::trace!(?from, "not for us"),

@@ -1,7 +1,6 @@
 //! The way to the metal room: addresses that the command line gives, or DHCP on every port at once.
 
 mod dhcp;
-mod packet;
 mod static_address;
 
 use std::io;
@@ -9,13 +8,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
+use scute_dhcp::client::Lease;
 use scute_netlink::{Link, LocalAddress, Mac, Netlink, NetlinkError, Route};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 pub use static_address::{StaticAddress, StaticAddressError};
-
-use packet::Lease;
 
 /// Links may take a minute to come up, and a switch another to forward.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use ipnet::IpNet;
+use scute_dhcp::server::{Lease, Route};
 use scute_netlink::Mac;
 use serde::{Deserialize, Serialize};
 
-use crate::dhcp::Lease;
-
+/// 999 days, as upstream: the address lives as long as the Pod, and so does the guest.
+const LEASE_SECONDS: u32 = 999 * 24 * 60 * 60;
 /// The file in the run directory.
 const FILE: &str = "network.json";
 
@@ -45,31 +46,16 @@ pub struct Resolver {
     pub search: Vec<String>,
 }
 
-/// A route through the Pod's interface; without gateway the destination is on the link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Route {
-    /// First address.
-    pub destination: Ipv4Addr,
-    /// Prefix length.
-    pub prefix: u8,
-    /// Next hop.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub gateway: Option<Ipv4Addr>,
-}
-
-impl Route {
-    /// The kernel's IPv4 routes; of the others the guest is not told.
-    pub fn of(route: &scute_netlink::Route) -> Option<Route> {
-        let IpNet::V4(destination) = route.destination else { return None };
-        let gateway = match route.gateway {
-            Some(IpAddr::V4(gateway)) => Some(gateway),
-            None => None,
-            // The router of another family is none for this guest.
-            Some(IpAddr::V6(_)) => return None,
-        };
-        Some(Route { destination: destination.network(), prefix: destination.prefix_len(), gateway })
-    }
+/// The kernel's IPv4 routes; of the others the guest is not told.
+pub fn route(route: &scute_netlink::Route) -> Option<Route> {
+    let IpNet::V4(destination) = route.destination else { return None };
+    let gateway = match route.gateway {
+        Some(IpAddr::V4(gateway)) => Some(gateway),
+        None => None,
+        // The router of another family is none for this guest.
+        Some(IpAddr::V6(_)) => return None,
+    };
+    Some(Route { destination: destination.network(), prefix: destination.prefix_len(), gateway })
 }
 
 /// Why there is nothing to take over.
@@ -109,7 +95,7 @@ impl Learned {
     /// What the guest is told by DHCP.
     pub fn lease(&self, hostname: &str) -> Lease {
         Lease {
-            mac: self.mac,
+            mac: self.mac.0,
             address: self.address,
             prefix: self.prefix,
             mtu: self.mtu,
@@ -117,6 +103,7 @@ impl Learned {
             nameservers: self.resolver.nameservers.clone(),
             search: self.resolver.search.clone(),
             hostname: hostname.to_owned(),
+            seconds: LEASE_SECONDS,
         }
     }
 }

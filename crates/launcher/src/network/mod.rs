@@ -29,7 +29,8 @@ use super::options::{Options, Places};
 use super::spec::{LauncherSpec, RUN_AS};
 use steps::Steps;
 
-pub use learned::{Learned, LearnedError, Resolver, Route};
+use learned::route;
+pub use learned::{Learned, LearnedError, Resolver};
 
 /// The bridge.
 pub const BRIDGE: &str = "k6t-eth0";
@@ -170,7 +171,7 @@ fn learn(netlink: &mut Netlink, places: &Places) -> Result<Learned, NetworkError
         mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
         address: address.addr(),
         prefix: address.prefix_len(),
-        routes: routes.iter().filter(|route| route.link == index).filter_map(Route::of).collect(),
+        routes: routes.iter().filter(|route| route.link == index).filter_map(route).collect(),
         resolver: Resolver::parse(&resolv_conf),
     };
     learned.write(&places.run_dir)?;

@@ -1,17 +1,18 @@
-//! DHCP of IPv4, the client's side: <https://www.rfc-editor.org/rfc/rfc2131>, <https://www.rfc-editor.org/rfc/rfc2132>.
+//! The client's side: what is asked, and what the answer says.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
-use scute_netlink::Mac;
 
-const HEADER: usize = 236;
-const COOKIE: [u8; 4] = [99, 130, 83, 99];
-/// Servers and relays of the old protocol drop shorter packets.
-const SHORTEST: usize = 300;
-/// What we ask for: mask, router, name servers, host name, domain, lease time, renewal time.
-const WANTED: [u8; 7] = [1, 3, 6, 12, 15, 51, 58];
+use crate::Mac;
+use crate::message::{
+    CLIENT, COOKIE, DNS, DOMAIN, END, HOSTNAME, KIND, LEASE, MASK, OPTIONS_AT, RENEWAL, REQUESTED, ROUTER,
+    SERVER, SHORTEST, VENDOR, WANTED, address as ipv4, option, put,
+};
+
+/// What we ask for.
+const WISHES: [u8; 7] = [MASK, ROUTER, DNS, HOSTNAME, DOMAIN, LEASE, RENEWAL];
 const DEFAULT_LEASE: u32 = 3600;
 
 /// What is said.
@@ -20,7 +21,12 @@ pub enum Question {
     /// Who can give an address?
     Discover,
     /// This one then, from this server.
-    Select { address: Ipv4Addr, server: Ipv4Addr },
+    Select {
+        /// The address.
+        address: Ipv4Addr,
+        /// Who offered it.
+        server: Ipv4Addr,
+    },
     /// May I keep it?
     Rebind(Ipv4Addr),
 }
@@ -28,26 +34,40 @@ pub enum Question {
 /// What a server answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    Offer { address: Ipv4Addr, server: Ipv4Addr },
+    /// An address can be had.
+    Offer {
+        /// The address.
+        address: Ipv4Addr,
+        /// From whom.
+        server: Ipv4Addr,
+    },
+    /// It is given.
     Lease(Lease),
+    /// It is not.
     Refused,
 }
 
 /// An address for some time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
+    /// The address with its subnet.
     pub address: Ipv4Net,
+    /// Of the default route.
     pub gateway: Option<Ipv4Addr>,
+    /// Name servers.
     pub resolvers: Vec<Ipv4Addr>,
+    /// Host name, or nothing.
     pub hostname: String,
+    /// Domain, or nothing.
     pub domain: String,
     /// When to ask again.
     pub renew_after: Duration,
 }
 
-/// The packet of a question.
+/// The datagram of a question.
+#[must_use]
 pub fn write(question: Question, transaction: u32, mac: Mac) -> Vec<u8> {
-    let mut bytes = vec![0; HEADER];
+    let mut bytes = vec![0; OPTIONS_AT];
     // A request, of Ethernet.
     bytes[..3].copy_from_slice(&[1, 1, 6]);
     bytes[4..8].copy_from_slice(&transaction.to_be_bytes());
@@ -56,35 +76,32 @@ pub fn write(question: Question, transaction: u32, mac: Mac) -> Vec<u8> {
     if let Question::Rebind(address) = question {
         bytes[12..16].copy_from_slice(&address.octets());
     }
-    bytes[28..34].copy_from_slice(&mac.0);
-    bytes.extend(COOKIE);
-    let mut option = |code: u8, value: &[u8]| {
-        bytes.extend([code, value.len() as u8]);
-        bytes.extend(value);
-    };
-    option(53, &[if question == Question::Discover { 1 } else { 3 }]);
-    option(61, &[&[1], &mac.0[..]].concat());
+    bytes[28..34].copy_from_slice(&mac);
+    bytes[236..].copy_from_slice(&COOKIE);
+    put(&mut bytes, KIND, &[if question == Question::Discover { 1 } else { 3 }]);
+    put(&mut bytes, CLIENT, &[&[1], &mac[..]].concat());
     if let Question::Select { address, server } = question {
-        option(50, &address.octets());
-        option(54, &server.octets());
+        put(&mut bytes, REQUESTED, &address.octets());
+        put(&mut bytes, SERVER, &server.octets());
     }
-    option(60, b"scute");
-    option(55, &WANTED);
-    bytes.push(255);
+    put(&mut bytes, VENDOR, b"scute");
+    put(&mut bytes, WANTED, &WISHES);
+    bytes.push(END);
     bytes.resize(bytes.len().max(SHORTEST), 0);
     bytes
 }
 
-/// The answer in a packet, if it is one for us.
-pub fn read(packet: &[u8], transaction: u32, mac: Mac) -> Option<Answer> {
-    let ours = packet.get(4..8)? == transaction.to_be_bytes() && packet.get(28..34)? == mac.0;
-    if packet.first() != Some(&2) || !ours || packet.get(HEADER..HEADER + 4)? != COOKIE {
+/// The answer in a datagram, if it is one for us.
+#[must_use]
+pub fn read(datagram: &[u8], transaction: u32, mac: Mac) -> Option<Answer> {
+    let ours = datagram.get(4..8)? == transaction.to_be_bytes() && datagram.get(28..34)? == mac;
+    if datagram.first() != Some(&2) || !ours || datagram.get(236..OPTIONS_AT)? != COOKIE {
         return None;
     }
-    let options = &packet[HEADER + 4..];
-    let address = ipv4(packet.get(16..20)?)?;
-    match option(options, 53)? {
-        [2] => Some(Answer::Offer { address, server: ipv4(option(options, 54)?)? }),
+    let options = &datagram[OPTIONS_AT..];
+    let address = ipv4(datagram.get(16..20)?)?;
+    match option(options, KIND)? {
+        [2] => Some(Answer::Offer { address, server: ipv4(option(options, SERVER)?)? }),
         [5] => Some(Answer::Lease(lease(address, options)?)),
         [6] => Some(Answer::Refused),
         _ => None,
@@ -95,14 +112,14 @@ fn lease(address: Ipv4Addr, options: &[u8]) -> Option<Lease> {
     let text = |code| option(options, code).map(printable).unwrap_or_default();
     let seconds =
         |code| option(options, code).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
-    let mask = option(options, 1).and_then(ipv4).unwrap_or(Ipv4Addr::new(255, 255, 255, 0));
-    let renew = seconds(58).unwrap_or(seconds(51).unwrap_or(DEFAULT_LEASE) / 2);
+    let mask = option(options, MASK).and_then(ipv4).unwrap_or(Ipv4Addr::new(255, 255, 255, 0));
+    let renew = seconds(RENEWAL).unwrap_or(seconds(LEASE).unwrap_or(DEFAULT_LEASE) / 2);
     Some(Lease {
         address: Ipv4Net::with_netmask(address, mask).ok()?,
-        gateway: option(options, 3).and_then(|list| ipv4(list.get(..4)?)),
-        resolvers: option(options, 6).unwrap_or_default().chunks_exact(4).filter_map(ipv4).collect(),
-        hostname: text(12),
-        domain: text(15),
+        gateway: option(options, ROUTER).and_then(|list| ipv4(list.get(..4)?)),
+        resolvers: option(options, DNS).unwrap_or_default().chunks_exact(4).filter_map(ipv4).collect(),
+        hostname: text(HOSTNAME),
+        domain: text(DOMAIN),
         renew_after: Duration::from_secs(renew.max(60).into()),
     })
 }
@@ -113,34 +130,14 @@ fn printable(text: &[u8]) -> String {
     text.iter().take_while(name).map(|byte| char::from(*byte)).collect()
 }
 
-fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
-    <[u8; 4]>::try_from(bytes).ok().map(Ipv4Addr::from)
-}
-
-fn option(mut options: &[u8], wanted: u8) -> Option<&[u8]> {
-    loop {
-        match *options {
-            [0, ref rest @ ..] => options = rest,
-            [255, ..] | [] | [_] => return None,
-            [code, length, ref rest @ ..] => {
-                let value = rest.get(..length.into())?;
-                if code == wanted {
-                    return Some(value);
-                }
-                options = &rest[length.into()..];
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+    const MAC: Mac = [2, 0, 0, 0, 0, 1];
 
     fn answer(kind: u8, options: &[u8]) -> Vec<u8> {
-        let mut packet = write(Question::Discover, 7, MAC)[..HEADER + 4].to_vec();
+        let mut packet = write(Question::Discover, 7, MAC)[..OPTIONS_AT].to_vec();
         packet[0] = 2;
         packet[16..20].copy_from_slice(&[10, 0, 2, 15]);
         packet.extend([53, 1, kind]);
@@ -174,7 +171,7 @@ mod tests {
     fn what_is_for_others_or_cut_off_is_no_answer() {
         let whole = answer(2, &[54, 4, 10, 0, 2, 2]);
         assert_eq!(read(&whole, 8, MAC), None);
-        assert_eq!(read(&whole, 7, Mac([2; 6])), None);
+        assert_eq!(read(&whole, 7, [2; 6]), None);
         for length in 0..whole.len() - 1 {
             assert_eq!(read(&whole[..length], 7, MAC), None, "{length}");
         }
@@ -185,7 +182,7 @@ mod tests {
         let select =
             Question::Select { address: Ipv4Addr::new(10, 0, 2, 15), server: Ipv4Addr::new(10, 0, 2, 2) };
         let packet = write(select, 7, MAC);
-        let options = &packet[HEADER + 4..];
+        let options = &packet[OPTIONS_AT..];
         assert_eq!((option(options, 53), option(options, 50)), (Some(&[3][..]), Some(&[10, 0, 2, 15][..])));
         assert!(packet.len() >= SHORTEST && packet[10] == 0x80);
         assert_eq!(write(Question::Rebind(Ipv4Addr::new(10, 0, 2, 15)), 7, MAC)[12..16], [10, 0, 2, 15]);

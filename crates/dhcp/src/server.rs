@@ -1,36 +1,54 @@
-//! DHCPv4 messages (RFC 2131, 2132, 3397, 3442): pure.
+//! The server's side: what a client says, whether it is answered ([`respond`]), and the answer.
 
 use std::net::Ipv4Addr;
 
-use super::Lease;
-use scute_netlink::Mac;
+use serde::{Deserialize, Serialize};
 
-use crate::network::Route;
+use crate::Mac;
+use crate::message::{
+    CLASSLESS, COOKIE, DNS, DOMAIN, END, HOSTNAME, KIND, LEASE, MASK, MAX_SIZE, MTU, OPTIONS_AT, REQUESTED,
+    ROUTER, SEARCH, SERVER, SHORTEST, address, option, put,
+};
 
-const COOKIE: [u8; 4] = [99, 130, 83, 99];
-const OPTIONS_AT: usize = 240;
-/// BOOTP's size: some clients drop what is shorter.
-const SHORTEST: usize = 300;
 /// IP datagram that every client must take, less IP and UDP headers.
 const SAFE: usize = 576 - 28;
 const BROADCAST_FLAG: u16 = 0x8000;
-/// 999 days, as upstream: the address lives as long as the Pod, and so does the guest.
-const LEASE_SECONDS: u32 = 999 * 24 * 60 * 60;
 
-const MASK: u8 = 1;
-const ROUTER: u8 = 3;
-const DNS: u8 = 6;
-const HOSTNAME: u8 = 12;
-const DOMAIN: u8 = 15;
-const MTU: u8 = 26;
-const REQUESTED: u8 = 50;
-const LEASE: u8 = 51;
-const KIND: u8 = 53;
-const SERVER: u8 = 54;
-const MAX_SIZE: u8 = 57;
-const SEARCH: u8 = 119;
-const CLASSLESS: u8 = 121;
-const END: u8 = 255;
+/// What a client may have, and is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The client's MAC; nobody else is answered.
+    pub mac: Mac,
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Prefix length of its subnet.
+    pub prefix: u8,
+    /// MTU of its network.
+    pub mtu: u16,
+    /// Its routes.
+    pub routes: Vec<Route>,
+    /// Name servers.
+    pub nameservers: Vec<Ipv4Addr>,
+    /// Search domains.
+    pub search: Vec<String>,
+    /// Host name.
+    pub hostname: String,
+    /// For how many seconds.
+    pub seconds: u32,
+}
+
+/// A route; without gateway the destination is on the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// First address.
+    pub destination: Ipv4Addr,
+    /// Prefix length.
+    pub prefix: u8,
+    /// Next hop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Ipv4Addr>,
+}
 
 /// Message types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,9 +107,7 @@ impl Request {
         }
         let ip = |at: usize| Ipv4Addr::new(fixed[at], fixed[at + 1], fixed[at + 2], fixed[at + 3]);
         let options = &bytes[OPTIONS_AT..];
-        let address = |code| {
-            option(options, code).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok()).map(Ipv4Addr::from)
-        };
+        let address = |code| option(options, code).and_then(address);
         Some(Request {
             kind: option(options, KIND).and_then(|bytes| Kind::from_code(*bytes.first()?))?,
             transaction: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
@@ -99,7 +115,7 @@ impl Request {
             broadcast: u16::from_be_bytes([fixed[10], fixed[11]]) & BROADCAST_FLAG != 0,
             client: ip(12),
             relay: ip(24),
-            mac: Mac([fixed[28], fixed[29], fixed[30], fixed[31], fixed[32], fixed[33]]),
+            mac: [fixed[28], fixed[29], fixed[30], fixed[31], fixed[32], fixed[33]],
             requested: address(REQUESTED),
             server: address(SERVER),
             max_size: option(options, MAX_SIZE)
@@ -118,22 +134,28 @@ impl Kind {
     }
 }
 
-/// The value of an option; what is cut off is not there.
-pub fn option(mut options: &[u8], wanted: u8) -> Option<&[u8]> {
-    loop {
-        match options {
-            [] | [END, ..] => return None,
-            [0, rest @ ..] => options = rest,
-            [code, length, rest @ ..] => {
-                let value = rest.get(..usize::from(*length))?;
-                if *code == wanted {
-                    return Some(value);
-                }
-                options = &rest[value.len()..];
-            }
-            [_] => return None,
-        }
+/// What is answered, as type and address; none to those who are not this lease's client, or have chosen another server.
+#[must_use]
+pub fn respond(request: &Request, server: Ipv4Addr, lease: &Lease) -> Option<(Kind, Ipv4Addr)> {
+    if request.mac != lease.mac || request.relay != Ipv4Addr::UNSPECIFIED {
+        return None;
     }
+    let kind = match request.kind {
+        Kind::Discover => Kind::Offer,
+        Kind::Inform => Kind::Ack,
+        Kind::Request if request.server.is_some_and(|chosen| chosen != server) => return None,
+        Kind::Request => {
+            let wanted = request.requested.unwrap_or(request.client);
+            if wanted == lease.address { Kind::Ack } else { Kind::Nak }
+        }
+        Kind::Offer | Kind::Decline | Kind::Ack | Kind::Nak | Kind::Release => return None,
+    };
+    let to = match kind {
+        Kind::Nak => Ipv4Addr::BROADCAST,
+        _ if request.broadcast => Ipv4Addr::BROADCAST,
+        _ => lease.address,
+    };
+    Some((kind, to))
 }
 
 /// The answer's datagram. A NAK says nothing but no; an answer to INFORM gives no address and no time.
@@ -147,14 +169,14 @@ pub fn answer(request: &Request, kind: Kind, server: Ipv4Addr, lease: &Lease) ->
     if kind != Kind::Nak {
         bytes[12..16].copy_from_slice(&request.client.octets());
     }
-    bytes[28..34].copy_from_slice(&request.mac.0);
+    bytes[28..34].copy_from_slice(&request.mac);
     bytes[236..240].copy_from_slice(&COOKIE);
     put(&mut bytes, KIND, &[kind as u8]);
     put(&mut bytes, SERVER, &server.octets());
     if kind != Kind::Nak {
         if request.kind != Kind::Inform {
             bytes[16..20].copy_from_slice(&lease.address.octets());
-            put(&mut bytes, LEASE, &LEASE_SECONDS.to_be_bytes());
+            put(&mut bytes, LEASE, &lease.seconds.to_be_bytes());
         }
         let limit = request.max_size.map_or(SAFE, |size| usize::from(size).saturating_sub(28).max(SAFE));
         configuration(&mut bytes, lease, limit - 1);
@@ -197,14 +219,6 @@ fn configuration(bytes: &mut Vec<u8>, lease: &Lease, limit: usize) {
 /// Bytes that an option takes, with the heads of its pieces.
 fn sent_length(value: &[u8]) -> usize {
     value.len() + 2 * value.len().div_ceil(255)
-}
-
-/// An option, in pieces if it is long (RFC 3396).
-fn put(bytes: &mut Vec<u8>, code: u8, value: &[u8]) {
-    for piece in value.chunks(255) {
-        bytes.extend([code, piece.len() as u8]);
-        bytes.extend(piece);
-    }
 }
 
 fn mask(prefix: u8) -> [u8; 4] {
@@ -267,13 +281,13 @@ fn labels(domain: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
 
-    pub fn lease() -> Lease {
+    fn lease() -> Lease {
         let gateway = Some(Ipv4Addr::new(10, 85, 0, 1));
         Lease {
-            mac: Mac([2, 0, 0, 0, 0, 9]),
+            mac: [2, 0, 0, 0, 0, 9],
             address: Ipv4Addr::new(10, 85, 0, 9),
             prefix: 16,
             mtu: 1450,
@@ -284,15 +298,16 @@ pub mod tests {
             nameservers: vec![Ipv4Addr::new(10, 86, 0, 10)],
             search: vec!["svc.cluster.local".into(), "cluster.local".into()],
             hostname: "node-1".into(),
+            seconds: 86_400 * 365,
         }
     }
 
     /// A request as a client sends it.
-    pub fn request(kind: Kind, options: &[(u8, &[u8])]) -> Vec<u8> {
+    fn request(kind: Kind, options: &[(u8, &[u8])]) -> Vec<u8> {
         let mut bytes = vec![0; OPTIONS_AT];
         bytes[..4].copy_from_slice(&[1, 1, 6, 0]);
         bytes[4..8].copy_from_slice(&[0xde, 0xad, 0xbe, 0xef]);
-        bytes[28..34].copy_from_slice(&lease().mac.0);
+        bytes[28..34].copy_from_slice(&lease().mac);
         bytes[236..240].copy_from_slice(&COOKIE);
         put(&mut bytes, KIND, &[kind as u8]);
         for (code, value) in options {
@@ -323,7 +338,7 @@ pub mod tests {
         assert_eq!(get(HOSTNAME), b"node-1");
         assert_eq!(get(DOMAIN), b"svc.cluster.local");
         assert_eq!(get(SEARCH), b"\x03svc\x07cluster\x05local\x00\x07cluster\x05local\x00");
-        assert!(u32::from_be_bytes(get(LEASE).try_into().unwrap()) >= 86_400 * 365);
+        assert_eq!(get(LEASE), (86_400_u32 * 365).to_be_bytes());
     }
 
     #[test]
@@ -364,5 +379,61 @@ pub mod tests {
         let mut no_cookie = good;
         no_cookie[236] = 0;
         assert!(Request::parse(&no_cookie).is_none());
+    }
+
+    const US: Ipv4Addr = Ipv4Addr::new(169, 254, 75, 10);
+    const OURS: [u8; 4] = [10, 85, 0, 9];
+
+    fn decided(
+        kind: Kind,
+        options: &[(u8, &[u8])],
+        change: impl FnOnce(&mut Request),
+    ) -> Option<(Kind, Ipv4Addr)> {
+        let mut request = Request::parse(&request(kind, options)).unwrap();
+        change(&mut request);
+        respond(&request, US, &lease())
+    }
+
+    #[test]
+    fn the_guest_gets_its_address_in_every_state() {
+        let to = Ipv4Addr::from(OURS);
+        assert_eq!(decided(Kind::Discover, &[], |_| ()), Some((Kind::Offer, to)));
+        let selecting: [(u8, &[u8]); 2] = [(54, &US.octets()), (50, &OURS)];
+        assert_eq!(decided(Kind::Request, &selecting, |_| ()), Some((Kind::Ack, to)));
+        assert_eq!(decided(Kind::Request, &[(50, &OURS)], |_| ()), Some((Kind::Ack, to)), "after a reboot");
+        assert_eq!(
+            decided(Kind::Request, &[], |request| request.client = to),
+            Some((Kind::Ack, to)),
+            "renewing"
+        );
+        assert_eq!(decided(Kind::Inform, &[], |request| request.client = to), Some((Kind::Ack, to)));
+    }
+
+    #[test]
+    fn a_guest_with_an_old_address_is_told_so_by_broadcast() {
+        let refused = Some((Kind::Nak, Ipv4Addr::BROADCAST));
+        assert_eq!(decided(Kind::Request, &[(50, &[10, 85, 0, 7])], |_| ()), refused);
+    }
+
+    #[test]
+    fn clients_that_only_hear_broadcasts_get_one() {
+        let decided = decided(Kind::Discover, &[], |request| request.broadcast = true);
+        assert_eq!(decided, Some((Kind::Offer, Ipv4Addr::BROADCAST)));
+    }
+
+    #[test]
+    fn others_are_not_answered() {
+        assert_eq!(
+            decided(Kind::Discover, &[], |request| request.mac[5] = 1),
+            None,
+            "another guest's question"
+        );
+        assert_eq!(
+            decided(Kind::Request, &[(54, &[10, 0, 0, 1]), (50, &OURS)], |_| ()),
+            None,
+            "another server"
+        );
+        assert_eq!(decided(Kind::Release, &[], |_| ()), None);
+        assert_eq!(decided(Kind::Discover, &[], |request| request.relay = US), None);
     }
 }
