@@ -196,6 +196,11 @@ fn table(status: &Status) -> String {
     text.push('\n');
     let pool = |p: &scute_site::Pool| vec![p.range.to_string(), p.used.to_string(), p.free.to_string()];
     text.push_str(&output::table(&["POOL", "USED", "FREE"], status.pools.iter().map(pool)));
+    let servers = &status.servers;
+    text.push_str(&format!(
+        "\nServers on the Pod network: {} by DHCP of the rack, {} to be given; /{}, gateway {}, DNS {}\n",
+        servers.leased, servers.given, servers.prefix, servers.gateway, servers.dns
+    ));
     if !status.problems.is_empty() {
         text.push_str("\nWhat is wrong:\n");
         text.extend(status.problems.iter().map(|problem| format!("  {problem}\n")));

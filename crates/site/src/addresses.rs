@@ -82,6 +82,8 @@ pub struct Taken {
     pub range: AddressRange,
 }
 
+/// Longest prefix of a part for servers that is as large as it needs to be.
+const SERVERS: u8 = 20;
 /// The role of a pool, in errors.
 const POOL: &str = "the LoadBalancer pool";
 
@@ -93,6 +95,11 @@ fn nth(net: Ipv4Net, n: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(net.network()).wrapping_add(n))
 }
 
+/// Addresses in half a network.
+fn half(net: Ipv4Net) -> u32 {
+    1 << (31 - u32::from(net.prefix_len().clamp(8, 30)))
+}
+
 impl Addresses {
     /// The plan of site number `index`, with the user's wishes put in.
     pub fn of(index: u8, wishes: &AddressWishes) -> Self {
@@ -102,7 +109,7 @@ impl Addresses {
         let mut pools = wishes.pools.clone();
         if pools.is_empty() {
             // The upper half of the link network; the broadcast address is nobody's.
-            let half = 1u32 << (32 - u32::from(link.prefix_len().clamp(8, 30)) - 1);
+            let half = half(link);
             pools.push(AddressRange { first: nth(link, half), last: nth(link, 2 * half - 2) });
         }
         Self { index, link, node: nth(link, 2), pods, services, pools }
@@ -169,6 +176,32 @@ impl Addresses {
     /// The address of the bridge of Pods.
     pub fn pods_gateway(&self) -> Ipv4Addr {
         nth(self.pods, 1)
+    }
+
+    /// The part of the Pods' range that no Pod gets, for servers on the bridge: its last /20, or its last quarter where that
+    /// is smaller.
+    pub fn servers(&self) -> Ipv4Net {
+        let prefix = (self.pods.prefix_len() + 2).max(SERVERS).min(32);
+        Ipv4Net::new_assert(self.pods.broadcast(), prefix).trunc()
+    }
+
+    /// Of the servers' part, the half that the rack gives to its hosts by DHCP.
+    pub fn leased_servers(&self) -> AddressRange {
+        let servers = self.servers();
+        // An address that ends in nothing is good, and some tools refuse it.
+        AddressRange { first: nth(servers, 1), last: nth(servers, half(servers) - 1) }
+    }
+
+    /// Of the servers' part, the half that users give: static addresses and IPPools.
+    pub fn given_servers(&self) -> AddressRange {
+        let servers = self.servers();
+        // The last address is the broadcast address of the whole range.
+        AddressRange { first: nth(servers, half(servers)), last: nth(servers, 2 * half(servers) - 2) }
+    }
+
+    /// The last address that a Pod may get.
+    pub fn last_pod(&self) -> Ipv4Addr {
+        Ipv4Addr::from(u32::from(self.servers().network()).wrapping_sub(1))
     }
 
     /// The API server's Service address.
@@ -272,6 +305,36 @@ mod tests {
         let routed: Vec<_> = plan.routed().iter().map(ToString::to_string).collect();
         assert_eq!(routed[..3], ["10.85.0.0/16", "10.86.0.0/16", "172.30.0.128/26"]);
         assert!(!routed.contains(&"172.30.0.255/32".to_owned()));
+    }
+
+    #[test]
+    fn pods_and_servers_never_meet_whatever_the_range() {
+        for (pods, servers, last_pod, leased, given) in [
+            (
+                "10.85.0.0/16",
+                "10.85.240.0/20",
+                "10.85.239.255",
+                "10.85.240.1-10.85.247.255",
+                "10.85.248.0-10.85.255.254",
+            ),
+            (
+                "10.0.0.0/8",
+                "10.255.240.0/20",
+                "10.255.239.255",
+                "10.255.240.1-10.255.247.255",
+                "10.255.248.0-10.255.255.254",
+            ),
+            ("10.7.0.0/19", "10.7.24.0/21", "10.7.23.255", "10.7.24.1-10.7.27.255", "10.7.28.0-10.7.31.254"),
+            ("10.9.1.0/24", "10.9.1.192/26", "10.9.1.191", "10.9.1.193-10.9.1.223", "10.9.1.224-10.9.1.254"),
+        ] {
+            let wishes = AddressWishes { pods: Some(pods.parse().unwrap()), ..Default::default() };
+            let plan = Addresses::of(0, &wishes);
+            assert_eq!(plan.servers().to_string(), servers);
+            assert_eq!(plan.last_pod().to_string(), last_pod);
+            assert_eq!(plan.leased_servers().to_string(), leased);
+            assert_eq!(plan.given_servers().to_string(), given);
+            assert!(plan.pods_gateway() < plan.last_pod());
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     Layout, NetworkMode, SiteConfig,
-    addresses::AddressRange,
+    addresses::{AddressRange, Addresses},
     config::{self, ConfigError},
     host::{egress, facts},
     layout::SiteName,
@@ -80,6 +80,22 @@ pub struct Pool {
     pub free: u64,
 }
 
+/// Addresses of servers on the bridge of a site's Pods. No Pod gets one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Servers {
+    /// What the rack gives to its hosts by DHCP.
+    pub leased: AddressRange,
+    /// What users give: static addresses and IPPools.
+    pub given: AddressRange,
+    /// Prefix length of their network.
+    pub prefix: u8,
+    /// Their gateway.
+    pub gateway: Ipv4Addr,
+    /// Their name server.
+    pub dns: Ipv4Addr,
+}
+
 /// The disk of the site's folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -126,6 +142,8 @@ pub struct Status {
     pub components: Vec<Component>,
     /// Its LoadBalancer pools.
     pub pools: Vec<Pool>,
+    /// Addresses of servers on the bridge of its Pods.
+    pub servers: Servers,
     /// Its disk.
     pub disk: Disk,
     /// Bytes of memory of all its processes, where the kernel counts them.
@@ -205,6 +223,7 @@ pub async fn status(options: &StatusOptions) -> Result<Status, StatusError> {
         bundle: config.bundle_digest,
         components,
         pools,
+        servers: servers(&config.addresses),
         disk,
         memory: cgroups::memory(&layout.cgroup()),
         certificates_end,
@@ -331,6 +350,16 @@ fn pools(ranges: &[AddressRange], services: &[Service]) -> Vec<Pool> {
         Pool { range: *range, used, free: range.size().saturating_sub(used) }
     };
     ranges.iter().map(pool).collect()
+}
+
+fn servers(addresses: &Addresses) -> Servers {
+    Servers {
+        leased: addresses.leased_servers(),
+        given: addresses.given_servers(),
+        prefix: addresses.pods.prefix_len(),
+        gateway: addresses.pods_gateway(),
+        dns: addresses.dns(),
+    }
 }
 
 fn disk(layout: &Layout, problems: &mut Vec<String>) -> Disk {

@@ -31,7 +31,8 @@ pub fn render(config: &SiteConfig) -> Value {
                 "ipam": {
                     "type": "host-local",
                     "dataDir": "/run/scute-node/ipam",
-                    "ranges": [[{"subnet": config.addresses.pods}]],
+                    // The rest is for servers on the bridge.
+                    "ranges": [[{"subnet": config.addresses.pods, "rangeEnd": config.addresses.last_pod()}]],
                 },
             },
             {"type": "portmap", "capabilities": {"portMappings": true}, "snat": true},
