@@ -102,7 +102,6 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Plan(command) => runtime()?.block_on(command.run()),
         Command::Lint(command) => runtime()?.block_on(command.run()),
         Command::Explain(command) => runtime()?.block_on(command.run()),
-        Command::Rack(rack::RackCommand::Serve(site)) => rack::serve(&site),
         Command::Rack(command) => runtime()?.block_on(command.run()),
         Command::Manager(command) => {
             log_to_stderr();

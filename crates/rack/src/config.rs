@@ -1,9 +1,11 @@
 //! What a host is made of: its `config.json`.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use aws_lc_rs::rand;
-use scute_bmc::{BootMode, Drive, Facts, Memory, Nic, Processor, Profile, UnknownProfile};
+use scute_bmc::{BootMode, Drive, Facts, Memory, Processor, Profile, UnknownProfile};
+use scute_netlink::Mac;
 use serde::{Deserialize, Serialize};
 
 /// Bounds of a host.
@@ -42,8 +44,8 @@ pub struct HostConfig {
     pub memory_mib: u64,
     /// Disks.
     pub disks: Vec<Disk>,
-    /// MAC of each network card.
-    pub macs: Vec<String>,
+    /// Network cards.
+    pub nics: Vec<Nic>,
     /// TCP port of its BMC.
     pub port: u16,
     /// The BMC's administrator.
@@ -69,6 +71,17 @@ pub struct Disk {
     pub mib: u64,
     /// Serial number.
     pub serial: String,
+}
+
+/// A network card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Nic {
+    /// Its MAC.
+    pub mac: Mac,
+    /// What the rack's DHCP gives it, where there is a network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
 }
 
 /// A host that cannot be.
@@ -150,7 +163,7 @@ impl HostConfig {
             cpus: shape.cpus,
             memory_mib: shape.memory_mib,
             disks: shape.disks_mib.iter().map(|mib| disk(*mib)).collect::<Result<_, _>>()?,
-            macs: (0..shape.nics.min(*NICS.end() + 1)).map(|_| mac()).collect::<Result<_, _>>()?,
+            nics: (0..shape.nics.min(*NICS.end() + 1)).map(|_| nic()).collect::<Result<_, _>>()?,
             port,
             user: "admin".into(),
         };
@@ -175,7 +188,7 @@ impl HostConfig {
         within("CPUs", self.cpus.into(), &(u64::from(*CPUS.start())..=u64::from(*CPUS.end())))?;
         within("MiB of memory", self.memory_mib, &MEMORY_MIB)?;
         within("disks", self.disks.len() as u64, &wide(&DISKS))?;
-        within("NICs", self.macs.len() as u64, &wide(&NICS))?;
+        within("NICs", self.nics.len() as u64, &wide(&NICS))?;
         for disk in &self.disks {
             within("MiB of a disk", disk.mib, &DISK_MIB)?;
         }
@@ -186,7 +199,11 @@ impl HostConfig {
     /// What its BMC tells of it. `links` has the cables that are plugged in.
     #[must_use]
     pub fn facts(&self, links: &[bool]) -> Facts {
-        let nic = |(mac, up): (&String, &bool)| Nic { mac: mac.clone(), speed_mbps: 1_000, link_up: *up };
+        let nic = |(nic, up): (&Nic, &bool)| scute_bmc::Nic {
+            mac: nic.mac.to_string(),
+            speed_mbps: 1_000,
+            link_up: *up,
+        };
         let drive = |disk: &Disk| Drive {
             model: "Virtual Disk".into(),
             serial: disk.serial.clone(),
@@ -210,7 +227,7 @@ impl HostConfig {
                 max_mhz: 2_000,
             }],
             memory: vec![Memory { mib: self.memory_mib }],
-            nics: self.macs.iter().zip(links).map(nic).collect(),
+            nics: self.nics.iter().zip(links).map(nic).collect(),
             drives: self.disks.iter().map(drive).collect(),
         }
     }
@@ -271,9 +288,9 @@ fn uuid() -> Result<String, HostError> {
 }
 
 /// With QEMU's prefix.
-fn mac() -> Result<String, HostError> {
+fn nic() -> Result<Nic, HostError> {
     let [a, b, c] = random()?;
-    Ok(format!("52:54:00:{a:02x}:{b:02x}:{c:02x}"))
+    Ok(Nic { mac: Mac([0x52, 0x54, 0, a, b, c]), address: None })
 }
 
 fn disk(mib: u64) -> Result<Disk, HostError> {
@@ -309,7 +326,7 @@ mod tests {
         let (one, other) = (make(), make());
         assert_ne!(one.uuid, other.uuid);
         assert_ne!(one.serial, other.serial);
-        assert_ne!(one.macs, other.macs);
+        assert_ne!(one.nics, other.nics);
         assert_ne!(one.disks[0].serial, other.disks[0].serial);
         assert_eq!((one.uuid.len(), &one.uuid[14..15]), (36, "4"));
     }

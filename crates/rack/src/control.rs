@@ -14,6 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Mutex;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::config::{Firmware, Nic};
 use crate::fault::{self, Fault};
 use crate::host::{Mounted, Serial};
 use crate::rack::{Rack, RackError};
@@ -76,6 +77,10 @@ pub struct View {
     pub bmc: SocketAddr,
     /// Path of the System.
     pub system: String,
+    /// Its network cards.
+    pub nics: Vec<Nic>,
+    /// What boots it.
+    pub firmware: Firmware,
     /// What its BMC imitates.
     pub profile: String,
     /// What is booted next.
@@ -170,6 +175,8 @@ fn view((mounted, bmc): (&Mounted, SocketAddr)) -> View {
         power: status.power,
         bmc,
         system: format!("/redfish/v1/Systems/{}", mounted.system),
+        nics: mounted.host.config.nics.clone(),
+        firmware: mounted.host.config.firmware,
         profile: mounted.host.config.profile.clone(),
         next_boot: status.next_boot,
         medium: status.medium,

@@ -9,7 +9,7 @@ mod folder;
 mod host;
 pub mod rack;
 
-pub use config::{Disk, Firmware, HostConfig, HostError, Shape};
+pub use config::{Disk, Firmware, HostConfig, HostError, Nic, Shape};
 pub use folder::{FolderError, HostFolder};
 pub use host::{Host, MountError, Mounted, Serial, Status};
-pub use rack::{Place, Programs, Rack, RackError};
+pub use rack::{Network, Place, Programs, Rack, RackError};

@@ -181,7 +181,7 @@ impl Addresses {
     /// The part of the Pods' range that no Pod gets, for servers on the bridge: its last /20, or its last quarter where that
     /// is smaller.
     pub fn servers(&self) -> Ipv4Net {
-        let prefix = (self.pods.prefix_len() + 2).max(SERVERS).min(32);
+        let prefix = (self.pods.prefix_len() + 2).clamp(SERVERS, 32);
         Ipv4Net::new_assert(self.pods.broadcast(), prefix).trunc()
     }
 

@@ -115,8 +115,9 @@ pub async fn down(options: &DownOptions, progress: &dyn Progress) -> Result<(), 
     }
     not_mounted(&found)?;
     let Found { layout, config, .. } = &found;
-    rack::stop(layout)?;
     step(progress, "processes", async { stop(layout) }).await?;
+    // Its keeper was the supervisor.
+    rack::ended(layout)?;
     step(progress, "network", async { remove_network(layout, config.as_ref()) }).await?;
     let left = step(progress, "files", async { remove_files(&found) }).await?;
     if !left.is_empty() {

@@ -9,8 +9,9 @@ use std::{
 pub const SITES: &str = "/var/lib/scute";
 /// Every entry that a site makes in its folder. `down` removes these and nothing else, the last one last: as long as it
 /// is there, the folder is known for a site's.
-pub const ENTRIES: [&str; 21] = [
+pub const ENTRIES: [&str; 22] = [
     ".preflight",
+    ".rack",
     "accelerator.json",
     "admin.kubeconfig",
     "bin",

@@ -1,28 +1,23 @@
-//! Where the rack of a site stands: its folder, its network, its process. In: a site's name. Out: paths, and a process that
-//! runs in the site's network and ends with the site. Never: knows what a host is.
+//! Where the rack of a site stands: its folder, its network, its process. In: a site's name. Out: paths, and a process in the
+//! site's network that the site's supervisor keeps, as long as there is the folder. Never: knows what a host is.
+
+pub mod keep;
 
 use crate::{
-    Layout, NetworkMode, SiteConfig,
+    Layout, SiteConfig,
+    addresses::AddressRange,
     config::{self, ConfigError},
-    host::network,
     layout::SiteName,
     node::cni,
+    supervisor,
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
-    thread::{LinkNameSpaceType, move_into_link_name_space},
+    process::{Pid, PidfdFlags, pidfd_open},
 };
+use scute_netlink::{Monitor, Netlink, NetlinkError};
 use scute_processes::{files, lock, lock::Lock};
-use std::{
-    fs::File,
-    io,
-    net::IpAddr,
-    os::{fd::AsFd, unix::process::CommandExt},
-    path::PathBuf,
-    process::{Command, Stdio},
-    time::Duration,
-};
+use std::{fs, io, net::Ipv4Addr, path::PathBuf, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// How long a rack may take to end: its machines die with it.
@@ -40,11 +35,16 @@ pub struct RackPlace {
     /// Its log.
     pub log: PathBuf,
     /// Address of its BMCs: that of the bridge.
-    pub address: IpAddr,
+    pub address: Ipv4Addr,
+    /// Prefix length of the bridge's network.
+    pub prefix: u8,
+    /// Addresses for its hosts.
+    pub addresses: AddressRange,
+    /// Name server of its hosts: the cluster's.
+    pub dns: Ipv4Addr,
     /// The bridge of the site's Pods, where its hosts' cables lead.
     pub bridge: String,
     layout: Layout,
-    network: NetworkMode,
 }
 
 /// Why there is no place for a rack, or it cannot be started or ended.
@@ -59,12 +59,12 @@ pub enum RackError {
     /// It runs already.
     #[error("site {0} has a rack already")]
     Busy(SiteName),
-    /// The bridge is not there.
-    #[error("{0} has no bridge {1} with the address {2}; it comes with the first Pod of a site that is up")]
-    NoBridge(SiteName, String, IpAddr),
+    /// Nobody would keep it.
+    #[error("site {0} does not run; `scute up --site {0}` starts it, and its rack with it")]
+    Down(SiteName),
     /// The network cannot be read.
     #[error(transparent)]
-    Network(#[from] scute_netlink::NetlinkError),
+    Network(#[from] NetlinkError),
     /// Its process does not end.
     #[error("the rack of the site does not end")]
     Alive,
@@ -95,9 +95,11 @@ impl RackPlace {
             folder: folder(&layout),
             socket: layout.run.join("rack.sock"),
             log: layout.log("rack"),
-            address: config.addresses.pods_gateway().into(),
+            address: config.addresses.pods_gateway(),
+            prefix: config.addresses.pods.prefix_len(),
+            addresses: config.addresses.leased_servers(),
+            dns: config.addresses.dns(),
             bridge: cni::bridge(&config),
-            network: config.network,
             layout,
         })
     }
@@ -108,40 +110,38 @@ impl RackPlace {
         running(&self.layout)
     }
 
-    /// Starts a process that outlives this one.
+    /// Whether somebody keeps the rack: the supervisor of the site.
     ///
     /// # Errors
-    /// It cannot be started.
-    pub fn start(&self) -> Result<(), RackError> {
-        let mut command = Command::new(self.layout.bin("scute"));
-        command.args(["rack", "serve", "--site", self.layout.name.as_str()]);
-        // What it has to say goes to the rack's log.
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
-        // SAFETY: setsid is a system call without memory effects.
-        unsafe { command.pre_exec(|| rustix::process::setsid().map(|_| ()).map_err(io::Error::from)) };
-        command.spawn().map(drop).map_err(failed("starting the rack"))
+    /// Nobody does.
+    pub fn keeper(&self) -> Result<(), RackError> {
+        let keeper = supervisor::running(&self.layout);
+        keeper.map(drop).ok_or_else(|| RackError::Down(self.layout.name.clone()))
     }
 
-    /// Makes this process the rack's: in the site's network, with the lock that says so. It must have one thread.
+    /// Makes this process the rack's, with the lock that says so, and waits for the bridge: it comes with the first Pod.
     ///
     /// # Errors
-    /// The site is not up, or has a rack already.
-    pub fn enter(&self) -> Result<Lock, RackError> {
+    /// The site has a rack already.
+    pub async fn enter(&self) -> Result<Lock, RackError> {
         let lock = lock::take(&lock_path(&self.layout)).map_err(failed("opening the rack's lock"))?;
         let lock = lock.ok_or_else(|| RackError::Busy(self.layout.name.clone()))?;
-        if self.network == NetworkMode::Namespace {
-            let net = File::open(network::netns_path(&self.layout));
-            let net = net.map_err(failed("opening the site's network namespace"))?;
-            move_into_link_name_space(net.as_fd(), Some(LinkNameSpaceType::Network))
-                .map_err(failed("entering the site's network namespace"))?;
+        let (monitor, mut netlink) = (Monitor::open()?, Netlink::open()?);
+        if !self.has_bridge(&mut netlink)? {
+            tracing::info!(bridge = self.bridge, "waiting for the bridge of the site's Pods");
         }
-        let mut netlink = scute_netlink::Netlink::open()?;
-        let there = netlink.links()?.into_iter().any(|link| link.name == self.bridge)
-            && netlink.addresses()?.iter().any(|one| one.net.addr() == self.address);
-        if there {
-            return Ok(lock);
+        while !self.has_bridge(&mut netlink)? {
+            monitor.changed().await?;
         }
-        Err(RackError::NoBridge(self.layout.name.clone(), self.bridge.clone(), self.address))
+        Ok(lock)
+    }
+
+    fn has_bridge(&self, netlink: &mut Netlink) -> Result<bool, NetlinkError> {
+        let links = netlink.links()?;
+        let Some(bridge) = links.iter().find(|link| link.name == self.bridge) else { return Ok(false) };
+        let ours =
+            |one: &scute_netlink::LocalAddress| one.link == bridge.index && one.net.addr() == self.address;
+        Ok(netlink.addresses()?.iter().any(ours))
     }
 
     /// Asks until there is an answer, as long as the process may need for its start.
@@ -162,31 +162,41 @@ impl RackPlace {
     /// # Errors
     /// It does not end, or a file cannot be removed.
     pub fn remove(&self) -> Result<(), RackError> {
-        stop(&self.layout)?;
-        files::remove_tree(&self.folder).map_err(failed("removing the rack's folder"))
+        let gone = self.layout.at(REMOVED);
+        files::remove_tree(&gone).map_err(failed("removing what an earlier call left"))?;
+        match fs::rename(&self.folder, &gone) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Its keeper sees that it is gone, and ends its process.
+            renamed => renamed.map_err(failed("taking the rack's folder away"))?,
+        }
+        ended(&self.layout)?;
+        files::remove_tree(&gone).map_err(failed("removing the rack's folder"))
     }
 }
 
-/// Ends the rack of a site, if one runs. Its folder stays.
-pub fn stop(layout: &Layout) -> Result<(), RackError> {
+/// Waits until the process of a site's rack has ended.
+pub fn ended(layout: &Layout) -> Result<(), RackError> {
     let Some(pid) = running(layout) else { return Ok(()) };
     // Its handle first: afterwards the number might be another's.
     let handle = pidfd_open(pid, PidfdFlags::empty());
-    if running(layout) == Some(pid) {
-        _ = kill_process(pid, Signal::TERM);
+    if running(layout).is_none() {
+        return Ok(());
     }
     let ended = handle.is_ok_and(|handle| {
         let mut wait = [PollFd::new(&handle, PollFlags::IN)];
         let limit = Timespec::try_from(DEATH).ok();
-        poll(&mut wait, limit.as_ref()).is_ok_and(|n| n > 0)
+        poll(&mut wait, limit.as_ref()).is_ok_and(|ready| ready > 0)
     });
-    if ended || running(layout).is_none() { Ok(()) } else { Err(RackError::Alive) }
+    if ended { Ok(()) } else { Err(RackError::Alive) }
 }
 
 /// The process of a rack that runs.
 pub fn running(layout: &Layout) -> Option<Pid> {
     lock::holder(&lock_path(layout))
 }
+
+/// Where the folder goes before it is removed.
+const REMOVED: &str = ".rack";
 
 fn lock_path(layout: &Layout) -> PathBuf {
     layout.run.join("rack.lock")

@@ -13,10 +13,12 @@ use crate::{
     },
     layout::SiteName,
     node::init::InitError,
+    rack::keep::keep,
 };
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
 use scute_processes::{cgroups, files, lock, logs::Log, namespaces};
 use std::{
+    convert::Infallible,
     fs::File,
     io,
     os::{
@@ -173,6 +175,15 @@ impl Supervisor {
         // Killed when this ends before it.
         let mut init = self.start()?;
         let pid = init.id().unwrap_or_default();
+        let net = self.network()?;
+        let rack = async {
+            match keep(&self.layout, net).await {
+                Err(error) => tracing::error!(%error, "nobody keeps the rack"),
+                Ok(never) => match never {},
+            }
+            // The site is not the worse for it.
+            std::future::pending::<Infallible>().await
+        };
         cgroups::create(&self.layout.cgroup(), pid).map_err(failed("making the site's cgroups"))?;
         tracing::info!(pid, "init started");
         tokio::select! {
@@ -180,6 +191,18 @@ impl Supervisor {
             () = told(stop) => {
                 init.kill().await.map_err(failed("ending the site's init"))?;
                 Ok(Ended::Stopped)
+            }
+            never = rack => match never {},
+        }
+    }
+
+    /// The site's network namespace, where it has one.
+    fn network(&self) -> Result<Option<File>, SuperviseError> {
+        match self.config.network {
+            NetworkMode::Host => Ok(None),
+            NetworkMode::Namespace => {
+                let net = File::open(network::netns_path(&self.layout));
+                net.map(Some).map_err(failed("opening the site's network namespace"))
             }
         }
     }
@@ -199,14 +222,10 @@ impl Supervisor {
 
     /// Makes the network and starts the init inside of all its namespaces.
     fn start(&self) -> Result<tokio::process::Child, SuperviseError> {
-        let net = match self.config.network {
-            NetworkMode::Host => None,
-            NetworkMode::Namespace => {
-                network::create(&self.layout, &self.config.addresses)?;
-                let path = network::netns_path(&self.layout);
-                Some(File::open(path).map_err(failed("opening the site's network namespace"))?)
-            }
-        };
+        if self.config.network == NetworkMode::Namespace {
+            network::create(&self.layout, &self.config.addresses)?;
+        }
+        let net = self.network()?;
         if let Err(error) = egress::apply(&self.layout, &self.config) {
             // A site without a way out is better than none; the status tells of it.
             tracing::error!(error = scute_processes::chain(&error), "there is no way out");

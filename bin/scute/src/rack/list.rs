@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use scute_api::metal3::{BareMetalHost, BareMetalHostSpec, BmcDetails, BootMode};
+use scute_api::metal3::{BareMetalHost, BareMetalHostSpec, BmcDetails, BootMode, RootDeviceHints};
 use scute_bmc::Power;
 use scute_rack::control::View;
 use scute_rack::{Firmware, HostFolder};
@@ -14,10 +14,19 @@ use crate::output;
 pub fn table(hosts: &[View]) -> String {
     let row = |host: &View| {
         let power = if host.power == Power::On { "on" } else { "off" };
-        let medium = host.medium.clone().unwrap_or_default();
-        vec![host.name.clone(), power.to_owned(), host.bmc.to_string(), host.profile.clone(), medium]
+        let first = host.nics.first();
+        let address = first.and_then(|nic| nic.address).map(|address| address.to_string());
+        vec![
+            host.name.clone(),
+            power.to_owned(),
+            host.bmc.to_string(),
+            first.map(|nic| nic.mac.to_string()).unwrap_or_default(),
+            address.unwrap_or_default(),
+            host.firmware.to_string(),
+            host.profile.clone(),
+        ]
     };
-    output::table(&["NAME", "POWER", "BMC", "PROFILE", "MEDIUM"], hosts.iter().map(row))
+    output::table(&["NAME", "POWER", "BMC", "MAC", "IP", "FIRMWARE", "PROFILE"], hosts.iter().map(row))
 }
 
 /// A BareMetalHost and its Secret for each.
@@ -44,7 +53,11 @@ pub fn objects(rack: &Path, hosts: &[View], namespace: &str) -> anyhow::Result<S
                     // Its certificate is signed by itself.
                     disable_certificate_verification: true,
                 }),
-                boot_mac_address: config.macs.first().cloned(),
+                boot_mac_address: config.nics.first().map(|nic| nic.mac.to_string()),
+                root_device_hints: config.disks.first().map(|disk| RootDeviceHints {
+                    serial_number: Some(disk.serial.clone()),
+                    ..RootDeviceHints::default()
+                }),
                 boot_mode: Some(match config.firmware {
                     Firmware::Uefi => BootMode::Uefi,
                     Firmware::Bios => BootMode::Legacy,
@@ -53,6 +66,8 @@ pub fn objects(rack: &Path, hosts: &[View], namespace: &str) -> anyhow::Result<S
             },
         );
         object.metadata.namespace = Some(namespace.to_owned());
+        // Those of the kind are added when it is made.
+        object.metadata.labels = None;
         text += &format!("---\n{}---\n{}", output::yaml(&secret)?, output::yaml(&object)?);
     }
     Ok(text)

@@ -9,8 +9,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use scute_bmc::Reset;
 use scute_rack::control::{self, Answer, Request, View};
 use scute_rack::fault::{Fault, Which};
-use scute_rack::rack::{self, Place, Programs, Rack};
-use scute_rack::{Firmware, HostConfig, HostFolder, Shape};
+use scute_rack::rack::{self, Network, Place, Programs, Rack};
+use scute_rack::{Firmware, HostFolder, Shape};
 use scute_site::RackPlace;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,8 +18,6 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::output::{self, Format};
 use crate::site::Site;
 
-/// The BMC of the first host listens here, that of the next one at the next port.
-const FIRST_PORT: u16 = 8_443;
 /// Hosts of a rack.
 const HOSTS: u16 = 100;
 
@@ -50,7 +48,7 @@ pub enum RackCommand {
     },
     /// Let something go wrong with a host
     Fault(Wrong),
-    /// Run the rack of a site (started by `up`)
+    /// Run the rack of a site (started by the site's supervisor)
     #[command(hide = true)]
     Serve(Site),
 }
@@ -206,7 +204,7 @@ impl RackCommand {
             }
             Self::Console { host, site } => console(&place(&site)?, host).await,
             Self::Fault(wrong) => wrong.run().await,
-            Self::Serve(_) => bail!("the rack is served before there is a runtime"),
+            Self::Serve(site) => serve(&site).await,
         }
     }
 }
@@ -230,21 +228,17 @@ fn not_up(place: &RackPlace) -> String {
 impl Up {
     async fn run(self) -> anyhow::Result<ExitCode> {
         let place = place(&self.site)?;
-        let programs = Programs::installed()?;
-        let mut configs = Vec::new();
-        for name in rack::names(&place.folder)? {
-            configs.push(HostFolder::at(place.folder.join(name)).load()?);
-        }
-        let free = (0..HOSTS).filter(|number| !configs.iter().any(|config| config.number == *number));
-        let missing = usize::from(self.hosts).saturating_sub(configs.len());
-        for number in free.take(missing).collect::<Vec<_>>() {
-            let name = format!("{}-host-{number}", self.site.name());
-            let config = HostConfig::new(&name, number, FIRST_PORT + number, &self.shape())?;
-            rack::add(&place.folder, &config, &programs, place.address)?;
-        }
-        if place.running().is_none() {
-            place.start()?;
-        }
+        place.keeper()?;
+        let name = format!("{}-host", self.site.name());
+        rack::grow(
+            &place.folder,
+            &name,
+            self.hosts,
+            &self.shape(),
+            &Programs::installed()?,
+            &stands(&place),
+        )?;
+        // The supervisor of the site starts the rack where none runs.
         let views =
             place.first_sign(async || control::ask(&place.socket, &Request::Refresh).await.ok()).await;
         views.with_context(|| format!("the rack does not come up; see {}", place.log.display()))?;
@@ -366,23 +360,31 @@ async fn console(place: &RackPlace, host: String) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Runs the rack of a site. No thread may exist yet: the network namespace is a thread's.
-pub fn serve(site: &Site) -> anyhow::Result<ExitCode> {
+/// Where hosts find the site.
+fn stands(place: &RackPlace) -> Place {
+    let network = Network {
+        bridge: place.bridge.clone(),
+        gateway: place.address,
+        prefix: place.prefix,
+        dns: vec![place.dns],
+        addresses: (place.addresses.first, place.addresses.last),
+    };
+    Place { bmc: place.address.into(), network: Some(network) }
+}
+
+/// Runs the rack of a site, in whose network its supervisor has started this process.
+pub async fn serve(site: &Site) -> anyhow::Result<ExitCode> {
     let place = place(site)?;
     crate::log_to(scute_processes::logs::Log::new(&place.log));
-    let run = || -> anyhow::Result<()> {
-        let _lock = place.enter()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let stands = Place { bmc: place.address, bridge: Some(place.bridge.clone()) };
-            let rack = Rack::open(&place.folder, Programs::installed()?, stands).await?;
-            let mut told = signal(SignalKind::terminate())?;
-            tokio::select! {
-                served = control::serve(rack, &place.socket) => match served? {},
-                _ = told.recv() => Ok(()),
-            }
-        })
+    let run = async {
+        let _lock = place.enter().await?;
+        let rack = Rack::open(&place.folder, Programs::installed()?, stands(&place)).await?;
+        let mut told = signal(SignalKind::terminate())?;
+        tokio::select! {
+            served = control::serve(rack, &place.socket) => match served? {},
+            _ = told.recv() => anyhow::Ok(()),
+        }
     };
-    run().inspect_err(|error| tracing::error!(error = format!("{error:#}"), "the rack ends"))?;
+    run.await.inspect_err(|error| tracing::error!(error = format!("{error:#}"), "the rack ends"))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,15 +7,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use scute_bmc::{BootMode, Lasting, MachineError, NextBoot, Power, Reset};
+use scute_netlink::UdpFrames;
 use scute_processes::chain;
 use scute_qemu::{Command, ControlError, Event, Events, Handle, Medium, StartError, Vmm};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
+use super::dhcp;
 use super::machine::{CD, Start, machine};
 use super::serial::Serial;
 use crate::config::HostConfig;
 use crate::folder::{HostFolder, State};
-use crate::rack::Equipment;
+use crate::rack::{Equipment, Plugged};
 
 /// How long QEMU may take to say that it was reset, or that it is gone.
 const SOON: Duration = Duration::from_secs(30);
@@ -56,6 +59,8 @@ struct Running {
     handle: Handle,
     events: Events,
     mode: BootMode,
+    /// What its network cards are served by, as long as it runs.
+    dhcp: JoinSet<()>,
 }
 
 type Done = Result<(), MachineError>;
@@ -112,7 +117,7 @@ impl Actor {
             }
             What::Medium(medium) => self.medium(medium).await,
             What::Link { nic, up } => {
-                if nic >= self.config.macs.len() {
+                if nic >= self.config.nics.len() {
                     return Err(MachineError(format!("there is no NIC {nic}")));
                 }
                 self.command(Command::Link { nic, up }).await?;
@@ -152,7 +157,12 @@ impl Actor {
             other => other.map_err(failed)?,
         };
         self.serial.plug(machine.serial);
-        self.running = Some(Running { handle: machine.handle, events: machine.events, mode: start.mode });
+        self.running = Some(Running {
+            handle: machine.handle,
+            events: machine.events,
+            mode: start.mode,
+            dhcp: JoinSet::new(),
+        });
         self.change(|state| state.power = Power::On);
         self.plug_in(&state).await;
         self.booted().await
@@ -170,14 +180,26 @@ impl Actor {
     }
 
     /// Cables: each tap is QEMU's own and goes with it.
-    async fn plug_in(&self, state: &State) {
+    async fn plug_in(&mut self, state: &State) {
         for (nic, up) in state.links.iter().enumerate() {
-            if let Err(error) = self.equipment.plug(&self.config.tap(nic)) {
-                tracing::error!(host = self.config.name, nic, error = chain(&error), "no link");
+            match self.equipment.plug(&self.config.tap(nic)) {
+                Ok(None) => {}
+                Ok(Some(plugged)) => self.serve(nic, &plugged),
+                Err(error) => tracing::error!(host = self.config.name, nic, error = chain(&error), "no link"),
             }
             if !up && let Err(error) = self.command(Command::Link { nic, up: false }).await {
                 tracing::error!(host = self.config.name, nic, %error, "it has a link");
             }
+        }
+    }
+
+    /// DHCP for a cable, as long as the machine runs.
+    fn serve(&mut self, nic: usize, plugged: &Plugged) {
+        let Some(running) = &mut self.running else { return };
+        let Some(server) = dhcp::Server::of(&self.config, nic, plugged) else { return };
+        match UdpFrames::open(plugged.tap, scute_dhcp::SERVER_PORT) {
+            Ok(frames) => drop(running.dhcp.spawn(server.run(frames))),
+            Err(error) => tracing::error!(host = self.config.name, nic, %error, "no DHCP"),
         }
     }
 

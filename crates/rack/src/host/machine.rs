@@ -27,7 +27,7 @@ impl Start {
         let disks: Vec<Device> = (0..config.disks.len()).map(|disk| Device::Drive(disk_name(disk))).collect();
         let first = match next.map(|next| next.device) {
             Some(BootDevice::Cd) => vec![Device::Drive(CD.into())],
-            Some(BootDevice::Pxe) => (0..config.macs.len()).map(Device::Nic).collect(),
+            Some(BootDevice::Pxe) => (0..config.nics.len()).map(Device::Nic).collect(),
             // Nothing to boot leaves the firmware to itself.
             Some(BootDevice::BiosSetup) => return Self { mode: own, order: vec![] },
             Some(BootDevice::Hdd) | None => vec![],
@@ -104,10 +104,10 @@ fn drives(config: &HostConfig, folder: &HostFolder, state: &State, start: &Start
 }
 
 fn nics(config: &HostConfig, equipment: &Equipment, start: &Start) -> Vec<Nic> {
-    let nic = |(index, mac): (usize, &String)| Nic {
-        mac: mac.clone(),
+    let nic = |(index, nic): (usize, &crate::config::Nic)| Nic {
+        mac: nic.mac.to_string(),
         model: NicModel::Virtio,
-        backend: match &equipment.place.bridge {
+        backend: match &equipment.place.network {
             Some(_) => NicBackend::Tap { name: config.tap(index), tun: "/dev/net/tun".into() },
             None => NicBackend::Unplugged,
         },
@@ -116,7 +116,7 @@ fn nics(config: &HostConfig, equipment: &Equipment, start: &Start) -> Vec<Nic> {
         rom: equipment.programs.nic_rom.clone().filter(|_| start.mode == BootMode::Legacy),
         boot_index: start.place(&Device::Nic(index)),
     };
-    config.macs.iter().enumerate().map(nic).collect()
+    config.nics.iter().enumerate().map(nic).collect()
 }
 
 #[cfg(test)]

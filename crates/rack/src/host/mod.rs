@@ -1,6 +1,7 @@
 //! One host: a machine as its BMC sees it, and the task that keeps it.
 
 mod actor;
+mod dhcp;
 mod machine;
 mod serial;
 
@@ -93,7 +94,7 @@ impl Mounted {
 
 impl Host {
     fn new(config: HostConfig, folder: HostFolder, equipment: &Arc<Equipment>) -> Result<Self, FolderError> {
-        let state = folder.state(config.macs.len())?;
+        let state = folder.state(config.nics.len())?;
         let serial = Serial::new(&folder.serial_log());
         let (tell, status) = watch::channel(state);
         let (orders, waiting) = mpsc::channel(WAITING);

@@ -67,7 +67,7 @@ impl Rig {
 }
 
 async fn open(dir: &std::path::Path) -> Rack {
-    let place = Place { bmc: LOCAL, bridge: None };
+    let place = Place { bmc: LOCAL, network: None };
     Rack::open(dir, Programs::installed().unwrap(), place).await.unwrap()
 }
 
