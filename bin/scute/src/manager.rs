@@ -8,11 +8,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::{ArgAction, Args};
 use kube::Config;
+use scute_api::conversion;
 use scute_install::ManagerConfig;
 use scute_kit::lease::{Election, Holder};
 use scute_kit::limits::{LOOK_AT_CERTIFICATES, Limits, Tenure};
 use scute_kit::tenants::Tenants;
-use scute_kit::{Admission, Clock, Hub, Key, probes};
+use scute_kit::{Admission, Clock, Hub, Key, Versions, probes};
 use scute_qemu::Accelerator;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -125,9 +126,13 @@ fn part_ended(ended: Result<(), tokio::task::JoinError>) -> anyhow::Error {
     }
 }
 
-/// What every stage decodes, checks and fills in.
+/// The versions of all kinds, and what every stage decodes, checks and fills in.
 fn admission(hub: &Arc<Hub>, config: &ManagerConfig) -> Admission {
-    let admission = scute_cluster::admission(hub, Admission::new());
+    let versions = Versions {
+        convert: |object, to| conversion::convert(object, to).map_err(|error| error.to_string()),
+        worded: conversion::worded,
+    };
+    let admission = scute_cluster::admission(hub, Admission::new().versions(versions));
     let admission = scute_bootstrap::admission(hub, admission);
     let admission = scute_vm::admission(hub, admission);
     let admission = scute_metal::admission(admission);

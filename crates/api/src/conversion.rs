@@ -9,12 +9,16 @@ mod leftovers;
 mod path;
 mod rule;
 mod schema;
+mod wording;
 
 use serde_json::Value;
 
 pub use leftovers::LEFTOVERS;
 pub use rule::Rule;
 pub(crate) use schema::{Column, with_old};
+
+/// Namespace and name of the Service that answers for conversions, and the path there.
+pub const WEBHOOK: [&str; 3] = ["scute-system", "scute-webhook", "/convert"];
 
 /// The versions of a kind and how they differ.
 #[derive(Clone, Copy, Debug)]
@@ -59,22 +63,41 @@ pub fn convert(object: &Value, to: &str) -> Result<Value, ConvertError> {
     if from == to {
         return Ok(object.clone());
     }
-    let named = |conversion: &Conversion| {
-        let version = |version: &str| format!("{}/{version}", conversion.group);
-        let (old, new) = (version(conversion.old), version(conversion.new));
-        conversion.kind == kind && ((from == old && to == new) || (from == new && to == old))
-    };
-    let Some(conversion) = conversions().into_iter().find(named) else {
+    let Some((conversion, direction)) = between(kind, from, to) else {
         return Err(ConvertError::Unknown {
             kind: kind.to_owned(),
             from: from.to_owned(),
             to: to.to_owned(),
         });
     };
-    let direction = if to.ends_with(conversion.new) { Direction::ToNew } else { Direction::ToOld };
     let mut converted = conversion.convert(object, direction);
     converted["apiVersion"] = to.into();
     Ok(converted)
+}
+
+/// A field of an object and its value, in the words of an older version of its kind: for a refusal that is read by who
+/// wrote the object in that version. `None` where the words are the same.
+#[must_use]
+pub fn worded(object: &Value, to: &str, path: &str, value: &str) -> Option<(String, String)> {
+    let text = |name: &str| object.get(name).and_then(Value::as_str);
+    let (conversion, direction) = between(text("kind")?, text("apiVersion")?, to)?;
+    let before = (path.to_owned(), value.to_owned());
+    let after = (direction == Direction::ToOld).then(|| conversion.worded(object, before.clone()))?;
+    (after != before).then_some(after)
+}
+
+/// The conversion of a kind between two apiVersions.
+fn between(kind: &str, from: &str, to: &str) -> Option<(Conversion, Direction)> {
+    conversions().into_iter().filter(|conversion| conversion.kind == kind).find_map(|conversion| {
+        let version = |version: &str| format!("{}/{version}", conversion.group);
+        let (old, new) = (version(conversion.old), version(conversion.new));
+        let direction = match (from == old && to == new, from == new && to == old) {
+            (true, _) => Direction::ToNew,
+            (_, true) => Direction::ToOld,
+            _ => return None,
+        };
+        Some((conversion, direction))
+    })
 }
 
 /// The conversions of every kind that has two versions with different schemas.

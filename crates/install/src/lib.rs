@@ -15,6 +15,7 @@ pub use manager_config::{
     LoadBalancerConfig, ManagementNetworks, ManagerConfig, ManagerConfigError, MetalConfig,
 };
 pub use policies::{NAME as NETWORK_POLICIES, warn as warn_of_network_policies};
+pub use webhooks::configurations as webhook_configurations;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::{
@@ -27,7 +28,7 @@ use serde_json::Value;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 /// Namespace of everything that belongs to Scute itself.
-pub const NAMESPACE: &str = "scute-system";
+pub const NAMESPACE: &str = scute_api::conversion::WEBHOOK[0];
 /// Handler and RuntimeClass of containers that may use KVM.
 pub const KVM_RUNTIME: &str = "scute-kvm";
 /// The version of the images that are installed.
@@ -159,9 +160,10 @@ impl std::fmt::Debug for TenantsEtcd {
     }
 }
 
-/// Applies every CustomResourceDefinition and waits until the API server serves them.
-pub async fn definitions(client: &Client) -> Result<(), InstallError> {
-    let crds = scute_api::crds();
+/// Applies every CustomResourceDefinition and waits until the API server serves them. `webhook_ca` is the authority of the
+/// webhook that converts between versions: PEM.
+pub async fn definitions(client: &Client, webhook_ca: &str) -> Result<(), InstallError> {
+    let crds = webhooks::trusting(scute_api::crds(), webhook_ca);
     let objects = crds.iter().map(apply::to_value).collect::<Result<Vec<_>, _>>()?;
     apply_all(client, objects).await?;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());

@@ -13,7 +13,7 @@ pub const CERTIFICATE_FOLDER: &str = "/etc/scute-webhook";
 /// Secret of the webhook certificate, and name of the webhook's Service.
 pub const WEBHOOK_SECRET: &str = "scute-webhook-tls";
 /// The Service through which the API server calls the webhooks.
-pub const WEBHOOK_SERVICE: &str = "scute-webhook";
+pub const WEBHOOK_SERVICE: &str = scute_api::conversion::WEBHOOK[1];
 /// Where the manager finds the image with the ISO of the provisioning ramdisk.
 pub const RAMDISK_FOLDER: &str = "/ramdisk";
 /// The Service through which bare-metal servers and their BMCs reach the manager.

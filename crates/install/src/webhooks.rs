@@ -1,9 +1,21 @@
-//! Where the API server calls the manager's admission: one rule per group that we serve, both kinds of webhook.
+//! Where the API server calls the manager: for admission, one rule per group that we serve and both kinds of webhook, and
+//! for conversion between versions.
 
 use crate::{NAMESPACE, manager::WEBHOOK_SERVICE};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use k8s_openapi::ByteString;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+/// Definitions whose conversions trust the webhook's authority.
+pub fn trusting(mut crds: Vec<CustomResourceDefinition>, ca: &str) -> Vec<CustomResourceDefinition> {
+    let conversions = crds.iter_mut().filter_map(|crd| crd.spec.conversion.as_mut()?.webhook.as_mut());
+    for config in conversions.filter_map(|webhook| webhook.client_config.as_mut()) {
+        config.ca_bundle = Some(ByteString(ca.as_bytes().to_vec()));
+    }
+    crds
+}
 
 /// Both configurations. They name only our own kinds and evictions, which an absent manager does not hold up; status
 /// is not named, so that the manager's own reports do not call it back.
@@ -67,12 +79,14 @@ fn configuration(kind: &str, name: &str, path: &str, ca: &str, deletions: bool) 
     })
 }
 
+/// The versions that are stored: an object of another one is converted before it is sent here.
 fn rules(operations: &[&str]) -> Vec<Value> {
     let mut groups: BTreeMap<String, (Vec<String>, Vec<String>)> = BTreeMap::new();
     for crd in scute_api::crds() {
         let (resources, versions) = groups.entry(crd.spec.group).or_default();
         resources.push(crd.spec.names.plural);
-        versions.extend(crd.spec.versions.into_iter().map(|version| version.name));
+        let stored = crd.spec.versions.into_iter().filter(|version| version.storage);
+        versions.extend(stored.map(|version| version.name));
     }
     let rule = |(group, (mut resources, mut versions)): (String, (Vec<String>, Vec<String>))| {
         resources.sort();
@@ -86,6 +100,28 @@ fn rules(operations: &[&str]) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_conversion_asks_the_managers_service_and_trusts_its_authority() {
+        let crds = trusting(scute_api::crds(), "PEM");
+        let conversions: Vec<_> = crds.iter().filter_map(|crd| crd.spec.conversion.as_ref()).collect();
+        assert!(conversions.len() >= 9, "{}", conversions.len());
+        for conversion in conversions {
+            let webhook = serde_json::to_value(conversion).unwrap()["webhook"].take();
+            let service =
+                json!({"namespace": NAMESPACE, "name": WEBHOOK_SERVICE, "path": "/convert", "port": 443});
+            let config = json!({"caBundle": STANDARD.encode("PEM"), "service": service});
+            assert_eq!(webhook, json!({"clientConfig": config, "conversionReviewVersions": ["v1"]}));
+        }
+    }
+
+    #[test]
+    fn what_is_asked_about_is_in_the_version_that_is_stored() {
+        let rules = rules(&["CREATE"]);
+        let of = |group: &str| rules.iter().find(|rule| rule["apiGroups"] == json!([group])).unwrap();
+        assert_eq!(of("infrastructure.cluster.x-k8s.io")["apiVersions"], json!(["v1alpha1", "v1beta2"]));
+        assert_eq!(of("ipam.cluster.x-k8s.io")["apiVersions"], json!(["v1beta2"]));
+    }
 
     #[test]
     fn only_our_own_kinds_are_named_and_no_subresource() {

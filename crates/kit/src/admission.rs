@@ -1,4 +1,4 @@
-//! The admission server: one handler per kind, behind `/validate` and `/mutate`.
+//! The webhook server: one handler per kind behind `/validate` and `/mutate`, and the versions of kinds behind `/convert`.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -115,11 +115,24 @@ pub enum Verdict {
     Refuse(u16, String),
 }
 
+/// The path of a field and its value.
+pub type PathAndValue = (String, String);
+
+/// What knows the versions of kinds. Pure; objects are whole, versions are apiVersions.
+#[derive(Clone, Copy)]
+pub struct Versions {
+    /// An object in another version, or why not.
+    pub convert: fn(&Value, &str) -> Result<Value, String>,
+    /// The path of a field of the object and its value in the words of another version, where they differ.
+    pub worded: fn(&Value, &str, &str, &str) -> Option<PathAndValue>,
+}
+
 type Handler = Arc<dyn Fn(AdmissionRequest) -> BoxFuture<'static, Verdict> + Send + Sync>;
 
-/// Decoders and handlers by group and kind.
+/// Decoders and handlers by group and kind, and the versions of all of them.
 #[derive(Clone, Default)]
 pub struct Admission {
+    versions: Option<Versions>,
     decoders: HashMap<(String, String), Decoder>,
     handlers: HashMap<(String, String), Handler>,
 }
@@ -160,6 +173,13 @@ impl Admission {
         self
     }
 
+    /// Answers for the versions of kinds, and words refusals as the object was written.
+    #[must_use]
+    pub fn versions(mut self, versions: Versions) -> Self {
+        self.versions = Some(versions);
+        self
+    }
+
     /// The groups and kinds whose objects are decoded, sorted.
     #[must_use]
     pub fn decoded(&self) -> Vec<(String, String)> {
@@ -176,11 +196,12 @@ impl Admission {
         kinds
     }
 
-    /// The HTTP routes: `/validate`, `/mutate`, `/healthz`.
+    /// The HTTP routes: `/validate`, `/mutate`, `/convert`, `/healthz`.
     pub fn router(self) -> Router {
         Router::new()
             .route("/validate", post(validate))
             .route("/mutate", post(mutate))
+            .route("/convert", post(convert::convert))
             .route("/healthz", get(|| async { "ok" }))
             .layer(DefaultBodyLimit::max(LARGEST_REVIEW))
             .with_state(Arc::new(self))
@@ -218,6 +239,27 @@ impl Admission {
     }
 
     async fn judge(&self, review: &Review) -> Verdict {
+        match self.judge_as_sent(review).await {
+            Verdict::Deny(bad) => Verdict::Deny(self.as_written(&review.request, bad)),
+            verdict => verdict,
+        }
+    }
+
+    /// What is wrong, in the words of the version that the object was written in. The API server sends it in the one that
+    /// is registered.
+    fn as_written(&self, request: &Request, bad: Vec<FieldError>) -> Vec<FieldError> {
+        let GroupKind { group, version, .. } = &request.request_kind;
+        let (Some(versions), false) = (self.versions, *version == request.kind.version) else { return bad };
+        let written = format!("{group}/{version}");
+        let worded =
+            |bad: FieldError| match (versions.worded)(&request.object, &written, &bad.path, &bad.value) {
+                Some((path, value)) => FieldError { path, value, ..bad },
+                None => bad,
+            };
+        bad.into_iter().map(worded).collect()
+    }
+
+    async fn judge_as_sent(&self, review: &Review) -> Verdict {
         let kind = (review.request.kind.group.clone(), review.request.kind.kind.clone());
         let request = AdmissionRequest::from(review.request.clone());
         if request.is_departure() {
@@ -248,6 +290,9 @@ struct Review {
 struct Request {
     uid: String,
     kind: GroupKind,
+    /// What the request was for; `kind` is what was registered.
+    #[serde(default)]
+    request_kind: GroupKind,
     #[serde(default)]
     sub_resource: String,
     #[serde(default)]
@@ -265,10 +310,11 @@ struct Request {
     dry_run: bool,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
 struct GroupKind {
-    #[serde(default)]
     group: String,
+    version: String,
     kind: String,
 }
 
@@ -372,5 +418,6 @@ fn refuse(response: &mut Value, code: u16, reason: &str, message: &str) {
     response["status"] = json!({ "status": "Failure", "code": code, "reason": reason, "message": message });
 }
 
+mod convert;
 #[cfg(test)]
 mod tests;

@@ -36,19 +36,26 @@ where
     Guarded(Box::pin(work)).await
 }
 
+/// As [`guarded`], for work that does not wait.
+///
+/// # Errors
+/// When it panics.
+pub fn guarded_call<T>(work: impl FnOnce() -> T) -> Result<T, Panicked> {
+    let outer = GUARDED.replace(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    GUARDED.set(outer);
+    done.map_err(|_| Panicked)
+}
+
 struct Guarded<'a, T>(BoxFuture<'a, T>);
 
 impl<T> Future for Guarded<'_, T> {
     type Output = Result<T, Panicked>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let outer = GUARDED.replace(true);
-        let polled = catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(context)));
-        GUARDED.set(outer);
-        match polled {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(done)) => Poll::Ready(Ok(done)),
-            Err(_) => Poll::Ready(Err(Panicked)),
+        match guarded_call(|| self.0.as_mut().poll(context)) {
+            Ok(polled) => polled.map(Ok),
+            Err(panicked) => Poll::Ready(Err(panicked)),
         }
     }
 }

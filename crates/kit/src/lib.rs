@@ -2,7 +2,7 @@
 //!
 //! Takes a client and reconcile functions, gives one watch per kind, a keyed work queue, server-side
 //! apply that skips what is already so, conditions, finalizers, events, clients of tenants' API
-//! servers and the admission server. It knows no kind of ours and decides nothing.
+//! servers and the webhook server. It knows no kind of ours and decides nothing.
 
 pub mod admission;
 mod changes;
@@ -41,7 +41,7 @@ mod unreadable;
 mod watch;
 mod write;
 
-pub use admission::{Admission, AdmissionRequest, FieldError, Operation, Verdict};
+pub use admission::{Admission, AdmissionRequest, FieldError, Operation, Verdict, Versions};
 pub use changes::when_changed;
 pub use client::client;
 pub use clock::Clock;

@@ -192,7 +192,7 @@ fn seconds(text: &str) -> Option<u64> {
 }
 
 /// Seconds as Go writes a duration.
-fn duration(seconds: u64) -> String {
+pub(super) fn duration(seconds: u64) -> String {
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     let mut text = String::new();
     if hours > 0 {

@@ -1,16 +1,18 @@
 //! The schema of the old version, from that of the new one and the rules.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionVersion,
+    CustomResourceColumnDefinition, CustomResourceConversion, CustomResourceDefinition,
+    CustomResourceDefinitionVersion, ServiceReference, WebhookClientConfig, WebhookConversion,
 };
 use serde_json::{Value, json};
 
 use super::path::split;
 use super::rule::REFERENCE;
-use super::{Conversion, Rule};
+use super::{Conversion, Rule, WEBHOOK};
 
-/// A definition that has the old version too. Where the versions differ, the old one is not served as long as nobody answers
-/// for the conversion: without one the API server would drop what the stored version does not know.
+/// A definition that has the old version too. Where the versions differ, the API server asks the webhook for the other one;
+/// without it, it would drop what the stored version does not know. Whom to trust there is not in it: that is for who
+/// installs it.
 pub(crate) fn with_old(
     mut crd: CustomResourceDefinition,
     conversion: &Conversion,
@@ -18,7 +20,25 @@ pub(crate) fn with_old(
 ) -> CustomResourceDefinition {
     let old = crd.spec.versions.first().and_then(|new| old_version(new, conversion, columns));
     crd.spec.versions.extend(old);
+    if !conversion.rules.is_empty() {
+        crd.spec.conversion = Some(by_webhook());
+    }
     crd
+}
+
+fn by_webhook() -> CustomResourceConversion {
+    let [namespace, name, path] = WEBHOOK.map(str::to_owned);
+    let service = ServiceReference { namespace, name, path: Some(path), port: Some(443) };
+    CustomResourceConversion {
+        strategy: "Webhook".to_owned(),
+        webhook: Some(WebhookConversion {
+            client_config: Some(WebhookClientConfig {
+                service: Some(service),
+                ..WebhookClientConfig::default()
+            }),
+            conversion_review_versions: vec!["v1".to_owned()],
+        }),
+    }
 }
 
 /// Name, type and path of a column of `kubectl get`.
@@ -40,7 +60,7 @@ fn old_version(
     };
     Some(CustomResourceDefinitionVersion {
         name: conversion.old.to_owned(),
-        served: conversion.rules.is_empty(),
+        served: true,
         storage: false,
         deprecated: Some(true),
         schema: serde_json::from_value(schema).ok(),

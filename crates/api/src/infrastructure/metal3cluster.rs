@@ -30,6 +30,7 @@ pub const LABEL_SYNC_ANNOTATION: &str = "metal3.io/metal3-label-sync-prefixes";
     shortname = "metal3c",
     category = "cluster-api",
     label("cluster.x-k8s.io/provider", "infrastructure-metal3"),
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     doc = "What the servers of a Cluster have in common.",
@@ -90,6 +91,7 @@ pub struct Metal3ClusterStatus {
     shortname = "m3ct",
     category = "cluster-api",
     label("cluster.x-k8s.io/provider", "infrastructure-metal3"),
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     doc = "Metal3Clusters to be made by a ClusterClass."

@@ -30,6 +30,7 @@ pub const METAL3_DATA_TEMPLATE_FINALIZER: &str = "metal3datatemplate.infrastruct
     shortname = "metal3dt",
     category = "cluster-api",
     label("cluster.x-k8s.io/provider", "infrastructure-metal3"),
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     label("clusterctl.cluster.x-k8s.io/move", ""),

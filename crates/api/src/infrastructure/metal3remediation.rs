@@ -22,6 +22,7 @@ pub const METAL3_REMEDIATION_FINALIZER: &str = "metal3remediation.infrastructure
     shortname = "m3remediation",
     category = "cluster-api",
     label("cluster.x-k8s.io/provider", "infrastructure-metal3"),
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     doc = "A server that is restarted because its Node is not well.",
@@ -113,6 +114,7 @@ pub enum RemediationPhase {
     shortname = "metal3rt",
     category = "cluster-api",
     label("cluster.x-k8s.io/provider", "infrastructure-metal3"),
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     doc = "Metal3Remediations to be made."

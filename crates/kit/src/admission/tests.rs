@@ -5,7 +5,8 @@ use super::*;
 fn request(object: Value) -> Request {
     Request {
         uid: "1".into(),
-        kind: GroupKind { group: "g".into(), kind: "K".into() },
+        kind: GroupKind { group: "g".into(), version: "v2".into(), kind: "K".into() },
+        request_kind: GroupKind { group: "g".into(), version: "v1".into(), kind: "K".into() },
         sub_resource: String::new(),
         name: "n".into(),
         namespace: String::new(),
@@ -29,6 +30,26 @@ fn every_bad_field_is_named() {
         answer["response"]["status"]["message"],
         json!(r#"[spec.a: Invalid value: "x": must be a number, spec.b: Invalid value: "": is required]"#)
     );
+}
+
+#[tokio::test]
+async fn a_refusal_is_worded_as_the_object_was_written() {
+    let versions = Versions {
+        convert: |_, _| Err(String::new()),
+        worded: |object, to, path, value| {
+            assert_eq!((object, to), (&json!({"spec": {"sizeMiB": 2}}), "g/v1"));
+            (path == "spec.sizeMiB").then(|| ("spec.size".into(), format!("{value} MiB")))
+        },
+    };
+    let admission = Admission::new().versions(versions).on("g", "K", |_| {
+        let bad = [("spec.sizeMiB", "2"), ("spec.name", "n")];
+        let bad = bad.map(|(path, value)| FieldError::new(path, value, "is wrong")).to_vec();
+        Box::pin(async { Verdict::Deny(bad) })
+    });
+    let verdict = admission.judge(&Review { request: request(json!({"spec": {"sizeMiB": 2}})) }).await;
+    let Verdict::Deny(bad) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(bad[0], FieldError::new("spec.size", "2 MiB", "is wrong"));
+    assert_eq!(bad[1].path, "spec.name");
 }
 
 async fn judged(operation: Operation, object: Value, old: Value) -> Verdict {

@@ -161,8 +161,9 @@ async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), BringUp
     let mut images = install::images();
     // A bundle need not have it; a manager that mounts it must find it.
     images.extend(Some(install::ramdisk_image()).filter(|image| bundle.image(image).is_ok()));
-    let definitions =
-        board.step("custom resources", install::definitions(&client)).map_err(BringUpError::from);
+    let webhook_ca = facts::webhook(&site.layout)?.ca;
+    let definitions = install::definitions(&client, &webhook_ca);
+    let definitions = board.step("custom resources", definitions).map_err(BringUpError::from);
     let probe = async {
         board.step("manager, launcher and DNS images", importer.import_named(&bundle, &images)).await?;
         board.step("probe guest", accelerator::probe(site)).await.map_err(BringUpError::Probe)

@@ -44,7 +44,7 @@ pub fn observe(
     Ok(Facts {
         configuration: ManagerConfig { metal, ..manager_config(config, accelerator) },
         image_digest: digests.join(" "),
-        webhook: pem(layout, "webhook-ca", "scute-webhook")?,
+        webhook: webhook(layout)?,
         dns: cluster(config)?,
         tenants_etcd: TenantsEtcd {
             endpoint: format!("{}:{TENANTS_ETCD_PORT}", config.addresses.node),
@@ -52,6 +52,11 @@ pub fn observe(
             root,
         },
     })
+}
+
+/// The webhooks' authority and certificate.
+pub fn webhook(layout: &Layout) -> Result<Pem, FactsError> {
+    pem(layout, "webhook-ca", "scute-webhook")
 }
 
 /// What this site tells its manager.
