@@ -3,11 +3,12 @@
 
 #[path = "../../crates/agent/tests/room/mod.rs"]
 mod room;
+mod server;
 
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,7 @@ use scute_agent::protocol::{
     Algorithm, Checksum, Cleaning, Format, Inventory, Parameters, RootDeviceHints, Said, Work, Write,
 };
 use scute_e2e::artifacts;
-use scute_image::media::PerHostIso;
-use tokio::process::{Child, Command};
+use server::{Firmware, Hardware, Media, Server};
 use tokio::time::timeout;
 
 /// An emulated machine on a busy one.
@@ -28,97 +28,9 @@ const BOOT: Duration = Duration::from_secs(240);
 const DISK: u64 = 5 << 30;
 const MIB: usize = 1 << 20;
 
-/// A virtual server; ends with the test. No device has a place in the order of booting: the firmware's own variables say it.
-struct Server {
-    qemu: Child,
-    folder: tempfile::TempDir,
-}
-
-/// What a server is started by.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Firmware {
-    Uefi,
-    Bios,
-}
-
-impl Server {
-    fn start(parameters: &Parameters, ramdisk: &Path, firmware: Firmware) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let iso = PerHostIso::new(File::open(ramdisk).unwrap(), &parameters.to_string()).unwrap();
-        copy(&iso, &folder.path().join("host.iso"));
-        File::create(folder.path().join("disk.raw")).unwrap().set_len(DISK).unwrap();
-        std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", folder.path().join("vars.fd")).unwrap();
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.current_dir(folder.path())
-            .args([
-                "-accel",
-                "tcg",
-                "-machine",
-                "q35",
-                "-m",
-                "1024",
-                "-smp",
-                "1",
-                "-nodefaults",
-                "-display",
-                "none",
-            ])
-            .args(["-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=cd"])
-            .args(["-drive", "file=host.iso,format=raw,if=none,id=cd,media=cdrom,readonly=on"])
-            .args(["-drive", "file=disk.raw,format=raw,if=none,id=disk,discard=unmap"])
-            .args(["-device", "virtio-blk-pci,drive=disk,serial=serial-of-the-test"])
-            .args(["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,mac=02:00:00:00:00:01"])
-            // Without a source of randomness TLS waits for the noise of the machine itself.
-            .args(["-device", "virtio-rng-pci"])
-            .args(["-serial", "file:serial.log"])
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        if firmware == Firmware::Uefi {
-            qemu.args([
-                "-drive",
-                "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
-            ]);
-            qemu.args(["-drive", "if=pflash,format=raw,unit=1,file=vars.fd"]);
-        }
-        Server { qemu: qemu.spawn().unwrap(), folder }
-    }
-
-    fn serial(&self) -> String {
-        let bytes = std::fs::read(self.path("serial.log")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// The most memory that the agent has said to have had, in KiB.
-    fn peak(&self) -> u64 {
-        let serial = self.serial();
-        let peaks =
-            serial.split("peak_kib=").skip(1).filter_map(|rest| rest.split_whitespace().next()?.parse().ok());
-        peaks.max().unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("--- serial console\n{}", self.serial());
-        }
-    }
-}
-
-fn copy(iso: &PerHostIso, to: &Path) {
-    let file = File::create(to).unwrap();
-    let (mut buffer, mut at) = (vec![0; MIB], 0);
-    loop {
-        match iso.read_at(&mut buffer, at).unwrap() {
-            0 => return,
-            length => file.write_all_at(&buffer[..length], at).unwrap(),
-        }
-        at += buffer.len() as u64;
-    }
+fn server(parameters: &Parameters, ramdisk: &Path, firmware: Firmware) -> Server {
+    let hardware = Hardware { firmware, memory_mebibytes: 1024, disk_bytes: DISK, cards: 1 };
+    Server::start(hardware, &Media::Ramdisk(ramdisk, parameters))
 }
 
 /// A disk that starts the ramdisk's kernel, for no host: its init says at once that it misses parameters, which the one on the
@@ -149,7 +61,7 @@ async fn a_server_is_inspected_cleaned_written_and_boots_what_was_written() {
     let room = Room::open();
     let disk = image(&ramdisk);
     let file = zstd::encode_all(&disk[..], 1).unwrap();
-    let mut server = Server::start(&room.parameters("10.0.2.2"), &ramdisk, Firmware::Uefi);
+    let mut server = server(&room.parameters("10.0.2.2"), &ramdisk, Firmware::Uefi);
     let started = Instant::now();
     let said = |what: &str| println!("  {what} after {:.1} s", started.elapsed().as_secs_f64());
     room.give(Work::Inspect { id: "inspect".into() });
@@ -203,7 +115,7 @@ async fn a_server_with_bios_and_a_static_address_is_inspected_and_powered_off() 
     let room = Room::open();
     let mut parameters = room.parameters("10.0.2.2");
     parameters.addresses = vec!["02:00:00:00:00:01,10.0.2.15/24,10.0.2.2".parse().unwrap()];
-    let mut server = Server::start(&parameters, &ramdisk, Firmware::Bios);
+    let mut server = server(&parameters, &ramdisk, Firmware::Bios);
     room.give(Work::Inspect { id: "inspect".into() });
     let Said::Inspected { inventory } = room.end_of("inspect", BOOT).await else { panic!("not inspected") };
     check(&inventory);

@@ -75,6 +75,9 @@ fn make(args: &Args) -> Result<PathBuf> {
         if !args.without.iter().any(|name| name == "ramdisk") {
             sources.push(ramdisk(&inputs)?);
         }
+        if !args.without.iter().any(|name| name == "node") {
+            sources.push(node(&inputs)?);
+        }
         assemble(&cache, &folder, &sources)
     })?;
     Ok(folder)
@@ -153,6 +156,19 @@ fn ramdisk(inputs: &Inputs) -> Result<Source> {
         version: SCUTE.into(),
         from: images::ramdisk(inputs)?,
         to: "ramdisk/ramdisk.iso".into(),
+        refs: vec![],
+    })
+}
+
+/// The same as in its image: for whoever serves it to bare-metal servers.
+fn node(inputs: &Inputs) -> Result<Source> {
+    let version = workspace::kubernetes();
+    Ok(Source {
+        name: "node.qcow2".into(),
+        kind: Kind::File,
+        version: version.into(),
+        from: images::node(inputs)?,
+        to: format!("disks/node-{version}.qcow2"),
         refs: vec![],
     })
 }

@@ -274,7 +274,7 @@ fn stays_in_its_place(part: &Part) -> Result<(), BundleError> {
     let places = match part.kind {
         PartKind::Binary => vec!["bin"],
         PartKind::Image => vec!["images"],
-        PartKind::File => vec!["lib", "ramdisk"],
+        PartKind::File => vec!["disks", "lib", "ramdisk"],
     };
     let plain = part.file.components().all(|c| matches!(c, Component::Normal(_)));
     let below = |place: &&str| part.file.starts_with(place) && part.file != Path::new(place);

@@ -3,7 +3,11 @@
 //! Works on the first and the last megabyte of a disk, held in memory: what is written to the disk, and when, is the
 //! caller's.
 
+mod create;
+
 use std::ops::Range;
+
+pub use create::Kind;
 
 use crate::mbr::SECTOR;
 
@@ -90,25 +94,18 @@ impl Gpt {
 
     /// Adds a partition at the disk's end, and says which bytes it has. `id` must be random.
     pub fn append(&mut self, name: &str, id: [u8; 16], length: u64) -> Result<Range<u64>, GptError> {
-        let taken = self.used().map(|(_, entry)| u64_at(entry, 40) + 1).max().unwrap_or_default();
-        let first = taken.max(u64_at(&self.header, 40));
-        let sectors = length.div_ceil(SECTOR as u64).next_multiple_of(ALIGNMENT);
+        let taken = self.used().map(|(_, entry)| sectors(entry).end).max().unwrap_or_default();
+        let first = taken.max(self.first_usable());
+        let length = length.div_ceil(SECTOR as u64).next_multiple_of(ALIGNMENT);
         let end = (self.last_usable()? + 1) / ALIGNMENT * ALIGNMENT;
         let start = end
-            .checked_sub(sectors)
+            .checked_sub(length)
             .filter(|start| *start >= first)
             .ok_or(GptError::Full("the disk is too small"))?;
         let size = self.entry_size;
         let free = self.entries.chunks_exact_mut(size).find(|entry| entry[..16] == [0; 16]);
         let entry = free.ok_or(GptError::Full("every entry is taken"))?;
-        entry.fill(0);
-        entry[..16].copy_from_slice(&LINUX_DATA);
-        entry[16..32].copy_from_slice(&id);
-        entry[32..40].copy_from_slice(&start.to_le_bytes());
-        entry[40..48].copy_from_slice(&(end - 1).to_le_bytes());
-        for (at, unit) in name.encode_utf16().take(36).enumerate() {
-            entry[56 + 2 * at..58 + 2 * at].copy_from_slice(&unit.to_le_bytes());
-        }
+        fill(entry, LINUX_DATA, id, name, start..end);
         Ok(start * SECTOR as u64..end * SECTOR as u64)
     }
 
@@ -145,6 +142,10 @@ impl Gpt {
         })
     }
 
+    fn first_usable(&self) -> u64 {
+        u64_at(&self.header, 40)
+    }
+
     fn header(&self, own: u64, other: u64, entries: u64) -> Vec<u8> {
         let mut header = self.header.clone();
         put64(&mut header, 24, own);
@@ -176,6 +177,23 @@ impl Gpt {
         }
         Ok(self.sectors - behind - 1)
     }
+}
+
+/// Writes an entry: a kind, an own identifier, a name of at most 36 units of UTF-16, and its sectors.
+fn fill(entry: &mut [u8], kind: [u8; 16], id: [u8; 16], name: &str, sectors: Range<u64>) {
+    entry.fill(0);
+    entry[..16].copy_from_slice(&kind);
+    entry[16..32].copy_from_slice(&id);
+    put64(entry, 32, sectors.start);
+    put64(entry, 40, sectors.end - 1);
+    for (at, unit) in name.encode_utf16().take(36).enumerate() {
+        entry[56 + 2 * at..58 + 2 * at].copy_from_slice(&unit.to_le_bytes());
+    }
+}
+
+/// Of an entry.
+fn sectors(entry: &[u8]) -> Range<u64> {
+    u64_at(entry, 32)..u64_at(entry, 40).saturating_add(1)
 }
 
 /// The table of BIOS machines beside it says that the whole disk is taken.
@@ -220,7 +238,7 @@ mod tests {
         std::fs::read(file.path()).unwrap()
     }
 
-    fn sfdisk(disk: &std::path::Path, script: Option<&str>) -> String {
+    pub(super) fn sfdisk(disk: &std::path::Path, script: Option<&str>) -> String {
         use std::io::Write;
         let mut sfdisk = Command::new("/usr/sbin/sfdisk");
         sfdisk.arg(if script.is_some() { "--quiet" } else { "--verify" }).arg(disk);

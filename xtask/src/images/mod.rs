@@ -20,6 +20,7 @@ use crate::oci::{self, Image};
 use crate::{say, setup};
 
 pub use debian::libraries;
+pub use node::qcow2 as node;
 pub use ramdisk::iso as ramdisk;
 pub use scute::Profile;
 

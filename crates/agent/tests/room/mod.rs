@@ -1,7 +1,7 @@
 //! An imitation of the metal room: HTTPS with an authority of its own, the protocol, and an image server that fails on
 //! command. Shared with the end-to-end test, which reaches it from a virtual machine.
 
-#![allow(dead_code, reason = "each test uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test uses a part of it")]
 
 mod images;
 

@@ -1,44 +1,85 @@
-//! The disk: a partition table, a boot loader for BIOS in the gap before the first partition, and one
-//! ext4 file system made from a folder. No loop device, no mount.
+//! The disk: a GPT, a boot loader for BIOS, a unified kernel image for UEFI, and one ext4 file system made from a folder.
+//! No loop device, no mount.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
-use scute_image::mbr::{self, Partition};
+use anyhow::{Context, Result, ensure};
+use scute_image::fat;
+use scute_image::gpt::{Gpt, Kind};
+use scute_image::mbr::{self, SECTOR};
+use scute_image::uki::{self, Section};
 
 use crate::run;
 
-const SECTOR: u64 = mbr::SECTOR as u64;
-/// Where the partition starts: 1 MiB, as every partitioning tool aligns it.
-const START: u64 = 2048;
+/// Partitions begin with a megabyte, as every partitioning tool aligns them.
+const MIB: u64 = 1 << 20;
 /// Space for images and Pods; empty blocks cost nothing in a qcow2.
 const SIZE: u64 = 10 << 30;
 /// The file system's name, by which every way of booting finds it.
 const LABEL: &str = "scute-node";
 const GRUB: &str = "/usr/lib/grub/i386-pc";
-/// What the loader does: no menu, no waiting. `root` is the disk that it was started from.
-const SCRIPT: &str = "linux /boot/vmlinuz root=LABEL=scute-node ro panic=10 console=tty0 console=ttyS0 quiet\n\
-                      initrd /boot/initrd.img\nboot\n";
-const MODULES: [&str; 6] = ["biosdisk", "boot", "ext2", "linux", "part_msdos", "minicmd"];
+pub const STUB: &str = "/usr/lib/systemd/boot/efi/linuxx64.efi.stub";
+const COMMAND_LINE: &str = "root=LABEL=scute-node ro panic=10 console=tty0 console=ttyS0 quiet";
+const MODULES: [&str; 6] = ["biosdisk", "boot", "ext2", "linux", "part_gpt", "minicmd"];
+/// What the second table takes, in whole blocks of systemd-repart's: a disk of this size has nothing to grow into.
+const TAIL: u64 = 5 * 4096;
+/// Where GRUB's boot sector looks for the second part.
+const SECOND_PART: Range<usize> = 0x5c..0x64;
+/// Where the second part's first sector looks for the others.
+const OTHER_SECTORS: Range<usize> = 500..508;
+/// Where the partitions lie, in bytes. The root comes last, so that it can grow, and is number 1 all the same: users say
+/// `/dev/vda1`.
+struct Layout {
+    bios: Range<u64>,
+    efi: Range<u64>,
+    root: Range<u64>,
+}
 
-/// Writes the disk of a root file system.
-pub fn make(root: &Path, out: &Path) -> Result<()> {
+impl Layout {
+    fn of(efi: usize) -> Self {
+        let bios = MIB..2 * MIB;
+        let efi = bios.end..(bios.end + efi as u64).next_multiple_of(MIB);
+        Layout { bios, root: efi.end..SIZE - TAIL, efi }
+    }
+
+    fn table(&self) -> Result<Gpt> {
+        let mut table = Gpt::new(SIZE, id(0))?;
+        let sectors = |bytes: &Range<u64>| bytes.start / SECTOR as u64..bytes.end / SECTOR as u64;
+        table.add(1, Kind::Root, "root", id(1), sectors(&self.root))?;
+        table.add(2, Kind::BiosBoot, "bios", id(2), sectors(&self.bios))?;
+        table.add(3, Kind::EfiSystem, "efi", id(3), sectors(&self.efi))?;
+        Ok(table)
+    }
+}
+
+/// Of the disk (0) and its partitions: the same recipe gives the same disk.
+const fn id(number: u8) -> [u8; 16] {
+    [0x5c, 0x07, 0xe0, 0x01, 0, 0, 0, 0x40, 0x80, 0, 0, 0, 0, 0, 0, number]
+}
+
+/// Writes the disk of a root file system, whose kernel and initial ramdisk lie in `folder`.
+pub fn make(root: &Path, folder: &Path, out: &Path) -> Result<()> {
     let disk = OpenOptions::new().create_new(true).write(true).open(out)?;
     disk.set_len(SIZE)?;
-    let core = loader(out)?;
-    let boot = fs::read(format!("{GRUB}/boot.img")).context("read GRUB's boot sector")?;
-    disk.write_all_at(&boot_sector(&boot)?, 0)?;
-    disk.write_all_at(&core, SECTOR)?;
+    let efi = efi_system(folder)?;
+    let layout = Layout::of(efi.len());
+    disk.write_all_at(&efi, layout.efi.start)?;
+    start_by_bios(&disk, out, &layout)?;
     drop(disk);
-    let size = (SIZE - START * SECTOR) / 1024;
+    let size = (layout.root.end - layout.root.start) / 1024;
     let mut mke2fs = Command::new("mke2fs");
     mke2fs
-        .args(["-q", "-F", "-t", "ext4", "-L", LABEL, "-m", "0", "-J", "size=16", "-i", "32768"])
+        .args(["-q", "-F", "-t", "ext4", "-L", LABEL, "-m", "0", "-J", "size=64", "-i", "32768"])
+        // (A transaction that resizes the file system needs more than a quarter of 16 MiB.)
         // Tables left for later would be written by the guest's kernel, in the background of its first minutes.
-        .args(["-E", &format!("offset={},lazy_itable_init=0,lazy_journal_init=0,nodiscard", START * SECTOR)])
+        .args([
+            "-E",
+            &format!("offset={},lazy_itable_init=0,lazy_journal_init=0,nodiscard", layout.root.start),
+        ])
         .arg("-d")
         .arg(root)
         .arg(out)
@@ -46,28 +87,55 @@ pub fn make(root: &Path, out: &Path) -> Result<()> {
     run::quiet(&mut mke2fs)
 }
 
-/// GRUB's second part, which must fit between the boot sector and the partition.
+/// A file system with the program that UEFI looks for on every disk: kernel, initial ramdisk and command line in one.
+fn efi_system(folder: &Path) -> Result<Vec<u8>> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("read {}", path.display()));
+    let (kernel, initrd) = (read(&folder.join("vmlinuz"))?, read(&folder.join("initrd.img"))?);
+    let sections = [(".cmdline", COMMAND_LINE.as_bytes()), (".linux", &kernel), (".initrd", &initrd)]
+        .map(|(name, content)| Section { name, content });
+    let program = uki::assemble(&read(Path::new(STUB))?, &sections)?;
+    Ok(fat::boot_image(&program.bytes)?.0)
+}
+
+/// Puts the tables and GRUB's two parts where a BIOS and they themselves look for them.
+fn start_by_bios(disk: &File, path: &Path, layout: &Layout) -> Result<()> {
+    let first = layout.bios.start / SECTOR as u64;
+    let mut core = loader(path)?;
+    ensure!(
+        core.len() as u64 <= layout.bios.end - layout.bios.start,
+        "GRUB's core image of {} bytes does not fit its partition",
+        core.len()
+    );
+    put_sector(&mut core, OTHER_SECTORS, first + 1)?;
+    disk.write_all_at(&core, layout.bios.start)?;
+    let mut boot = fs::read(format!("{GRUB}/boot.img")).context("read GRUB's boot sector")?;
+    put_sector(&mut boot, SECOND_PART, first)?;
+    let boot = boot.as_slice().try_into().context("GRUB's boot sector is not one sector")?;
+    let (mut head, mut tail) = (vec![0; MIB as usize], vec![0; TAIL as usize]);
+    head[..SECTOR].copy_from_slice(&mbr::protective(boot));
+    layout.table()?.write(&mut head, &mut tail)?;
+    disk.write_all_at(&head, 0)?;
+    disk.write_all_at(&tail, SIZE - TAIL)?;
+    Ok(())
+}
+
+fn put_sector(code: &mut [u8], place: Range<usize>, sector: u64) -> Result<()> {
+    let place = code.get_mut(place).context("a part of GRUB is shorter than a sector")?;
+    place.copy_from_slice(&sector.to_le_bytes());
+    Ok(())
+}
+
+/// GRUB's second part. No menu, no waiting; `root` is the disk that it was started from.
 fn loader(disk: &Path) -> Result<Vec<u8>> {
     let (script, core) = (disk.with_extension("grub.cfg"), disk.with_extension("core.img"));
-    fs::write(&script, SCRIPT)?;
+    fs::write(&script, format!("linux /boot/vmlinuz {COMMAND_LINE}\ninitrd /boot/initrd.img\nboot\n"))?;
     let mut mkimage = Command::new("grub-mkimage");
-    mkimage.args(["-O", "i386-pc", "-d", GRUB, "-p", "(,msdos1)/boot/grub", "-c"]).arg(&script);
+    mkimage.args(["-O", "i386-pc", "-d", GRUB, "-p", "(,gpt1)/boot/grub", "-c"]).arg(&script);
     run::quiet(mkimage.arg("-o").arg(&core).args(MODULES))?;
     let image = fs::read(&core)?;
     fs::remove_file(&script)?;
     fs::remove_file(&core)?;
-    if image.len() as u64 > (START - 1) * SECTOR {
-        bail!("GRUB's core image of {} bytes does not fit before the first partition", image.len());
-    }
     Ok(image)
-}
-
-/// GRUB's boot sector with our partition table. It reads its second part from sector 1 by default,
-/// and that reads the rest from sector 2 on: exactly where `make` puts them, so nothing is patched.
-fn boot_sector(boot: &[u8]) -> Result<[u8; mbr::SECTOR]> {
-    let boot = boot.try_into().context("GRUB's boot sector is not one sector")?;
-    let partition = Partition { start: START as u32, length: u32::try_from(SIZE / SECTOR - START)? };
-    Ok(mbr::boot_sector(boot, [0x5c, 0x07, 0xe0, 0x01], partition))
 }
 
 #[cfg(test)]
@@ -75,11 +143,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_partition_goes_to_the_end_of_the_disk() {
-        let sector = boot_sector(&[0x90; 512]).unwrap();
-        let number = |at: usize| u64::from(u32::from_le_bytes(sector[at..at + 4].try_into().unwrap()));
-        assert_eq!(number(454), START);
-        assert_eq!((number(454) + number(458)) * SECTOR, SIZE);
-        assert!(boot_sector(&[0; 511]).is_err());
+    fn the_root_is_number_1_and_goes_to_the_end_of_the_disk() {
+        let layout = Layout::of(20_000_000);
+        assert_eq!((layout.root.start, layout.root.end), (22 * MIB, SIZE - TAIL));
+        let efi = layout.table().unwrap().efi_partition().unwrap();
+        assert_eq!((efi.number, efi.start), (3, 2 * MIB / SECTOR as u64));
     }
 }

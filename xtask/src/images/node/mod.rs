@@ -27,9 +27,13 @@ const QEMU: Owner = Owner(107, 107);
 const PRELOADED: [&str; 4] = ["pause", "kubernetes", "coredns", "scute"];
 
 /// This recipe as it was compiled: what it does is an input like any other.
-const CODE: [&str; 9] = [
+const CODE: [&str; 13] = [
     include_str!("../../../../crates/image/src/cpio.rs"),
+    include_str!("../../../../crates/image/src/fat.rs"),
+    include_str!("../../../../crates/image/src/gpt.rs"),
+    include_str!("../../../../crates/image/src/gpt/create.rs"),
     include_str!("../../../../crates/image/src/mbr.rs"),
+    include_str!("../../../../crates/image/src/uki.rs"),
     include_str!("containers.rs"),
     include_str!("debian.rs"),
     include_str!("disk.rs"),
@@ -60,6 +64,11 @@ pub fn make(inputs: &Inputs) -> Result<Made> {
     pack(&inputs.cache, "node", version, &[image])
 }
 
+/// The disk alone, in the cache.
+pub fn qcow2(inputs: &Inputs) -> Result<PathBuf> {
+    Ok(disk(inputs)?.join("node.qcow2"))
+}
+
 /// The disk with its kernel and initial ramdisk, in the cache.
 fn disk(inputs: &Inputs) -> Result<PathBuf> {
     let debian = debian::packages(&inputs.cache)?;
@@ -67,6 +76,7 @@ fn disk(inputs: &Inputs) -> Result<PathBuf> {
     let mut key = Key::new("node").text("code", &CODE.concat()).tree(&source())?;
     key = key.text("debian", &debian.display().to_string());
     key = key.file(&inputs.built.kube)?.file(&inputs.built.containerd.join("containerd"))?;
+    key = key.file(Path::new(disk::STUB)).with_context(|| format!("{} is missing", disk::STUB))?;
     for image in &preloaded {
         key = key.text("image", &image.file.display().to_string());
     }
@@ -93,7 +103,7 @@ fn assemble(inputs: &Inputs, debian: &Path, preloaded: &[Made], folder: &Path) -
     fs::copy(root.join("boot").join(format!("vmlinuz-{kernel}")), folder.join("vmlinuz"))?;
     root::install_boot(&root, &kernel, folder)?;
     containers::preload(&root, inputs, preloaded, &folder.join("containerd"))?;
-    disk::make(&root, &folder.join("node.raw"))?;
+    disk::make(&root, folder, &folder.join("node.raw"))?;
     let mut convert = std::process::Command::new("qemu-img");
     convert.args(["convert", "-q", "-c", "-W", "-O", "qcow2", "-o", "compression_type=zstd"]);
     run::quiet(convert.arg(folder.join("node.raw")).arg(folder.join("node.qcow2")))?;

@@ -16,9 +16,10 @@ use crate::run;
 const KUBE: [&str; 3] = ["kubeadm", "kubectl", "kubelet"];
 const CONTAINERD: [&str; 3] = ["containerd", "containerd-shim-runc-v2", "ctr"];
 /// Services that start by themselves.
-const ENABLED: [&str; 5] = [
+const ENABLED: [&str; 6] = [
     "cloud-init.service",
     "containerd.service",
+    "grow-root.service",
     "kubelet.service",
     "systemd-networkd.service",
     "systemd-resolved.service",

@@ -1,0 +1,136 @@
+//! A virtual server that boots the provisioning ramdisk from a CD, then whatever is on its disk.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use scute_agent::protocol::Parameters;
+use scute_image::media::PerHostIso;
+use tokio::process::{Child, Command};
+
+const MIB: usize = 1 << 20;
+
+/// What a server is started by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    Uefi,
+    Bios,
+}
+
+/// Of which parts it is made.
+#[derive(Clone, Copy)]
+pub struct Hardware {
+    pub firmware: Firmware,
+    pub memory_mebibytes: u32,
+    pub disk_bytes: u64,
+    /// Their addresses are 02:00:00:00:00:01 and so on, each on QEMU's user network.
+    pub cards: u8,
+}
+
+/// What is in it when it is switched on.
+pub enum Media<'a> {
+    /// An empty disk, and the ramdisk in the CD drive.
+    Ramdisk(&'a Path, &'a Parameters),
+    /// A disk that another server has had.
+    Disk(&'a Path),
+}
+
+/// It ends with the test. No device has a place in the order of booting: the firmware's own variables say it.
+pub struct Server {
+    pub qemu: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    pub fn start(hardware: Hardware, media: &Media<'_>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.current_dir(folder.path())
+            .args([
+                "-accel",
+                "tcg",
+                "-machine",
+                "q35",
+                "-cpu",
+                "max",
+                "-smp",
+                "1",
+                "-nodefaults",
+                "-display",
+                "none",
+            ])
+            .args(["-m", &hardware.memory_mebibytes.to_string()])
+            .args(["-drive", "file=disk.raw,format=raw,if=none,id=disk,discard=unmap"])
+            .args(["-device", "virtio-blk-pci,drive=disk,serial=serial-of-the-test"])
+            // Without a source of randomness TLS waits for the noise of the machine itself.
+            .args(["-device", "virtio-rng-pci"])
+            .args(["-serial", "file:serial.log"])
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        for card in 1..=hardware.cards {
+            qemu.args(["-netdev", &format!("user,id=net{card}")]);
+            // Their places say which names they get.
+            let place = 0x10 + card;
+            let card =
+                format!("virtio-net-pci,netdev=net{card},mac=02:00:00:00:00:{card:02x},addr={place:#x}");
+            qemu.args(["-device", &card]);
+        }
+        let path = |name: &str| folder.path().join(name);
+        match media {
+            Media::Ramdisk(ramdisk, parameters) => {
+                let iso = PerHostIso::new(File::open(ramdisk).unwrap(), &parameters.to_string()).unwrap();
+                copy(&iso, &path("host.iso"));
+                File::create(path("disk.raw")).unwrap().set_len(hardware.disk_bytes).unwrap();
+                qemu.args(["-device", "virtio-scsi-pci", "-device", "scsi-cd,drive=cd"]);
+                qemu.args(["-drive", "file=host.iso,format=raw,if=none,id=cd,media=cdrom,readonly=on"]);
+            }
+            Media::Disk(disk) => std::fs::rename(disk, path("disk.raw")).unwrap(),
+        }
+        if hardware.firmware == Firmware::Uefi {
+            std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", path("vars.fd")).unwrap();
+            let code = "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd";
+            qemu.args(["-drive", code, "-drive", "if=pflash,format=raw,unit=1,file=vars.fd"]);
+        }
+        Server { qemu: qemu.spawn().unwrap(), folder }
+    }
+
+    pub fn serial(&self) -> String {
+        let bytes = std::fs::read(self.path("serial.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The most memory that the agent has said to have had, in KiB.
+    pub fn peak(&self) -> u64 {
+        let serial = self.serial();
+        let peaks =
+            serial.split("peak_kib=").skip(1).filter_map(|rest| rest.split_whitespace().next()?.parse().ok());
+        peaks.max().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- serial console\n{}", self.serial());
+        }
+    }
+}
+
+fn copy(iso: &PerHostIso, to: &Path) {
+    let file = File::create(to).unwrap();
+    let (mut buffer, mut at) = (vec![0; MIB], 0);
+    loop {
+        match iso.read_at(&mut buffer, at).unwrap() {
+            0 => return,
+            length => file.write_all_at(&buffer[..length], at).unwrap(),
+        }
+        at += buffer.len() as u64;
+    }
+}
