@@ -1,5 +1,6 @@
 //! What the room is told at start.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use scute_kit::Key;
@@ -18,6 +19,8 @@ pub struct Config {
     pub media_port: u16,
     /// The ISO of the ramdisk.
     pub ramdisk: PathBuf,
+    /// Images for disks that are served to whoever asks, by the names in their URLs.
+    pub images: BTreeMap<String, PathBuf>,
     /// The Secret with the authority that agents trust.
     pub identity: Key,
     /// Mark of our sessions on BMCs: that of the installation.

@@ -33,7 +33,7 @@ use baremetalhost::{Context, Digests};
 use calls::Calls;
 use service::desk::Desk;
 use service::identity::{Identity, identity};
-use service::{Media, serve};
+use service::{Images, Media, serve};
 
 /// Where agents and BMCs come to.
 pub struct Listeners {
@@ -85,6 +85,7 @@ async fn run(hub: Arc<Hub>, config: Config, listeners: Listeners) {
     let authority = authority(&config.address);
     let service = format!("https://{authority}:{}", config.service_port);
     let media = Media { desk: Arc::clone(&desk), ramdisk: config.ramdisk, service: service.clone(), pin };
+    let images = Arc::new(Images::new(config.images));
     let (digests, listed) = Digests::new();
     let context = Context {
         hub,
@@ -99,7 +100,7 @@ async fn run(hub: Arc<Hub>, config: Config, listeners: Listeners) {
         memories: Mutex::default(),
     };
     tokio::select! {
-        served = serve(Arc::new(media), certificates, key, listeners) => {
+        served = serve(Arc::new(media), images, certificates, key, listeners) => {
             if let Err(error) = served {
                 tracing::error!(%error, "the service of agents and media ended");
             }

@@ -5,6 +5,7 @@
 mod images;
 mod server;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::io::Write;
 use std::sync::{Arc, OnceLock};
@@ -45,6 +46,7 @@ pub fn config() -> Config {
         service_port: free_port().unwrap(),
         media_port: free_port().unwrap(),
         ramdisk: ramdisk(),
+        images: BTreeMap::new(),
         identity: Key::new("scute-system", "scute-metal"),
         owner: "scute/test".into(),
         trust: Trust::Pinned(String::new()),
