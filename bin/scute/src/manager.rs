@@ -169,6 +169,7 @@ fn spawn_metal(hub: &Arc<Hub>, config: &ManagerConfig, tasks: &mut JoinSet<()>) 
     let config = scute_metal::Config {
         service_port: metal.service_port,
         media_port: metal.media_port,
+        images: metal.images.clone(),
         ..scute_metal::Config::new(
             metal.service_address.clone(),
             metal.ramdisk.clone(),

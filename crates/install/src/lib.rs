@@ -104,6 +104,11 @@ pub fn ramdisk_image() -> String {
     format!("scute.dev/ramdisk:{}", VERSION)
 }
 
+/// The image with the disk of Nodes.
+pub fn node_image() -> String {
+    format!("scute.dev/node:{}", scute_kubeadm::KUBERNETES_VERSION)
+}
+
 /// Images that the installed objects need, and the one that says what guests run on.
 pub fn images() -> Vec<String> {
     let coredns = format!("{IMAGE_REPOSITORY}/coredns/coredns:{}", scute_kubeadm::COREDNS_VERSION);

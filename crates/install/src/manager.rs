@@ -1,8 +1,8 @@
 //! The manager's Deployment, its configuration, and the Service and certificate of its webhooks. Pure.
 
 use crate::{
-    InstallError, KVM_RUNTIME, MANAGER, ManagerConfig, MetalConfig, NAMESPACE, Pem, ramdisk_image,
-    scute_image,
+    InstallError, KVM_RUNTIME, MANAGER, ManagerConfig, MetalConfig, NAMESPACE, Pem, node_image,
+    ramdisk_image, scute_image,
 };
 use serde_json::{Value, json};
 
@@ -16,6 +16,8 @@ pub const WEBHOOK_SECRET: &str = "scute-webhook-tls";
 pub const WEBHOOK_SERVICE: &str = scute_api::conversion::WEBHOOK[1];
 /// Where the manager finds the image with the ISO of the provisioning ramdisk.
 pub const RAMDISK_FOLDER: &str = "/ramdisk";
+/// Where the manager finds the image with the disk of Nodes.
+pub const NODE_FOLDER: &str = "/node";
 /// The Service through which bare-metal servers and their BMCs reach the manager.
 const METAL_SERVICE: &str = "scute-metal";
 /// Port of the webhook server in the manager's Pod.
@@ -150,13 +152,20 @@ fn pod(metal: Option<&MetalConfig>) -> Value {
             list.push(value);
         }
     };
+    let mut volumes = Vec::new();
     let container = &mut pod["containers"][0];
     add(&mut container["ports"], json!({"name": "agents", "containerPort": metal.service_port}));
     add(&mut container["ports"], json!({"name": "media", "containerPort": metal.media_port}));
-    let mount = json!({"name": "ramdisk", "mountPath": RAMDISK_FOLDER, "readOnly": true});
-    add(&mut container["volumeMounts"], mount);
-    let image = json!({"reference": ramdisk_image(), "pullPolicy": "IfNotPresent"});
-    add(&mut pod["volumes"], json!({"name": "ramdisk", "image": image}));
+    let mut mount = |name: &str, folder: &str, image: String| {
+        let mount = json!({"name": name, "mountPath": folder, "readOnly": true});
+        add(&mut container["volumeMounts"], mount);
+        volumes.push(json!({"name": name, "image": {"reference": image, "pullPolicy": "IfNotPresent"}}));
+    };
+    mount("ramdisk", RAMDISK_FOLDER, ramdisk_image());
+    if metal.images.values().any(|file| file.starts_with(NODE_FOLDER)) {
+        mount("node", NODE_FOLDER, node_image());
+    }
+    volumes.into_iter().for_each(|volume| add(&mut pod["volumes"], volume));
     pod
 }
 
@@ -243,6 +252,11 @@ mod tests {
         assert_eq!(spec["volumes"][2]["image"]["reference"], ramdisk_image());
         assert_eq!(spec["containers"][0]["volumeMounts"][2]["mountPath"], RAMDISK_FOLDER);
         assert_eq!(spec["containers"][0]["ports"][3]["containerPort"], 30061);
+        assert!(spec["volumes"][3].is_null());
+        let with = made(Some(MetalConfig::on("10.0.0.5".into()).with_node_image()));
+        let spec = &with[4]["spec"]["template"]["spec"];
+        assert_eq!(spec["volumes"][3]["image"]["reference"], node_image());
+        assert_eq!(spec["containers"][0]["volumeMounts"][3]["mountPath"], NODE_FOLDER);
         let spec = &without[4]["spec"]["template"]["spec"];
         assert_eq!(spec["volumes"].as_array().unwrap().len(), 2);
     }

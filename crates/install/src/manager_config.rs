@@ -1,11 +1,12 @@
 //! What a manager is told, as a file: written into a ConfigMap at installation, read by `scute manager --config`.
 
-use crate::manager::RAMDISK_FOLDER;
+use crate::manager::{NODE_FOLDER, RAMDISK_FOLDER};
 use ipnet::IpNet;
 use scute_api::addresses::AddressRange;
 use scute_qemu::Accelerator;
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     io,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -79,6 +80,9 @@ pub struct MetalConfig {
     pub media_port: u16,
     /// The ISO of the provisioning ramdisk.
     pub ramdisk: PathBuf,
+    /// Images for disks, which anyone may read at `/images/NAME` of the media's port: files by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, PathBuf>,
     /// Authorities (PEM) of BMCs' certificates, for hosts whose Secret has no `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bmc_authorities: Option<PathBuf>,
@@ -93,10 +97,36 @@ impl MetalConfig {
             service_port: service_port(),
             media_port: media_port(),
             ramdisk: Path::new(RAMDISK_FOLDER).join("ramdisk.iso"),
+            images: BTreeMap::new(),
             bmc_authorities: None,
         }
     }
+
+    /// With the disk of Nodes, from the image of that name.
+    #[must_use]
+    pub fn with_node_image(mut self) -> Self {
+        let name = format!("node-{}.qcow2", scute_kubeadm::KUBERNETES_VERSION);
+        self.images.insert(name, Path::new(NODE_FOLDER).join("disk/node.qcow2"));
+        self
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        match self
+            .images
+            .keys()
+            .find(|name| name.is_empty() || name.ends_with(SUM) || !name.chars().all(plain))
+        {
+            Some(name) => Err(format!(
+                "metal.images: {name:?} cannot stand in a URL: use letters, digits, '.', '_' and '-', and another end than {SUM}"
+            )),
+            None => Ok(()),
+        }
+    }
 }
+
+/// At the end of an image's name: its digest.
+const SUM: &str = ".sha256sum";
 
 /// Of the node ports that Kubernetes gives nobody by itself, below 30086.
 fn service_port() -> u16 {
@@ -138,7 +168,9 @@ impl ManagerConfig {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        serde_saphyr::from_str(text).map_err(|e| e.to_string())
+        let config: Self = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
+        config.metal.as_ref().map_or(Ok(()), MetalConfig::check)?;
+        Ok(config)
     }
 }
 
@@ -170,6 +202,10 @@ mod tests {
         let metal = ManagerConfig::parse(text).unwrap().metal.unwrap();
         assert_eq!((metal.service_port, metal.media_port), (30063, 30061));
         assert!(ManagerConfig::parse("metal: {}").unwrap_err().contains("serviceAddress"));
+        for name in ["a/b", "..%2f", "x.sha256sum", ""] {
+            let text = format!("metal: {{serviceAddress: a, ramdisk: /r, images: {{{name:?}: /i}}}}");
+            assert!(ManagerConfig::parse(&text).unwrap_err().contains("metal.images"), "{name}");
+        }
     }
 
     #[test]

@@ -49,6 +49,7 @@ impl Config {
             service_port: 6385,
             media_port: 6180,
             ramdisk,
+            images: BTreeMap::new(),
             identity,
             owner,
             // No certificate has this digest; what was shown is in the error.

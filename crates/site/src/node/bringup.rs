@@ -160,7 +160,8 @@ async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), BringUp
     board.step(NODE_READY, node_ready(site, &config, &client, since)).await?;
     let mut images = install::images();
     // A bundle need not have it; a manager that mounts it must find it.
-    images.extend(Some(install::ramdisk_image()).filter(|image| bundle.image(image).is_ok()));
+    let mounted = [install::ramdisk_image(), install::node_image()];
+    images.extend(mounted.into_iter().filter(|image| bundle.image(image).is_ok()));
     let webhook_ca = facts::webhook(&site.layout)?.ca;
     let definitions = install::definitions(&client, &webhook_ca);
     let definitions = board.step("custom resources", definitions).map_err(BringUpError::from);

@@ -38,8 +38,13 @@ pub fn observe(
     let digest = |image: String| bundle.image(&image).map(|part| part.digest.clone()).ok();
     // Without a ramdisk there is nothing that servers could start from.
     let ramdisk = digest(scute_install::ramdisk_image());
-    let metal = ramdisk.is_some().then(|| MetalConfig::on(config.addresses.node.to_string()));
-    let digests: Vec<_> = digest(scute_install::scute_image()).into_iter().chain(ramdisk).collect();
+    let node = digest(scute_install::node_image());
+    let metal = ramdisk.is_some().then(|| {
+        let metal = MetalConfig::on(config.addresses.node.to_string());
+        if node.is_some() { metal.with_node_image() } else { metal }
+    });
+    let digests: Vec<_> =
+        digest(scute_install::scute_image()).into_iter().chain(ramdisk).chain(node).collect();
     let root = pem(layout, "etcd-tenants-ca", "etcd-tenants-root-client")?;
     Ok(Facts {
         configuration: ManagerConfig { metal, ..manager_config(config, accelerator) },
