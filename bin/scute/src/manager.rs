@@ -135,7 +135,7 @@ fn admission(hub: &Arc<Hub>, config: &ManagerConfig) -> Admission {
     let admission = scute_cluster::admission(hub, Admission::new().versions(versions));
     let admission = scute_bootstrap::admission(hub, admission);
     let admission = scute_vm::admission(hub, admission);
-    let admission = scute_metal::admission(admission);
+    let admission = scute_metal::admission(hub, reserved(config), admission);
     scute_controlplane::admission(hub, &controlplane(config), admission)
 }
 
@@ -154,7 +154,7 @@ fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: &ManagerConfig, tasks: 
     scute_bootstrap::spawn(hub, tenants, scute_bootstrap::Config::default(), tasks);
     scute_controlplane::spawn(hub, tenants, controlplane(config), tasks);
     scute_vm::spawn(hub, tenants, vm, tasks);
-    scute_metal::spawn_provider(hub, tenants, tasks);
+    scute_metal::spawn_provider(hub, tenants, reserved(config), tasks);
     scute_loadbalancer::spawn(hub, &config.load_balancer.pools, tasks);
 }
 
@@ -181,6 +181,24 @@ fn spawn_metal(hub: &Arc<Hub>, config: &ManagerConfig, tasks: &mut JoinSet<()>) 
     let listeners = scute_metal::Listeners::open(&config).context("listening for agents and BMCs")?;
     scute_metal::spawn(hub, config, listeners, tasks);
     Ok(())
+}
+
+/// Addresses that no server may be given.
+fn reserved(config: &ManagerConfig) -> Vec<scute_metal::Reserved> {
+    let networks = |ranges: &[ipnet::IpNet], owner: &str| -> Vec<_> {
+        let owner = format!("for the {owner} of the management cluster");
+        ranges
+            .iter()
+            .map(|range| scute_metal::Reserved { owner: owner.clone(), range: (*range).into() })
+            .collect()
+    };
+    let owner = "for Services of the management cluster (loadBalancer.pools)".to_owned();
+    let pools = config.load_balancer.pools.iter();
+    let pools = pools.map(|range| scute_metal::Reserved { owner: owner.clone(), range: (*range).into() });
+    let mut all = networks(&config.networks.pods, "Pods");
+    all.extend(networks(&config.networks.services, "Services"));
+    all.extend(pools);
+    all
 }
 
 fn controlplane(config: &ManagerConfig) -> scute_controlplane::Config {

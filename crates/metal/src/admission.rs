@@ -1,11 +1,13 @@
 //! What is refused at the door. The rules stand beside the types, in `scute_api`.
 
 use std::future::ready;
+use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kube::Resource;
 use scute_api::Invalid;
+use scute_api::cluster::Cluster;
 use scute_api::infrastructure::{
     Metal3Cluster, Metal3ClusterTemplate, Metal3Machine, Metal3MachineTemplate, Metal3Remediation,
     Metal3RemediationTemplate, validate_data, validate_data_change, validate_data_claim,
@@ -14,8 +16,8 @@ use scute_api::infrastructure::{
     validate_metal3_machine_template, validate_remediation, validate_remediation_template,
 };
 use scute_api::ipam::{
-    IPAddressClaim, contract, validate_address, validate_address_change, validate_claim,
-    validate_claim_change, validate_pool, validate_pool_change,
+    IPAddressClaim, IPPool, contract, validate_address, validate_address_change, validate_address_claim,
+    validate_claim, validate_claim_change, validate_pool, validate_pool_change,
 };
 use scute_api::metal3::{
     BMCEventSubscription, DataImage, FirmwareSchema, HardwareData, HostFirmwareComponents,
@@ -23,19 +25,20 @@ use scute_api::metal3::{
     validate_firmware_components, validate_firmware_settings, validate_host, validate_host_change,
     validate_preprovisioning_image, validate_subscription, validate_update_policy,
 };
-use scute_kit::{Admission, AdmissionRequest, FieldError, Operation, Verdict};
+use scute_kit::{Admission, AdmissionRequest, FieldError, Hub, Key, Operation, Verdict};
 use serde::de::DeserializeOwned;
+
+use crate::ipam::{Reserved, clashes};
 
 /// Adds the decoders and handlers of this room's kinds.
 #[must_use]
-pub fn admission(admission: Admission) -> Admission {
-    let admission = admission
-        .decodes::<HardwareData>()
-        .decodes::<FirmwareSchema>()
-        .decodes::<IPAddressClaim>()
-        .decodes::<contract::IPAddress>();
+pub fn admission(hub: &Arc<Hub>, reserved: Vec<Reserved>, admission: Admission) -> Admission {
+    let admission =
+        admission.decodes::<HardwareData>().decodes::<FirmwareSchema>().decodes::<contract::IPAddress>();
     let admission = judged(admission, validate_host, validate_host_change);
-    let admission = judged(admission, validate_pool, validate_pool_change);
+    let admission = pools(hub, reserved, admission);
+    let admission =
+        judged::<IPAddressClaim>(admission, validate_address_claim, |_, new| validate_address_claim(new));
     let admission = judged(admission, validate_claim, validate_claim_change);
     let admission = judged(admission, validate_address, validate_address_change);
     let admission = judged(admission, validate_data, validate_data_change);
@@ -72,11 +75,30 @@ pub fn admission(admission: Admission) -> Admission {
     judged::<BMCEventSubscription>(admission, validate_subscription, |_, new| validate_subscription(new))
 }
 
-type Rules<K> = fn(&K) -> Vec<Invalid>;
-type ChangeRules<K> = fn(&K, &K) -> Vec<Invalid>;
+/// A pool is checked against what others have, too.
+fn pools(hub: &Arc<Hub>, reserved: Vec<Reserved>, admission: Admission) -> Admission {
+    let (pools, clusters) = (hub.watch::<IPPool>(), hub.watch::<Cluster>());
+    let clashes = move |pool: &IPPool| {
+        let namespace = pool.metadata.namespace.clone().unwrap_or_default();
+        let name = pool.spec.cluster_name.clone().unwrap_or_default();
+        let cluster = clusters.get(&Key::new(namespace.clone(), name));
+        clashes(pool, &pools.list_in(&namespace), cluster.as_deref(), &reserved)
+    };
+    let clashes = Arc::new(clashes);
+    let same = Arc::clone(&clashes);
+    judged::<IPPool>(
+        admission,
+        move |pool| [validate_pool(pool), clashes(pool)].concat(),
+        move |old, new| [validate_pool_change(old, new), same(new)].concat(),
+    )
+}
 
 /// Decodes a kind, and asks its rules of an object and of a change of it.
-fn judged<K>(admission: Admission, object: Rules<K>, change: ChangeRules<K>) -> Admission
+fn judged<K>(
+    admission: Admission,
+    object: impl Fn(&K) -> Vec<Invalid> + Send + Sync + 'static,
+    change: impl Fn(&K, &K) -> Vec<Invalid> + Send + Sync + 'static,
+) -> Admission
 where
     K: Resource<DynamicType = ()> + DeserializeOwned + 'static,
 {
@@ -84,18 +106,18 @@ where
 }
 
 fn checked<K: DeserializeOwned + 'static>(
-    object: Rules<K>,
-    change: ChangeRules<K>,
-) -> impl Fn(AdmissionRequest) -> BoxFuture<'static, Verdict> {
-    move |request| ready(verdict(&request, object, change)).boxed()
+    object: impl Fn(&K) -> Vec<Invalid> + Send + Sync + 'static,
+    change: impl Fn(&K, &K) -> Vec<Invalid> + Send + Sync + 'static,
+) -> impl Fn(AdmissionRequest) -> BoxFuture<'static, Verdict> + Send + Sync + 'static {
+    move |request| ready(verdict(&request, &object, &change)).boxed()
 }
 
 /// An update is refused for what it makes wrong only: an object that an older release has taken must be able to get
 /// finalizers and annotations.
 fn verdict<K: DeserializeOwned>(
     request: &AdmissionRequest,
-    object: Rules<K>,
-    change: ChangeRules<K>,
+    object: impl Fn(&K) -> Vec<Invalid>,
+    change: impl Fn(&K, &K) -> Vec<Invalid>,
 ) -> Verdict {
     if !matches!(request.operation, Operation::Create | Operation::Update) || !request.subresource.is_empty()
     {
@@ -160,6 +182,20 @@ mod tests {
         assert_eq!(judge(host("ipmi://10.0.0.9", MAC), None), ["spec.bmc.address"]);
         assert_eq!(judge(host(GOOD, "00:11:22:33:44:66"), Some(host(GOOD, MAC))), ["spec.bootMACAddress"]);
         assert_eq!(judge(json!({"spec": {"online": "yes"}}), None), ["object"]);
+    }
+
+    #[test]
+    fn an_ippool_is_asked_with_an_ipclaim() {
+        let claim = |group: &str| -> IPAddressClaim {
+            serde_json::from_value(json!({
+                "apiVersion": "ipam.cluster.x-k8s.io/v1beta2", "kind": "IPAddressClaim", "metadata": {"name": "c"},
+                "spec": {"poolRef": {"apiGroup": group, "kind": "IPPool", "name": "pool"}},
+            }))
+            .unwrap()
+        };
+        assert!(validate_address_claim(&claim("ipam.cluster.x-k8s.io")).is_empty());
+        let bad = validate_address_claim(&claim("ipam.metal3.io"));
+        assert!(bad[0].to_string().contains("make one instead of an IPAddressClaim"), "{bad:?}");
     }
 
     #[test]

@@ -10,9 +10,13 @@ mod baremetalhost;
 mod calls;
 mod config;
 mod dataimage;
+mod ipam;
 mod metal3cluster;
+mod metal3data;
+mod metal3datatemplate;
 mod metal3machine;
 mod service;
+mod told;
 
 use std::io;
 use std::net::IpAddr;
@@ -28,6 +32,7 @@ use tokio::task::JoinSet;
 pub use admission::admission;
 pub use baremetalhost::seen::Patience;
 pub use config::Config;
+pub use ipam::Reserved;
 
 use baremetalhost::{Context, Digests};
 use calls::Calls;
@@ -62,8 +67,17 @@ pub fn spawn(hub: &Arc<Hub>, config: Config, listeners: Listeners, tasks: &mut J
     tasks.spawn(run(Arc::clone(hub), config, listeners));
 }
 
-/// Starts the controllers of Cluster API's kinds, which need nothing but the API servers.
-pub fn spawn_provider(hub: &Arc<Hub>, tenants: &Arc<Tenants>, tasks: &mut JoinSet<()>) {
+/// Starts the controllers of Cluster API's kinds and of addresses, which need nothing but the API servers. No pool gives out
+/// what is `reserved`.
+pub fn spawn_provider(
+    hub: &Arc<Hub>,
+    tenants: &Arc<Tenants>,
+    reserved: Vec<Reserved>,
+    tasks: &mut JoinSet<()>,
+) {
+    tasks.spawn(ipam::run(Arc::clone(hub), reserved));
+    tasks.spawn(metal3data::run(Arc::clone(hub)));
+    tasks.spawn(metal3datatemplate::run(Arc::clone(hub)));
     tasks.spawn(metal3cluster::run(Arc::clone(hub)));
     tasks.spawn(metal3machine::run(Arc::clone(hub), Arc::clone(tenants)));
 }

@@ -57,8 +57,11 @@ async fn a_machine_gets_a_host_becomes_a_node_and_gives_the_host_back() {
     let credentials = bench.api::<Secret>().get("server-1-bmc").await.unwrap();
     assert_eq!(credentials.labels()["cluster.x-k8s.io/cluster-name"], "c");
 
-    let waits = bench.says("server-m0", "KubernetesNodeReady", "WaitingForNode").await;
-    assert!(waits.message.contains(&format!("metal3.io/uuid={}", host.uid().unwrap())), "{}", waits.message);
+    let label = format!("metal3.io/uuid={}", host.uid().unwrap());
+    let told = |machine: &Metal3Machine| {
+        condition(machine, "KubernetesNodeReady").is_some_and(|waits| waits.message.contains(&label))
+    };
+    bench.eventually("server-m0", "waiting for a Node with the label", told).await;
     let nodes = bench.join("server-node", json!({"metal3.io/uuid": host.uid().unwrap()})).await;
     let marked =
         |node: &Node| node.spec.as_ref().is_some_and(|spec| spec.provider_id.as_deref() == Some(&id));

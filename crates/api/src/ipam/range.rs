@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::Pool;
+use crate::addresses::AddressRange;
 
 /// First and last address of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,6 +106,18 @@ impl PoolRange {
     pub fn nth(&self, place: u128) -> Option<IpAddr> {
         let number = number(self.first).checked_add(place).filter(|found| *found <= number(self.last))?;
         Some(address_of(number, self.first.is_ipv4()))
+    }
+}
+
+impl From<IpNet> for PoolRange {
+    fn from(net: IpNet) -> Self {
+        Self { first: net.network(), last: net.broadcast() }
+    }
+}
+
+impl From<AddressRange> for PoolRange {
+    fn from(range: AddressRange) -> Self {
+        Self { first: range.first.into(), last: range.last.into() }
     }
 }
 

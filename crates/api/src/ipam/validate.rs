@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 
-use super::{IPAddress, IPClaim, IPPool, PoolRange, REQUESTED_ADDRESS_ANNOTATION};
+use super::{IPAddress, IPAddressClaim, IPClaim, IPPool, PoolRange, REQUESTED_ADDRESS_ANNOTATION};
 use crate::invalid::Invalid;
 
 const ADDRESS: &str = "must be an IP address";
@@ -100,6 +100,14 @@ fn gateway_and_dns(path: &str, gateway: Option<&str>, dns: &[String], bad: &mut 
 pub fn validate_claim(claim: &IPClaim) -> Vec<Invalid> {
     let mut bad = Vec::new();
     named("spec.pool", &claim.spec.pool, &mut bad);
+    let theirs = claim.spec.pool.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+    if let Some(theirs) = theirs.filter(|theirs| Some(*theirs) != claim.metadata.namespace.as_deref()) {
+        bad.push(Invalid::new(
+            "spec.pool.namespace",
+            theirs,
+            "must be the namespace of the claim itself, or nothing",
+        ));
+    }
     let wanted = claim.metadata.annotations.as_ref().and_then(|all| all.get(REQUESTED_ADDRESS_ANNOTATION));
     if let Some(wanted) = wanted.filter(|text| !text.is_empty() && text.parse::<IpAddr>().is_err()) {
         bad.push(Invalid::new(
@@ -117,6 +125,18 @@ pub fn validate_claim_change(old: &IPClaim, new: &IPClaim) -> Vec<Invalid> {
     let mut bad = validate_claim(new);
     same("spec.pool", &old.spec.pool, &new.spec.pool, &mut bad);
     bad
+}
+
+/// Everything that is wrong with a claim of Cluster API's contract: an IPPool of Metal3 does not answer it.
+#[must_use]
+pub fn validate_address_claim(claim: &IPAddressClaim) -> Vec<Invalid> {
+    let group = &claim.spec.pool_ref.api_group;
+    let detail =
+        "has pools that are asked with an IPClaim of ipam.metal3.io: make one instead of an IPAddressClaim";
+    (group == "ipam.metal3.io")
+        .then(|| Invalid::new("spec.poolRef.apiGroup", group, detail))
+        .into_iter()
+        .collect()
 }
 
 /// Everything that is wrong with an address.

@@ -10,3 +10,5 @@ mod render;
 mod report;
 
 pub use controller::run;
+pub use observe::CONSUMER;
+pub use render::is_consumer;

@@ -35,6 +35,19 @@ pub struct Bench {
     pub namespace: String,
 }
 
+/// The controllers of this room as one process has them; they stop when it is dropped.
+pub struct Manager(#[allow(dead_code, reason = "held")] JoinSet<()>);
+
+impl Manager {
+    pub async fn start() -> Self {
+        let hub = Hub::new(server().await.client().await);
+        let tenants = Tenants::new(&hub);
+        let mut tasks = JoinSet::new();
+        scute_metal::spawn_provider(&hub, &tenants, Vec::new(), &mut tasks);
+        Self(tasks)
+    }
+}
+
 /// The controllers live on a runtime of their own: that of a test ends with it.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
@@ -62,7 +75,7 @@ impl Bench {
                         let hub = Hub::new(client.clone());
                         let tenants = Tenants::new(&hub);
                         let mut tasks = JoinSet::new();
-                        scute_metal::spawn_provider(&hub, &tenants, &mut tasks);
+                        scute_metal::spawn_provider(&hub, &tenants, Vec::new(), &mut tasks);
                         more(&hub, &tenants, &mut tasks);
                         tokio::spawn(obey(client));
                         tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
@@ -71,6 +84,13 @@ impl Bench {
                     .unwrap();
             })
             .await;
+        Self { client: server.client().await, namespace: server.namespace(prefix).await }
+    }
+
+    /// Without controllers: the test starts them itself.
+    pub async fn bare(prefix: &str) -> Self {
+        let server = server().await;
+        server.install_crds(scute_api::crds()).await;
         Self { client: server.client().await, namespace: server.namespace(prefix).await }
     }
 

@@ -86,6 +86,8 @@ fn claims_and_addresses() {
     let one = claim(json!({"name": "p"}), "10.0.0.1");
     assert_eq!(validate_claim(&one), []);
     refused(&validate_claim(&claim(json!({}), "")), "spec.pool.name", "needed");
+    let foreign = claim(json!({"name": "p", "namespace": "other"}), "");
+    refused(&validate_claim(&foreign), "spec.pool.namespace", "of the claim itself");
     refused(
         &validate_claim(&claim(json!({"name": "p"}), "x")),
         "metadata.annotations[ipAddress]",
