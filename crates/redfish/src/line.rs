@@ -11,6 +11,7 @@ use http_body_util::Full;
 use rustls::ClientConfig;
 use secrecy::ExposeSecret;
 use serde_json::Value;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::classify::Failure;
@@ -114,48 +115,86 @@ impl Line {
     }
 
     pub async fn get(&self, path: &str) -> Result<Reply, Error> {
-        self.ask(Method::GET, path, None, None).await.map_err(|failed| self.told(failed))
+        self.ask(path).await.map_err(|failed| self.told(failed))
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Result<Reply, Asked> {
-        self.ask(Method::POST, path, Some(body), None).await
+    pub async fn post(self: &Arc<Self>, path: &str, body: &Value) -> Result<Reply, Asked> {
+        self.write(Method::POST, path, body, None).await
     }
 
     /// Writes properties. `etag` is that of a fresh GET of the same resource.
-    pub async fn patch(&self, path: &str, body: &Value, etag: Option<String>) -> Result<Reply, Asked> {
-        let first = self.ask(Method::PATCH, path, Some(body), etag.as_deref()).await;
+    pub async fn patch(
+        self: &Arc<Self>,
+        path: &str,
+        body: &Value,
+        etag: Option<String>,
+    ) -> Result<Reply, Asked> {
+        let first = self.write(Method::PATCH, path, body, etag.as_deref()).await;
         let Err(Asked::Failed(failure)) = &first else { return first };
         if !matches!(failure.status, 412 | 428) {
             return first;
         }
         // Some make an ETag weak on the way out and do not know it again; some change it with each answer.
-        let fresh = self.ask(Method::GET, path, None, None).await?.etag;
+        let fresh = self.ask(path).await?.etag;
         let strong = fresh.as_deref().map_or("*", |etag| etag.trim_start_matches("W/"));
-        let second = self.ask(Method::PATCH, path, Some(body), Some(strong)).await;
+        let second = self.write(Method::PATCH, path, body, Some(strong)).await;
         match &second {
             Err(Asked::Failed(failure)) if failure.status == 412 => {
-                self.ask(Method::PATCH, path, Some(body), None).await
+                self.write(Method::PATCH, path, body, None).await
             }
             _ => second,
         }
     }
 
-    /// One request in its turn, logged in.
-    pub async fn ask(
+    /// A request that changes something. Who gives it up does not take it back: once it is on its way, it keeps its
+    /// turn until its end, so that the next one sees what it did. While it waits for its turn it is forgotten.
+    async fn write(
+        self: &Arc<Self>,
+        method: Method,
+        path: &str,
+        body: &Value,
+        etag: Option<&str>,
+    ) -> Result<Reply, Asked> {
+        let (line, path, body) = (Arc::clone(self), path.to_owned(), body.clone());
+        let etag = etag.map(str::to_owned);
+        let (answer, answered) = oneshot::channel();
+        tokio::spawn(async move {
+            let reply = match line.turn().await {
+                Ok(_) if answer.is_closed() => return,
+                Ok(mut talk) => line.talk(&mut talk, method, &path, Some(&body), etag.as_deref()).await,
+                Err(error) => Err(error.into()),
+            };
+            // Whoever asked may have given up.
+            let _ = answer.send(reply);
+        });
+        answered.await.unwrap_or_else(|_| Err(Error::Unreachable("the request was given up".into()).into()))
+    }
+
+    /// A question in its turn, logged in.
+    async fn ask(&self, path: &str) -> Result<Reply, Asked> {
+        let mut talk = self.turn().await?;
+        self.talk(&mut talk, Method::GET, path, None, None).await
+    }
+
+    async fn turn(&self) -> Result<tokio::sync::MutexGuard<'_, Talk>, Error> {
+        let queue = timeout(self.patience.request * 2, self.queue.lock()).await;
+        queue.map_err(|_| Error::busy("it is still busy with another request"))
+    }
+
+    async fn talk(
         &self,
+        talk: &mut Talk,
         method: Method,
         path: &str,
         body: Option<&Value>,
         etag: Option<&str>,
     ) -> Result<Reply, Asked> {
-        let queue = timeout(self.patience.request * 2, self.queue.lock()).await;
-        let mut talk = queue.map_err(|_| Error::busy("it is still busy with another request"))?;
-        self.log_in(&mut talk).await?;
-        let mut raw = self.send(&mut talk, &method, path, body, etag, true).await?;
+        self.log_in(talk).await?;
+        let mut raw = self.send(talk, &method, path, body, etag, true).await?;
         if raw.status == 401 && talk.session.take().is_some() {
             // The session has ended, which is no refusal of the credentials. What was asked was not done.
-            self.log_in(&mut talk).await?;
-            raw = self.send(&mut talk, &method, path, body, etag, true).await?;
+            self.log_in(talk).await?;
+            raw = self.send(talk, &method, path, body, etag, true).await?;
         }
         if raw.status == 401 {
             // Of a token that was made a moment ago, it is no word on the credentials either.

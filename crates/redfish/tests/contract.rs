@@ -362,3 +362,25 @@ async fn one_request_at_a_time_and_the_others_queue() {
     assert!(second.1 >= Duration::from_millis(200), "the second waited for the first");
     assert_eq!(rig.service.sessions(), 1, "and both by one session");
 }
+
+#[tokio::test]
+async fn a_write_that_was_given_up_is_over_before_the_next_request() {
+    let rig = Rig::new("plain", &[]);
+    let connector = connector();
+    let (one, two) = (rig.open(&connector), rig.open(&connector));
+    one.identify().await.unwrap();
+    let slow = Fault::Slow(Duration::from_millis(300));
+    rig.service.inject(Rule::times(1, "ComputerSystem.Reset", slow));
+    let arrived = async {
+        while !rig.asked().iter().any(|asked| asked.contains("ComputerSystem.Reset")) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        done = one.power(PowerAction::On) => panic!("it was not given up: {done:?}"),
+        () = arrived => {}
+    }
+    // The next order decides by what it sees.
+    assert_eq!(two.state().await.unwrap().power, Power::On);
+    assert_eq!(rig.machine.power(), Is::On);
+}
