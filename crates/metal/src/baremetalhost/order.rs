@@ -88,14 +88,14 @@ impl Order {
                 bmc.insert(url).await?;
                 let boot = NextBoot { device: BootDevice::Cd, mode: *mode, attempt: *attempt };
                 bmc.boot_next(boot).await?;
-                start(bmc, never_off).await?;
+                start(bmc).await?;
             }
             Self::StartDisk { mode } => {
                 self.off_before_start(bmc, never_off).await?;
                 bmc.eject().await?;
                 let boot = NextBoot { device: BootDevice::Disk, mode: *mode, attempt: 0 };
                 bmc.boot_next(boot).await?;
-                start(bmc, never_off).await?;
+                start(bmc).await?;
             }
             Self::Retire => {
                 self.off_before_start(bmc, never_off).await?;
@@ -125,8 +125,10 @@ impl Order {
     }
 }
 
-async fn start(bmc: &dyn Bmc, never_off: bool) -> Result<(), Error> {
-    bmc.power(if never_off { PowerAction::Restart } else { PowerAction::On }).await
+/// A host that is on at this moment was started past what boots next: by a BMC that carries out an earlier order late, or
+/// by a person. It is started once more, as one that is never off.
+async fn start(bmc: &dyn Bmc) -> Result<(), Error> {
+    bmc.power(PowerAction::Restart).await
 }
 
 async fn softly_off(bmc: &dyn Bmc) -> Result<(), Error> {
