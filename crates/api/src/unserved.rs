@@ -31,6 +31,8 @@ pub struct Unserved {
 pub enum Shape {
     /// An object; even an empty one is a wish.
     Object,
+    /// An object; an empty one asks for nothing.
+    Settings,
     /// A list of objects; an empty one is no wish.
     List,
     /// true or false; false is no wish.
@@ -49,6 +51,8 @@ impl Unserved {
         let any = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
         let (schema, rule) = match self.shape {
             Shape::Object => (any, "false"),
+            // Its size cannot be asked for where nothing is said of what is in it.
+            Shape::Settings => (json!({"type": "object", "additionalProperties": any}), "size(self) == 0"),
             Shape::List => (json!({"type": "array", "items": any}), "size(self) == 0"),
             Shape::Flag => (json!({"type": "boolean"}), "!self"),
             Shape::Text => (json!({"type": "string"}), "size(self) == 0"),

@@ -386,7 +386,7 @@ async fn words_that_are_not_honoured_are_refused() {
     let world = World::start("unknown", Arc::new(Fake::new())).await;
     let good = json!(tenant(&world.namespace, "t", json!({})));
     for (pointer, value, fragment) in [
-        ("/spec/addons/konnectivity", json!({}), "konnectivity"),
+        ("/spec/addons/konnectivity", json!({ "server": { "port": 8132 } }), "konnectivity"),
         ("/spec/writePermissions", json!({ "blockCreation": true }), "writePermissions"),
         ("/spec/controlPlane/ingress", json!({ "hostname": "h" }), "ingress"),
         ("/spec/controlPlane/deployment/resources", json!({ "kine": {} }), "kine"),

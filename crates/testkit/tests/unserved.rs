@@ -94,6 +94,7 @@ async fn every_unserved_field_is_refused_with_its_path_and_a_reason() {
             let api_version = format!("{group}/{version}");
             let (wish, none) = match field.shape {
                 Shape::Object => (json!({"anything": 1}), Value::Null),
+                Shape::Settings => (json!({"anything": {"a": 1}}), json!({})),
                 Shape::List => (json!([{"anything": 1}]), json!([])),
                 Shape::Flag => (json!(true), json!(false)),
                 Shape::Text => (json!("x"), json!("")),

@@ -1,6 +1,6 @@
 //! The list of unserved fields. A line goes when its field is served; a test finds it then.
 
-use super::Shape::{self, Flag, List, Object, Text};
+use super::Shape::{self, Flag, List, Object, Settings, Text};
 use super::Unserved;
 
 /// A kind, and the path below which its lines stand.
@@ -65,7 +65,7 @@ const KUBEADM_CONFIG: &[Line] = &[
     ("ignition", Object, "ignition is not served: the format is cloud-config"),
 ];
 
-const KONNECTIVITY: &str = "konnectivity is not served yet: the control plane reaches the Nodes directly";
+const KONNECTIVITY: &str = "settings of konnectivity are not served yet: there is no tunnel, and the control plane reaches the Nodes directly";
 const INGRESS: &str =
     "control planes behind an Ingress are not served yet: choose a Service of type LoadBalancer or NodePort";
 const GATEWAY: &str =
@@ -77,7 +77,7 @@ const CONTAINERS: &str = "containers of your own in the control plane's Pods are
 const ADVERTISE: &str = "an address of its own for the tenant's side is not served yet";
 const PORTS: &str = "further ports of the control plane's Service are not served yet";
 const KAMAJI_CONTROL_PLANE: &[Line] = &[
-    ("addons.konnectivity", Object, KONNECTIVITY),
+    ("addons.konnectivity", Settings, KONNECTIVITY),
     ("network.ingress", Object, INGRESS),
     ("network.gateway", Object, GATEWAY),
     ("network.advertiseAddress", Text, ADVERTISE),
@@ -97,7 +97,7 @@ const KAMAJI_CONTROL_PLANE: &[Line] = &[
     ),
 ];
 const TENANT_CONTROL_PLANE: &[Line] = &[
-    ("addons.konnectivity", Object, KONNECTIVITY),
+    ("addons.konnectivity", Settings, KONNECTIVITY),
     ("controlPlane.ingress", Object, INGRESS),
     ("controlPlane.gateway", Object, GATEWAY),
     ("networkProfile.advertiseAddress", Text, ADVERTISE),
