@@ -77,7 +77,7 @@ pub struct Up {
     #[arg(long, default_value_t = 1024, value_name = "MIB")]
     memory: u64,
     /// Size of a disk of new hosts in MiB; repeat for more disks
-    #[arg(long = "disk", default_values_t = [10_240], value_name = "MIB")]
+    #[arg(long = "disk", default_values_t = [20_480], value_name = "MIB")]
     disks: Vec<u64>,
     /// Network cards of new hosts
     #[arg(long, default_value_t = 1)]
