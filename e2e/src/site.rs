@@ -127,7 +127,15 @@ impl Site {
     /// # Errors
     /// When there is none yet.
     pub fn tenant(&self, cluster: &str) -> Result<Kubectl> {
-        let text = self.scute(&["cluster", "kubeconfig", cluster, "--site", &self.name])?;
+        self.tenant_in("default", cluster)
+    }
+
+    /// The same for a cluster of this namespace.
+    ///
+    /// # Errors
+    /// When there is none yet.
+    pub fn tenant_in(&self, namespace: &str, cluster: &str) -> Result<Kubectl> {
+        let text = self.scute(&["cluster", "kubeconfig", cluster, "-n", namespace, "--site", &self.name])?;
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), text)?;
         let kubeconfig = file.path().to_owned();

@@ -8,20 +8,36 @@ use anyhow::{Context, Result, bail};
 
 use crate::{bundle, run, say, setup, workspace};
 
-const TENANT: &str = "first";
-const MANIFEST: &str = "examples/first-tenant.yaml";
-/// The network of the first site's pool, where the example has its address.
+/// The network of the first site's pool, where the first example has its address.
 const NETWORK: &str = "172.30.0";
 const KUBECONFIG: &str = "/var/lib/scute/scute/admin.kubeconfig";
 /// What a slow emulated machine may take.
 const PATIENCE: &str = "--timeout=900s";
 
-/// The demo takes no options.
+/// Options of the demo.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// A tenant with two kinds of Nodes, a virtual machine and a server of a virtual rack
+    #[arg(long)]
+    metal: bool,
+}
+
+/// What is shown.
+struct Story {
+    tenant: &'static str,
+    manifest: &'static str,
+    /// Its MachineDeployments.
+    pools: &'static [&'static str],
+}
+
+const FIRST: Story =
+    Story { tenant: "first", manifest: "examples/first-tenant.yaml", pools: &["first-md-0"] };
+const MIXED: Story =
+    Story { tenant: "mixed", manifest: "examples/mixed-tenant.yaml", pools: &["mixed-vm", "mixed-metal"] };
 
 /// `cargo xtask demo`.
-pub fn run(_: &Args) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
+    let story = if args.metal { &MIXED } else { &FIRST };
     let started = Instant::now();
     setup::run()?;
     setup::root("bringing up a site")?;
@@ -29,17 +45,36 @@ pub fn run(_: &Args) -> Result<()> {
     let scute = bundle.join("bin/scute");
     say::stream("scute up", || run::loud(Command::new(&scute).arg("up").arg("--bundle").arg(&bundle)))?;
     let management = Kubectl { kube: bundle.join("bin/kube"), kubeconfig: KUBECONFIG.into() };
+    if args.metal {
+        servers(&scute, &management)?;
+    }
     let ready = Instant::now();
-    tenant(&management, &manifest(&scute)?)?;
-    let kubeconfig = say::step("kubeconfig of the tenant", || kubeconfig(&scute, &bundle))?;
+    story.apply(&management, &scute)?;
+    let kubeconfig = say::step("kubeconfig of the tenant", || kubeconfig(story.tenant, &scute, &bundle))?;
     let tenant = Kubectl { kube: management.kube.clone(), kubeconfig };
-    node(&tenant)?;
-    pod(&tenant)?;
-    say::note(&format!("tenant {TENANT} after {}", say::duration(ready.elapsed())));
+    nodes(&tenant)?;
+    if args.metal {
+        talk(&tenant)?
+    } else {
+        pod(&tenant)?
+    }
+    say::note(&format!("tenant {} after {}", story.tenant, say::duration(ready.elapsed())));
     say::note(&format!("all of it after {}", say::duration(started.elapsed())));
     print!("\n{}", tenant.output(&["get", "nodes", "--output=wide"])?);
-    next(&scute, &tenant.kubeconfig);
+    next(story.tenant, &scute, &tenant.kubeconfig);
     Ok(())
+}
+
+/// A rack of one server, known to the management cluster, inspected and available.
+fn servers(scute: &Path, management: &Kubectl) -> Result<()> {
+    let rack = |arguments: &[&str]| run::output(Command::new(scute).arg("rack").args(arguments));
+    say::step("scute rack up --hosts 1", || rack(&["up", "--hosts", "1", "--memory", "2048"]))?;
+    say::step("BareMetalHost of the server", || management.apply(&rack(&["list", "--output", "yaml"])?))?;
+    let available = "--for=jsonpath={.status.provisioning.state}=available";
+    say::step("server registered, inspected and available", || {
+        management.output(&["wait", "baremetalhosts", "--all", available, PATIENCE])
+    })
+    .map(drop)
 }
 
 struct Kubectl {
@@ -60,10 +95,10 @@ impl Kubectl {
     }
 }
 
-/// The example, with an address of this site's pool: where something on the machine has the first site's usual range,
-/// the site has another one.
-fn manifest(scute: &Path) -> Result<String> {
-    let text = std::fs::read_to_string(workspace::root().join(MANIFEST)).context(MANIFEST)?;
+/// The example, with addresses of this site's pool: where something on the machine has the first site's usual range, the
+/// site has another one.
+fn manifest(path: &str, scute: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(workspace::root().join(path)).with_context(|| path.to_owned())?;
     // It exits with 1 where something is wrong with the site, and says all the same which pools it has.
     let status = Command::new(scute).args(["status", "--output", "json"]).output().context("scute status")?;
     let status: serde_json::Value = serde_json::from_slice(&status.stdout)
@@ -77,21 +112,37 @@ fn in_pool(manifest: &str, pool: &str) -> Option<String> {
     Some(manifest.replace(&format!("{NETWORK}."), &format!("{network}.")))
 }
 
-fn tenant(management: &Kubectl, manifest: &str) -> Result<()> {
-    say::step(&format!("apply {MANIFEST}"), || management.apply(manifest))?;
-    let wait = |title: &str, object: &str, condition: &str| {
+impl Story {
+    fn apply(&self, management: &Kubectl, scute: &Path) -> Result<()> {
+        let manifest = manifest(self.manifest, scute)?;
+        say::step(&format!("apply {}", self.manifest), || management.apply(&manifest))?;
+        self.wait(
+            management,
+            "control plane of the tenant",
+            &format!("cluster/{}", self.tenant),
+            "ControlPlaneAvailable",
+        )?;
+        self.pools.iter().try_for_each(|pool| {
+            self.wait(
+                management,
+                &format!("Machine of {pool}"),
+                &format!("machinedeployment/{pool}"),
+                "Available",
+            )
+        })
+    }
+
+    fn wait(&self, management: &Kubectl, title: &str, object: &str, condition: &str) -> Result<()> {
         let condition = format!("--for=condition={condition}");
         let waited = say::step(title, || management.output(&["wait", object, &condition, PATIENCE]));
-        waited.map(drop).with_context(|| format!("see: scute cluster describe {TENANT}"))
-    };
-    wait("control plane of the tenant", &format!("cluster/{TENANT}"), "ControlPlaneAvailable")?;
-    wait("Machine of the tenant", &format!("machinedeployment/{TENANT}-md-0"), "Available")
+        waited.map(drop).with_context(|| format!("see: scute cluster describe {}", self.tenant))
+    }
 }
 
-fn kubeconfig(scute: &Path, bundle: &Path) -> Result<PathBuf> {
+fn kubeconfig(tenant: &str, scute: &Path, bundle: &Path) -> Result<PathBuf> {
     let mut command = Command::new(scute);
-    command.args(["cluster", "kubeconfig", TENANT]).env("KUBECONFIG", KUBECONFIG);
-    let path = bundle.with_file_name(format!("{TENANT}.kubeconfig"));
+    command.args(["cluster", "kubeconfig", tenant]).env("KUBECONFIG", KUBECONFIG);
+    let path = bundle.with_file_name(format!("{tenant}.kubeconfig"));
     let text = run::output(&mut command)?;
     // It is an administrator's key: nobody else may read it, at no moment.
     use std::io::Write as _;
@@ -102,9 +153,9 @@ fn kubeconfig(scute: &Path, bundle: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-fn node(tenant: &Kubectl) -> Result<()> {
+fn nodes(tenant: &Kubectl) -> Result<()> {
     let args = ["wait", "nodes", "--all", "--for=condition=Ready", PATIENCE];
-    say::step("Node of the tenant", || tenant.output(&args)).map(drop)
+    say::step("Nodes of the tenant", || tenant.output(&args)).map(drop)
 }
 
 fn pod(tenant: &Kubectl) -> Result<()> {
@@ -123,15 +174,26 @@ fn pod(tenant: &Kubectl) -> Result<()> {
     })
 }
 
-fn next(scute: &Path, tenant: &Path) {
+/// Pods on both Nodes ask each other.
+fn talk(tenant: &Kubectl) -> Result<()> {
+    let path = workspace::root().join("examples/talk.yaml").display().to_string();
+    say::step("Pods on both Nodes reach each other", || {
+        tenant.output(&["delete", "--filename", &path, "--ignore-not-found"])?;
+        tenant.output(&["apply", "--filename", &path])?;
+        tenant.output(&["wait", "job/asks", "--for=condition=Complete", PATIENCE])
+    })
+    .map(drop)
+}
+
+fn next(tenant: &str, scute: &Path, kubeconfig: &Path) {
     println!(
         "\nThe site stays up. Worth typing next:\n\n  \
          export KUBECONFIG={KUBECONFIG} PATH={bin}:$PATH\n  \
-         scute cluster describe {TENANT}\n  \
-         kube kubectl --kubeconfig {tenant} get pods --all-namespaces\n  \
+         scute cluster describe {tenant}\n  \
+         kube kubectl --kubeconfig {kubeconfig} get pods --all-namespaces\n  \
          scute down",
         bin = scute.parent().unwrap_or(Path::new(".")).display(),
-        tenant = tenant.display(),
+        kubeconfig = kubeconfig.display(),
     );
 }
 
@@ -141,7 +203,7 @@ mod tests {
 
     #[test]
     fn the_example_gets_an_address_of_the_sites_pool() {
-        let example = std::fs::read_to_string(workspace::root().join(MANIFEST)).unwrap();
+        let example = std::fs::read_to_string(workspace::root().join(FIRST.manifest)).unwrap();
         assert_eq!(in_pool(&example, "172.30.0.128-172.30.0.254").as_deref(), Some(&*example));
         let moved = in_pool(&example, "172.30.3.128-172.30.3.254").unwrap();
         assert_eq!(moved.matches("172.30.3.171").count(), example.matches(NETWORK).count());

@@ -1,0 +1,141 @@
+//! Architecture 2 on a hosted control plane: one cluster with a virtual machine and a server.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use scute_e2e::{Kubectl, Site, Traces, step};
+
+/// Room for a busy machine that emulates its guests and servers; the figures are in the benchmark.
+const PATIENCE: Duration = Duration::from_secs(600);
+const QUICK: Duration = Duration::from_secs(120);
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+/// Where the servers are, and the tenants that take them.
+const NAMESPACE: &str = "tenant-b";
+const HOST: &str = "baremetalhost/e2e-host-0";
+
+#[test]
+fn virtual_machines_and_servers_are_nodes_of_one_cluster() {
+    let before = Traces::look();
+    let site = step("scute up", || Site::up("e2e"));
+    let management = site.kubectl();
+    step("scute rack up", || {
+        site.scute(&["rack", "up", "--hosts", "1", "--memory", "2048", "--site", site.name()])
+    });
+    step("the host is registered, inspected and available", || {
+        management.run(&["create", "namespace", NAMESPACE])?;
+        let objects = site.scute(&["rack", "list", "-o", "yaml", "-n", NAMESPACE, "--site", site.name()])?;
+        management.apply(&objects)?;
+        management.run(&["label", "-n", NAMESPACE, HOST, "pool=tenants", "bmh-name=rack2-01"])?;
+        is(&management, HOST, "jsonpath={.status.provisioning.state}=available")
+    });
+
+    apply(&management, "20-arch2-mixed/30-hosted-mixed-tenant");
+    let tenant = both_join(&site, &management, "duo", &["duo-metal", "duo-vm"]);
+    step("the Nodes are a server and a virtual machine", || {
+        nodes_are(&tenant, &["kubevirt://", "metal3://"])
+    });
+    step("Pods on both reach each other", || pods_reach_each_other(&tenant));
+
+    step("the second InfraCluster changes nothing", || {
+        let uid =
+            management.run(&["get", "-n", NAMESPACE, "cluster/duo", "-o", "jsonpath={.metadata.uid}"])?;
+        let text = std::fs::read_to_string(format!(
+            "{ROOT}/20-arch2-mixed/40-hosted-mixed-extra-infracluster.yaml"
+        ))?;
+        management.apply(&text.replace("OWNER_UID", &uid).replace("10.77.0.175", "172.30.99.175"))?;
+        is(&management, "kubevirtcluster/duo", "jsonpath={.status.ready}=true")?;
+        nodes_are(&tenant, &["kubevirt://", "metal3://"])
+    });
+    step("the virtual machines go, the server stays", || {
+        management.run(&["scale", "-n", NAMESPACE, "machinedeployment/duo-vm", "--replicas=0"])?;
+        is(&management, "machinedeployment/duo-vm", "jsonpath={.status.replicas}=0")?;
+        nodes_are(&tenant, &["metal3://"])
+    });
+    goes(&site, &management, "duo");
+
+    step("scute down", || site.down());
+    step("the machine is as it was", || before.nothing_new(&Traces::look()));
+}
+
+fn is(management: &Kubectl, object: &str, condition: &str) -> Result<()> {
+    let timeout = format!("--timeout={}s", PATIENCE.as_secs());
+    management.run(&["wait", "-n", NAMESPACE, object, &format!("--for={condition}"), &timeout]).map(drop)
+}
+
+fn apply(management: &Kubectl, folder: &str) {
+    step(&format!("apply {folder}"), || {
+        let text = management.run(&["kustomize", &format!("{ROOT}/{folder}")])?;
+        management.apply(&text)
+    });
+}
+
+/// Waits until one Machine of each of these pools is available.
+fn both_join(site: &Site, management: &Kubectl, cluster: &str, pools: &[&str]) -> Kubectl {
+    let object = format!("cluster/{cluster}");
+    step("control plane initialized", || is(management, &object, "condition=ControlPlaneInitialized"));
+    for pool in pools {
+        step(&format!("a Machine of {pool} is available"), || {
+            is(management, &format!("machinedeployment/{pool}"), "jsonpath={.status.availableReplicas}=1")
+        });
+    }
+    step("a kubeconfig of the tenant", || site.tenant_in(NAMESPACE, cluster))
+}
+
+/// The Nodes, all Ready, have provider ids that begin like this.
+fn nodes_are(tenant: &Kubectl, expected: &[&str]) -> Result<()> {
+    let timeout = format!("--timeout={}s", QUICK.as_secs());
+    tenant.run(&["wait", "nodes", "--all", "--for=condition=Ready", &timeout])?;
+    let nodes = tenant.json(&["nodes"])?;
+    let mut ids: Vec<_> = nodes["items"].as_array().context("a list")?.iter().collect();
+    ids.sort_by_key(|node| node["spec"]["providerID"].as_str().unwrap_or_default().to_owned());
+    ensure!(ids.len() == expected.len(), "{} Nodes, not {}", ids.len(), expected.len());
+    for (node, prefix) in ids.iter().zip(expected) {
+        let id = node["spec"]["providerID"].as_str().unwrap_or_default();
+        ensure!(id.starts_with(prefix), "a Node has the provider id {id:?} in place of {prefix}");
+    }
+    Ok(())
+}
+
+/// The host is free and clean again, and nothing of the Cluster is left.
+fn goes(site: &Site, management: &Kubectl, cluster: &str) {
+    step("delete the Cluster", || {
+        site.scute(&["cluster", "delete", cluster, "-n", NAMESPACE, "--yes", "--site", site.name()])
+    });
+    step("nothing of it is left", || {
+        for kind in [
+            "clusters",
+            "machines",
+            "metal3clusters",
+            "kubevirtclusters",
+            "metal3machines",
+            "metal3datas",
+            "ipaddresses",
+            "ipclaims",
+            "kubevirtmachines",
+            "virtualmachines",
+            "tcp",
+        ] {
+            management.wait_for_none(&["-n", NAMESPACE, kind], QUICK)?;
+        }
+        Ok(())
+    });
+    step("the host is clean and available again", || {
+        is(management, HOST, "jsonpath={.status.provisioning.state}=available")?;
+        let host = management.json(&["-n", NAMESPACE, HOST])?;
+        ensure!(host["spec"]["consumerRef"].is_null(), "{}", host["spec"]);
+        Ok(())
+    });
+}
+
+/// Two Pods that answer, each on a Node of its own, are asked by two others; logs and exec work towards both Nodes.
+fn pods_reach_each_other(tenant: &Kubectl) -> Result<()> {
+    tenant.run(&["apply", "-f", &format!("{ROOT}/../examples/talk.yaml")])?;
+    tenant.wait("job/asks", "condition=Complete", PATIENCE)?;
+    for pod in ["answers-0", "answers-1"] {
+        let version = tenant.run(&["exec", pod, "--", "/coredns", "-version"])?;
+        ensure!(version.contains("CoreDNS"), "{version:?}");
+    }
+    let said = tenant.run(&["logs", "--selector=app=asks", "--all-containers", "--prefix=false"])?;
+    ensure!(said.matches("OK").count() == 4, "{said:?}");
+    tenant.run(&["delete", "-f", &format!("{ROOT}/../examples/talk.yaml"), "--wait=false"]).map(drop)
+}
