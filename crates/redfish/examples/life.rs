@@ -1,19 +1,19 @@
-//! Tries a BMC: `cargo run -p scute-redfish --example life -- ADDRESS USER IMAGE`, with the password in `BMC_PASSWORD`.
+//! Tries a BMC: `cargo run -p scute-redfish --example life -- HOST PORT USER IMAGE`, with the password in `BMC_PASSWORD`.
 //! Identifies the host, inserts the image, boots it once, ejects it and powers the host off. It does power the host.
 
 use std::time::Instant;
 
-use scute_redfish::address::Address;
 use scute_redfish::{
-    Access, BootDevice, BootMode, Connector, Credentials, NextBoot, Patience, PowerAction, Trust,
+    Access, BootDevice, BootMode, Connector, Credentials, NextBoot, Origin, Patience, PowerAction, Trust,
 };
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [address, user, image] = &args[..] else { return Err("ADDRESS USER IMAGE".into()) };
+    let [host, port, user, image] = &args[..] else { return Err("HOST PORT USER IMAGE".into()) };
     let credentials = Credentials::new(user, std::env::var("BMC_PASSWORD")?);
-    let access = Access::new(&Address::parse(address)?, credentials, Trust::Any);
+    let origin = Origin { tls: true, host: host.clone(), port: port.parse()? };
+    let access = Access::new(origin, credentials, Trust::Any);
     let connector = Connector::new("scute/example", Patience::default());
     let bmc = connector.open(&access)?;
     let cd = NextBoot { device: BootDevice::Cd, mode: BootMode::Uefi, attempt: 0 };

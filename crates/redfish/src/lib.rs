@@ -2,7 +2,6 @@
 //! host, powers it, says what it boots and what is in its CD drive; every write is read back, every request has a limit
 //! in time. Never: Kubernetes, what a host is for; no password or token in an error or a log.
 
-pub mod address;
 mod boot;
 mod classify;
 mod client;

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::address::Address;
-
 /// A BMC, and who we are there.
 #[derive(Clone, Debug)]
 pub struct Access {
@@ -21,12 +19,10 @@ pub struct Access {
 }
 
 impl Access {
-    /// Access to the BMC of this address.
+    /// Access to a BMC that has one System.
     #[must_use]
-    pub fn new(address: &Address, credentials: Credentials, trust: Trust) -> Self {
-        let origin = Origin { tls: address.tls, host: address.host.clone(), port: address.port };
-        let which = Which { path: address.system.clone(), ..Which::default() };
-        Self { origin, which, credentials, trust }
+    pub fn new(origin: Origin, credentials: Credentials, trust: Trust) -> Self {
+        Self { origin, which: Which::default(), credentials, trust }
     }
 }
 

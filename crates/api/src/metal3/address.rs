@@ -102,12 +102,18 @@ pub enum AddressError {
     Form(&'static str),
 }
 
+/// The longest address that is read.
+const LONGEST: usize = 1_024;
+
 const EXAMPLE: &str = "redfish-virtualmedia://HOST[:PORT]/redfish/v1/Systems/ID";
 
 impl FromStr for BmcAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
+        if text.len() > LONGEST {
+            return Err(AddressError::Form("has more than 1024 characters"));
+        }
         let (word, rest) = split_scheme(text)?;
         let (scheme, tls) = scheme(word)?;
         if rest.contains(['?', '#']) {
@@ -123,10 +129,20 @@ impl FromStr for BmcAddress {
             ));
         }
         let (host, port) = host_and_port(authority)?;
-        let path = path.trim_end_matches('/');
-        let system = (!path.is_empty()).then(|| path.to_owned());
-        Ok(Self { scheme, tls, host, port, system })
+        Ok(Self { scheme, tls, host, port, system: system(path)? })
     }
+}
+
+/// The path of a System. The service itself and the list of its Systems name none.
+fn system(path: &str) -> Result<Option<String>, AddressError> {
+    let path = path.trim_end_matches('/');
+    if path.contains(['%', '\\']) || path.contains("//") || path.split('/').any(|part| part == "..") {
+        return Err(AddressError::Form(
+            "has a path that is not one of a System, such as /redfish/v1/Systems/1",
+        ));
+    }
+    let named = !matches!(path, "" | "/redfish" | "/redfish/v1" | "/redfish/v1/Systems");
+    Ok(named.then(|| path.to_owned()))
 }
 
 /// The scheme and what is behind it. Upstream takes what has no scheme for IPMI.
@@ -254,6 +270,7 @@ mod tests {
             ),
             ("redfish-virtualmedia://[fd00::5]:443", "https://[fd00::5]:443", None),
             ("IDRAC-virtualmedia://bmc-1/", "https://bmc-1", None),
+            ("redfish://bmc-1/redfish/v1/", "https://bmc-1", None),
             ("redfish:bmc-1/redfish/v1/Systems/1", "https://bmc-1", Some("/redfish/v1/Systems/1")),
         ] {
             let address = read(text);
@@ -276,6 +293,8 @@ mod tests {
             ("redfish://user:secret@10.0.0.9", "user name"),
             ("redfish://10.0.0.9/x?y", "query"),
             ("redfish://10.0.0.9 /x", "white space"),
+            ("redfish://10.0.0.9/redfish/v1/Systems/../Managers/1", "not one of a System"),
+            ("redfish://10.0.0.9/redfish/v1/Systems/%2e%2e", "not one of a System"),
             ("redfish://", "no host"),
             ("redfish://-bmc", "no host"),
             ("redfish://fd00::5/x", "brackets"),
@@ -288,6 +307,9 @@ mod tests {
             assert!(error.contains(word) && error.contains("redfish-virtualmedia://HOST"), "{text}: {error}");
             assert!(!error.contains("secret"), "{error}");
         }
+        let long = format!("redfish://bmc/{}", "x".repeat(LONGEST));
+        let error = long.parse::<BmcAddress>().expect_err("too long").to_string();
+        assert!(error.contains(&LONGEST.to_string()) && error.len() < 200, "{error}");
     }
 
     proptest! {

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use scute_bmc::memory::{MemoryMachine, facts};
 use scute_bmc::{Profile, Server, Service};
-use scute_redfish::address::Address;
-use scute_redfish::{Access, Bmc, Connector, Credentials, Error, Patience, Trust};
+use scute_redfish::{Access, Bmc, Connector, Credentials, Error, Origin, Patience, Trust, Which};
 
 pub const USER: &str = "admin";
 pub const PASSWORD: &str = "correct-horse";
@@ -34,10 +33,12 @@ impl Rig {
 
     /// Access that names the System, as an address usually does.
     pub fn access(&self) -> Access {
-        let system = format!("/redfish/v1/Systems/{}", self.profile.ids.system);
-        let address = format!("redfish-virtualmedia://{}{system}", self.server.address);
+        let address = self.server.address;
+        let origin = Origin { tls: true, host: address.ip().to_string(), port: address.port() };
+        let path = Some(format!("/redfish/v1/Systems/{}", self.profile.ids.system));
         let trust = Trust::Authorities(self.server.certificate_pem.clone());
-        Access::new(&Address::parse(&address).unwrap(), Credentials::new(USER, PASSWORD), trust)
+        let access = Access::new(origin, Credentials::new(USER, PASSWORD), trust);
+        Access { which: Which { path, ..Which::default() }, ..access }
     }
 
     pub fn open(&self, connector: &Connector) -> Arc<dyn Bmc> {
