@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use scute_api::infrastructure::{Metal3DataTemplate, validate_data_template};
@@ -33,13 +33,6 @@ struct Address {
     gateway: Option<IpAddr>,
     #[serde(default)]
     dns_servers: Vec<IpAddr>,
-}
-
-fn stories() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut all: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).collect();
-    all.sort();
-    all
 }
 
 fn answer(story: &Path) -> String {
@@ -91,14 +84,6 @@ fn answer(story: &Path) -> String {
 
 #[test]
 fn every_story_ends_as_written() {
-    let mut wrong = Vec::new();
-    for story in stories() {
-        let (got, path) = (answer(&story), story.join("expected.txt"));
-        if std::env::var_os("SCUTE_UPDATE").is_some() {
-            fs::write(&path, &got).unwrap();
-        } else if fs::read_to_string(&path).unwrap_or_default() != got {
-            wrong.push(format!("{}:\n{got}", story.display()));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    scute_testkit::every_story_ends_as_written(&root, answer);
 }

@@ -1,20 +1,13 @@
 //! Numbered stories: a fleet, a demand, and the answer as a person reads it. `SCUTE_UPDATE=1` writes the answers anew.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use scute_plan::input::{parse_demand, parse_fleet};
 use scute_plan::lint::blueprint::check;
 use scute_plan::planner::compare::{Variant, compare};
 use scute_plan::planner::plan;
 use scute_plan::render::table;
-
-fn stories() -> Vec<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    let mut all: Vec<PathBuf> = fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).collect();
-    all.sort();
-    all
-}
 
 fn answer(story: &Path) -> String {
     let read = |name: &str| fs::read_to_string(story.join(name)).unwrap();
@@ -34,14 +27,6 @@ fn answer(story: &Path) -> String {
 
 #[test]
 fn every_story_ends_as_written() {
-    let mut wrong = Vec::new();
-    for story in stories() {
-        let (got, path) = (answer(&story), story.join("expected.txt"));
-        if std::env::var_os("SCUTE_UPDATE").is_some() {
-            fs::write(&path, &got).unwrap();
-        } else if fs::read_to_string(&path).unwrap_or_default() != got {
-            wrong.push(format!("{}:\n{got}", story.display()));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    scute_testkit::every_story_ends_as_written(&root, answer);
 }

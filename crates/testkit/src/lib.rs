@@ -16,6 +16,7 @@ mod figure;
 mod manager;
 mod process;
 mod server;
+mod stories;
 pub mod usage;
 pub mod writes;
 
@@ -24,6 +25,7 @@ pub use figure::{Figure, MIB};
 pub use manager::Manager;
 pub use process::{Process, free_port, kube_binary};
 pub use server::{ApiServer, server};
+pub use stories::every_story_ends_as_written;
 
 use std::future::Future;
 use std::time::Duration;
