@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use kube::{Resource, ResourceExt};
 use scute_api::cluster::Cluster;
-use scute_api::meta::{CLUSTER_NAME_LABEL, MANAGED_BY_ANNOTATION};
-use serde_json::{Value, json};
+use scute_api::meta::{ApiEndpoint, CLUSTER_NAME_LABEL, MANAGED_BY_ANNOTATION};
+use scute_kit::{Next, Why, finalizer};
+use serde_json::{Map, Value, json};
 
 use crate::owners::owner_of_kind;
 
@@ -57,6 +58,61 @@ pub fn adoption<K: Resource<DynamicType = ()>>(infra: &K, cluster: &Cluster) -> 
     let mut owners = infra.owner_references().to_vec();
     owners.extend(cluster.owner_ref(&()));
     Some(json!({ "ownerReferences": owners, "labels": { CLUSTER_NAME_LABEL: cluster.name_any() } }))
+}
+
+/// What becomes of an InfraCluster's `spec.controlPlaneEndpoint`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Endpoint {
+    /// It is there and right.
+    Given,
+    /// It is this one.
+    Fill(ApiEndpoint),
+    /// It will be there, or somebody has to change something.
+    Wait(Why),
+}
+
+impl Endpoint {
+    /// What is still missing.
+    #[must_use]
+    pub fn missing(self) -> Option<Why> {
+        match self {
+            Self::Given | Self::Fill(_) => None,
+            Self::Wait(why) => Some(why),
+        }
+    }
+}
+
+/// Finalizer, owner and endpoint in one merge patch, with what the kind writes besides in `spec`; `None` when all is there.
+#[must_use]
+pub fn own_changes<K: Resource<DynamicType = ()>>(
+    infra: &K,
+    cluster: &Cluster,
+    finalizer: &str,
+    endpoint: &Endpoint,
+    mut spec: Map<String, Value>,
+) -> Option<Value> {
+    let mut metadata = adoption(infra, cluster).unwrap_or_default();
+    if let Some(finalizers) = finalizer::with(infra, finalizer) {
+        metadata["finalizers"] = json!(finalizers);
+    }
+    if let Endpoint::Fill(endpoint) = endpoint {
+        spec.insert("controlPlaneEndpoint".to_owned(), json!(endpoint));
+    }
+    if metadata.is_null() && spec.is_empty() {
+        return None;
+    }
+    metadata["resourceVersion"] = json!(infra.resource_version());
+    Some(json!({ "metadata": metadata, "spec": spec }))
+}
+
+/// What follows for an InfraCluster that failed, or waits for something.
+#[must_use]
+pub fn next(failed: Option<Why>, waiting: Option<Why>) -> Next {
+    match (failed, waiting) {
+        (Some(why), _) => Next::Failed(why),
+        (None, Some(why)) => Next::OnChange(why),
+        (None, None) => Next::Settled,
+    }
 }
 
 #[cfg(test)]

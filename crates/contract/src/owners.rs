@@ -5,8 +5,10 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::DynamicObject;
 use kube::{Resource, ResourceExt};
+use scute_api::cluster::Cluster;
 use scute_api::meta::CLUSTER_NAME_LABEL;
-use scute_kit::{Error, Hub};
+use scute_kit::{Error, Hub, Key, Kind, finalizer};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::found::External;
@@ -90,6 +92,37 @@ pub fn belonging(meta: &ObjectMeta, want: &OwnerReference, cluster: &str) -> Opt
     }
     metadata.insert("resourceVersion".to_owned(), json!(meta.resource_version));
     Some(json!({ "metadata": metadata }))
+}
+
+/// An object that goes with its Cluster, and not before the finalizer is taken away: finalizer, owner and label in one
+/// write, as far as they are missing. One that is being deleted is left as it is.
+///
+/// # Errors
+/// When the API server refuses or does not answer.
+pub async fn hold<K>(
+    hub: &Hub,
+    object: &Arc<K>,
+    cluster: Option<&Cluster>,
+    finalizer: &str,
+) -> Result<Arc<K>, Error>
+where
+    K: Kind + Serialize + Resource<DynamicType = ()>,
+{
+    if object.meta().deletion_timestamp.is_some() {
+        return Ok(Arc::clone(object));
+    }
+    let belongs =
+        cluster.and_then(|cluster| belonging(object.meta(), &owner(cluster, false), &cluster.name_any()));
+    let finalizers = finalizer::with(object.as_ref(), finalizer);
+    if belongs.is_none() && finalizers.is_none() {
+        return Ok(Arc::clone(object));
+    }
+    let mut patch = belongs.unwrap_or_default();
+    if let Some(finalizers) = finalizers {
+        patch["metadata"]["finalizers"] = json!(finalizers);
+    }
+    patch["metadata"]["resourceVersion"] = json!(object.resource_version());
+    hub.patch(&Key::of(object.as_ref()), &patch).await
 }
 
 /// How often a patch is tried on a newer copy when somebody else wrote in between.

@@ -1,10 +1,14 @@
 //! Pause: `Cluster.spec.paused`, or an annotation on the object itself, whatever its value.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::core::object::HasStatus;
 use kube::{Resource, ResourceExt};
 use scute_api::cluster::Cluster;
 use scute_api::meta::PAUSED_ANNOTATION;
 use scute_kit::conditions::{Conditions, Status, find};
+use scute_kit::{Hub, Kind, Next, Why};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 /// Why an object is paused; `None` when it is not.
 #[must_use]
@@ -56,10 +60,21 @@ pub fn only_paused(
     conditions
 }
 
+/// Says on an object that it is paused, and nothing else.
+pub async fn pause<K>(hub: &Hub, object: &K, why: String) -> Next
+where
+    K: Kind + Serialize + Resource<DynamicType = ()> + HasStatus<Status: Clone + Default + Serialize>,
+{
+    let mut status = json!(object.status().cloned().unwrap_or_default());
+    let existing = Vec::deserialize(&status["conditions"]).unwrap_or_default();
+    status["conditions"] = json!(only_paused(&existing, object.meta(), hub.now(), &why));
+    hub.report(object, status, Next::OnChange(Why::new("Paused", why))).await
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Resource, ResourceExt};
+use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -62,6 +64,20 @@ pub enum Next {
     OnChange(Why),
     /// It failed; retried with back-off.
     Failed(Why),
+}
+
+impl Hub {
+    /// The end of a run: the status that it has decided on is written, and `next` follows, unless it cannot be written. An
+    /// object that is gone has none.
+    pub async fn report<K>(&self, object: &K, status: Value, next: Next) -> Next
+    where
+        K: Kind + Serialize + Resource<DynamicType = ()>,
+    {
+        match self.patch_status(object, status).await {
+            Err(error) if !error.is_not_found() => Next::Failed(Why::of("StatusNotWritten", &error)),
+            _ => next,
+        }
+    }
 }
 
 /// A controller of objects of kind `K`, in the making.

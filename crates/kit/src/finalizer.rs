@@ -15,6 +15,13 @@ pub fn has<K: Resource>(object: &K, finalizer: &str) -> bool {
     object.meta().finalizers.iter().flatten().any(|known| known == finalizer)
 }
 
+/// The finalizers with this one, for a patch that writes more than them; `None` where it is there.
+#[must_use]
+pub fn with<K: Resource>(object: &K, finalizer: &str) -> Option<Vec<String>> {
+    let known = object.meta().finalizers.iter().flatten().cloned();
+    (!has(object, finalizer)).then(|| known.chain([finalizer.to_owned()]).collect())
+}
+
 /// Adds the finalizer if it is missing. Not for objects that are being deleted: the API server refuses.
 ///
 /// # Errors

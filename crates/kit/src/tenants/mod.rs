@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::{Node, Secret};
+use kube::api::{Api, Patch};
 use kube::{Client, ResourceExt};
+use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::AbortHandle;
 
@@ -73,6 +75,23 @@ impl TenantError {
     }
 }
 
+/// Why a Node has not been given its providerID.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The tenant cannot be reached.
+    #[error(transparent)]
+    Tenant(#[from] TenantError),
+    /// It did not take the write.
+    #[error("writing providerID of Node {node}: {}", crate::said(source))]
+    Write {
+        /// Name of the Node.
+        node: String,
+        /// The cause.
+        #[source]
+        source: Box<kube::Error>,
+    },
+}
+
 struct Followed {
     nodes: TenantNodes,
     task: AbortHandle,
@@ -116,6 +135,18 @@ impl Tenants {
             }
         }
         receive
+    }
+
+    /// Gives a Node of the tenant its providerID.
+    ///
+    /// # Errors
+    /// When the tenant cannot be reached, or refuses.
+    pub async fn set_provider_id(&self, tenant: &TenantKey, node: &str, id: &str) -> Result<(), NodeError> {
+        let nodes = Api::<Node>::all(self.client(tenant).await?);
+        let patch = json!({ "spec": { "providerID": id } });
+        let written = nodes.patch(node, &crate::write::patch_params(), &Patch::Merge(&patch)).await;
+        let failed = |source| NodeError::Write { node: node.to_owned(), source: Box::new(source) };
+        written.map(drop).map_err(failed)
     }
 
     /// A client of the tenant, cached until the Secret changes.

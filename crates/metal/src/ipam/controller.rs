@@ -7,10 +7,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use scute_api::cluster::Cluster;
 use scute_api::ipam::{IP_POOL_FINALIZER, IPAddress, IPClaim, IPPool, IPPoolStatus};
-use scute_contract::owners::{belonging, owner};
+use scute_contract::owners::hold;
 use scute_contract::paused::paused;
 use scute_kit::conditions::whole_seconds;
-use scute_kit::{Controller, Error, EventType, Field, Hub, Key, Next, Watch, Why, finalizer, when_changed};
+use scute_kit::{Controller, EventType, Field, Hub, Key, Next, Watch, Why, when_changed};
 use serde_json::{Value, json};
 
 use super::apply::apply;
@@ -71,7 +71,7 @@ async fn reconcile(pool: Arc<IPPool>, context: Arc<Context>) -> Next {
     if let Some(why) = paused(cluster.as_deref(), pool.as_ref()) {
         return Next::OnChange(Why::new("Paused", why));
     }
-    let pool = match held(hub, &pool, cluster.as_deref()).await {
+    let pool = match hold(hub, &pool, cluster.as_deref(), IP_POOL_FINALIZER).await {
         Ok(pool) => pool,
         Err(error) if error.is_not_found() => return Next::Settled,
         Err(error) => return Next::Failed(Why::of("WriteFailed", &error)),
@@ -94,26 +94,6 @@ async fn reconcile(pool: Arc<IPPool>, context: Arc<Context>) -> Next {
 fn cluster_of(hub: &Arc<Hub>, pool: &IPPool) -> Option<Arc<Cluster>> {
     let name = pool.spec.cluster_name.clone().filter(|name| !name.is_empty())?;
     hub.watch::<Cluster>().get(&Key::new(pool.namespace().unwrap_or_default(), name))
-}
-
-/// Finalizer, owner and label: a pool goes with its Cluster, and not before its addresses.
-async fn held(hub: &Arc<Hub>, pool: &Arc<IPPool>, cluster: Option<&Cluster>) -> Result<Arc<IPPool>, Error> {
-    if pool.metadata.deletion_timestamp.is_some() {
-        return Ok(Arc::clone(pool));
-    }
-    let belonging =
-        cluster.and_then(|cluster| belonging(&pool.metadata, &owner(cluster, false), &cluster.name_any()));
-    let mut patch = belonging.unwrap_or_else(|| json!({ "metadata": {} }));
-    if !finalizer::has(pool.as_ref(), IP_POOL_FINALIZER) {
-        let mut finalizers = pool.finalizers().to_vec();
-        finalizers.push(IP_POOL_FINALIZER.to_owned());
-        patch["metadata"]["finalizers"] = json!(finalizers);
-    }
-    if patch["metadata"].as_object().is_none_or(serde_json::Map::is_empty) {
-        return Ok(Arc::clone(pool));
-    }
-    patch["metadata"]["resourceVersion"] = json!(pool.resource_version());
-    hub.patch::<IPPool>(&Key::of(pool.as_ref()), &patch).await
 }
 
 fn observe(context: &Context, pool: &Arc<IPPool>, cluster: Option<&Cluster>) -> Observed {

@@ -7,13 +7,13 @@ use scute_api::cluster::Cluster;
 use scute_api::infrastructure::{METAL3_CLUSTER_FINALIZER, Metal3Cluster, Metal3Machine};
 use scute_api::meta::CLUSTER_NAME_LABEL;
 use scute_contract::Externals;
-use scute_contract::infracluster::{adoption, cluster_of, is_managed_by_others};
-use scute_contract::paused::{only_paused, paused};
+use scute_contract::infracluster::{cluster_of, is_managed_by_others, next, own_changes};
+use scute_contract::paused::{pause, paused};
 use scute_contract::summary::listed;
 use scute_kit::{Controller, Error, Hub, Key, Next, Why, finalizer};
-use serde_json::{Value, json};
+use serde_json::{Map, json};
 
-use super::plan::{Endpoint, endpoint, status};
+use super::plan::{endpoint, status};
 
 /// How many Metal3Machines a condition names.
 const NAMED: usize = 3;
@@ -55,7 +55,7 @@ async fn reconcile(infra: Arc<Metal3Cluster>, context: Arc<Context>) -> Next {
     let clusters = hub.watch::<Cluster>().list_in(&infra.namespace().unwrap_or_default());
     let cluster = cluster_of(infra.as_ref(), &clusters);
     if let Some(why) = paused(cluster, infra.as_ref()) {
-        return pause(hub, &infra, why).await;
+        return pause(hub, infra.as_ref(), why).await;
     }
     let outcome = match (leaves, cluster) {
         (true, _) => match delete(&context, &infra, cluster).await {
@@ -74,22 +74,7 @@ async fn reconcile(infra: Arc<Metal3Cluster>, context: Arc<Context>) -> Next {
         }
     };
     let status = status(&infra, waiting.as_ref(), hub.now());
-    match (hub.patch_status(infra.as_ref(), json!(status)).await, failed, waiting) {
-        (Err(error), _, _) if !error.is_not_found() => Next::Failed(Why::of("StatusNotWritten", &error)),
-        (_, Some(why), _) => Next::Failed(why),
-        (_, None, Some(why)) => Next::OnChange(why),
-        (_, None, None) => Next::Settled,
-    }
-}
-
-/// Says so, and nothing else.
-async fn pause(hub: &Hub, infra: &Metal3Cluster, why: String) -> Next {
-    let mut status = infra.status.clone().unwrap_or_default();
-    status.conditions = only_paused(&status.conditions, &infra.metadata, hub.now(), &why);
-    match hub.patch_status(infra, json!(status)).await {
-        Err(error) if !error.is_not_found() => Next::Failed(Why::of("StatusNotWritten", &error)),
-        _ => Next::OnChange(Why::new("Paused", why)),
-    }
+    hub.report(infra.as_ref(), json!(status), next(failed, waiting)).await
 }
 
 /// Sees to the endpoint; gives what is still missing.
@@ -104,34 +89,11 @@ async fn provide(
         None => None,
     };
     let decided = endpoint(infra, cluster, control_plane.as_ref());
-    if let Some(patch) = own_changes(infra, cluster, &decided) {
+    let changes = own_changes(infra.as_ref(), cluster, METAL3_CLUSTER_FINALIZER, &decided, Map::new());
+    if let Some(patch) = changes {
         context.hub.patch::<Metal3Cluster>(&asker, &patch).await?;
     }
-    Ok(match decided {
-        Endpoint::Given | Endpoint::Fill(_) => None,
-        Endpoint::Wait(why) => Some(why),
-    })
-}
-
-/// Finalizer, owner and endpoint in one write.
-fn own_changes(infra: &Metal3Cluster, cluster: &Cluster, endpoint: &Endpoint) -> Option<Value> {
-    let mut patch = json!({});
-    if let Some(adoption) = adoption(infra, cluster) {
-        patch["metadata"] = adoption;
-    }
-    if !finalizer::has(infra, METAL3_CLUSTER_FINALIZER) {
-        let mut finalizers = infra.finalizers().to_vec();
-        finalizers.push(METAL3_CLUSTER_FINALIZER.to_owned());
-        patch["metadata"]["finalizers"] = json!(finalizers);
-    }
-    if let Endpoint::Fill(endpoint) = endpoint {
-        patch["spec"]["controlPlaneEndpoint"] = json!(endpoint);
-    }
-    if patch == json!({}) {
-        return None;
-    }
-    patch["metadata"]["resourceVersion"] = json!(infra.resource_version());
-    Some(patch)
+    Ok(decided.missing())
 }
 
 /// Goes when the last server of the Cluster is given back: until then somebody may look for it.

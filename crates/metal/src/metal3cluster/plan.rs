@@ -8,23 +8,13 @@ use kube::ResourceExt;
 use scute_api::cluster::Cluster;
 use scute_api::infrastructure::{Initialization, Metal3Cluster, Metal3ClusterStatus};
 use scute_api::meta::ApiEndpoint;
+use scute_contract::infracluster::Endpoint;
 use scute_contract::{Found, fields, named, paused};
 use scute_kit::Why;
 use scute_kit::conditions::{Conditions, Status};
 
 /// Reason: the endpoint is missing, or another than that of its owner.
 pub const ENDPOINT_FAILED: &str = "ControlPlaneEndpointFailed";
-
-/// What becomes of the endpoint.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Endpoint {
-    /// It is there and right.
-    Given,
-    /// It is this one.
-    Fill(ApiEndpoint),
-    /// It will be there, or somebody has to change something.
-    Wait(Why),
-}
 
 /// Decides about the endpoint. `control_plane` is what the Cluster's `controlPlaneRef` leads to.
 #[must_use]

@@ -111,15 +111,10 @@ async fn reconcile(data: Arc<Metal3Data>, hub: Arc<Hub>) -> Next {
             hub.event(data.as_ref(), EventType::Warning, "Metal3DataFailed", &error.to_string()).await;
         }
     }
-    let waits = plan.status.error_message.clone();
-    if let Err(error) = hub.patch_status(data.as_ref(), json!(plan.status)).await
-        && !error.is_not_found()
-    {
-        return Next::Failed(Why::of("StatusNotWritten", &error));
-    }
-    match (done, waits) {
+    let next = match (done, plan.status.error_message.clone()) {
         (Err(error), _) => Next::Failed(Why::of("Metal3DataFailed", &error)),
         (Ok(()), Some(why)) => Next::OnChange(Why::new("Waiting", why)),
         (Ok(()), None) => Next::Settled,
-    }
+    };
+    hub.report(data.as_ref(), json!(plan.status), next).await
 }

@@ -10,10 +10,10 @@ use scute_api::infrastructure::{
     METAL3_DATA_TEMPLATE_FINALIZER, Metal3Data, Metal3DataClaim, Metal3DataTemplate,
     Metal3DataTemplateStatus, Metal3Machine,
 };
-use scute_contract::owners::{belonging, owner, owner_of_kind};
+use scute_contract::owners::{hold, owner_of_kind};
 use scute_contract::paused::paused;
 use scute_kit::conditions::whole_seconds;
-use scute_kit::{Controller, Error, Field, Hub, Key, Next, Watch, Why, finalizer, when_changed};
+use scute_kit::{Controller, Field, Hub, Key, Next, Watch, Why, when_changed};
 use serde_json::{Value, json};
 
 use super::apply::apply;
@@ -75,7 +75,7 @@ async fn reconcile(template: Arc<Metal3DataTemplate>, hub: Arc<Hub>) -> Next {
     if let Some(why) = paused(cluster.as_deref(), template.as_ref()) {
         return Next::OnChange(Why::new("Paused", why));
     }
-    let template = match held(&hub, &template, cluster.as_deref()).await {
+    let template = match hold(&hub, &template, cluster.as_deref(), METAL3_DATA_TEMPLATE_FINALIZER).await {
         Ok(template) => template,
         Err(error) if error.is_not_found() => return Next::Settled,
         Err(error) => return Next::Failed(Why::of("WriteFailed", &error)),
@@ -86,26 +86,6 @@ async fn reconcile(template: Arc<Metal3DataTemplate>, hub: Arc<Hub>) -> Next {
     match done.and(hub.patch_status(template.as_ref(), status).await) {
         Err(error) if !error.is_not_found() => Next::Failed(Why::of("WriteFailed", &error)),
         _ => Next::Settled,
-    }
-}
-
-/// Finalizer, owner and label: a template goes with its Cluster, and not before its renderings.
-async fn held(
-    hub: &Arc<Hub>,
-    template: &Arc<Metal3DataTemplate>,
-    cluster: Option<&Cluster>,
-) -> Result<Arc<Metal3DataTemplate>, Error> {
-    if template.metadata.deletion_timestamp.is_some() {
-        return Ok(Arc::clone(template));
-    }
-    let belonging = cluster
-        .and_then(|cluster| belonging(&template.metadata, &owner(cluster, false), &cluster.name_any()));
-    match belonging {
-        None => finalizer::ensure(hub, template, METAL3_DATA_TEMPLATE_FINALIZER).await,
-        Some(patch) => {
-            let template = hub.patch::<Metal3DataTemplate>(&Key::of(template.as_ref()), &patch).await?;
-            finalizer::ensure(hub, &template, METAL3_DATA_TEMPLATE_FINALIZER).await
-        }
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use kube::api::{Api, Patch};
 use scute_api::infrastructure::{HOST_ANNOTATION, METAL3_MACHINE_FINALIZER, Metal3DataClaim, Metal3Machine};
 use scute_api::meta::CLUSTER_NAME_LABEL;
 use scute_api::metal3::BareMetalHost;
-use scute_kit::tenants::{TenantError, TenantKey, Tenants};
+use scute_kit::tenants::{NodeError, TenantKey, Tenants};
 use scute_kit::{Error, EventType, Hub, Key, finalizer};
 use serde_json::{Value, json};
 
@@ -25,18 +24,9 @@ pub enum ApplyError {
     /// A Metal3DataClaim of this name belongs to somebody else.
     #[error("Metal3DataClaim {0} exists and belongs to somebody else")]
     Taken(String),
-    /// The tenant cannot be reached.
-    #[error(transparent)]
-    Remote(#[from] TenantError),
     /// The Node could not be written.
-    #[error("writing providerID of Node {node}: {}", scute_kit::said(source))]
-    Node {
-        /// Name of the Node.
-        node: String,
-        /// The cause.
-        #[source]
-        source: Box<kube::Error>,
-    },
+    #[error(transparent)]
+    Node(#[from] NodeError),
 }
 
 /// The only place that writes, but for the status.
@@ -80,7 +70,10 @@ async fn act(
             let patch = json!({ "metadata": { "uid": object.uid() }, "spec": { "providerID": id } });
             hub.patch::<Metal3Machine>(&key, &patch).await?;
         }
-        Action::MarkNode(node, id) => mark_node(tenants, object, seen, node, id).await?,
+        Action::MarkNode(node, id) => {
+            let tenant = TenantKey::capi(&object.namespace().unwrap_or_default(), &cluster_name(seen));
+            tenants.set_provider_id(&tenant, node, id).await?;
+        }
         Action::Clear(host) => write(hub, host, &clearing(host)).await?,
         Action::Free(host) => free(hub, object, host).await?,
         Action::DeleteDataClaim => {
@@ -158,21 +151,4 @@ async fn make_claim(hub: &Hub, object: &Metal3Machine, seen: &Observed) -> Resul
         }
         made => made.map(drop).map_err(ApplyError::from),
     }
-}
-
-async fn mark_node(
-    tenants: &Tenants,
-    object: &Metal3Machine,
-    seen: &Observed,
-    node: &str,
-    id: &str,
-) -> Result<(), ApplyError> {
-    let remote = TenantKey::capi(&object.namespace().unwrap_or_default(), &cluster_name(seen));
-    let client = tenants.client(&remote).await?;
-    let patch = json!({ "spec": { "providerID": id } });
-    Api::<Node>::all(client)
-        .patch(node, &scute_kit::patch_params(), &Patch::Merge(&patch))
-        .await
-        .map(drop)
-        .map_err(|source| ApplyError::Node { node: node.to_owned(), source: Box::new(source) })
 }

@@ -10,7 +10,7 @@ use scute_api::infrastructure::{
 };
 use scute_api::meta::CLUSTER_NAME_LABEL;
 use scute_api::metal3::BareMetalHost;
-use scute_contract::paused::{only_paused, paused};
+use scute_contract::paused::{pause, paused};
 use scute_kit::tenants::{TenantKey, Tenants};
 use scute_kit::{Controller, EventType, Field, Hub, Key, Next, Watch, Why};
 use serde_json::json;
@@ -118,7 +118,7 @@ async fn reconcile(object: Arc<Metal3Machine>, context: Arc<Context>) -> Next {
         Err(error) => return Next::Failed(Why::of("ObserveFailed", &error)),
     };
     if let Some(why) = paused(seen.cluster.as_deref(), object.as_ref()) {
-        return pause(hub, &object, why).await;
+        return pause(hub, object.as_ref(), why).await;
     }
     let mut plan = plan(&object, &seen);
     let applied = apply(hub, tenants, &object, &seen, &plan).await;
@@ -136,12 +136,7 @@ async fn reconcile(object: Arc<Metal3Machine>, context: Arc<Context>) -> Next {
         plan.stage = stopped(plan.stage, why.clone());
     }
     let status = report::status(&object, &seen, &plan, hub.now());
-    if let Err(error) = hub.patch_status(object.as_ref(), json!(status)).await
-        && !error.is_not_found()
-    {
-        return Next::Failed(Why::of("StatusNotWritten", &error));
-    }
-    match (failed, plan.stage) {
+    let next = match (failed, plan.stage) {
         (Some(why), _) => Next::Failed(why),
         (
             None,
@@ -152,7 +147,8 @@ async fn reconcile(object: Arc<Metal3Machine>, context: Arc<Context>) -> Next {
             | Stage::Deleting(why),
         ) => Next::OnChange(why),
         (None, Stage::Running(None)) => Next::Settled,
-    }
+    };
+    hub.report(object.as_ref(), json!(status), next).await
 }
 
 fn reason(plan: &Plan) -> &'static str {
@@ -173,15 +169,5 @@ fn stopped(stage: Stage, why: Why) -> Stage {
         Stage::Provisioning(_) => Stage::Provisioning(why),
         Stage::Running(_) => Stage::Running(Some(why)),
         Stage::Deleting(_) => Stage::Deleting(why),
-    }
-}
-
-/// Says so, and nothing else.
-async fn pause(hub: &Arc<Hub>, object: &Metal3Machine, why: String) -> Next {
-    let mut status = object.status.clone().unwrap_or_default();
-    status.conditions = only_paused(&status.conditions, &object.metadata, hub.now(), &why);
-    match hub.patch_status(object, json!(status)).await {
-        Err(error) if !error.is_not_found() => Next::Failed(Why::of("StatusNotWritten", &error)),
-        _ => Next::OnChange(Why::new("Paused", why)),
     }
 }

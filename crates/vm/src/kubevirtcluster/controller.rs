@@ -9,12 +9,12 @@ use kube::{Resource, ResourceExt};
 use scute_api::cluster::Cluster;
 use scute_api::infrastructure::{KUBEVIRT_CLUSTER_FINALIZER, KubevirtCluster};
 use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE};
-use scute_contract::infracluster::{adoption, cluster_of, is_managed_by_others};
-use scute_contract::paused::{only_paused, paused};
+use scute_contract::infracluster::{cluster_of, is_managed_by_others, next, own_changes};
+use scute_contract::paused::{pause, paused};
 use scute_kit::{Controller, Error, Hub, Key, Next, Why, finalizer};
-use serde_json::{Value, json};
+use serde_json::{Map, json};
 
-use super::plan::{Endpoint, endpoint, needs_service, service, ssh_keys_name, status};
+use super::plan::{endpoint, needs_service, service, ssh_keys_name, status};
 use super::ssh_keys::SshKeyPair;
 
 const MANAGER: &str = "scute-kubevirtcluster";
@@ -53,7 +53,7 @@ async fn reconcile(infra: Arc<KubevirtCluster>, hub: Arc<Hub>) -> Next {
     let clusters = hub.watch::<Cluster>().list_in(&infra.namespace().unwrap_or_default());
     let cluster = cluster_of(infra.as_ref(), &clusters);
     if let Some(why) = paused(cluster, infra.as_ref()) {
-        return pause(&hub, &infra, why).await;
+        return pause(&hub, infra.as_ref(), why).await;
     }
     let outcome = match (leaves, cluster) {
         (true, _) => return delete(&hub, &infra).await,
@@ -66,22 +66,7 @@ async fn reconcile(infra: Arc<KubevirtCluster>, hub: Arc<Hub>) -> Next {
     };
     let failed = waiting.clone().filter(|why| why.reason == "LoadBalancerProvisioningFailed");
     let status = status(&infra, waiting.as_ref(), hub.now());
-    match (hub.patch_status(infra.as_ref(), json!(status)).await, failed, waiting) {
-        (Err(error), _, _) if !error.is_not_found() => Next::Failed(Why::of("StatusNotWritten", &error)),
-        (_, Some(why), _) => Next::Failed(why),
-        (_, None, Some(why)) => Next::OnChange(why),
-        (_, None, None) => Next::Settled,
-    }
-}
-
-/// Says so, and nothing else.
-async fn pause(hub: &Arc<Hub>, infra: &KubevirtCluster, why: String) -> Next {
-    let mut status = infra.status.clone().unwrap_or_default();
-    status.conditions = only_paused(&status.conditions, &infra.metadata, hub.now(), &why);
-    match hub.patch_status(infra, json!(status)).await {
-        Err(error) if !error.is_not_found() => Next::Failed(Why::of("StatusNotWritten", &error)),
-        _ => Next::OnChange(Why::new("Paused", why)),
-    }
+    hub.report(infra.as_ref(), json!(status), next(failed, waiting)).await
 }
 
 /// Makes what the guests need; gives what is still missing.
@@ -97,38 +82,15 @@ async fn provide(
     };
     ssh_keys(hub, infra, &name).await?;
     let decided = endpoint(infra, cluster, service.as_deref());
-    if let Some(patch) = own_changes(infra, cluster, &decided) {
+    let mut spec = Map::new();
+    if infra.spec.ssh_keys.as_ref().and_then(|keys| keys.data_secret_name.as_ref()).is_none() {
+        spec.insert("sshKeys".to_owned(), json!({ "dataSecretName": ssh_keys_name(infra) }));
+    }
+    let changes = own_changes(infra.as_ref(), cluster, KUBEVIRT_CLUSTER_FINALIZER, &decided, spec);
+    if let Some(patch) = changes {
         hub.patch::<KubevirtCluster>(&Key::of(infra.as_ref()), &patch).await?;
     }
-    Ok(match decided {
-        Endpoint::Given | Endpoint::Fill(_) => None,
-        Endpoint::Wait(why) => Some(why),
-    })
-}
-
-/// Finalizer, owner, name of the Secret and endpoint in one write.
-fn own_changes(infra: &KubevirtCluster, cluster: &Cluster, endpoint: &Endpoint) -> Option<Value> {
-    let mut patch = json!({});
-    if !finalizer::has(infra, KUBEVIRT_CLUSTER_FINALIZER) {
-        let mut finalizers = infra.finalizers().to_vec();
-        finalizers.push(KUBEVIRT_CLUSTER_FINALIZER.to_owned());
-        patch["metadata"]["finalizers"] = json!(finalizers);
-    }
-    if let Some(adoption) = adoption(infra, cluster) {
-        patch["metadata"]["ownerReferences"] = adoption["ownerReferences"].clone();
-        patch["metadata"]["labels"] = adoption["labels"].clone();
-    }
-    if infra.spec.ssh_keys.as_ref().and_then(|keys| keys.data_secret_name.as_ref()).is_none() {
-        patch["spec"]["sshKeys"]["dataSecretName"] = json!(ssh_keys_name(infra));
-    }
-    if let Endpoint::Fill(endpoint) = endpoint {
-        patch["spec"]["controlPlaneEndpoint"] = json!(endpoint);
-    }
-    if patch == json!({}) {
-        return None;
-    }
-    patch["metadata"]["resourceVersion"] = json!(infra.resource_version());
-    Some(patch)
+    Ok(decided.missing())
 }
 
 /// Made once: a Secret that is there is never replaced.

@@ -12,6 +12,7 @@ use scute_api::infrastructure::{
     CLUSTER_ROLE_LABEL, ControlPlaneServiceType, Initialization, KubevirtCluster, KubevirtClusterStatus,
 };
 use scute_api::meta::{ApiEndpoint, CLUSTER_NAME_LABEL};
+use scute_contract::infracluster::Endpoint;
 use scute_contract::paused;
 use scute_kit::Why;
 use scute_kit::conditions::{Conditions, Status};
@@ -81,17 +82,6 @@ pub fn service_endpoint(infra: &KubevirtCluster, service: &Service) -> Option<Ap
         }
     };
     (!host.is_empty() && host != "None").then_some(ApiEndpoint { host, port: API_PORT })
-}
-
-/// What becomes of the endpoint.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Endpoint {
-    /// It is there, from whoever gave it.
-    Given,
-    /// The Service is it.
-    Fill(ApiEndpoint),
-    /// It will be there.
-    Wait(Why),
 }
 
 /// Decides about the endpoint. A control plane that does not run on Machines brings its own, and nothing

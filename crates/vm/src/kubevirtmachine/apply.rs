@@ -3,13 +3,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Secret};
-use kube::api::{Api, Patch};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource, ResourceExt};
 use scute_api::infrastructure::{KUBEVIRT_MACHINE_FINALIZER, KubevirtMachine};
 use scute_api::kubevirt::VirtualMachine;
 use scute_api::meta::CONTROL_PLANE_LABEL;
-use scute_kit::tenants::{TenantError, TenantKey, Tenants};
+use scute_kit::tenants::{NodeError, TenantKey, Tenants};
 use scute_kit::{Error, EventType, Hub, Key, Kind, finalizer};
 use serde_json::json;
 
@@ -46,18 +45,9 @@ pub enum ApplyError {
     /// A VirtualMachine of this name belongs to somebody else.
     #[error("VirtualMachine {0} exists and belongs to somebody else")]
     Taken(String),
-    /// The tenant cannot be reached.
-    #[error(transparent)]
-    Remote(#[from] TenantError),
     /// The Node could not be written.
-    #[error("writing providerID of Node {node}: {}", scute_kit::said(source))]
-    Node {
-        /// Name of the Node.
-        node: String,
-        /// The cause.
-        #[source]
-        source: Box<kube::Error>,
-    },
+    #[error(transparent)]
+    Node(#[from] NodeError),
 }
 
 /// The only place that writes, but for the status.
@@ -124,14 +114,13 @@ where
 
 /// Finalizer and providerID in one write: the id follows from the name.
 async fn claim(hub: &Arc<Hub>, object: &KubevirtMachine) -> Result<(), ApplyError> {
-    let mut finalizers = object.finalizers().to_vec();
-    if !finalizer::has(object, KUBEVIRT_MACHINE_FINALIZER) {
-        finalizers.push(KUBEVIRT_MACHINE_FINALIZER.to_owned());
-    }
-    let patch = json!({
-        "metadata": {"finalizers": finalizers, "resourceVersion": object.resource_version()},
+    let mut patch = json!({
+        "metadata": {"resourceVersion": object.resource_version()},
         "spec": {"providerID": provider_id(object)},
     });
+    if let Some(finalizers) = finalizer::with(object, KUBEVIRT_MACHINE_FINALIZER) {
+        patch["metadata"]["finalizers"] = json!(finalizers);
+    }
     hub.patch::<KubevirtMachine>(&Key::of(object), &patch).await?;
     Ok(())
 }
@@ -215,15 +204,8 @@ async fn check_bootstrap(
 
 async fn mark_node(tenants: &Tenants, object: &KubevirtMachine, seen: &Observed) -> Result<(), ApplyError> {
     let cluster = seen.cluster.as_ref().map(|cluster| cluster.name_any()).unwrap_or_default();
-    let remote = TenantKey::capi(&object.namespace().unwrap_or_default(), &cluster);
-    let client = tenants.client(&remote).await?;
-    let node = object.name_any();
-    let patch = json!({"spec": {"providerID": provider_id(object)}});
-    Api::<Node>::all(client)
-        .patch(&node, &scute_kit::patch_params(), &Patch::Merge(&patch))
-        .await
-        .map_err(|source| ApplyError::Node { node, source: Box::new(source) })?;
-    Ok(())
+    let tenant = TenantKey::capi(&object.namespace().unwrap_or_default(), &cluster);
+    Ok(tenants.set_provider_id(&tenant, &object.name_any(), &provider_id(object)).await?)
 }
 
 /// The deletion of a Machine drains its Node, and its MachineSet makes another at once.

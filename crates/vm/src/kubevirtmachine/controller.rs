@@ -9,7 +9,7 @@ use scute_api::cluster::{Cluster, Machine};
 use scute_api::infrastructure::{CAPK_MACHINE_NAME_LABEL, KubevirtCluster, KubevirtMachine};
 use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
 use scute_api::meta::CLUSTER_NAME_LABEL;
-use scute_contract::paused::{only_paused, paused};
+use scute_contract::paused::{pause, paused};
 use scute_kit::tenants::Tenants;
 use scute_kit::{Controller, EventType, Hub, Key, Next, Watch, Why};
 use serde_json::json;
@@ -97,7 +97,7 @@ async fn reconcile(object: Arc<KubevirtMachine>, context: Arc<Context>) -> Next 
         Err(error) => return Next::Failed(Why::of("ObserveFailed", &error)),
     };
     if let Some(why) = paused(seen.cluster.as_deref(), object.as_ref()) {
-        return pause(hub, &object, why).await;
+        return pause(hub, object.as_ref(), why).await;
     }
     let mut plan = plan(&object, &seen);
     let (done, applied) = apply(hub, tenants, &object, &seen, &plan).await;
@@ -120,22 +120,8 @@ async fn reconcile(object: Arc<KubevirtMachine>, context: Arc<Context>) -> Next 
         }
     }
     let status = report::status(&object, &seen, &plan, &done, hub.now());
-    if let Err(error) = hub.patch_status(object.as_ref(), json!(status)).await
-        && !error.is_not_found()
-    {
-        return Next::Failed(Why::of("StatusNotWritten", &error));
-    }
-    next(failed, &plan.stage, done.bootstrap, seen.node.is_some())
-}
-
-/// Says so, and nothing else.
-async fn pause(hub: &Arc<Hub>, object: &KubevirtMachine, why: String) -> Next {
-    let mut status = object.status.clone().unwrap_or_default();
-    status.conditions = only_paused(&status.conditions, &object.metadata, hub.now(), &why);
-    match hub.patch_status(object, json!(status)).await {
-        Err(error) if !error.is_not_found() => Next::Failed(Why::of("StatusNotWritten", &error)),
-        _ => Next::OnChange(Why::new("Paused", why)),
-    }
+    let next = next(failed, &plan.stage, done.bootstrap, seen.node.is_some());
+    hub.report(object.as_ref(), json!(status), next).await
 }
 
 fn next(failed: Option<Why>, stage: &Stage, asked: Option<Result<bool, String>>, is_node: bool) -> Next {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use scute_api::infrastructure::{KubevirtMachineTemplate, KubevirtMachineTemplateStatus};
 use scute_api::kubevirt::{Cpu, Domain, Quantity};
-use scute_kit::{Controller, Hub, Next, Why};
+use scute_kit::{Controller, Hub, Next};
 use serde_json::json;
 
 /// Runs the controller.
@@ -16,10 +16,7 @@ pub async fn run(hub: Arc<Hub>) {
 async fn reconcile(template: Arc<KubevirtMachineTemplate>, hub: Arc<Hub>) -> Next {
     let machine = &template.spec.template.spec.virtual_machine_template;
     let status = KubevirtMachineTemplateStatus { capacity: capacity(&machine.spec.template.spec.domain) };
-    match hub.patch_status(template.as_ref(), json!(status)).await {
-        Err(error) if !error.is_not_found() => Next::Failed(Why::of("StatusNotWritten", &error)),
-        _ => Next::Settled,
-    }
+    hub.report(template.as_ref(), json!(status), Next::Settled).await
 }
 
 /// CPU and memory as the cluster autoscaler wants them: the topology and the guest's memory, else the
