@@ -63,31 +63,19 @@ async fn give(hub: &Arc<Hub>, claim: &Arc<IPClaim>, address: &IPAddress) -> Resu
     if claim.metadata.deletion_timestamp.is_some() {
         return Ok(());
     }
-    match hub.create(address).await {
-        Ok(made) => tell(hub, &claim, has(&made)).await,
-        Err(error) if error.is_conflict() => match hub.get::<IPAddress>(&Key::of(address)).await? {
-            Some(known) if is_for(&known, &claim) => tell(hub, &claim, has(&known)).await,
-            // Somebody else has it. With that known the pool is looked at again, and the claim gets another one.
-            Some(known) => {
-                hub.watch::<IPAddress>().learn(known);
-                Ok(())
-            }
-            None => Err(error),
-        },
-        Err(error) => Err(error),
+    match told::make(hub, address, |known| is_for(known, &claim)).await? {
+        Some(its) => tell(hub, &claim, has(&its)).await,
+        None => Ok(()),
     }
 }
 
 /// Says what became of a claim. One that has been told of another address that it has keeps that one.
 pub async fn tell(hub: &Hub, claim: &IPClaim, status: IPClaimStatus) -> Result<(), Error> {
     let name = |status: &IPClaimStatus| status.address.as_ref().and_then(|address| address.name.clone());
-    let told = claim.status.as_ref().and_then(name).filter(|told| Some(told) != name(&status).as_ref());
-    if let Some(told) = told {
-        let key = Key::new(claim.metadata.namespace.clone().unwrap_or_default(), told);
-        if let Some(known) = hub.get::<IPAddress>(&key).await?.filter(|known| is_for(known, claim)) {
-            hub.watch::<IPAddress>().learn(known);
-            return Ok(());
-        }
+    let (told, now) = (claim.status.as_ref().and_then(name), name(&status));
+    let is_for_it = |known: &IPAddress| is_for(known, claim);
+    if told::keeps(hub, claim, told, now.as_ref(), is_for_it).await? {
+        return Ok(());
     }
     let IPClaimStatus { address, error_message } = status;
     told::tell(hub, claim, json!({ "address": address, "errorMessage": error_message })).await

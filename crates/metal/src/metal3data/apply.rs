@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 use scute_api::infrastructure::{METAL3_DATA_FINALIZER, Metal3Data};
-use scute_api::ipam::{IPAddressClaim, IPClaim};
-use scute_kit::{Error, Hub, Key, finalizer};
+use scute_kit::{Error, Hub, Key, Kind, finalizer};
+use serde::Serialize;
 use serde_json::json;
 
 use super::observe::AddressClaim;
@@ -22,8 +22,14 @@ pub async fn apply(hub: &Arc<Hub>, data: &Arc<Metal3Data>, actions: &[Action]) -
 
 async fn act(hub: &Arc<Hub>, data: &Arc<Metal3Data>, action: &Action) -> Result<(), Error> {
     match action {
-        Action::Ask(claim) => ask(hub, data, claim).await,
-        Action::MakeSecret(secret) => make_secret(hub, data, secret).await,
+        Action::Ask(claim) => match claim.as_ref() {
+            AddressClaim::Metal3(claim) => ask(hub, data, claim.as_ref()).await,
+            AddressClaim::Contract(claim) => ask(hub, data, claim.as_ref()).await,
+        },
+        Action::MakeSecret(secret) => {
+            let will_do = |known: &Secret| usable(data, &known.metadata).is_ok();
+            make(hub, secret.as_ref(), will_do).await.map(drop)
+        }
         Action::Refer(meta_data, network_data) => {
             let patch = json!({
                 "metadata": { "uid": data.uid() },
@@ -44,43 +50,28 @@ async fn act(hub: &Arc<Hub>, data: &Arc<Metal3Data>, action: &Action) -> Result<
 }
 
 /// A claim of that name that is ours was made by an earlier run, and the watch will have it.
-async fn ask(hub: &Arc<Hub>, data: &Metal3Data, claim: &AddressClaim) -> Result<(), Error> {
-    let ours = |owners: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference]| {
-        owners.iter().any(|owner| Some(&owner.uid) == data.metadata.uid.as_ref())
-    };
-    match claim {
-        AddressClaim::Metal3(claim) => match hub.create(claim.as_ref()).await {
-            Err(error) if error.is_conflict() => match hub.get::<IPClaim>(&Key::of(claim.as_ref())).await? {
-                Some(known) if ours(known.owner_references()) => {
-                    hub.watch::<IPClaim>().learn(known);
-                    Ok(())
-                }
-                _ => Err(error),
-            },
-            made => made.map(drop),
-        },
-        AddressClaim::Contract(claim) => match hub.create(claim.as_ref()).await {
-            Err(error) if error.is_conflict() => {
-                match hub.get::<IPAddressClaim>(&Key::of(claim.as_ref())).await? {
-                    Some(known) if ours(known.owner_references()) => {
-                        hub.watch::<IPAddressClaim>().learn(known);
-                        Ok(())
-                    }
-                    _ => Err(error),
-                }
-            }
-            made => made.map(drop),
-        },
+async fn ask<K>(hub: &Hub, data: &Metal3Data, claim: &K) -> Result<(), Error>
+where
+    K: Kind + Serialize + Resource<DynamicType = ()>,
+{
+    let ours =
+        |known: &K| known.owner_references().iter().any(|owner| Some(&owner.uid) == data.uid().as_ref());
+    if let Some(known) = make(hub, claim, ours).await? {
+        hub.watch::<K>().learn(known);
     }
+    Ok(())
 }
 
-/// One that is there already is never overwritten.
-async fn make_secret(hub: &Arc<Hub>, data: &Metal3Data, secret: &Secret) -> Result<(), Error> {
-    match hub.create(secret).await {
-        Err(error) if error.is_conflict() => match hub.get::<Secret>(&Key::of(secret)).await? {
-            Some(known) if usable(data, &known.metadata).is_ok() => Ok(()),
+/// One that is there already is never overwritten: it is given back if it will do, and else the conflict.
+async fn make<K>(hub: &Hub, wanted: &K, will_do: impl Fn(&K) -> bool) -> Result<Option<K>, Error>
+where
+    K: Kind + Serialize + Resource<DynamicType = ()>,
+{
+    match hub.create(wanted).await {
+        Err(error) if error.is_conflict() => match hub.get::<K>(&Key::of(wanted)).await? {
+            Some(known) if will_do(&known) => Ok(Some(known)),
             _ => Err(error),
         },
-        made => made.map(drop),
+        made => made.map(|_| None),
     }
 }

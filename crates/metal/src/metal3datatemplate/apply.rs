@@ -59,18 +59,9 @@ async fn make(hub: &Arc<Hub>, claim: &Arc<Metal3DataClaim>, data: &Metal3Data) -
         Err(error) if error.is_not_found() => return Ok(()),
         held => held?,
     };
-    match hub.create(data).await {
-        Ok(made) => tell(hub, &claim, has(&made)).await,
-        Err(error) if error.is_conflict() => match hub.get::<Metal3Data>(&Key::of(data)).await? {
-            Some(known) if is_for(&known, &claim) => tell(hub, &claim, has(&known)).await,
-            // Somebody else has it. With that known the template is looked at again, and the claim gets another one.
-            Some(known) => {
-                hub.watch::<Metal3Data>().learn(known);
-                Ok(())
-            }
-            None => Err(error),
-        },
-        Err(error) => Err(error),
+    match told::make(hub, data, |known| is_for(known, &claim)).await? {
+        Some(its) => tell(hub, &claim, has(&its)).await,
+        None => Ok(()),
     }
 }
 
@@ -78,13 +69,10 @@ async fn make(hub: &Arc<Hub>, claim: &Arc<Metal3DataClaim>, data: &Metal3Data) -
 pub async fn tell(hub: &Hub, claim: &Metal3DataClaim, status: Metal3DataClaimStatus) -> Result<(), Error> {
     let name =
         |status: &Metal3DataClaimStatus| status.rendered_data.as_ref().and_then(|data| data.name.clone());
-    let told = claim.status.as_ref().and_then(name).filter(|told| Some(told) != name(&status).as_ref());
-    if let Some(told) = told {
-        let key = Key::new(claim.metadata.namespace.clone().unwrap_or_default(), told);
-        if let Some(known) = hub.get::<Metal3Data>(&key).await?.filter(|known| is_for(known, claim)) {
-            hub.watch::<Metal3Data>().learn(known);
-            return Ok(());
-        }
+    let (told, now) = (claim.status.as_ref().and_then(name), name(&status));
+    let is_for_it = |known: &Metal3Data| is_for(known, claim);
+    if told::keeps(hub, claim, told, now.as_ref(), is_for_it).await? {
+        return Ok(());
     }
     let Metal3DataClaimStatus { rendered_data, error_message } = status;
     told::tell(hub, claim, json!({ "renderedData": rendered_data, "errorMessage": error_message })).await
