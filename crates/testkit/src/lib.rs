@@ -10,6 +10,7 @@
 //! # }
 //! ```
 
+mod case;
 mod certificates;
 mod etcd;
 mod figure;
@@ -20,6 +21,7 @@ mod stories;
 pub mod usage;
 pub mod writes;
 
+pub use case::{Case, Kind, once, runtime};
 pub use etcd::Etcd;
 pub use figure::{Figure, MIB};
 pub use manager::Manager;

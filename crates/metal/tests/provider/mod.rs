@@ -2,14 +2,13 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
-use std::fmt::Debug;
-use std::sync::{Arc, OnceLock};
+use std::ops::Deref;
+use std::sync::Arc;
 
 use futures::StreamExt;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Node, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use scute_api::cluster::{Cluster, Machine};
@@ -18,11 +17,8 @@ use scute_api::metal3::{BareMetalHost, ProvisioningState as State};
 use scute_kit::Hub;
 use scute_kit::conditions::find;
 use scute_kit::tenants::Tenants;
-use scute_testkit::{eventually, server};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use scute_testkit::{Case, server};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 pub const INFRA: &str = "infrastructure.cluster.x-k8s.io";
@@ -30,9 +26,14 @@ pub const INFRA: &str = "infrastructure.cluster.x-k8s.io";
 pub const STUCK: &str = "tests.scute.dev/stuck";
 
 /// A namespace of one test, with the controllers of this room at work.
-pub struct Bench {
-    pub client: Client,
-    pub namespace: String,
+pub struct Bench(Case);
+
+impl Deref for Bench {
+    type Target = Case;
+
+    fn deref(&self) -> &Case {
+        &self.0
+    }
 }
 
 /// The controllers of this room as one process has them; they stop when it is dropped.
@@ -48,12 +49,6 @@ impl Manager {
     }
 }
 
-/// The controllers live on a runtime of their own: that of a test ends with it.
-pub fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
-}
-
 impl Bench {
     pub async fn new(prefix: &str) -> Self {
         Self::with(prefix, |_, _, _| {}).await
@@ -65,98 +60,26 @@ impl Bench {
         more: impl FnOnce(&Arc<Hub>, &Arc<Tenants>, &mut JoinSet<()>) + Send + 'static,
     ) -> Self {
         let server = server().await;
-        static STARTED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-        STARTED
-            .get_or_init(|| async {
-                server.install_crds(scute_api::crds()).await;
-                runtime()
-                    .spawn(async {
-                        let client = scute_testkit::server().await.client().await;
-                        let hub = Hub::new(client.clone());
-                        let tenants = Tenants::new(&hub);
-                        let mut tasks = JoinSet::new();
-                        scute_metal::spawn_provider(&hub, &tenants, Vec::new(), &mut tasks);
-                        more(&hub, &tenants, &mut tasks);
-                        tokio::spawn(obey(client));
-                        tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
-                    })
-                    .await
-                    .unwrap();
-            })
-            .await;
-        Self { client: server.client().await, namespace: server.namespace(prefix).await }
+        scute_testkit::once(async {
+            server.install_crds(scute_api::crds()).await;
+            let client = server.client().await;
+            let hub = Hub::new(client.clone());
+            let tenants = Tenants::new(&hub);
+            let mut tasks = JoinSet::new();
+            scute_metal::spawn_provider(&hub, &tenants, Vec::new(), &mut tasks);
+            more(&hub, &tenants, &mut tasks);
+            tokio::spawn(obey(client));
+            tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
+        })
+        .await;
+        Self(Case::on(server, prefix).await)
     }
 
     /// Without controllers: the test starts them itself.
     pub async fn bare(prefix: &str) -> Self {
         let server = server().await;
         server.install_crds(scute_api::crds()).await;
-        Self { client: server.client().await, namespace: server.namespace(prefix).await }
-    }
-
-    pub fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    pub async fn create<K>(&self, object: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Serialize,
-    {
-        let object: K = serde_json::from_value(object).unwrap();
-        self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
-    }
-
-    pub async fn patch<K>(&self, name: &str, patch: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap()
-    }
-
-    pub async fn patch_status<K>(&self, name: &str, status: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        let patch = json!({ "status": status });
-        self.api::<K>().patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap()
-    }
-
-    pub async fn delete<K>(&self, name: &str)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
-    }
-
-    pub async fn eventually<K>(&self, name: &str, what: &str, is: impl Fn(&K) -> bool) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + 'static,
-    {
-        eventually(self.api::<K>(), name, what, is).await
-    }
-
-    pub async fn gone<K>(&self, name: &str)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + 'static,
-    {
-        scute_testkit::eventually_gone(self.api::<K>(), name).await;
+        Self(Case::on(server, prefix).await)
     }
 
     /// A Cluster whose infrastructure and control plane are there, and the way into it.

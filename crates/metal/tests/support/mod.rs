@@ -6,24 +6,20 @@ mod images;
 mod server;
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 use std::io::Write;
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, ResourceExt};
 use scute_api::metal3::{BareMetalHost, ErrorType, ProvisioningState};
 use scute_kit::{Hub, Key};
 use scute_metal::{Config, Listeners, Patience};
 use scute_redfish::{Patience as BmcPatience, Trust};
-use scute_testkit::{ApiServer, eventually, free_port};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use scute_testkit::{ApiServer, Case, eventually, free_port};
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 pub use images::{Images, content};
@@ -94,55 +90,30 @@ pub async fn prepare(server: &ApiServer) {
 }
 
 /// A namespace of one test, with the controllers of this binary at work.
-pub struct Bench {
-    pub client: Client,
-    pub namespace: String,
-}
+pub struct Bench(Case);
 
-/// The controllers live on a runtime of their own: that of a test ends with it.
-fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
+impl Deref for Bench {
+    type Target = Case;
+
+    fn deref(&self) -> &Case {
+        &self.0
+    }
 }
 
 impl Bench {
     pub async fn new(prefix: &str) -> Self {
         let server = scute_testkit::server().await;
-        static STARTED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-        STARTED
-            .get_or_init(|| async {
-                prepare(server).await;
-                let start = async {
-                    let mut tasks = spawn(scute_testkit::server().await.client().await, &config());
-                    tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
-                };
-                runtime().spawn(start).await.unwrap();
-            })
-            .await;
+        scute_testkit::once(async {
+            prepare(server).await;
+            let mut tasks = spawn(server.client().await, &config());
+            tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
+        })
+        .await;
         Self::on(server, prefix).await
     }
 
     pub async fn on(server: &ApiServer, prefix: &str) -> Self {
-        Self { client: server.client().await, namespace: server.namespace(prefix).await }
-    }
-
-    pub fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    pub async fn create<K>(&self, object: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Serialize,
-    {
-        let object: K = serde_json::from_value(object).unwrap();
-        self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
+        Self(Case::on(server, prefix).await)
     }
 
     /// The Secret with a BMC's credentials.

@@ -2,34 +2,29 @@
 
 #![allow(dead_code)] // each test binary uses its part
 
-use std::fmt::Debug;
-use std::sync::{Arc, OnceLock};
+use std::ops::Deref;
+use std::sync::Arc;
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, ResourceExt};
 use scute_kit::Hub;
 use scute_kit::tenants::Tenants;
-use scute_testkit::{eventually, server};
+use scute_testkit::{Case, server};
 use scute_vm::Config;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 /// A namespace of one test, with the controllers of this binary at work.
-pub struct Bench {
-    pub client: Client,
-    pub namespace: String,
-}
+pub struct Bench(Case);
 
-/// The controllers live on a runtime of their own: that of a test ends with it.
-fn runtime() -> &'static Runtime {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::new().expect("a runtime"))
+impl Deref for Bench {
+    type Target = Case;
+
+    fn deref(&self) -> &Case {
+        &self.0
+    }
 }
 
 /// Starts all controllers of this room.
@@ -45,88 +40,15 @@ pub fn spawn(client: Client) -> (JoinSet<()>, Arc<Hub>) {
 impl Bench {
     pub async fn new(prefix: &str) -> Self {
         let server = server().await;
-        static STARTED: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
-        STARTED
-            .get_or_init(|| async {
-                server.install_crds(scute_api::crds()).await;
-                runtime()
-                    .spawn(async {
-                        let client = scute_testkit::server().await.client().await;
-                        let (mut tasks, _hub) = spawn(client.clone());
-                        tokio::spawn(bury(client));
-                        tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
-                    })
-                    .await
-                    .unwrap();
-            })
-            .await;
-        Self { client: server.client().await, namespace: server.namespace(prefix).await }
-    }
-
-    pub fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    /// Creates an object from its JSON.
-    pub async fn create<K>(&self, object: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Serialize,
-    {
-        let object: K = serde_json::from_value(object).unwrap();
-        self.api::<K>().create(&PostParams::default(), &object).await.unwrap()
-    }
-
-    pub async fn patch<K>(&self, name: &str, patch: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap()
-    }
-
-    pub async fn patch_status<K>(&self, name: &str, status: Value) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        let patch = json!({"status": status});
-        self.api::<K>().patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap()
-    }
-
-    pub async fn delete<K>(&self, name: &str)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    {
-        self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
-    }
-
-    pub async fn eventually<K>(&self, name: &str, what: &str, is: impl Fn(&K) -> bool) -> K
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + 'static,
-    {
-        eventually(self.api::<K>(), name, what, is).await
-    }
-
-    pub async fn gone<K>(&self, name: &str)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + 'static,
-    {
-        scute_testkit::eventually_gone(self.api::<K>(), name).await;
+        scute_testkit::once(async {
+            server.install_crds(scute_api::crds()).await;
+            let client = server.client().await;
+            let (mut tasks, _hub) = spawn(client.clone());
+            tokio::spawn(bury(client));
+            tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
+        })
+        .await;
+        Self(Case::on(server, prefix).await)
     }
 
     /// The Pod of the VMI of this name and UID, once it is there.
