@@ -109,7 +109,7 @@ pub async fn delete(seen: &Observed, context: &Context, now: Timestamp) -> Next 
             Stage::DeleteBootstrap(Removal::Ask) => remove(seen, Part::Bootstrap, context).await,
             Stage::DeleteNode(node) => delete_node(seen, context, node, now).await,
             Stage::Done => return finish(seen, context).await,
-            // A tenant that is listed at last wakes nobody when it has no Node.
+            // A tenant whose Nodes are few enough again to be followed wakes nobody.
             Stage::Undecided(_) => Step::Wait(stage.clone(), None, Some(LATER)),
             Stage::PreDrainHook(_)
             | Stage::PreTerminateHook(_)

@@ -117,8 +117,8 @@ impl Tenants {
         })
     }
 
-    /// The keys that `wakes` names for the Nodes of all tenants, now and whenever one changes; without a Node when a tenant
-    /// falls silent, or is heard again.
+    /// The keys that `wakes` names for the Nodes of all tenants, now and whenever one changes; without a Node when a
+    /// tenant has been listed, falls silent, or is heard again.
     pub fn woken(
         &self,
         wakes: impl Fn(&TenantKey, Option<&Node>) -> Vec<Key> + Send + Sync + 'static,

@@ -148,14 +148,22 @@ impl TenantNodes {
         self.watch.follow(source).await;
     }
 
-    /// Wakes whom it concerns when the tenant falls silent, and when it is heard again: neither is an event of a Node.
-    async fn tell_silence(&self) {
-        loop {
-            self.heard.silence(GRACE).await;
+    /// Wakes whom it concerns when the Nodes have been listed, when the tenant falls silent, and when it is heard again:
+    /// none of that is an event of a Node, and a tenant need not have one.
+    async fn tell_standing(&self) {
+        let listed = async {
+            self.ready().await;
             self.wakers.wake(&self.tenant, None);
-            self.heard.next().await;
-            self.wakers.wake(&self.tenant, None);
-        }
+        };
+        let silence = async {
+            loop {
+                self.heard.silence(GRACE).await;
+                self.wakers.wake(&self.tenant, None);
+                self.heard.next().await;
+                self.wakers.wake(&self.tenant, None);
+            }
+        };
+        tokio::join!(listed, silence);
     }
 
     /// Returns when some did not fit, and it is time to see whether they do now.
@@ -186,7 +194,7 @@ pub(super) async fn follow(
     let changed = secrets.subscribe(&secret);
     tokio::select! {
         () = follow_changes(&tenants, &nodes, &changed) => {}
-        () = nodes.tell_silence() => {}
+        () = nodes.tell_standing() => {}
     }
 }
 
@@ -235,11 +243,13 @@ mod tests {
         let key = TenantKey::capi("ns", "c");
         let nodes = TenantNodes::new(&key, &wakers);
         let told = nodes.clone();
-        let telling = tokio::spawn(async move { told.tell_silence().await });
+        let telling = tokio::spawn(async move { told.tell_standing().await });
         assert_eq!(nodes.standing(), Standing::NotYet);
         nodes.watch.replace(Vec::new(), "1");
         assert_eq!(nodes.standing(), Standing::Known);
         let begun = Instant::now();
+        assert_eq!(woken.recv().await, Some((key.clone(), true)), "listed, without a Node");
+        assert_eq!(begun.elapsed(), Duration::ZERO);
         assert_eq!(woken.recv().await, Some((key.clone(), true)));
         assert_eq!((begun.elapsed(), nodes.standing()), (GRACE, Standing::Silent));
         assert!(nodes.standing().message().expect("words").contains("5 min"));

@@ -33,8 +33,11 @@ struct Context {
 /// Runs the controller.
 pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>) {
     let (machines, hosts) = (hub.watch::<Metal3Machine>(), hub.watch::<BareMetalHost>());
-    let woken =
-        tenants.woken(move |tenant, node| node.map(|node| of_node(&hosts, tenant, node)).unwrap_or_default());
+    let by_tenant = machines.clone();
+    let woken = tenants.woken(move |tenant, node| match node {
+        Some(node) => of_node(&hosts, tenant, node),
+        None => of_tenant(&by_tenant, tenant),
+    });
     let (by_cluster, by_host, by_infra) = (machines.clone(), machines.clone(), machines.clone());
     let controller = Controller::<Metal3Machine>::new("metal3machine", &hub)
         .watches::<Machine>(|machine| {
@@ -87,6 +90,12 @@ fn of_host(machines: &Watch<Metal3Machine>, host: &BareMetalHost) -> Vec<Key> {
         }
         None => those(machines, &namespace, |machine| waits(machine) || noted(machine)),
     }
+}
+
+/// All machines of a tenant.
+fn of_tenant(machines: &Watch<Metal3Machine>, tenant: &TenantKey) -> Vec<Key> {
+    let its = |cluster: &String| TenantKey::capi(&tenant.namespace, cluster) == *tenant;
+    those(machines, &tenant.namespace, |machine| machine.labels().get(CLUSTER_NAME_LABEL).is_some_and(its))
 }
 
 /// The machines that a Node may be: by its providerID, its host's UID, or its name.
