@@ -1,4 +1,4 @@
-//! Architecture 2 on a hosted control plane: one cluster with a virtual machine and a server.
+//! Servers as Nodes on hosted control planes: beside a virtual machine in one cluster (architecture 2), and alone (3).
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const NAMESPACE: &str = "tenant-b";
 const HOST: &str = "baremetalhost/e2e-host-0";
 
 #[test]
-fn virtual_machines_and_servers_are_nodes_of_one_cluster() {
+fn servers_are_nodes_beside_virtual_machines_and_alone() {
     let before = Traces::look();
     let site = step("scute up", || Site::up("e2e"));
     let management = site.kubectl();
@@ -30,7 +30,7 @@ fn virtual_machines_and_servers_are_nodes_of_one_cluster() {
     });
 
     apply(&management, "20-arch2-mixed/30-hosted-mixed-tenant");
-    let tenant = both_join(&site, &management, "duo", &["duo-metal", "duo-vm"]);
+    let tenant = all_join(&site, &management, "duo", &["duo-metal", "duo-vm"]);
     step("the Nodes are a server and a virtual machine", || {
         nodes_are(&tenant, &["kubevirt://", "metal3://"])
     });
@@ -53,6 +53,15 @@ fn virtual_machines_and_servers_are_nodes_of_one_cluster() {
     });
     goes(&site, &management, "duo");
 
+    apply(&management, "30-arch3-hosted/20-kamaji-metal3");
+    let tenant = all_join(&site, &management, "bm-tenant", &["bm-tenant-baked"]);
+    step("the Node is a server", || nodes_are(&tenant, &["metal3://"]));
+    step("it has addresses of both pools", || has_addresses(&management, &tenant));
+    step("the pool that waits has no Machine", || {
+        is(&management, "machinedeployment/bm-tenant-stock", "jsonpath={.status.replicas}=0")
+    });
+    goes(&site, &management, "bm-tenant");
+
     step("scute down", || site.down());
     step("the machine is as it was", || before.nothing_new(&Traces::look()));
 }
@@ -70,7 +79,7 @@ fn apply(management: &Kubectl, folder: &str) {
 }
 
 /// Waits until one Machine of each of these pools is available.
-fn both_join(site: &Site, management: &Kubectl, cluster: &str, pools: &[&str]) -> Kubectl {
+fn all_join(site: &Site, management: &Kubectl, cluster: &str, pools: &[&str]) -> Kubectl {
     let object = format!("cluster/{cluster}");
     step("control plane initialized", || is(management, &object, "condition=ControlPlaneInitialized"));
     for pool in pools {
@@ -125,6 +134,54 @@ fn goes(site: &Site, management: &Kubectl, cluster: &str) {
         ensure!(host["spec"]["consumerRef"].is_null(), "{}", host["spec"]);
         Ok(())
     });
+}
+
+/// The server has the addresses that its claims got, one of them in VLAN 5, and its Node the internal one.
+fn has_addresses(management: &Kubectl, tenant: &Kubectl) -> Result<()> {
+    let addresses = management.json(&["-n", NAMESPACE, "ipaddresses.ipam.metal3.io"])?;
+    let address = |pool: &str| {
+        let mut all = addresses["items"].as_array().into_iter().flatten();
+        let one = all.find(|address| address["spec"]["pool"]["name"] == pool);
+        one.and_then(|address| address["spec"]["address"].as_str())
+            .map(ToOwned::to_owned)
+            .context(pool.to_owned())
+    };
+    let (internal, external) = (address("bm-tenant-internal")?, address("bm-tenant-external")?);
+    let node = tenant.json(&["nodes"])?;
+    let internal_of_node = "/items/0/status/addresses/0/address";
+    ensure!(node.pointer(internal_of_node) == Some(&internal.clone().into()), "{} is not {internal}", node);
+    let said = addresses_of_the_node(tenant)?;
+    for (link, address) in [("eno1 ", &internal), ("eno1.5@eno1", &external)] {
+        let line = said.lines().find(|line| line.starts_with(link)).unwrap_or_default();
+        ensure!(line.contains(&format!(" {address}/")), "{address} is not on {link}: {said}");
+    }
+    Ok(())
+}
+
+/// What the Node's own `ip` says, run by a Pod in the Node's network.
+fn addresses_of_the_node(tenant: &Kubectl) -> Result<String> {
+    tenant.apply(
+        r"
+apiVersion: v1
+kind: Pod
+metadata: {name: addresses, namespace: default}
+spec:
+  hostNetwork: true
+  restartPolicy: Never
+  containers:
+  - name: ip
+    image: scute.dev/scute:0.1.0
+    imagePullPolicy: IfNotPresent
+    command: [/host/lib64/ld-linux-x86-64.so.2, --library-path, /host/usr/lib/x86_64-linux-gnu]
+    args: [/host/usr/bin/ip, -brief, '-4', address]
+    volumeMounts: [{name: host, mountPath: /host, readOnly: true}]
+  volumes: [{name: host, hostPath: {path: /}}]
+",
+    )?;
+    tenant.wait("pod/addresses", "jsonpath={.status.phase}=Succeeded", QUICK)?;
+    let said = tenant.run(&["logs", "addresses"])?;
+    tenant.run(&["delete", "pod", "addresses", "--wait=false"])?;
+    Ok(said)
 }
 
 /// Two Pods that answer, each on a Node of its own, are asked by two others; logs and exec work towards both Nodes.

@@ -26,7 +26,8 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
-    /// Many servers on one API server: time, API writes, requests to BMCs, the manager's CPU and memory
+    /// Many servers on one API server: time, API writes, requests to BMCs, the manager's CPU and memory; then one server of a
+    /// rack, from `apply` to a Node
     Metal {
         /// Passed on: how many servers
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -51,7 +52,10 @@ pub fn run(args: &Args) -> Result<()> {
         }
         What::Metal { arguments } => {
             let kube = components::build(&Cache::open()?)?.kube;
-            example("scute-metal", &["--release"], arguments, &[("SCUTE_KUBE", &kube)])
+            example("scute-metal", &["--release"], arguments, &[("SCUTE_KUBE", &kube)])?;
+            let bundle = bundle::default()?;
+            let environment = [("SCUTE_KUBE", kube.as_path()), ("SCUTE_BUNDLE", bundle.as_path())];
+            example("scute-e2e", &[], &["metal".to_owned()], &environment)
         }
         What::FirstTenant { arguments } => {
             let kube = components::build(&Cache::open()?)?.kube;

@@ -1,7 +1,8 @@
 //! From this machine to a tenant cluster with a Node and a Pod on it. It leaves the site up.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -45,11 +46,13 @@ pub fn run(args: &Args) -> Result<()> {
     let scute = bundle.join("bin/scute");
     say::stream("scute up", || run::loud(Command::new(&scute).arg("up").arg("--bundle").arg(&bundle)))?;
     let management = Kubectl { kube: bundle.join("bin/kube"), kubeconfig: KUBECONFIG.into() };
+    let telling = args.metal.then(|| Servers::tell(&management)).transpose()?;
     if args.metal {
         servers(&scute, &management)?;
     }
     let ready = Instant::now();
     story.apply(&management, &scute)?;
+    drop(telling);
     let kubeconfig = say::step("kubeconfig of the tenant", || kubeconfig(story.tenant, &scute, &bundle))?;
     let tenant = Kubectl { kube: management.kube.clone(), kubeconfig };
     nodes(&tenant)?;
@@ -77,15 +80,51 @@ fn servers(scute: &Path, management: &Kubectl) -> Result<()> {
     .map(drop)
 }
 
+/// What the servers say of what goes on, printed when it changes, until this is dropped.
+struct Servers(Child);
+
+impl Servers {
+    fn tell(management: &Kubectl) -> Result<Self> {
+        let line = "--output=jsonpath={.metadata.name}: {.status.provisioning.state} \
+                    {.status.conditions[?(@.type==\"Progressing\")].message}{\"\\n\"}";
+        let mut watch = management.command(&["get", "baremetalhosts", "--watch", line]);
+        let mut watch = watch.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("start kubectl")?;
+        let lines = BufReader::new(watch.stdout.take().context("what kubectl prints")?).lines();
+        std::thread::spawn(move || {
+            let mut last = String::new();
+            for line in lines.map_while(Result::ok) {
+                if line.trim() != last {
+                    line.trim().clone_into(&mut last);
+                    say::note(&last);
+                }
+            }
+        });
+        Ok(Self(watch))
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 struct Kubectl {
     kube: PathBuf,
     kubeconfig: PathBuf,
 }
 
 impl Kubectl {
-    fn output(&self, args: &[&str]) -> Result<String> {
+    fn command(&self, args: &[&str]) -> Command {
         let mut kubectl = Command::new(&self.kube);
-        run::output(kubectl.arg("kubectl").arg("--kubeconfig").arg(&self.kubeconfig).args(args))
+        kubectl.arg("kubectl").arg("--kubeconfig").arg(&self.kubeconfig).args(args);
+        kubectl
+    }
+
+    fn output(&self, args: &[&str]) -> Result<String> {
+        run::output(&mut self.command(args))
     }
 
     fn apply(&self, manifest: &str) -> Result<String> {

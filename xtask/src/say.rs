@@ -34,9 +34,10 @@ pub fn already(title: &str) {
     eprintln!("{} {title} {}", paint("32", " ok"), paint("2", "(nothing to do)"));
 }
 
-/// Says something in passing.
+/// Says something in passing, also while a step runs.
 pub fn note(text: &str) {
-    eprintln!("    {text}");
+    let over = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+    eprintln!("{over}    {text}");
 }
 
 fn finish(title: &str, took: Duration, ok: bool) {

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod floor;
+mod metal;
 mod node;
 mod process;
 mod tenants;
@@ -19,7 +20,7 @@ use scute_testkit::Figure;
 /// Measures a site and its tenants; takes some minutes.
 #[derive(Parser)]
 struct Args {
-    /// Only these parts
+    /// Only these parts; without any all but the servers
     #[arg(value_enum)]
     parts: Vec<Part>,
     /// How often what is measured by its median is measured
@@ -29,10 +30,14 @@ struct Args {
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
+    /// The site: how soon it is up
+    Site,
     /// Control planes: time, API writes, memory
     Tenants,
     /// VMs and the Nodes that they become
     Nodes,
+    /// A rack's server and the Node that it becomes
+    Metal,
 }
 
 /// What every part works on.
@@ -49,11 +54,13 @@ async fn main() -> Result<()> {
     // Fails only when there is one already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runs = args.runs.max(1);
-    let wants = |part| args.parts.is_empty() || args.parts.contains(&part);
+    let wants = |part| if args.parts.is_empty() { part != Part::Metal } else { args.parts.contains(&part) };
     let (site, output) = Site::up_saying("bench")?;
-    let seconds = said(&output, "Node ready after ")?;
-    Figure::of("scute up to Node Ready, bundle present", "s").value(seconds).at_most(12.0).print();
-    up_again(&site, runs)?;
+    if wants(Part::Site) {
+        let seconds = said(&output, "Node ready after ")?;
+        Figure::of("scute up to Node Ready, bundle present", "s").value(seconds).at_most(12.0).print();
+        up_again(&site, runs)?;
+    }
     let kubectl = site.kubectl();
     let management = Cluster::new(kubectl.kubeconfig()).await?;
     let bench = Bench { site, kubectl, management, runs };
@@ -62,6 +69,9 @@ async fn main() -> Result<()> {
     }
     if wants(Part::Nodes) {
         node::measure(&bench).await.context("nodes")?;
+    }
+    if wants(Part::Metal) {
+        metal::measure(&bench).await.context("servers")?;
     }
     bench.site.down()
 }
