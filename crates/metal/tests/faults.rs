@@ -5,6 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use scute_api::metal3::{BareMetalHost, ErrorType, OperationalStatus, ProvisioningState as State};
 use scute_bmc::{BootDevice, Fault, Machine as _, Power, Rule};
@@ -50,6 +51,32 @@ async fn a_certificate_that_nobody_vouches_for_is_told_with_its_digest() {
     assert!(kind == ErrorType::Registration && why.contains("SHA-256") && why.contains("ca.crt"), "{why}");
     bench.patch("a", json!({"spec": {"bmc": {"disableCertificateVerification": true}}})).await;
     bench.until_state("a", State::Available).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_nobody_vouches_for_is_pinned_at_first_use() {
+    let (bench, rig) = (Bench::new("pinned").await, Rig::new(23));
+    bench.available(&rig, "a").await;
+    let pinned = |host: &BareMetalHost| host.annotations().get("scute.dev/bmc-certificate").cloned();
+    let host = bench.until("a", "pinned", |host| pinned(host).is_some()).await;
+    let pin = pinned(&host).unwrap();
+    let (place, print) = pin.split_once(' ').unwrap();
+    assert!(rig.address.contains(place) && print.len() == 64, "{pin}");
+
+    let annotate = |value: Value| json!({"metadata": {"annotations": {"scute.dev/bmc-certificate": value}}});
+    let other = pin.replace(print, &"0".repeat(64));
+    bench.patch("a", annotate(json!(other))).await;
+    bench.patch("a", json!({"spec": {"online": true}})).await;
+    let host = bench.until("a", "not trusted", |host| error(host).is_some()).await;
+    let (kind, why) = error(&host).unwrap();
+    assert!(
+        kind == ErrorType::Registration && why.contains(print) && why.contains("bmc-certificate"),
+        "{why}"
+    );
+    bench.patch("a", annotate(Value::Null)).await;
+    let host =
+        bench.until("a", "trusted again", |host| error(host).is_none() && pinned(host).is_some()).await;
+    assert_eq!(pinned(&host), Some(pin));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ use scute_api::metal3::{
     ProvisioningState,
 };
 use scute_kit::{EventType, Field, Key, Watch, finalizer};
-use scute_redfish::Error as BmcError;
+use scute_redfish::{Error as BmcError, Trust};
 use serde_json::json;
 
 use super::boot::Boot;
@@ -79,18 +79,26 @@ pub async fn apply(
 }
 
 /// Has an order carried out outside of this run.
-async fn call(context: &Context, host: &BareMetalHost, order: Order) -> Result<(), DeskError> {
+async fn call(context: &Context, host: &Arc<BareMetalHost>, order: Order) -> Result<(), DeskError> {
     let limit = match host.metadata.deletion_timestamp {
         Some(_) => order.limit().min(IN_DELETION),
         None => order.limit(),
     };
     let opened = match credentials::access(context, host).await? {
-        Ok(access) => context.connector.open(&access),
+        Ok(access) => context.connector.open(&access).map(|bmc| (access, bmc)),
         Err(why) => Err(BmcError::NoSystem(why)),
     };
-    let (never_off, told) = (host.spec.disable_power_off, order.clone());
-    context.calls.start(&Key::of(host), order, limit, async move {
-        told.carry_out(opened?.as_ref(), never_off).await
+    let (hub, host, told) = (context.hub.clone(), Arc::clone(host), order.clone());
+    let key = Key::of(host.as_ref());
+    context.calls.start(&key.clone(), order, limit, async move {
+        let (access, bmc) = opened?;
+        let state = told.carry_out(bmc.as_ref(), host.spec.disable_power_off).await?;
+        if let (Trust::Any, Some(print)) = (&access.trust, bmc.fingerprint())
+            && let Err(error) = credentials::pin(&hub, &host, &access.origin, &print).await
+        {
+            tracing::warn!(host = %key, %error, "the certificate is pinned after the next order");
+        }
+        Ok(state)
     });
     Ok(())
 }

@@ -11,8 +11,9 @@ use kube::{Resource, ResourceExt};
 use scute_api::metal3::{
     BareMetalHost, BmcAddress, BootMode, ENVIRONMENT, ENVIRONMENT_LABEL, SECRET_FINALIZER,
 };
-use scute_kit::{Error, Hub, Key, finalizer};
+use scute_kit::{Error, EventType, Hub, Key, finalizer};
 use scute_redfish::{Access, Credentials as Login, Origin, Trust, Which};
+use serde_json::json;
 
 use super::apply::CREDENTIALS;
 use super::context::Context;
@@ -21,6 +22,9 @@ use super::seen::Credentials;
 
 /// Who marks Secrets as used.
 const MANAGER: &str = "scute-metal-credentials";
+/// Annotation of a host whose BMC's certificate nobody vouches for: where it listens, and the SHA-256 of the certificate that
+/// it showed at first. It gets its credentials as long as it shows that one.
+pub const PIN: &str = "scute.dev/bmc-certificate";
 
 /// The Secret with the credentials of a host.
 pub fn key(host: &BareMetalHost) -> Option<Key> {
@@ -131,12 +135,35 @@ pub async fn access(context: &Context, host: &BareMetalHost) -> Result<Result<Ac
     };
     let any = host.spec.bmc.as_ref().is_some_and(|bmc| bmc.disable_certificate_verification);
     let trust = match text(&secret, "ca.crt") {
-        _ if any => Trust::Any,
+        _ if any => pinned(host, &origin).map_or(Trust::Any, Trust::Pinned),
         Some(authorities) => Trust::Authorities(authorities),
         None => context.trust.clone(),
     };
     let which = Which { path, uuid: None, mac: host.spec.boot_mac_address.clone() };
     Ok(login(&secret).map(|credentials| Access { origin, which, credentials, trust }))
+}
+
+/// The certificate that was shown there at first.
+fn pinned(host: &BareMetalHost, origin: &Origin) -> Option<String> {
+    let (place, print) = host.annotations().get(PIN)?.split_once(' ')?;
+    (place == at(origin)).then(|| print.trim().to_owned())
+}
+
+/// Remembers the certificate that was shown.
+///
+/// # Errors
+/// When it cannot be written.
+pub async fn pin(hub: &Hub, host: &BareMetalHost, origin: &Origin, print: &str) -> Result<(), Error> {
+    let pin = format!("{} {print}", at(origin));
+    let patch = json!({"metadata": {"annotations": {PIN: pin}, "uid": host.metadata.uid}});
+    hub.patch::<BareMetalHost>(&Key::of(host), &patch).await?;
+    let note = format!("from now on the BMC must show the certificate with the SHA-256 {print}");
+    hub.event(host, EventType::Normal, "CertificatePinned", &note).await;
+    Ok(())
+}
+
+fn at(origin: &Origin) -> String {
+    format!("{}:{}", origin.host, origin.port)
 }
 
 /// Where the BMC listens, and the path of the System.

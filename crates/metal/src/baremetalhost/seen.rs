@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::SecretReference;
+use kube::ResourceExt;
 use scute_agent::protocol::Said;
 use scute_api::metal3::{BareMetalHost, CredentialsStatus};
 
 use super::boot::Boot;
+use super::credentials::PIN;
 use super::network::Network;
 use super::order::Order;
 use crate::dataimage::Disc;
@@ -123,11 +125,22 @@ impl Job {
     }
 }
 
+/// What a user changes about a host to have it tried again at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish(Option<i64>, Option<String>);
+
+impl Wish {
+    /// Its spec, and which certificate its BMC must show.
+    pub fn of(host: &BareMetalHost) -> Self {
+        Self(host.metadata.generation, host.annotations().get(PIN).cloned())
+    }
+}
+
 /// What only this process knows; a new one looks anew.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
-    /// Generation of the host at the last failure.
-    pub generation: Option<i64>,
+    /// What the user wanted at the last failure.
+    pub wish: Option<Wish>,
     /// Nothing is tried before.
     pub due: Option<Timestamp>,
     /// Since when the BMC has failed without a success in between.

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
 use scute_agent::protocol::StaticAddress;
 use scute_api::metal3::{BareMetalHostStatus, ErrorType, HardwareDetails, ProvisioningState as State};
 use scute_kit::Why;
 
+use super::credentials::PIN;
 use super::order::Order;
-use super::seen::{Call, Job, Memory, Seen};
+use super::seen::{Call, Job, Memory, Seen, Wish};
 use super::transitions::Cause;
 use crate::dataimage::Disc;
 use scute_redfish as bmc;
@@ -129,7 +131,7 @@ impl Notes {
             true => REST_IN_DELETION,
             false => rest(seen.patience.rest, self.status.error_count),
         };
-        self.memory.generation = seen.host.metadata.generation;
+        self.memory.wish = Some(Wish::of(seen.host));
         self.memory.due = seen.now.checked_add(rest).ok();
         Turn::wait("Error", self.status.error_message.clone()).for_at_most(rest)
     }
@@ -212,6 +214,10 @@ impl Notes {
             | bmc::Error::NotTaken { .. } => kind,
         };
         let advice = match error {
+            bmc::Error::Tls { .. } if seen.host.annotations().contains_key(PIN) => {
+                "; the one that it showed at first is in the annotation scute.dev/bmc-certificate: remove that when the \
+                 certificate was renewed"
+            }
             bmc::Error::Tls { .. } => {
                 "; put its authority into ca.crt of the Secret, or set spec.bmc.disableCertificateVerification"
             }
@@ -222,7 +228,7 @@ impl Notes {
 
     /// Whether nothing is to be tried yet.
     pub fn resting(&self, seen: &Seen<'_>) -> Option<Turn> {
-        let due = self.memory.due.filter(|_| self.memory.generation == seen.host.metadata.generation)?;
+        let due = self.memory.due.filter(|_| self.memory.wish == Some(Wish::of(seen.host)))?;
         let left = until(seen.now, due)?;
         Some(Turn::wait("Error", self.status.error_message.clone()).for_at_most(left))
     }
