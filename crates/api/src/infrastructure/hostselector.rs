@@ -2,6 +2,7 @@
 //! host's labels, or what is wrong with an expression. Pure.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -119,12 +120,68 @@ impl HostSelector {
     }
 }
 
+/// A part of a selector that a host does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Misfit<'a> {
+    /// Place among the expressions; `None` for a label.
+    index: Option<usize>,
+    key: &'a str,
+    wanted: String,
+    has: Option<&'a str>,
+}
+
 impl Selector {
     /// Whether a host with these labels may be taken.
     #[must_use]
     pub fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
-            && self.tests.iter().all(|(key, test)| test.fits(labels.get(key)))
+        self.misfits(labels).next().is_none()
+    }
+
+    /// Every part that these labels do not fit.
+    pub fn misfits<'a>(&'a self, labels: &'a BTreeMap<String, String>) -> impl Iterator<Item = Misfit<'a>> {
+        let has = |key: &str| labels.get(key).map(String::as_str);
+        let unequal = self.labels.iter().filter(move |(key, value)| labels.get(*key) != Some(value));
+        let unequal = unequal.map(move |(key, value)| Misfit {
+            index: None,
+            key,
+            wanted: value.clone(),
+            has: has(key),
+        });
+        let failed = self.tests.iter().enumerate();
+        let failed = failed.filter(move |(_, (key, test))| !test.fits(labels.get(key)));
+        unequal.chain(failed.map(move |(index, (key, test))| Misfit {
+            index: Some(index),
+            key,
+            wanted: test.to_string(),
+            has: has(key),
+        }))
+    }
+}
+
+impl fmt::Display for Misfit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { index, key, wanted, has } = self;
+        match index {
+            None => write!(f, "matchLabels.{key}: {wanted} is wanted")?,
+            Some(index) => write!(f, "matchExpressions[{index}]: {key} {wanted} is wanted")?,
+        }
+        match has {
+            Some(has) => write!(f, ", it has {has}"),
+            None => f.write_str(", it has no such label"),
+        }
+    }
+}
+
+impl fmt::Display for Test {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Is(true, values) => write!(f, "in {}", values.join(", ")),
+            Self::Is(false, values) => write!(f, "not in {}", values.join(", ")),
+            Self::Exists(true) => f.write_str("with any value"),
+            Self::Exists(false) => f.write_str("absent"),
+            Self::Above(bound) => write!(f, "above {bound}"),
+            Self::Below(bound) => write!(f, "below {bound}"),
+        }
     }
 }
 
@@ -174,6 +231,29 @@ mod tests {
         ] {
             assert_eq!(selector(operator, values).unwrap_err().field, field, "{operator}");
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let said = |operator: &str, values: &[&str], rack: Option<&str>| -> Vec<String> {
+            let selector = selector(operator, values).unwrap();
+            selector.misfits(&labels(rack)).map(|misfit| misfit.to_string()).collect()
+        };
+        assert_eq!(
+            said("In", &["1", "3"], Some("2")),
+            ["matchExpressions[0]: rack in 1, 3 is wanted, it has 2"]
+        );
+        assert_eq!(
+            said("exists", &[], None),
+            ["matchExpressions[0]: rack with any value is wanted, it has no such label"]
+        );
+        assert_eq!(said("lt", &["2"], Some("5")), ["matchExpressions[0]: rack below 2 is wanted, it has 5"]);
+        assert!(said("notin", &["1"], Some("2")).is_empty());
+        let wanted = HostSelector { match_labels: Some(labels(Some("1"))), match_expressions: Vec::new() };
+        let selector = wanted.selector().unwrap();
+        let have = labels(Some("2"));
+        let said: Vec<String> = selector.misfits(&have).map(|misfit| misfit.to_string()).collect();
+        assert_eq!(said, ["matchLabels.rack: 1 is wanted, it has 2"]);
     }
 
     #[test]

@@ -198,6 +198,13 @@ pub enum ProvisioningState {
     Deleting,
 }
 
+impl std::fmt::Display for ProvisioningState {
+    /// As the API has it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// A Secret with credentials, at one of its versions.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]

@@ -4,6 +4,7 @@ mod disks;
 mod extra;
 
 pub(crate) use disks::check_image;
+pub use disks::validate_image;
 pub use extra::*;
 
 use super::annotation::{

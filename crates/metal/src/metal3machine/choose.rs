@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use scute_api::infrastructure::{FAILURE_DOMAIN_LABEL, NODE_REUSE_LABEL, Selector};
-use scute_api::metal3::{BareMetalHost, ProvisioningState as State};
+use scute_api::metal3::{BareMetalHost, Hindrance};
 
 /// What a Metal3Machine wishes of a host.
 pub struct Wish<'a> {
@@ -63,31 +63,14 @@ fn kept_for(host: &BareMetalHost) -> Option<&str> {
 
 /// Why a host cannot be taken.
 fn hindrance(host: &BareMetalHost, wish: &Wish) -> Option<String> {
-    let status = host.status.clone().unwrap_or_default();
-    if let Some(user) = &host.spec.consumer_ref {
-        let text = |part: &Option<String>| part.clone().unwrap_or_default();
-        return Some(format!("is in use by {} {}", text(&user.kind), text(&user.name)));
-    }
+    let hindrance = host.hindrance();
     let keeper = kept_for(host).filter(|keeper| wish.keepers.iter().any(|known| known == keeper));
-    if let Some(keeper) = keeper.filter(|keeper| wish.keeper != Some(keeper)) {
-        return Some(format!("is kept for the machines of {keeper}"));
+    match keeper.filter(|keeper| wish.keeper != Some(keeper)) {
+        Some(keeper) if !matches!(hindrance, Some(Hindrance::InUse { .. })) => {
+            Some(format!("is kept for the machines of {keeper}"))
+        }
+        _ => hindrance.map(|hindrance| hindrance.to_string()),
     }
-    let is = |word: &str| Some(format!("is {word}"));
-    match status.provisioning.state {
-        _ if host.metadata.deletion_timestamp.is_some() => is("being deleted"),
-        _ if host.is_paused() => is("paused"),
-        _ if host.detached().is_some() => is("detached"),
-        _ if host.is_unhealthy() => is("marked as unhealthy"),
-        _ if !status.error_message.is_empty() => Some(format!("has an error: {}", status.error_message)),
-        State::Available | State::Ready => None,
-        State::None => is("not looked at yet"),
-        state => is(&word(state)),
-    }
-}
-
-/// A state as the API has it.
-pub fn word(state: State) -> String {
-    serde_json::to_value(state).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn refusal(fitting: &[&Arc<BareMetalHost>], others: usize, wish: &Wish) -> String {

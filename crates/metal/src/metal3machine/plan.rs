@@ -13,7 +13,7 @@ use scute_api::infrastructure::{HOST_ANNOTATION, METAL3_MACHINE_FINALIZER, Metal
 use scute_api::metal3::{BareMetalHost, OperationalStatus, ProvisioningState as State};
 use scute_kit::{Key, Why, finalizer};
 
-use super::choose::{Wish, choose, word};
+use super::choose::{Wish, choose};
 use super::node::Match;
 use super::observe::{Observed, Seen, has_cloud_provider, keeper};
 use super::render::{Secrets, provider_id};
@@ -229,10 +229,10 @@ fn not_provisioned(host: &BareMetalHost) -> Option<Why> {
         return None;
     }
     if !status.error_message.is_empty() {
-        let message = format!("BareMetalHost {name} is {}: {}", word(state), status.error_message);
+        let message = format!("BareMetalHost {name} is {state}: {}", status.error_message);
         return Some(Why::new("BareMetalHostError", message));
     }
-    let mut message = format!("BareMetalHost {name} is {}", word(state));
+    let mut message = format!("BareMetalHost {name} is {state}");
     if let Some(standstill) = standstill(host) {
         message.push_str(standstill);
     }
@@ -353,5 +353,5 @@ fn not_free(host: &BareMetalHost) -> Option<String> {
         if status.error_message.is_empty() { String::new() } else { format!(": {}", status.error_message) };
     let standstill =
         standstill(host).filter(|_| host.is_paused() || host.detached().is_some()).unwrap_or_default();
-    Some(format!("BareMetalHost {name} is {}{standstill}{error}", word(state)))
+    Some(format!("BareMetalHost {name} is {state}{standstill}{error}"))
 }

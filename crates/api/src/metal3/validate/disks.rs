@@ -29,6 +29,14 @@ pub(crate) fn check_image(path: &str, format_field: &str, image: &Image, bad: &m
     }
 }
 
+/// What is wrong with an image that stands at `path`.
+#[must_use]
+pub fn validate_image(path: &str, image: &Image) -> Vec<Invalid> {
+    let mut bad = Vec::new();
+    check_image(path, "format", image, &mut bad);
+    bad
+}
+
 /// Why a text is no checksum of its type.
 fn check_checksum(checksum: &str, given: Option<ChecksumType>) -> Option<String> {
     const FORMS: &str = "the digest in hexadecimal, or the URL of a file with digests";
