@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams, ValidationDirective,
+};
+use scute_api::metal3::BareMetalHost;
 use scute_testkit::ApiServer;
 use serde_json::{Value, json};
 
@@ -53,7 +56,9 @@ async fn write(client: &Client, object: &Value) -> Value {
     } else {
         Api::namespaced_with(client.clone(), &space, &resource)
     };
-    let (name, params) = (at("/metadata/name"), PatchParams::apply("test").force());
+    let strict = Some(ValidationDirective::Strict);
+    let params = PatchParams { field_validation: strict, ..PatchParams::apply("test").force() };
+    let name = at("/metadata/name");
     let done = api.patch(&name, &params, &Patch::Apply(object)).await;
     let mut written = done.unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
     if let Some(status) = object.get("status") {
@@ -203,6 +208,78 @@ async fn others(client: &Client, space: &str) {
     })).await;
 }
 
+/// A tenant on servers: one that it has, one that has what it wants and is free, one that has not; and two addresses for
+/// three Nodes.
+async fn iron(client: &Client, space: &str) {
+    let meta = |name: &str| json!({"name": name, "namespace": space});
+    let infra = "infrastructure.cluster.x-k8s.io";
+    let host = |name: &str, pool: &str, user: Value, state: &str| {
+        json!({
+            "apiVersion": "metal3.io/v1alpha1", "kind": "BareMetalHost",
+            "metadata": {"name": name, "namespace": space, "labels": {"pool": pool, "rack": "r3"}},
+            "spec": {"online": true, "consumerRef": user},
+            "status": {"provisioning": {"state": state, "ID": ""}, "operationalStatus": "OK", "errorMessage": "", "errorCount": 0,
+                "poweredOn": true, "hardware": {"cpu": {"count": 64}, "ramMebibytes": 262_144}},
+        })
+    };
+    let user = json!({"apiVersion": format!("{infra}/v1beta2"), "kind": "Metal3Machine", "name": "iron-0", "namespace": space});
+    for one in [
+        host("r3-01", "iron", user, "provisioned"),
+        host("r3-02", "iron", Value::Null, "available"),
+        host("r3-03", "other", Value::Null, "available"),
+        json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "metadata": meta("iron"),
+            "spec": {"infrastructureRef": {"apiGroup": infra, "kind": "Metal3Cluster", "name": "iron"}},
+        }),
+        json!({"apiVersion": format!("{infra}/v1beta2"), "kind": "Metal3Cluster", "metadata": meta("iron"), "spec": {}}),
+        json!({
+            "apiVersion": "ipam.metal3.io/v1alpha1", "kind": "IPPool", "metadata": meta("iron"),
+            "spec": {"clusterName": "iron", "namePrefix": "iron", "pools": [{"start": "10.9.0.1", "end": "10.9.0.2"}]},
+        }),
+        json!({
+            "apiVersion": "ipam.metal3.io/v1alpha1", "kind": "IPAddress", "metadata": meta("iron-10-9-0-1"),
+            "spec": {"address": "10.9.0.1", "pool": {"name": "iron"}, "claim": {"name": "iron-0-iron"}},
+        }),
+        json!({
+            "apiVersion": format!("{infra}/v1beta2"), "kind": "Metal3DataTemplate", "metadata": meta("iron"),
+            "spec": {"clusterName": "iron", "networkData": {"networks": {"ipv4": [{"id": "a", "link": "eth0", "ipAddressFromIPPool": "iron"}]}}},
+        }),
+        json!({
+            "apiVersion": format!("{infra}/v1beta2"), "kind": "Metal3MachineTemplate", "metadata": meta("iron"),
+            "spec": {"template": {"spec": {"hostSelector": {"matchLabels": {"pool": "iron"}}, "dataTemplate": {"name": "iron"},
+                "image": {"url": "http://images/node.raw", "checksum": "http://images/node.raw.sha256sum"}}}},
+        }),
+        json!({
+            "apiVersion": "bootstrap.cluster.x-k8s.io/v1beta2", "kind": "KubeadmConfigTemplate", "metadata": meta("iron"),
+            "spec": {"template": {"spec": {}}},
+        }),
+        json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineDeployment", "metadata": meta("iron"),
+            "spec": {"clusterName": "iron", "replicas": 3, "selector": {"matchLabels": {"pool": "iron"}},
+                "template": {"metadata": {"labels": {"pool": "iron"}}, "spec": {
+                    "clusterName": "iron", "version": "v1.33.1",
+                    "bootstrap": {"configRef": {"apiGroup": "bootstrap.cluster.x-k8s.io", "kind": "KubeadmConfigTemplate", "name": "iron"}},
+                    "infrastructureRef": {"apiGroup": infra, "kind": "Metal3MachineTemplate", "name": "iron"}}}},
+        }),
+    ] {
+        write(client, &one).await;
+    }
+    let machine = |name: &str, status: Value| {
+        json!({
+            "apiVersion": format!("{infra}/v1beta2"), "kind": "Metal3Machine",
+            "metadata": {"name": name, "namespace": space, "labels": {
+                "cluster.x-k8s.io/cluster-name": "iron", "cluster.x-k8s.io/deployment-name": "iron"}},
+            "spec": {"hostSelector": {"matchLabels": {"pool": "iron"}, "matchExpressions": [{"key": "rack", "operator": "in", "values": ["r4"]}]},
+                "image": {"url": "http://images/node.raw", "checksum": "http://images/node.raw.sha256sum"}},
+            "status": status,
+        })
+    };
+    write(client, &machine("iron-0", condition("Ready", "True", "Ready", ""))).await;
+    let waits =
+        condition("Ready", "False", "WaitingForHost", "no BareMetalHost of this namespace can be taken");
+    write(client, &machine("iron-1", waits)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_is_planned_checked_and_explained() {
     let server = ApiServer::start().await.unwrap();
@@ -227,32 +304,58 @@ async fn a_site_is_planned_checked_and_explained() {
         write(&client, &one).await;
     }
     let (team, shop) = (server.namespace("team").await, server.namespace("shop").await);
+    let metal = server.namespace("metal").await;
     for space in [&team, &shop] {
         write(&client, &json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": space}})).await;
     }
     stuck_tenant(&client, &team).await;
     others(&client, &shop).await;
+    iron(&client, &metal).await;
 
     // Servers are Nodes and inspected hosts; tenants are Clusters and namespaces. Launchers are neither.
     let (code, out, wrong) = said(&scute(&kubeconfig, &["plan", "--live", "-o", "json"]));
-    assert_eq!(code, 0, "{wrong}");
+    assert_eq!(code, 1, "the site has two servers for three Nodes of iron: {wrong}");
     let plan: Value = serde_json::from_str(&out).unwrap();
     let names = |list: &str| -> Vec<String> {
         plan[list].as_array().unwrap().iter().map(|x| x["name"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(names("hosts"), ["n1", "n2", "r2-01"]);
-    assert_eq!(names("tenants"), [shop.as_str(), "team"]);
-    let pool = &plan["tenants"][1]["pools"][0];
+    assert_eq!(names("hosts"), ["n1", "n2", "r3-01", "r3-02", "r3-03"]);
+    assert_eq!(names("tenants"), ["iron", shop.as_str(), "team"]);
+    let pool = &plan["tenants"][2]["pools"][0];
     assert_eq!((pool["size"].as_str(), pool["replicas"].as_u64()), (Some("4/8"), Some(2)));
-    assert_eq!(plan["tenants"][1]["controlPlane"], "hosted");
-    assert_eq!(plan["tenants"][0]["pools"][0]["requested"]["cpu"], 1000);
-    assert!(wrong.contains("BareMetalHost r2-02 was not inspected"), "{wrong}");
+    assert_eq!(plan["tenants"][2]["controlPlane"], "hosted");
+    assert_eq!(plan["tenants"][1]["pools"][0]["requested"]["cpu"], 1000);
+    assert!(wrong.contains("BareMetalHost r2-02 was not inspected: it is left out"), "{wrong}");
+    assert!(wrong.contains("BareMetalHost r2-01 has an error: 401 Unauthorized: it is left out"), "{wrong}");
+    assert!(
+        wrong.contains("IPPool iron has 1 address left and the Nodes of iron want 2 more: 1 stays"),
+        "{wrong}"
+    );
+    // What a tenant has stays its own.
+    let held = plan["hosts"].as_array().unwrap().iter().find(|h| h["name"] == "r3-01").unwrap();
+    assert_eq!(
+        (&held["role"], &held["placements"][0]["tenant"]),
+        (&json!("metal"), &json!("iron")),
+        "{held}"
+    );
 
     let (code, out, wrong) = said(&scute(&kubeconfig, &["lint", "--live"]));
     assert_eq!(code, 1, "{out}{wrong}");
     assert!(out.contains("error[address-outside-pool]") && out.contains("192.168.0.200"), "{out}");
     assert!(out.contains("error[version-skew]"), "{out}");
     assert!(!out.contains("error[reference]"), "{out}");
+    assert!(out.contains("error[pool-size]: IPPool iron has 1 address left"), "{out}");
+    assert!(out.contains("wants 3 servers, 1 fit hostSelector of iron and are free"), "{out}");
+
+    let (code, out, wrong) = said(&scute(&kubeconfig, &["explain", "metal3machine", "iron-1", "-n", &metal]));
+    assert_eq!(code, 1, "{out}{wrong}");
+    assert!(
+        out.contains(
+            "host: r3-02 does not fit hostSelector.matchExpressions[0]: rack in r4 is wanted, it has r3"
+        ),
+        "{out}"
+    );
+    applied(&server, &client).await;
 
     for question in [["cluster", "team"], ["machine", "team-a"]] {
         let (code, out, wrong) =
@@ -280,6 +383,64 @@ async fn a_site_is_planned_checked_and_explained() {
         wrong.contains(&format!("there is no cluster team in namespace default; there is one in {team}")),
         "{wrong}"
     );
+}
+
+/// What `scute plan apply` writes is taken as it is: with strict validation, on hosts that are registered.
+async fn applied(server: &ApiServer, client: &Client) {
+    let space = server.namespace("written").await;
+    let fleet = file(
+        "apply-fleet.yaml",
+        "hosts:\n- {name: vm, count: 3, class: xeon, cores: 48, memory: 256Gi}\n- {name: big, count: 2, class: epyc, cores: 128, memory: 1Ti}\n",
+    );
+    let demand = file(
+        "apply-demand.yaml",
+        "tenants:\n- {name: duo, nodes: [{size: 4/16, count: 2}, {size: 96/512, count: 1, on: metal}]}\n- {name: solid, nodes: [{size: 96/512, count: 1, on: metal}]}\n",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let run = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scute"));
+        command
+            .args(["plan", "apply", "--namespace", &space, "--fleet"])
+            .arg(&fleet)
+            .arg("--demand")
+            .arg(&demand);
+        said(&command.arg("--write").arg(folder.path()).args(more).output().unwrap())
+    };
+    let (code, _, wrong) = run(&[]);
+    assert_eq!(code, 2, "{wrong}");
+    assert!(
+        wrong.contains("pool duo-pool-2 of duo: metal Nodes need an image") && wrong.contains("of solid"),
+        "{wrong}"
+    );
+    let (code, out, wrong) = run(&[
+        "--metal-image",
+        "http://images/node.qcow2",
+        "--metal-checksum",
+        "http://images/node.qcow2.sha256sum",
+    ]);
+    assert_eq!(code, 0, "{out}{wrong}");
+    let hosts: Api<BareMetalHost> = Api::namespaced(client.clone(), &space);
+    for name in ["big-01", "big-02"] {
+        let mut host = BareMetalHost::new(name, Default::default());
+        host.spec.online = true;
+        hosts.create(&PostParams::default(), &host).await.unwrap();
+    }
+    let mut kinds = Vec::new();
+    for name in ["hosts.yaml", "duo.yaml", "solid.yaml"] {
+        let text = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        for document in serde_saphyr::from_multiple::<Value>(&text).unwrap() {
+            let written = write(client, &document).await;
+            kinds.push(written["kind"].as_str().unwrap_or_default().to_owned());
+            if written["kind"] == "BareMetalHost" {
+                assert_eq!(written["spec"]["online"], true, "nothing but the labels is touched");
+            }
+        }
+    }
+    for kind in
+        ["BareMetalHost", "Metal3Cluster", "KubevirtCluster", "Metal3MachineTemplate", "MachineDeployment"]
+    {
+        assert!(kinds.iter().any(|k| k == kind), "{kind}: {kinds:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The planner's result: plain data in a stable order, complete enough to be drawn, checked and applied.
 
+use scute_api::metal3::Image;
 use serde::{Deserialize, Serialize};
 
 use crate::input::Objective;
@@ -159,6 +160,9 @@ pub struct TenantPlan {
     pub datastore: Option<String>,
     /// `shared`, `dedicated`, or whom it avoids.
     pub isolation: String,
+    /// What is written onto the disks of its metal Nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metal_image: Option<Image>,
 }
 
 /// What found no place.

@@ -8,6 +8,7 @@ pub mod explain;
 pub mod input;
 pub mod lint;
 pub mod live;
+pub mod metal;
 pub mod model;
 pub mod pack;
 pub mod planner;

@@ -218,3 +218,111 @@ fn a_cluster_that_nobody_reported_on_is_not_called_ready() {
     assert_eq!(e.chain[0].reason, "NotReported");
     assert!(e.fix.contains("scute manager"), "{}", e.fix);
 }
+
+/// A Metal3Machine that waits for a host, with hosts of its namespace.
+fn hostless(hosts: &[Value]) -> Vec<Value> {
+    let mut objects = vec![object(
+        "Metal3Machine",
+        "m",
+        json!({
+            "spec": {"hostSelector": {"matchLabels": {"pool": "tenants"}, "matchExpressions": [{"key": "rack", "operator": "in", "values": ["r1"]}]}},
+            "status": condition("Ready", "False", "WaitingForHost", "no BareMetalHost of this namespace can be taken"),
+        }),
+    )];
+    objects.extend(hosts.iter().cloned());
+    objects
+}
+
+fn host(name: &str, pool: &str, rack: &str, rest: Value) -> Value {
+    let mut host = object("BareMetalHost", name, json!({"labels": {"pool": pool, "rack": rack}}));
+    host["status"] = json!({"provisioning": {"state": "available"}});
+    for (key, value) in rest.as_object().unwrap() {
+        host[key] = value.clone();
+    }
+    host
+}
+
+#[test]
+fn a_machine_without_a_host_says_which_host_fails_by_what() {
+    let ill = json!({"status": {"provisioning": {"state": "available"}, "errorMessage": "power is off", "errorType": "power management error"}});
+    let hosts = [
+        host("h1", "spare", "r1", json!({})),
+        host("h2", "tenants", "r2", json!({})),
+        host("h3", "tenants", "r1", ill),
+        host(
+            "h4",
+            "tenants",
+            "r1",
+            json!({"spec": {"consumerRef": {"kind": "Metal3Machine", "name": "other"}}}),
+        ),
+    ];
+    let e = ask(&hostless(&hosts), "metal3machine", "m");
+    assert_eq!(
+        e.hosts,
+        [
+            "h3 has an error: power is off",
+            "h4 is in use by Metal3Machine other",
+            "h1 does not fit hostSelector.matchLabels.pool: tenants is wanted, it has spare",
+            "h2 does not fit hostSelector.matchExpressions[0]: rack in r1 is wanted, it has r2",
+        ]
+    );
+    assert!(e.fix.starts_with("mend BareMetalHost h3"), "{}", e.fix);
+    assert!(render(&e).contains("host: h1 does not fit"), "{}", render(&e));
+    let e = ask(&hostless(&hosts[..2]), "metal3machine", "m");
+    assert!(e.fix.starts_with("label a BareMetalHost (nearest is h1)"), "{}", e.fix);
+    assert!(ask(&hostless(&hosts[3..]), "metal3machine", "m").fix.starts_with("free or add a BareMetalHost"));
+    assert!(
+        ask(&hostless(&[]), "metal3machine", "m").fix.starts_with("add a BareMetalHost to namespace default")
+    );
+}
+
+#[test]
+fn a_pool_without_addresses_is_the_end_of_the_chain() {
+    let why = "IPPool pool has no free address: 4 in use; this claim gets the next one that is given back";
+    let objects = [
+        object(
+            "Metal3Machine",
+            "m",
+            json!({"spec": {"dataTemplate": {"name": "data"}},
+                "status": condition("Metal3DataReady", "False", "WaitingForMetal3Data", "Metal3Data data-4: no address")}),
+        ),
+        host("h1", "a", "r1", json!({"spec": {"consumerRef": {"kind": "Metal3Machine", "name": "m"}}})),
+        object("Metal3DataTemplate", "data", json!({})),
+        object(
+            "Metal3DataClaim",
+            "m",
+            json!({"spec": {"template": {"name": "data"}}, "status": {"renderedData": {"name": "data-4"}}}),
+        ),
+        object(
+            "Metal3Data",
+            "data-4",
+            json!({"status": {"ready": false, "errorMessage": format!("IPClaim data-4-pool: {why}")}}),
+        ),
+        object(
+            "IPClaim",
+            "data-4-pool",
+            json!({"owner": {"kind": "Metal3Data", "name": "data-4"}, "spec": {"pool": {"name": "pool"}}, "status": {"errorMessage": why}}),
+        ),
+        object("IPPool", "pool", json!({"spec": {"namePrefix": "p"}})),
+    ];
+    let e = ask(&objects, "metal3machine", "m");
+    assert_eq!(e.chain.last().unwrap().object, "IPClaim default/data-4-pool");
+    assert!(e.fix.starts_with("add a range to spec.pools of IPPool pool"), "{}", e.fix);
+}
+
+#[test]
+fn a_host_that_is_free_is_well_and_one_that_is_left_alone_says_why() {
+    let free = json!({"status": {"provisioning": {"state": "available"}, "conditions": [
+        {"type": "Ready", "status": "False", "reason": "NotProvisioned", "message": ""}]}});
+    assert!(ask(&[host("h", "a", "r1", free)], "host", "h").ready);
+    let mut detached = host("h", "a", "r1", json!({}));
+    detached["metadata"]["annotations"] = json!({"baremetalhost.metal3.io/detached": ""});
+    let e = ask(&[detached], "host", "h");
+    assert_eq!((e.ready, e.chain[0].reason.as_str()), (false, "Detached"));
+    assert_eq!(
+        e.fix,
+        "remove the annotation baremetalhost.metal3.io/detached when the host may be worked on again"
+    );
+    let bare = host("h", "a", "r1", json!({"status": {"provisioning": {"state": "unmanaged"}}}));
+    assert!(ask(&[bare], "host", "h").fix.contains("spec.bmc.address"));
+}

@@ -226,3 +226,64 @@ fn findings_know_their_lines_and_become_sarif() {
     assert_eq!(log["runs"][0]["results"].as_array().unwrap().len(), found.len());
     assert_eq!(log["runs"][0]["results"][0]["level"], "error");
 }
+
+/// Three Nodes of one pool, two hosts that fit and are free, and addresses for two.
+const METAL: &str = r#"
+apiVersion: ipam.metal3.io/v1alpha1
+kind: IPPool
+metadata: {name: pool}
+spec: {namePrefix: p, pools: [{start: 10.0.0.1, end: 10.0.0.2}]}
+---
+apiVersion: infrastructure.cluster.x-k8s.io/v1beta1
+kind: Metal3DataTemplate
+metadata: {name: data}
+spec: {metaData: {ipAddressesFromIPPool: [{key: ip, name: pool}]}}
+---
+apiVersion: infrastructure.cluster.x-k8s.io/v1beta1
+kind: Metal3MachineTemplate
+metadata: {name: metal}
+spec: {template: {spec: {dataTemplate: {name: data}, hostSelector: {matchLabels: {pool: a}}}}}
+---
+apiVersion: cluster.x-k8s.io/v1beta2
+kind: MachineDeployment
+metadata: {name: metal}
+spec: {replicas: 3, template: {spec: {infrastructureRef: {kind: Metal3MachineTemplate, name: metal}}}}
+---
+apiVersion: metal3.io/v1alpha1
+kind: BareMetalHost
+metadata: {name: h1, labels: {pool: a}}
+status: {provisioning: {state: available}}
+---
+apiVersion: metal3.io/v1alpha1
+kind: BareMetalHost
+metadata: {name: h2, labels: {pool: a}}
+status: {provisioning: {state: available}}
+---
+apiVersion: metal3.io/v1alpha1
+kind: BareMetalHost
+metadata: {name: h3, labels: {pool: b}}
+status: {provisioning: {state: available}}
+"#;
+
+#[test]
+fn servers_and_addresses_for_metal_nodes_are_counted() {
+    let said = |text: &str| -> Vec<String> {
+        let all = findings(text).into_iter().filter(|f| ["pool-size", "host-selector"].contains(&f.rule));
+        all.map(|f| format!("{}: {}", f.rule, f.message)).collect()
+    };
+    assert_eq!(
+        said(METAL),
+        [
+            "pool-size: IPPool pool has 2 addresses left and the Nodes of metal want 3 more: 1 stays without one",
+            "host-selector: MachineDeployment default/metal wants 3 servers, 2 fit hostSelector of metal and are free: h3 does \
+             not fit hostSelector.matchLabels.pool: a is wanted, it has b",
+        ]
+    );
+    assert_eq!(said(&METAL.replace("replicas: 3", "replicas: 2")), Vec::<String>::new());
+    // A server that is in use by a Node that runs is the pool's own.
+    let runs = METAL
+        .replace("replicas: 3, template", "replicas: 2, template")
+        .replace("name: metal}\nspec: {replicas", "name: metal}\nstatus: {replicas: 1}\nspec: {replicas")
+        .replacen("status: {provisioning: {state: available}}", "spec: {consumerRef: {kind: Metal3Machine, name: m}}\nstatus: {provisioning: {state: provisioned}}", 1);
+    assert_eq!(said(&runs), Vec::<String>::new());
+}

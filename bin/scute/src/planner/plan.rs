@@ -39,7 +39,7 @@ enum Sub {
         output: output::Format,
     },
     /// Write the objects that make a blueprint so
-    Apply(ApplyArgs),
+    Apply(Box<ApplyArgs>),
 }
 
 #[derive(Args)]

@@ -28,21 +28,26 @@ const REFERENCES: [(&str, &str); 6] = [
 ];
 
 /// Names to follow: kind, pointer to the name, kind of what it names.
-const NAMES: [(&str, &str, &str); 4] = [
+const NAMES: [(&str, &str, &str); 8] = [
     ("KamajiControlPlane", "/spec/dataStoreName", "DataStore"),
     ("TenantControlPlane", "/spec/dataStore", "DataStore"),
     ("Metal3MachineTemplate", "/spec/template/spec/dataTemplate/name", "Metal3DataTemplate"),
+    ("Metal3Machine", "/spec/dataTemplate/name", "Metal3DataTemplate"),
+    ("Metal3DataClaim", "/spec/template/name", "Metal3DataTemplate"),
+    ("Metal3DataClaim", "/status/renderedData/name", "Metal3Data"),
+    ("IPClaim", "/spec/pool/name", "IPPool"),
     ("BareMetalHost", "/spec/bmc/credentialsName", "Secret"),
 ];
 
 /// Kinds below by ownerReference, in the order in which they block each other.
-const OWNED: [(&str, &[&str]); 8] = [
+const OWNED: [(&str, &[&str]); 9] = [
     ("KamajiControlPlane", &["TenantControlPlane"]),
     ("KubeadmControlPlane", &["Machine"]),
     ("TenantControlPlane", &["Deployment", "Service"]),
     ("MachineDeployment", &["MachineSet"]),
     ("MachineSet", &["Machine"]),
     ("KubevirtMachine", &["VirtualMachine"]),
+    ("Metal3Data", &["IPClaim", "IPAddressClaim"]),
     ("VirtualMachine", &["VirtualMachineInstance"]),
     ("VirtualMachineInstance", &["Pod"]),
 ];
@@ -133,6 +138,8 @@ fn coupled<'a>(objects: &'a [Value], parent: &'a Value, found: &mut Vec<Child<'a
         "Metal3Machine" => {
             let claims = |h: &&Value| str_at(h, "/spec/consumerRef/name") == name;
             found.extend(of("BareMetalHost").filter(claims).map(Child::Found));
+            let same = |c: &&Value| str_at(c, "/metadata/name") == name;
+            found.extend(of("Metal3DataClaim").filter(same).map(Child::Found));
         }
         "KubevirtMachine" => {
             found.extend(

@@ -1,8 +1,12 @@
 //! Whether an object is ready by its own words, and what would mend it.
 
+use scute_api::metal3::{
+    DETACHED_ANNOTATION, Hindrance, PAUSED_ANNOTATION, ProvisioningState as State, UNHEALTHY_ANNOTATION,
+};
 use serde_json::Value;
 
 use super::{Link, id, str_at};
+use crate::metal::hosts;
 
 /// What an object says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +27,10 @@ const SUMMARY: [&str; 2] = ["Available", "Ready"];
 
 /// Judges an object by conditions, then by the fields that older contracts use.
 pub fn judge(object: &Value) -> Verdict {
+    // A host that is free is not Ready: its conditions say how far it is, not what is wrong with it.
+    if str_at(object, "/kind") == "BareMetalHost" {
+        return fields(object).map_or(Verdict::Ready, Verdict::Blocked);
+    }
     let conditions = conditions(object);
     let bad = |c: &&&Value| {
         let (kind, status) = (str_at(c, "/type"), str_at(c, "/status"));
@@ -36,8 +44,8 @@ pub fn judge(object: &Value) -> Verdict {
     if let (Some(first), false) = (cause(&failing), fine) {
         return Verdict::Blocked(link(object, first));
     }
-    // So it does fields of the first contract, which default to false; hosts have no such summary.
-    if fine && str_at(object, "/kind") != "BareMetalHost" {
+    // So it does fields of the first contract, which default to false.
+    if fine {
         return Verdict::Ready;
     }
     fields(object).map_or(Verdict::Ready, Verdict::Blocked)
@@ -119,13 +127,31 @@ fn fields(object: &Value) -> Option<Link> {
                     since,
                 );
             }
+            match hosts::host(object).hindrance() {
+                None | Some(Hindrance::InUse { .. }) => {}
+                Some(Hindrance::Paused) => {
+                    return blocked("metadata.annotations", "Paused", PAUSED_ANNOTATION, since);
+                }
+                Some(Hindrance::Detached) => {
+                    return blocked("metadata.annotations", "Detached", DETACHED_ANNOTATION, since);
+                }
+                Some(Hindrance::Unhealthy) => {
+                    return blocked("metadata.annotations", "Unhealthy", UNHEALTHY_ANNOTATION, since);
+                }
+                Some(Hindrance::State(State::Unmanaged)) => {
+                    return blocked("spec.bmc", "Unmanaged", "is empty: nothing can reach the server", since);
+                }
+                Some(Hindrance::Deleted | Hindrance::Failed(_) | Hindrance::State(_)) => {}
+            }
             let state = text("/status/provisioning/state");
-            let settled = ["", "available", "provisioned", "externally provisioned", "ready", "unmanaged"];
-            if settled.contains(&state) {
+            if ["", "available", "provisioned", "externally provisioned", "ready"].contains(&state) {
                 None
             } else {
                 blocked("status.provisioning.state", state, "is in progress", since)
             }
+        }
+        "Metal3DataClaim" | "Metal3Data" | "IPClaim" if !text("/status/errorMessage").is_empty() => {
+            blocked("status.errorMessage", "", text("/status/errorMessage"), "")
         }
         "Pod" => {
             let waiting = ["initContainerStatuses", "containerStatuses"].iter().find_map(|list| {
@@ -197,6 +223,15 @@ pub fn fix(object: &Value, link: Option<&Link>, events: &[String]) -> String {
         format!("start the controller of {kind}: scute manager, or the provider that serves it")
     } else if link.reason == "NotFound" {
         format!("create {}, or correct the reference {}", link.object, link.field)
+    } else if has(&["no free address"]) {
+        let pool = str_at(object, "/spec/pool/name");
+        format!(
+            "add a range to spec.pools of IPPool {pool}, or take away a Machine that has an address of it"
+        )
+    } else if kind == "BareMetalHost" && link.field == "metadata.annotations" {
+        format!("remove the annotation {} when the host may be worked on again", link.message)
+    } else if kind == "BareMetalHost" && link.field == "spec.bmc" {
+        "say spec.bmc.address and spec.bmc.credentialsName".to_owned()
     } else if has(&["paused"]) {
         "set spec.paused to false, or remove the annotation cluster.x-k8s.io/paused".to_owned()
     } else if has(&["imagepullbackoff", "errimagepull"]) {

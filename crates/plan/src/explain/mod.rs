@@ -4,6 +4,7 @@
 //! what Cluster API's contract, Kamaji, KubeVirt and Metal3 write, so it works with upstream's controllers as well.
 
 mod children;
+mod hosts;
 mod judge;
 
 use serde::Serialize;
@@ -48,6 +49,9 @@ pub struct Explanation {
     pub ready: bool,
     /// From the object asked about down to the one that blocks, which is the last.
     pub chain: Vec<Link>,
+    /// Of a Metal3Machine that waits for a host, those of its namespace and what each lacks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
     /// Warnings about the last object, newest first.
     pub events: Vec<String>,
     /// What to change.
@@ -72,8 +76,13 @@ pub fn explain(objects: &[Value], target: &Target) -> Option<Explanation> {
     let last = chain.last().map(|l| l.object.clone()).unwrap_or_else(|| id(start));
     let blocked = objects.iter().find(|o| id(o) == last).unwrap_or(start);
     let events = events(objects, blocked);
-    let fix = if ready { String::new() } else { judge::fix(blocked, chain.last(), &events) };
-    Some(Explanation { object: id(start), ready, chain, events, fix })
+    let choice = hosts::choice(objects, blocked, chain.last().filter(|_| !ready));
+    let (hosts, fix) = match choice {
+        Some(choice) => (choice.hosts, choice.fix),
+        None if ready => (Vec::new(), String::new()),
+        None => (Vec::new(), judge::fix(blocked, chain.last(), &events)),
+    };
+    Some(Explanation { object: id(start), ready, chain, hosts, events, fix })
 }
 
 /// Follows the first child that is not ready; true when the object and all below are.
@@ -206,6 +215,9 @@ pub fn render(e: &Explanation) -> String {
         let said = [link.field.as_str(), link.reason.as_str(), link.message.as_str()];
         let said: Vec<&str> = said.into_iter().filter(|t| !t.is_empty()).collect();
         out.push_str(&format!("{arrow}{}: {}{since}\n", link.object, said.join(": ")));
+    }
+    for host in &e.hosts {
+        out.push_str(&format!("host: {host}\n"));
     }
     for event in &e.events {
         out.push_str(&format!("event: {event}\n"));

@@ -2,6 +2,7 @@
 
 mod demand;
 mod fleet;
+mod image;
 mod policy;
 mod reader;
 mod tenant;

@@ -2,8 +2,10 @@
 
 use std::str::FromStr;
 
+use scute_api::metal3::Image;
 use serde::{Deserialize, Serialize};
 
+use super::image::read_image;
 use super::reader::{Complaints, Fields, words};
 use super::tenant::{ControlPlane, NodeKind};
 use super::tree::Node;
@@ -87,6 +89,8 @@ pub struct Policy {
     pub management_replicas: u32,
     /// What is made small.
     pub objective: Objective,
+    /// What is written onto the disks of metal Nodes.
+    pub metal_image: Option<Image>,
 }
 
 impl Default for Policy {
@@ -119,6 +123,7 @@ impl Default for Policy {
             growth: 0.0,
             management_replicas: 3,
             objective: Objective::Hosts,
+            metal_image: None,
         }
     }
 }
@@ -224,6 +229,7 @@ pub fn read_policy(node: &Node, c: &mut Complaints) -> (Policy, Defaults) {
     set!(defaults.replicas, f.int("replicas", 1, 7, c).map(|n| n as u32));
     set!(p.management_replicas, f.int("managementReplicas", 0, 7, c).map(|n| n as u32));
     set!(p.objective, f.read("objective", c, Objective::from_str));
+    p.metal_image = read_image(&mut f, c);
     f.finish(c);
     (p, defaults)
 }

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
+use scute_api::metal3::Image;
 use serde::Serialize;
 
+use super::image::read_image;
 use super::policy::Defaults;
 use super::reader::{Complaints, Fields, words};
 use super::tree::Node;
@@ -60,6 +62,8 @@ pub struct NodeWish {
     pub count: u32,
     /// Made of.
     pub kind: NodeKind,
+    /// Servers that the first of them have already: those stay.
+    pub at: Vec<String>,
 }
 
 /// One tenant cluster.
@@ -82,8 +86,12 @@ pub struct Tenant {
     pub control_plane: ControlPlane,
     /// Replicas of its control plane.
     pub replicas: u32,
+    /// Servers that its control plane has already: those stay.
+    pub control_plane_at: Vec<String>,
     /// Sizes it allows; empty for the policy's.
     pub shapes: Vec<NodeSize>,
+    /// What is written onto the disks of its metal Nodes; `None` for the policy's.
+    pub metal_image: Option<Image>,
 }
 
 /// A tenant and where it stands.
@@ -118,7 +126,7 @@ pub fn read_tenants(node: &Node, path: &str, defaults: Defaults, c: &mut Complai
         let count = wish.int("count", 0, 1_000_000, c).unwrap_or(1) as u32;
         let kind = wish.read("on", c, NodeKind::from_str).unwrap_or(NodeKind::Vm);
         wish.finish(c);
-        nodes.extend(size.map(|size| NodeWish { size, count, kind }));
+        nodes.extend(size.map(|size| NodeWish { size, count, kind, at: Vec::new() }));
     }
     if pods.is_empty() && nodes.is_empty() && c.errors.len() == before {
         c.add(f.line(), path, "asks for neither pods nor nodes");
@@ -132,7 +140,9 @@ pub fn read_tenants(node: &Node, path: &str, defaults: Defaults, c: &mut Complai
         nodes_on: f.read("nodesOn", c, NodeKind::from_str).unwrap_or_default(),
         control_plane: f.read("controlPlane", c, ControlPlane::from_str).unwrap_or(defaults.control_plane),
         replicas: f.int("replicas", 1, 7, c).map_or(defaults.replicas, |n| n as u32),
+        control_plane_at: Vec::new(),
         shapes: f.texts("shapes", c, NodeSize::parse),
+        metal_image: read_image(&mut f, c),
     };
     f.finish(c);
     let width = count.to_string().len().max(2);
@@ -197,7 +207,9 @@ pub fn read_row(node: &Node, path: &str, defaults: Defaults, tenants: &mut Vec<W
                 nodes_on: NodeKind::Any,
                 control_plane: defaults.control_plane,
                 replicas: defaults.replicas,
+                control_plane_at: Vec::new(),
                 shapes: Vec::new(),
+                metal_image: None,
             };
             tenants.push(Written { tenant, line: node.line, path: path.to_owned() });
         }

@@ -6,6 +6,7 @@ mod addresses;
 pub mod blueprint;
 mod capacity;
 mod losses;
+mod metal;
 mod networks;
 mod objects;
 mod references;
@@ -60,7 +61,7 @@ pub struct Finding {
 }
 
 /// Rules with what each is about, for `scute lint --rules` and SARIF.
-pub const RULES: [(&str, &str); 18] = [
+pub const RULES: [(&str, &str); 20] = [
     ("address-overlap", "Two sources may hand out the same address"),
     ("address-outside-pool", "A requested LoadBalancer address lies in no pool"),
     ("address-range", "An address, range or CIDR that does not read"),
@@ -68,6 +69,8 @@ pub const RULES: [(&str, &str); 18] = [
     ("network-size", "A Pod network too small for its Nodes"),
     ("overlay-port", "Nested overlays on one UDP port"),
     ("overlay-mtu", "A nested overlay whose MTU does not fit into its host's"),
+    ("pool-size", "An IPPool with fewer addresses than its Nodes want"),
+    ("host-selector", "Nodes that want more servers than fit their hostSelector and can be taken"),
     ("version-skew", "A kubelet that its API server does not support"),
     ("version-format", "A version that does not read"),
     ("reference", "A reference that does not resolve"),
@@ -87,6 +90,7 @@ pub fn lint(objects: &Objects) -> Vec<Finding> {
     references::check(objects, &mut found);
     addresses::check(objects, &mut found);
     networks::check(objects, &mut found);
+    metal::check(objects, &mut found);
     versions::check(objects, &mut found);
     capacity::check(objects, &mut found);
     let order = |f: &Finding| RULES.iter().position(|(r, _)| *r == f.rule);

@@ -12,7 +12,7 @@ enum Reference {
 }
 
 /// Where each kind refers to others in its own namespace.
-const REFERENCES: [(&str, Reference); 12] = [
+const REFERENCES: [(&str, Reference); 16] = [
     ("Cluster", Reference::Typed(&["spec", "controlPlaneRef"])),
     ("Cluster", Reference::Typed(&["spec", "infrastructureRef"])),
     ("MachineDeployment", Reference::Name(&["spec", "clusterName"], "Cluster")),
@@ -27,6 +27,10 @@ const REFERENCES: [(&str, Reference); 12] = [
         Reference::Name(&["spec", "template", "spec", "dataTemplate", "name"], "Metal3DataTemplate"),
     ),
     ("Metal3DataTemplate", Reference::Name(&["spec", "clusterName"], "Cluster")),
+    ("Metal3Machine", Reference::Name(&["spec", "dataTemplate", "name"], "Metal3DataTemplate")),
+    ("Metal3DataClaim", Reference::Name(&["spec", "template", "name"], "Metal3DataTemplate")),
+    ("IPPool", Reference::Name(&["spec", "clusterName"], "Cluster")),
+    ("IPClaim", Reference::Name(&["spec", "pool", "name"], "IPPool")),
     ("BareMetalHost", Reference::Name(&["spec", "bmc", "credentialsName"], "Secret")),
 ];
 

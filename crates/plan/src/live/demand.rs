@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::servers::{Server, Standing, servers};
 use super::{label, of_kind, text};
 use crate::input::{ControlPlane, Demand, Isolation, NodeKind, NodeWish, Policy, Tenant, natural};
+use crate::metal::{beside, hosts, number, pools};
 use crate::model::nodes::{NodeSize, PodKind};
 use crate::units::{Cpu, Mem};
 
 /// Tenants of a site, and what of them could not be read. What a tenant cluster is made of (launchers, control planes,
 /// datastores), Pods of DaemonSets and of the system are no demand of their own.
 pub fn demand(objects: &[Value], policy: Policy) -> (Demand, Vec<String>) {
-    let mut notes = Vec::new();
+    let mut notes: Vec<String> = pools::short(objects).iter().map(pools::Short::words).collect();
+    let servers = servers(objects);
     let mut tenants: Vec<Tenant> =
-        of_kind(objects, "Cluster").filter_map(|c| cluster(objects, c, &mut notes)).collect();
+        of_kind(objects, "Cluster").filter_map(|c| cluster(objects, &servers, c, &mut notes)).collect();
     for (namespace, pods) in pods(objects) {
         let taken = tenants.iter().any(|t| t.name == namespace);
         let name = if taken { format!("{namespace}-pods") } else { namespace.to_owned() };
@@ -35,30 +38,95 @@ fn nobody(name: String) -> Tenant {
         nodes_on: NodeKind::Any,
         control_plane: ControlPlane::None,
         replicas: 0,
+        control_plane_at: Vec::new(),
         shapes: Vec::new(),
+        metal_image: None,
     }
 }
 
 /// A Cluster of Cluster API; `None` when it wants no Nodes and its control plane runs elsewhere.
-fn cluster(objects: &[Value], cluster: &Value, notes: &mut Vec<String>) -> Option<Tenant> {
+fn cluster(
+    objects: &[Value],
+    servers: &[Server<'_>],
+    cluster: &Value,
+    notes: &mut Vec<String>,
+) -> Option<Tenant> {
     let (name, space) = (text(cluster, "/metadata/name"), text(cluster, "/metadata/namespace"));
+    let itself = |s: &Server<'_>| matches!(&s.standing, Standing::Node(Some(h)) if h.is(space, name));
+    if servers.iter().any(itself) {
+        notes.push(format!("Cluster {space}/{name} is the cluster that is read: its servers hold tenants"));
+        return None;
+    }
     let mut tenant = nobody(name.to_owned());
     (tenant.control_plane, tenant.replicas) = control_plane(objects, cluster);
+    let mut held = held(servers, space, name);
+    tenant.control_plane_at = held.remove(&Part::ControlPlane).unwrap_or_default();
     let pools = of_kind(objects, "MachineDeployment")
         .filter(|m| text(m, "/metadata/namespace") == space && text(m, "/spec/clusterName") == name);
     for pool in pools {
-        let count = pool.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1) as u32;
+        let named = text(pool, "/metadata/name");
+        let at = held.remove(&Part::Pool(Some(named.to_owned()))).unwrap_or_default();
+        let wanted = number(pool, "/spec/replicas").unwrap_or(1).max(0) as u32;
+        if at.len() > wanted as usize {
+            notes.push(format!(
+                "MachineDeployment {space}/{named} wants {wanted} Nodes and has {} servers: all of them are counted",
+                at.len()
+            ));
+        }
+        let count = wanted.max(at.len() as u32);
         let template = referred(objects, pool, "/spec/template/spec/infrastructureRef");
-        match template.and_then(|t| size(objects, t)) {
-            Some((size, kind)) => tenant.nodes.push(NodeWish { size, count, kind }),
+        match template.and_then(|t| size(servers, t, &at)) {
+            Some((size, kind)) => tenant.nodes.push(NodeWish { size, count, kind, at }),
             None if count > 0 => notes.push(format!(
-                "MachineDeployment {space}/{}: the size of its {count} Nodes cannot be read; they are left out",
-                text(pool, "/metadata/name")
+                "MachineDeployment {space}/{named}: the size of its {count} Nodes cannot be read; they are left out"
             )),
             None => {}
         }
     }
+    for at in held.into_values() {
+        // Servers of Machines without a pool.
+        if let Some(size) = smallest(servers, &at) {
+            tenant.nodes.push(NodeWish { size, count: at.len() as u32, kind: NodeKind::Metal, at });
+        }
+    }
     (!tenant.nodes.is_empty() || tenant.control_plane != ControlPlane::None).then_some(tenant)
+}
+
+/// A part of a cluster that has servers.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    ControlPlane,
+    Pool(Option<String>),
+}
+
+/// The servers that a cluster has, by name.
+fn held(servers: &[Server<'_>], namespace: &str, cluster: &str) -> BTreeMap<Part, Vec<String>> {
+    let mut parts: BTreeMap<Part, Vec<String>> = BTreeMap::new();
+    for server in servers {
+        if let Standing::Held(holder, _) = &server.standing
+            && holder.is(namespace, cluster)
+        {
+            let part =
+                if holder.control_plane { Part::ControlPlane } else { Part::Pool(holder.pool.clone()) };
+            parts.entry(part).or_default().push(server.name.clone());
+        }
+    }
+    parts.values_mut().for_each(|names| names.sort_by_key(|name| natural(name)));
+    parts
+}
+
+/// The size that each of these servers has at least.
+fn smallest(servers: &[Server<'_>], names: &[String]) -> Option<NodeSize> {
+    let all = servers.iter().filter(|s| names.contains(&s.name));
+    least(all.filter_map(|s| hosts::size(s.hardware?)))
+}
+
+fn least(sizes: impl Iterator<Item = NodeSize>) -> Option<NodeSize> {
+    sizes.reduce(|a, b| NodeSize {
+        cpus: a.cpus.min(b.cpus),
+        memory: a.memory.min(b.memory),
+        gpus: a.gpus.min(b.gpus),
+    })
 }
 
 /// Where a cluster's control plane runs, and its replicas.
@@ -86,17 +154,11 @@ fn control_plane(objects: &[Value], cluster: &Value) -> (ControlPlane, u32) {
 /// What an object refers to by kind and name, in its own namespace.
 fn referred<'a>(objects: &'a [Value], from: &Value, path: &str) -> Option<&'a Value> {
     let reference = from.pointer(path)?;
-    let (kind, name, space) =
-        (text(reference, "/kind"), text(reference, "/name"), text(from, "/metadata/namespace"));
-    objects.iter().find(|o| {
-        text(o, "/kind") == kind
-            && text(o, "/metadata/name") == name
-            && text(o, "/metadata/namespace") == space
-    })
+    beside(objects, from, text(reference, "/kind"), text(reference, "/name"))
 }
 
-/// The size of a template's Nodes: of a VM what it says, of metal that of the hosts it selects.
-fn size(objects: &[Value], template: &Value) -> Option<(NodeSize, NodeKind)> {
+/// The size of a template's Nodes: of a VM what it says, of metal that of the hosts it selects and of those `at` hand.
+fn size(servers: &[Server<'_>], template: &Value, at: &[String]) -> Option<(NodeSize, NodeKind)> {
     match text(template, "/kind") {
         "KubevirtMachineTemplate" => {
             let domain =
@@ -113,16 +175,16 @@ fn size(objects: &[Value], template: &Value) -> Option<(NodeSize, NodeKind)> {
             Some((NodeSize { cpus, memory: Mem::parse(memory).ok()?, gpus }, NodeKind::Vm))
         }
         "Metal3MachineTemplate" => {
-            let wanted =
-                template.pointer("/spec/template/spec/hostSelector/matchLabels").and_then(Value::as_object);
-            let matches =
-                |h: &&Value| wanted.is_none_or(|w| w.iter().all(|(k, v)| label(h, k) == v.as_str()));
-            let sizes = of_kind(objects, "BareMetalHost").filter(matches).filter_map(|h| {
-                let cpus = h.pointer("/status/hardware/cpu/count")?.as_i64()?;
-                let memory = Mem(h.pointer("/status/hardware/ramMebibytes")?.as_i64()?);
-                Some(NodeSize { cpus, memory, gpus: 0 })
-            });
-            sizes.min().map(|size| (size, NodeKind::Metal))
+            let selector = hosts::selector(template.pointer("/spec/template/spec")?)?;
+            let space = text(template, "/metadata/namespace");
+            let fits = |s: &&Server<'_>| {
+                text(s.object, "/metadata/namespace") == space
+                    && matches!(s.standing, Standing::Usable(_))
+                    && selector.fits(&hosts::labels(&hosts::host(s.object)))
+            };
+            let mine = servers.iter().filter(|s| at.contains(&s.name));
+            let all = servers.iter().filter(fits).chain(mine);
+            least(all.filter_map(|s| hosts::size(s.hardware?))).map(|size| (size, NodeKind::Metal))
         }
         _ => None,
     }

@@ -210,6 +210,11 @@ fn tenants(solved: &Solved, demand: &Demand) -> Vec<TenantPlan> {
                     format!("never with {}", others.iter().cloned().collect::<Vec<_>>().join(", "))
                 }
             },
+            metal_image: pools[t]
+                .iter()
+                .any(|p| p.material == Material::Metal)
+                .then(|| tenant.metal_image.as_ref().or(demand.policy.metal_image.as_ref()).cloned())
+                .flatten(),
         })
         .collect()
 }

@@ -71,7 +71,7 @@ fn solve(fleet: &Fleet, demand: &Demand, seed: u64) -> Solved {
     let mut best: Option<Solved> = None;
     for picked in outline.choices() {
         let draft = outline.draft(picked);
-        let placed = draft.place(seed, &vec![None; draft.items.len()]);
+        let placed = draft.place(seed, &draft.held());
         let solved = settle(fleet, demand, draft, placed, true);
         if best.as_ref().is_none_or(|b| solved.rank(fleet) < b.rank(fleet)) {
             best = Some(solved);
@@ -83,7 +83,7 @@ fn solve(fleet: &Fleet, demand: &Demand, seed: u64) -> Solved {
     // There is always a first choice; an empty demand has it, too.
     best.unwrap_or_else(|| {
         let draft = outline.draft(Vec::new());
-        let placed = draft.place(seed, &vec![None; draft.items.len()]);
+        let placed = draft.place(seed, &draft.held());
         settle(fleet, demand, draft, placed, true)
     })
 }
@@ -137,6 +137,15 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// Where things are that have a host already: a server that is a Node stays one.
+    fn held(&self) -> Vec<Option<At>> {
+        let at = |item: &Item| {
+            let host = *self.wishes.wishes[item.wish].at.get(item.ordinal as usize)?;
+            Some(At { host, nodes: [0, 0] })
+        };
+        self.items.iter().map(at).collect()
+    }
+
     /// Places everything; `fixed` items stay where they are.
     fn place(&self, seed: u64, fixed: &[Option<At>]) -> Placed {
         let shapes: Vec<usize> = self.items.iter().map(|i| i.shape).collect();

@@ -15,6 +15,8 @@ pub fn replan(fleet: &Fleet, demand: &Demand, current: &Blueprint, max_moves: u3
     let draft = outline.draft(outline.kept(current));
     let names = names(&draft, demand);
     let fixed = running(&draft, fleet, &names, current);
+    let fixed: Vec<Option<At>> =
+        draft.held().into_iter().zip(fixed).map(|(held, old)| held.or(old)).collect();
     let mut best = draft.place(current.seed, &fixed);
     let mut moves = moved(&fixed, &best);
     let mut stay = fixed.clone();

@@ -48,6 +48,23 @@ pub struct Wish {
     pub options: Vec<Choice>,
     /// How its items lie to each other.
     pub rule: Option<Rule>,
+    /// Hosts that the first of its items have already.
+    pub at: Vec<usize>,
+}
+
+impl Wish {
+    /// A tenant's, for nothing yet.
+    fn of(tenant: usize, purpose: Purpose) -> Wish {
+        Wish {
+            tenant: Some(tenant),
+            purpose,
+            part: String::new(),
+            pods: Vec::new(),
+            options: Vec::new(),
+            rule: None,
+            at: Vec::new(),
+        }
+    }
 }
 
 /// All wishes of a demand.
@@ -113,17 +130,13 @@ impl<'a> Writer<'a> {
                 if wish.kind != NodeKind::Vm {
                     options.extend(self.metal(wish.size, None).map(|shape| Choice { shape, count }));
                 }
-                let part = format!("pool-{}", i + 1);
-                self.push(
-                    t,
-                    Purpose::Worker,
-                    &part,
-                    Vec::new(),
+                let wanted = Wish {
+                    part: format!("pool-{}", i + 1),
                     options,
-                    None,
-                    &wish.size.to_string(),
-                    count,
-                );
+                    at: self.named(&wish.at),
+                    ..Wish::of(t, Purpose::Worker)
+                };
+                self.push(wanted, &wish.size.to_string(), count);
             }
         }
     }
@@ -158,7 +171,8 @@ impl<'a> Writer<'a> {
             .map(|p| format!("{} ({}, {}{})", p.name, p.cpu, p.memory, gpus_of(p)))
             .collect::<Vec<_>>();
         let what = format!("Nodes for {}", largest.join(", "));
-        self.push(t, Purpose::Worker, part, pods, options, None, &what, 1);
+        let wish = Wish { part: part.to_owned(), pods, options, ..Wish::of(t, Purpose::Worker) };
+        self.push(wish, &what, 1);
     }
 
     fn allowed(&self, tenant: &Tenant, pods: &[PodKind]) -> Vec<NodeSize> {
@@ -193,16 +207,14 @@ impl<'a> Writer<'a> {
             };
             let options = option.map(|shape| Choice { shape, count }).into_iter().collect();
             let what = format!("control plane of {size}");
-            self.push(
-                t,
-                Purpose::ControlPlane,
-                "cp",
-                Vec::new(),
+            let wish = Wish {
+                part: "cp".to_owned(),
                 options,
-                Some(Rule::ApartRacks),
-                &what,
-                count,
-            );
+                rule: Some(Rule::ApartRacks),
+                at: self.named(&tenant.control_plane_at),
+                ..Wish::of(t, Purpose::ControlPlane)
+            };
+            self.push(wish, &what, count);
         }
         let counts: Vec<i64> = hosted.iter().map(|t| nodes[*t]).collect();
         let stores = controlplane::datastores(&counts);
@@ -281,38 +293,27 @@ impl<'a> Writer<'a> {
             pods: Vec::new(),
             options: vec![choice],
             rule,
+            at: Vec::new(),
         };
         self.out.wishes.push(wish);
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn push(
-        &mut self,
-        t: usize,
-        purpose: Purpose,
-        part: &str,
-        pods: Vec<PodKind>,
-        options: Vec<Choice>,
-        rule: Option<Rule>,
-        what: &str,
-        count: u32,
-    ) {
-        if options.is_empty() && count > 0 {
-            let tenant = self.demand.tenants[t].name.clone();
-            let why =
-                "no host and no allowed size can take one: allow a larger size, metal, or add such a host"
-                    .to_owned();
-            self.out.unplaced.push(Unplaced { tenant, what: what.to_owned(), count, why });
-        } else if count > 0 {
-            self.out.wishes.push(Wish {
-                tenant: Some(t),
-                purpose,
-                part: part.to_owned(),
-                pods,
-                options,
-                rule,
-            });
+    fn push(&mut self, wish: Wish, what: &str, count: u32) {
+        if count == 0 {
+            return;
         }
+        if !wish.options.is_empty() {
+            self.out.wishes.push(wish);
+            return;
+        }
+        let tenant = wish.tenant.map_or(String::new(), |t| self.demand.tenants[t].name.clone());
+        let why = "no host and no allowed size can take one: allow a larger size, metal, or add such a host";
+        self.out.unplaced.push(Unplaced { tenant, what: what.to_owned(), count, why: why.to_owned() });
+    }
+
+    /// Hosts by their names.
+    fn named(&self, names: &[String]) -> Vec<usize> {
+        names.iter().filter_map(|n| self.fleet.hosts.iter().position(|h| h.name == *n)).collect()
     }
 
     /// A VM shape; `None` when no host takes even one.
