@@ -47,6 +47,11 @@ impl Account {
         ROLES.iter().any(|(role, may)| *role == self.role && may.contains(&wanted.as_str()))
     }
 
+    pub fn unlock(&mut self) {
+        self.refusals = 0;
+        self.locked_until = None;
+    }
+
     pub fn is_locked(&self, now: Instant) -> bool {
         self.locked_until.is_some_and(|until| now < until)
     }

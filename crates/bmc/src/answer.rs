@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub const BASE: &str = "Base.1.18";
 
 /// The messages that the service uses: name, words (`%1` is the first argument), severity, resolution.
-pub const MESSAGES: [(&str, &str, &str, &str); 24] = [
+pub const MESSAGES: [(&str, &str, &str, &str); 26] = [
     ("Success", "The request completed successfully.", "OK", "None."),
     (
         "GeneralError",
@@ -60,6 +60,13 @@ pub const MESSAGES: [(&str, &str, &str, &str); 24] = [
         "There are as many sessions as there may be.",
         "Critical",
         "End other sessions.",
+    ),
+    ("ServiceDisabled", "The service at %1 is disabled.", "Critical", "Enable the service, if it can be."),
+    (
+        "CreateLimitReachedForResource",
+        "There are as many resources of this kind as there may be.",
+        "Critical",
+        "Remove one, if there is one.",
     ),
     ("OperationNotAllowed", "The method is not allowed on this resource.", "Critical", "Use one of Allow."),
     ("PreconditionFailed", "The ETag is not that of the resource.", "Critical", "Read the resource again."),

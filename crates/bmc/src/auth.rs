@@ -23,7 +23,8 @@ impl Service {
         }
         let basic = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let (user, password) = basic.and_then(password_of).ok_or_else(refused)?;
-        state.access.login(&user, &password, quirks.lockout, now).map_err(|_| refused())
+        let lockout = state.lockout;
+        state.access.login(&user, &password, lockout, now).map_err(|_| refused())
     }
 }
 

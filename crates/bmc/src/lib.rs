@@ -5,6 +5,7 @@
 mod account;
 mod answer;
 mod auth;
+mod bios;
 mod boot;
 mod faults;
 mod handle;

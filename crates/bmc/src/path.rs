@@ -36,8 +36,11 @@ pub enum Place {
     MemoryModule(usize),
     StorageCollection,
     Storage,
-    Drive(usize),
+    Controllers,
+    Controller,
+    Volumes,
     Bios,
+    BiosSettings,
     Media(Owner),
     Slot(Owner, usize),
     Insert(Owner, usize),
@@ -47,7 +50,10 @@ pub enum Place {
     Attributes,
     ChassisCollection,
     Chassis,
+    Drives,
+    Drive(usize),
     UpdateService,
+    SimpleUpdate,
     FirmwareInventory,
     Firmware(usize),
     TaskService,
@@ -98,8 +104,9 @@ fn below_root(parts: &[&str], profile: &Profile) -> Option<Place> {
         ["Managers"] => Place::Managers,
         ["Managers", id, rest @ ..] if *id == profile.ids.manager => return below_manager(rest, profile),
         ["Chassis"] => Place::ChassisCollection,
-        ["Chassis", id] if *id == profile.ids.chassis => Place::Chassis,
+        ["Chassis", id, rest @ ..] if *id == profile.ids.chassis => return below_chassis(rest),
         ["UpdateService"] => Place::UpdateService,
+        ["UpdateService", "Actions", "UpdateService.SimpleUpdate"] => Place::SimpleUpdate,
         ["UpdateService", "FirmwareInventory"] => Place::FirmwareInventory,
         ["UpdateService", "FirmwareInventory", "BIOS"] => Place::Firmware(0),
         ["UpdateService", "FirmwareInventory", "BMC"] => Place::Firmware(1),
@@ -125,12 +132,24 @@ fn below_system(parts: &[&str], profile: &Profile) -> Option<Place> {
         ["Memory", id] => Place::MemoryModule(number(id)?),
         ["Storage"] => Place::StorageCollection,
         ["Storage", "1"] => Place::Storage,
-        ["Storage", "1", "Drives", id] => Place::Drive(number(id)?),
+        ["Storage", "1", "Controllers"] => Place::Controllers,
+        ["Storage", "1", "Controllers", "1"] => Place::Controller,
+        ["Storage", "1", "Volumes"] => Place::Volumes,
         ["Bios"] => Place::Bios,
+        ["Bios", "Settings"] => Place::BiosSettings,
         ["VirtualMedia", rest @ ..] => return below_media(Owner::System, rest, profile),
         _ => return None,
     };
     Some(place)
+}
+
+fn below_chassis(parts: &[&str]) -> Option<Place> {
+    match parts {
+        [] => Some(Place::Chassis),
+        ["Drives"] => Some(Place::Drives),
+        ["Drives", id] => Some(Place::Drive(number(id)?)),
+        _ => None,
+    }
 }
 
 fn below_manager(parts: &[&str], profile: &Profile) -> Option<Place> {
@@ -165,14 +184,15 @@ impl Place {
     /// The methods that the place takes, as the header Allow has them.
     pub fn allow(&self) -> &'static str {
         match self {
-            Self::Reset | Self::Insert(..) | Self::Eject(..) => "POST",
-            Self::Sessions | Self::Accounts => "GET, HEAD, POST",
+            Self::Reset | Self::Insert(..) | Self::Eject(..) | Self::SimpleUpdate => "POST",
+            Self::Sessions | Self::Accounts | Self::Volumes => "GET, HEAD, POST",
             Self::Session(_) => "GET, HEAD, DELETE",
             Self::Account(_) => "GET, HEAD, PATCH, DELETE",
             Self::SessionService
             | Self::AccountService
             | Self::System
             | Self::BootSettings
+            | Self::BiosSettings
             | Self::Attributes
             | Self::Slot(..) => "GET, HEAD, PATCH",
             _ => "GET, HEAD",
@@ -196,6 +216,7 @@ mod tests {
         assert_eq!(place("/redfish"), Some(Place::Versions));
         assert_eq!(place("/redfish/v1/"), Some(Place::Root));
         assert_eq!(place("/redfish/v1/Systems/1/Processors/2"), Some(Place::Processor(1)));
+        assert_eq!(place("/redfish/v1/Chassis/1/Drives/1"), Some(Place::Drive(0)));
         assert_eq!(place("/redfish/v1/Systems/1/VirtualMedia/1"), Some(Place::Slot(Owner::System, 0)));
         for nothing in ["/", "/redfish/v2", "/redfish/v1/Systems/2", "/redfish/v1/Managers/bmc/VirtualMedia"]
         {

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::Method;
 use tokio::time::Instant;
 
 use crate::account::{Access, Account};
+use crate::bios::Bios;
 use crate::boot::Boot;
 use crate::faults::{Faults, Rule};
 use crate::handle;
@@ -47,7 +49,12 @@ pub struct State {
     pub post_until: Option<Instant>,
     pub resets: u64,
     pub vendor_boot: VendorBoot,
+    pub bios: Bios,
     pub session_timeout: u64,
+    /// As the profile has it, or as it was told since.
+    pub lockout: Option<(u32, Duration)>,
+    /// As the profile has it, or as it was told since.
+    pub slow_power: Duration,
     journal: VecDeque<Request>,
     count: u64,
 }
@@ -82,7 +89,10 @@ impl Service {
             post_until: None,
             resets: 0,
             vendor_boot: VendorBoot::default(),
+            bios: Bios::default(),
             session_timeout: profile.quirks.token_ttl.as_secs().clamp(30, 86_400),
+            lockout: profile.quirks.lockout,
+            slow_power: profile.quirks.slow_power,
             journal: VecDeque::new(),
             count: 0,
         };
@@ -99,9 +109,25 @@ impl Service {
         self.state().faults.add(rule);
     }
 
-    /// Nothing that was injected goes wrong any more.
+    /// From now on a Reset takes effect so long after its answer.
+    pub fn slow_power(&self, late: Duration) {
+        self.state().slow_power = late;
+    }
+
+    /// From now on so many wrong passwords lock an account for so long.
+    pub fn lock_out(&self, refusals: u32, locked: Duration) {
+        self.state().lockout = Some((refusals, locked));
+    }
+
+    /// Nothing that was injected goes wrong any more, and no account is locked.
     pub fn clear_faults(&self) {
-        self.state().faults.clear();
+        let quirks = &self.profile.quirks;
+        let mut state = self.state();
+        state.faults.clear();
+        (state.lockout, state.slow_power) = (quirks.lockout, quirks.slow_power);
+        for account in &mut state.access.accounts {
+            account.unlock();
+        }
     }
 
     /// The requests since the last call, as many as are remembered.
@@ -126,7 +152,7 @@ impl Service {
     pub fn set_password(&self, password: &str) {
         if let Some(account) = self.state().access.accounts.first_mut() {
             password.clone_into(&mut account.password);
-            account.locked_until = None;
+            account.unlock();
         }
     }
 

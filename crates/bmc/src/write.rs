@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::account::{Account, ROLES, Session, account_document, session_document};
 use crate::answer::{Message, Refusal, Reply};
+use crate::bios;
 use crate::handle::written;
 use crate::machine::{Power, Reset};
 use crate::path::Place;
@@ -29,6 +30,13 @@ pub async fn write(
         (&Method::POST, Place::Sessions) => login(service, sent),
         (&Method::POST, Place::Accounts) => add_account(service, sent),
         (&Method::POST, Place::Reset) => reset(service, sent).await,
+        (&Method::POST, Place::Volumes) => {
+            Err(Refusal::bad(Message::base("CreateLimitReachedForResource", &[])))
+        }
+        (&Method::POST, Place::SimpleUpdate) => {
+            let message = Message::base("ServiceDisabled", &["/redfish/v1/UpdateService"]);
+            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, message))
+        }
         (&Method::POST, Place::Insert(_, at)) => service.insert(*at, sent).await.map(|()| Reply::nothing()),
         (&Method::POST, Place::Eject(_, at)) => service.eject(*at).await.map(|()| Reply::nothing()),
         (&Method::DELETE, Place::Session(id)) => {
@@ -68,7 +76,8 @@ fn login(service: &Service, sent: &Sent) -> Result<Reply, Refusal> {
     let quirks = &service.profile.quirks;
     let now = Instant::now();
     let mut state = service.state();
-    let account = state.access.login(user, password, quirks.lockout, now);
+    let lockout = state.lockout;
+    let account = state.access.login(user, password, lockout, now);
     let account = account.map_err(|_| Refusal::unauthorized("/redfish/v1/SessionService/Sessions"))?;
     state.access.expire(quirks.token_ttl, now);
     if state.access.sessions.len() >= quirks.sessions {
@@ -151,20 +160,20 @@ async fn reset(service: &Arc<Service>, sent: &Sent) -> Result<Reply, Refusal> {
     if service.in_post() {
         return Err(Refusal::bad(Message::oem("iLO.2.25.InvalidOperationForSystemState")));
     }
-    let ignored = {
+    let (ignored, late) = {
         let mut state = service.state();
         state.resets += 1;
-        quirks.silent_reset && state.resets % 2 == 1
+        (quirks.silent_reset && state.resets % 2 == 1, state.slow_power)
     };
     if ignored {
         return Ok(Reply::nothing());
     }
-    if quirks.slow_power.is_zero() {
+    if late.is_zero() {
         service.do_reset(reset).await?;
     } else {
         let service = service.clone();
         tokio::spawn(async move {
-            sleep(service.profile.quirks.slow_power).await;
+            sleep(late).await;
             if let Err(refusal) = service.do_reset(reset).await {
                 tracing::warn!(?refusal, "a Reset that was accepted has failed");
             }
@@ -186,7 +195,9 @@ impl Service {
             Reset::ForceOff | Reset::GracefulShutdown => false,
         };
         if starts {
-            self.state().post_until = Some(Instant::now() + self.profile.quirks.post);
+            let mut state = self.state();
+            state.post_until = Some(Instant::now() + self.profile.quirks.post);
+            state.bios.starts();
         }
         Ok(())
     }
@@ -216,10 +227,14 @@ async fn patch(service: &Service, place: &Place, sent: &Sent) -> Result<Reply, R
             Vec::new()
         }
         Place::Attributes => {
-            let attributes = properties.get("Attributes").and_then(Value::as_object);
-            let missing = || Refusal::bad(Message::base("PropertyMissing", &["Attributes"]));
-            service.write_attributes(attributes.ok_or_else(missing)?).await?;
+            service.write_attributes(attributes(&properties)?).await?;
             Vec::new()
+        }
+        Place::BiosSettings => {
+            if let Some(sent) = properties.get("Attributes") {
+                bios::write(service, sent.as_object().ok_or_else(|| wrong_type("Attributes", sent))?)?;
+            }
+            unknown(service, place, &properties, &["Attributes"])
         }
         _ => return Err(Refusal::not_allowed(place.allow())),
     };
@@ -228,6 +243,11 @@ async fn patch(service: &Service, place: &Place, sent: &Sent) -> Result<Reply, R
         return Err(Refusal { status: StatusCode::BAD_REQUEST, messages, headers: Vec::new() });
     }
     Ok(written(service, place, refused))
+}
+
+fn attributes(sent: &Sent) -> Result<&Sent, Refusal> {
+    let missing = || Refusal::bad(Message::base("PropertyMissing", &["Attributes"]));
+    sent.get("Attributes").and_then(Value::as_object).ok_or_else(missing)
 }
 
 /// The properties that cannot be written: known to the resource, or not.
@@ -275,7 +295,7 @@ fn patch_account(service: &Service, place: &Place, id: &str, sent: &Sent) -> Res
         changed.enabled = enabled;
     }
     if flag("Locked")? == Some(false) {
-        changed.locked_until = None;
+        changed.unlock();
     }
     *account = changed;
     Ok(refused)

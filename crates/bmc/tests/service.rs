@@ -222,6 +222,63 @@ async fn too_many_wrong_passwords_lock_the_right_one_out() {
     assert_eq!(rig.ask("GET", SYSTEM, Value::Null).await.status, StatusCode::OK);
 }
 
+#[tokio::test(start_paused = true)]
+async fn power_and_log_ins_go_wrong_on_command_until_it_is_taken_back() {
+    let rig = Rig::new(&[]);
+    let reset = |kind: &str| json!({"ResetType": kind});
+    rig.service.slow_power(Duration::from_secs(30));
+    assert_eq!(rig.ask("POST", RESET, reset("On")).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(rig.get(SYSTEM).await["PowerState"], "Off");
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert_eq!(rig.get(SYSTEM).await["PowerState"], "On");
+
+    rig.service.lock_out(2, Duration::from_secs(300));
+    let guess = || {
+        let basic = base64::engine::general_purpose::STANDARD.encode("admin:guess");
+        let request = Request::builder().uri(SYSTEM).header("authorization", format!("Basic {basic}"));
+        rig.send(request.body(Body::empty()).unwrap())
+    };
+    for _ in 0..2 {
+        assert_eq!(guess().await.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(rig.ask("GET", SYSTEM, Value::Null).await.status, StatusCode::UNAUTHORIZED);
+    rig.service.clear_faults();
+    assert_eq!(rig.get("/redfish/v1/AccountService").await["AccountLockoutThreshold"], 0);
+    rig.ask("POST", RESET, reset("ForceOff")).await;
+    assert_eq!(rig.get(SYSTEM).await["PowerState"], "Off");
+}
+
+#[tokio::test]
+async fn a_setting_of_the_firmware_is_in_force_after_the_next_start() {
+    let rig = Rig::new(&[]);
+    let (bios, settings) = (format!("{SYSTEM}/Bios"), format!("{SYSTEM}/Bios/Settings"));
+    let set = |value: Value| rig.ask("PATCH", &settings, json!({"Attributes": value}));
+    let refused = set(json!({"ProcVirtualization": "Disabled", "BootMode": "Bios"})).await;
+    assert_eq!((refused.status.as_u16(), refused.message()), (400, "Base.1.18.PropertyNotWritable"));
+    let refused = set(json!({"ProcVirtualization": "Maybe"})).await;
+    assert_eq!(refused.message(), "Base.1.18.PropertyValueNotInList");
+    assert_eq!(rig.get(&settings).await["Attributes"]["ProcVirtualization"], "Enabled");
+    assert_eq!(set(json!({"ProcVirtualization": "Disabled"})).await.status, StatusCode::OK);
+    assert_eq!(rig.get(&settings).await["Attributes"]["ProcVirtualization"], "Disabled");
+    assert_eq!(rig.get(&bios).await["Attributes"]["ProcVirtualization"], "Enabled");
+    rig.ask("POST", RESET, json!({"ResetType": "On"})).await;
+    assert_eq!(rig.get(&bios).await["Attributes"]["ProcVirtualization"], "Disabled");
+}
+
+#[tokio::test]
+async fn what_the_service_offers_and_never_does_says_so() {
+    let rig = Rig::new(&[]);
+    let update = "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate";
+    let refused = rig.ask("POST", update, json!({"ImageURI": "http://a/b.bin"})).await;
+    assert_eq!((refused.status.as_u16(), refused.message()), (503, "Base.1.18.ServiceDisabled"));
+    let volume = json!({"RAIDType": "RAID1"});
+    let refused = rig.ask("POST", &format!("{SYSTEM}/Storage/1/Volumes"), volume).await;
+    assert_eq!(
+        (refused.status.as_u16(), refused.message()),
+        (400, "Base.1.18.CreateLimitReachedForResource")
+    );
+}
+
 #[tokio::test]
 async fn a_fault_strikes_as_often_as_it_was_told() {
     let rig = Rig::new(&[]);

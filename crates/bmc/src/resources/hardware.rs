@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{link, ok};
-use crate::machine::{Drive, Memory, Nic, Processor};
+use super::ok;
+use crate::machine::{Memory, Nic, Processor};
 
 pub fn nic(system: &str, at: usize, nic: &Nic) -> Value {
     json!({
@@ -49,44 +49,5 @@ pub fn memory(system: &str, at: usize, memory: &Memory) -> Value {
         "MemoryDeviceType": "DDR5",
         "CapacityMiB": memory.mib,
         "Status": ok(),
-    })
-}
-
-pub fn storage(system: &str, drives: usize) -> Value {
-    let path = format!("{system}/Storage/1");
-    let members: Vec<Value> = (1..=drives).map(|at| link(format!("{path}/Drives/{at}"))).collect();
-    json!({
-        "@odata.id": path,
-        "@odata.type": "#Storage.v1_15_0.Storage",
-        "Id": "1",
-        "Name": "Storage",
-        "Drives@odata.count": members.len(),
-        "Drives": members,
-        "Status": ok(),
-    })
-}
-
-pub fn drive(system: &str, at: usize, drive: &Drive) -> Value {
-    json!({
-        "@odata.id": format!("{system}/Storage/1/Drives/{}", at + 1),
-        "@odata.type": "#Drive.v1_17_0.Drive",
-        "Id": (at + 1).to_string(),
-        "Name": format!("Drive {}", at + 1),
-        "Model": drive.model,
-        "SerialNumber": drive.serial,
-        "CapacityBytes": drive.bytes,
-        "MediaType": drive.media_type,
-        "Protocol": "NVMe",
-        "Status": ok(),
-    })
-}
-
-pub fn bios(system: &str) -> Value {
-    json!({
-        "@odata.id": format!("{system}/Bios"),
-        "@odata.type": "#Bios.v1_2_1.Bios",
-        "Id": "Bios",
-        "Name": "BIOS Settings",
-        "Attributes": {"BootMode": "Uefi", "ProcVirtualization": "Enabled"},
     })
 }

@@ -4,10 +4,12 @@ mod hardware;
 mod odd;
 mod schema;
 mod services;
+mod storage;
 mod system;
 
 use serde_json::{Value, json};
 
+use crate::bios;
 use crate::media;
 use crate::path::{Owner, Place};
 use crate::quirks::MediaOn;
@@ -26,6 +28,7 @@ fn plain(service: &Service, place: &Place) -> Option<Value> {
     let ids = &service.profile.ids;
     let facts = service.machine.facts();
     let system = format!("/redfish/v1/Systems/{}", ids.system);
+    let chassis = format!("/redfish/v1/Chassis/{}", ids.chassis);
     let document = match place {
         Place::Versions => json!({"v1": "/redfish/v1/"}),
         Place::Root => services::root(service),
@@ -57,9 +60,12 @@ fn plain(service: &Service, place: &Place) -> Option<Value> {
         Place::MemoryModules => numbered("Memory", &format!("{system}/Memory"), facts.memory.len()),
         Place::MemoryModule(at) => hardware::memory(&system, *at, facts.memory.get(*at)?),
         Place::StorageCollection => numbered("Storage", &format!("{system}/Storage"), 1),
-        Place::Storage => hardware::storage(&system, facts.drives.len()),
-        Place::Drive(at) => hardware::drive(&system, *at, facts.drives.get(*at)?),
-        Place::Bios => hardware::bios(&system),
+        Place::Storage => storage::storage(&system, &chassis, facts.drives.len()),
+        Place::Controllers => numbered("StorageController", &format!("{system}/Storage/1/Controllers"), 1),
+        Place::Controller => storage::controller(&system),
+        Place::Volumes => storage::volumes(&system),
+        Place::Bios => bios::document(service, &system),
+        Place::BiosSettings => bios::settings(service, &system),
         Place::Media(owner) => {
             let path = media::collection(service, *owner);
             numbered("VirtualMedia", &path, service.profile.quirks.slots.len())
@@ -70,6 +76,8 @@ fn plain(service: &Service, place: &Place) -> Option<Value> {
         Place::Attributes => system::attributes(service),
         Place::ChassisCollection => collection("Chassis", "/redfish/v1/Chassis", vec![ids.chassis.clone()]),
         Place::Chassis => system::chassis(service, &facts),
+        Place::Drives => numbered("Drive", &format!("{chassis}/Drives"), facts.drives.len()),
+        Place::Drive(at) => storage::drive(&chassis, *at, facts.drives.get(*at)?),
         Place::UpdateService => services::update_service(),
         Place::FirmwareInventory => {
             let names = vec!["BIOS".into(), "BMC".into()];
@@ -78,7 +86,7 @@ fn plain(service: &Service, place: &Place) -> Option<Value> {
         Place::Firmware(at) => services::firmware(service, &facts, *at),
         Place::TaskService => services::task_service(),
         Place::Tasks => collection("Task", "/redfish/v1/TaskService/Tasks", Vec::new()),
-        Place::Reset | Place::Insert(..) | Place::Eject(..) => return None,
+        Place::Reset | Place::Insert(..) | Place::Eject(..) | Place::SimpleUpdate => return None,
     };
     Some(document)
 }

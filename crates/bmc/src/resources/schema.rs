@@ -8,7 +8,7 @@ use super::collection;
 use crate::answer::{BASE, MESSAGES};
 
 /// The schemas that the service uses: namespace and version, empty for those without.
-const SCHEMAS: [(&str, &str); 35] = [
+const SCHEMAS: [(&str, &str); 39] = [
     ("AccountService", "v1_15_0"),
     ("Bios", "v1_2_1"),
     ("Chassis", "v1_25_0"),
@@ -16,6 +16,7 @@ const SCHEMAS: [(&str, &str); 35] = [
     ("ComputerSystem", "v1_20_0"),
     ("ComputerSystemCollection", ""),
     ("Drive", "v1_17_0"),
+    ("DriveCollection", ""),
     ("EthernetInterface", "v1_9_0"),
     ("EthernetInterfaceCollection", ""),
     ("JsonSchemaFile", "v1_1_5"),
@@ -40,10 +41,13 @@ const SCHEMAS: [(&str, &str); 35] = [
     ("SoftwareInventoryCollection", ""),
     ("Storage", "v1_15_0"),
     ("StorageCollection", ""),
+    ("StorageController", "v1_7_0"),
+    ("StorageControllerCollection", ""),
     ("TaskService", "v1_2_1"),
     ("UpdateService", "v1_14_0"),
     ("VirtualMedia", "v1_6_0"),
     ("VirtualMediaCollection", ""),
+    ("VolumeCollection", ""),
 ];
 const AT: &str = "http://redfish.dmtf.org/schemas/v1";
 

@@ -79,7 +79,7 @@ pub fn session(service: &Service, id: &str) -> Option<Value> {
 }
 
 pub fn account_service(service: &Service) -> Value {
-    let lockout = service.profile.quirks.lockout;
+    let lockout = service.state().lockout;
     json!({
         "@odata.id": "/redfish/v1/AccountService",
         "@odata.type": "#AccountService.v1_15_0.AccountService",
@@ -133,6 +133,10 @@ pub fn update_service() -> Value {
         "ServiceEnabled": false,
         "Status": {"State": "Disabled", "Health": "OK"},
         "FirmwareInventory": link("/redfish/v1/UpdateService/FirmwareInventory"),
+        "Actions": {"#UpdateService.SimpleUpdate": {
+            "target": "/redfish/v1/UpdateService/Actions/UpdateService.SimpleUpdate",
+            "TransferProtocol@Redfish.AllowableValues": ["HTTP", "HTTPS"],
+        }},
     })
 }
 

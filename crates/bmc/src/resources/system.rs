@@ -176,6 +176,7 @@ pub fn chassis(service: &Service, facts: &Facts) -> Value {
         "SerialNumber": facts.serial,
         "PowerState": power_state(service),
         "Status": ok(),
+        "Drives": link(format!("{path}/Drives")),
         "Links": {"ComputerSystems": [link(system)], "ManagedBy": [link(manager)]},
     })
 }
