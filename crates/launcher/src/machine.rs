@@ -67,6 +67,7 @@ pub fn drive(disk: &Disk, medium: Medium) -> Drive {
         persistent: false,
         serial: disk.serial.clone(),
         boot_index: disk.boot_order,
+        bad: None,
     }
 }
 

@@ -120,6 +120,26 @@ pub struct Drive {
     pub serial: Option<String>,
     /// Place in the boot order; none means that the firmware never boots from it.
     pub boot_index: Option<u32>,
+    /// Where it fails from the start; [`Command::Spoil`](crate::Command::Spoil) changes it.
+    pub bad: Option<BadSpot>,
+}
+
+/// A place of a disk that fails on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadSpot {
+    /// A byte of it: each request for its sector of 512 bytes fails as a whole.
+    pub offset: u64,
+    /// How.
+    pub what: Bad,
+}
+
+/// How a place of a disk fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bad {
+    /// Reading and writing are errors that the guest is told of.
+    Fails,
+    /// There is no room to write: the machine is paused before the write is done, and tries it again when it is resumed.
+    Full,
 }
 
 /// What is in a drive.

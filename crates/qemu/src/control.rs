@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::actor::Question;
 use crate::argv;
-use crate::config::{MachineConfig, Medium};
+use crate::config::{BadSpot, Drive, MachineConfig, Medium};
 use crate::events;
 use crate::handle::{Answer, Control};
 use crate::process::Process;
@@ -26,9 +26,11 @@ pub struct QemuControl {
     pub process: Arc<Process>,
     /// Names of the CD-ROM drives to the block node of the medium in each. Held while media change.
     cdroms: Mutex<BTreeMap<String, Option<String>>>,
-    /// Names of the drives, and how many NICs there are.
-    drives: Vec<String>,
+    /// The drives, and how many NICs there are.
+    drives: Vec<Drive>,
     nics: usize,
+    /// The node with a place that fails, of drives that have one. Held while it changes.
+    bad: Mutex<BTreeMap<usize, String>>,
     next_node: AtomicU64,
 }
 
@@ -42,12 +44,15 @@ impl QemuControl {
         let node = |(index, drive): (usize, &crate::config::Drive)| {
             (drive.name.clone(), drive.medium.is_some().then(|| argv::node_of(index)))
         };
+        let bad = config.drives.iter().enumerate().filter(|(_, drive)| drive.bad.is_some());
+        let bad = bad.map(|(index, _)| (index, argv::bad_of(index))).collect();
         QemuControl {
             questions,
             process,
             cdroms: Mutex::new(cdroms.map(node).collect()),
-            drives: config.drives.iter().map(|drive| drive.name.clone()).collect(),
+            drives: config.drives.clone(),
             nics: config.nics.len(),
+            bad: Mutex::new(bad),
             next_node: AtomicU64::new(0),
         }
     }
@@ -106,6 +111,31 @@ impl QemuControl {
         self.ask("blockdev-del", json!({"node-name": node})).await.map(drop)
     }
 
+    /// The node with the place that fails comes between the drive's own node and its file.
+    async fn spoil(&self, name: &str, spot: Option<BadSpot>) -> Result<(), ControlError> {
+        let mut bad = self.bad.lock().await;
+        let found = self.drives.iter().enumerate().find(|(_, drive)| drive.name == name);
+        let (index, drive) = found.filter(|(_, drive)| !drive.cdrom).ok_or_else(|| no_drive(name))?;
+        let file = argv::file_of(&argv::node_of(index));
+        let under = async |node: &str| {
+            let own = argv::over(index, drive, node).ok_or_else(|| no_drive(name))?;
+            self.ask("blockdev-reopen", json!({"options": [own]})).await
+        };
+        let before = bad.remove(&index);
+        if let Some(spot) = spot {
+            let node = format!("spot-{}", self.next_node.fetch_add(1, Ordering::Relaxed));
+            self.ask("blockdev-add", argv::failing(&node, &file, spot)).await?;
+            under(&node).await?;
+            bad.insert(index, node);
+        } else {
+            under(&file).await?;
+        }
+        match before {
+            Some(node) => self.ask("blockdev-del", json!({"node-name": node})).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
     async fn link(&self, nic: usize, up: bool) -> Result<(), ControlError> {
         if nic >= self.nics {
             return Err(ControlError::NoDevice(format!("NIC {nic}")));
@@ -116,13 +146,15 @@ impl QemuControl {
     /// No two devices may have one place, so all lose theirs first.
     async fn boot_from(&self, order: &[BootDevice]) -> Result<(), ControlError> {
         let id = |device: &BootDevice| match device {
-            BootDevice::Drive(name) if self.drives.contains(name) => Ok(argv::device_of(name)),
+            BootDevice::Drive(name) if self.drives.iter().any(|drive| drive.name == *name) => {
+                Ok(argv::device_of(name))
+            }
             BootDevice::Drive(name) => Err(no_drive(name)),
             BootDevice::Nic(index) if *index < self.nics => Ok(argv::nic_of(*index)),
             BootDevice::Nic(index) => Err(ControlError::NoDevice(format!("NIC {index}"))),
         };
         let order = order.iter().map(id).collect::<Result<Vec<_>, _>>()?;
-        let all = self.drives.iter().map(|name| argv::device_of(name));
+        let all = self.drives.iter().map(|drive| argv::device_of(&drive.name));
         let none = all.chain((0..self.nics).map(argv::nic_of)).map(|id| (id, -1));
         for (id, place) in none.chain((0_i64..).zip(order).map(|(place, id)| (id, place))) {
             let path = format!("/machine/peripheral/{id}");
@@ -153,6 +185,7 @@ impl Control for QemuControl {
                 Command::Insert { drive, medium } => return self.insert(drive, medium).await,
                 Command::Eject { drive } => return self.eject(drive).await,
                 Command::BootFrom(order) => return self.boot_from(order).await,
+                Command::Spoil { drive, spot } => return self.spoil(drive, *spot).await,
                 Command::Link { nic, up } => return self.link(*nic, *up).await,
             };
             self.ask(word, Value::Null).await.map(drop)

@@ -180,6 +180,7 @@ mod tests {
             persistent: false,
             serial: None,
             boot_index: None,
+            bad: None,
         };
         assert_eq!(check(&drive), Ok(()));
         let disk = Drive { cdrom: false, ..drive };

@@ -17,8 +17,8 @@ mod qmp;
 mod vmm;
 
 pub use config::{
-    Accelerator, Bus, ConfigError, CpuTopology, Devices, Drive, Firmware, Kernel, MachineConfig, Medium, Nic,
-    NicBackend, NicModel, Smbios,
+    Accelerator, Bad, BadSpot, Bus, ConfigError, CpuTopology, Devices, Drive, Firmware, Kernel,
+    MachineConfig, Medium, Nic, NicBackend, NicModel, Smbios,
 };
 pub use handle::{Events, Handle};
 pub use probe::{Probe, probe};

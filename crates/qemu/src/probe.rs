@@ -84,6 +84,7 @@ fn config(medium: Medium) -> MachineConfig {
             persistent: false,
             serial: None,
             boot_index: Some(1),
+            bad: None,
         }],
         nics: vec![],
         spare_slots: 0,

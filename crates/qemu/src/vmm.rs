@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::config::{ConfigError, MachineConfig, Medium};
+use crate::config::{BadSpot, ConfigError, MachineConfig, Medium};
 use crate::handle::{Events, Handle};
 
 /// Something that starts machines.
@@ -58,6 +58,13 @@ pub enum Command {
     },
     /// From the next reset on the firmware tries these devices in this order. No device at all leaves it to the firmware.
     BootFrom(Vec<BootDevice>),
+    /// A place of a disk fails from now on, instead of the one before; none heals it.
+    Spoil {
+        /// The drive's name; no CD-ROM drive.
+        drive: String,
+        /// Where and how.
+        spot: Option<BadSpot>,
+    },
     /// Plug or unplug the cable of a network device.
     Link {
         /// Its number, from 0.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use scute_qemu::bootsector::Guest;
 use scute_qemu::fake::FakeVmm;
 use scute_qemu::{
-    BootDevice, Bus, Command, ConfigError, ControlError, Drive, Event, Events, ExitCause, Machine, Medium,
-    Nic, NicBackend, NicModel, Qemu, RunState, StartError, Vmm,
+    Bad, BadSpot, BootDevice, Bus, Command, ConfigError, ControlError, Drive, Event, Events, ExitCause,
+    Machine, Medium, Nic, NicBackend, NicModel, Qemu, RunState, StartError, Vmm,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
@@ -192,6 +192,44 @@ async fn media_come_and_go(vmm: impl Vmm, dir: &Path) {
     }
 }
 
+/// A write that finds no room waits, and is done when there is; one that fails is told.
+async fn a_spot_of_a_disk_goes_bad_and_heals(vmm: impl Vmm, dir: &Path) {
+    let mut config = common::booting(dir, Guest::WritesDisk, MESSAGE);
+    config.drives.push(Drive { boot_index: None, ..cdrom(Bus::Sata) });
+    let spot = |what| Some(BadSpot { offset: 700, what });
+    let spoil = |spot| Command::Spoil { drive: "boot".into(), spot };
+    for what in [Bad::Full, Bad::Fails] {
+        config.drives[0].bad = spot(Bad::Full);
+        let mut machine = vmm.start(&config).await.unwrap();
+        let failed = |event: &Event| matches!(event, Event::DriveFailed { .. });
+        let Event::DriveFailed { drive, full: true, paused: true, .. } =
+            until(&mut machine.events, "no room", failed).await
+        else {
+            panic!("not for want of room")
+        };
+        assert_eq!(drive, "boot");
+        assert_eq!(machine.handle.state().await.unwrap(), RunState::DriveFailed);
+        for drive in ["cd", "absent"] {
+            let spoil = Command::Spoil { drive: drive.into(), spot: spot(what) };
+            let refused = machine.handle.command(spoil).await.unwrap_err();
+            assert!(matches!(refused, ControlError::NoDevice(_)), "{refused}");
+        }
+        machine.handle.command(spoil(spot(Bad::Fails))).await.unwrap();
+        if what == Bad::Full {
+            machine.handle.command(spoil(None)).await.unwrap();
+        }
+        machine.handle.command(Command::Resume).await.unwrap();
+        if what == Bad::Fails {
+            let Event::DriveFailed { full: false, paused: false, .. } =
+                until(&mut machine.events, "an error", failed).await
+            else {
+                panic!("no error of the disk")
+            };
+        }
+        assert_eq!(exited(&mut machine.events).await, ExitCause::Code(0));
+    }
+}
+
 /// What boots is what comes first in the order, from the next reset on.
 async fn the_boot_order_is_honoured_and_can_be_changed(vmm: impl Vmm, dir: &Path) {
     let disk = |name: &str, message: &str, place| Drive {
@@ -295,6 +333,7 @@ contract! {
     a_guest_that_hangs_under_its_watchdog_is_reset;
     the_serial_port_goes_both_ways;
     media_come_and_go;
+    a_spot_of_a_disk_goes_bad_and_heals;
     the_boot_order_is_honoured_and_can_be_changed;
     many_devices_have_room;
     what_does_not_fit_is_refused_with_the_number_that_does;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use scute_bmc::{Fault as Wrong, Rule, Service};
+use scute_qemu::{Bad, BadSpot};
 use serde::{Deserialize, Serialize};
 
 use crate::config::random_hex;
@@ -38,6 +39,22 @@ pub enum Fault {
     Ignored(Which),
     /// Answers are no JSON.
     Garbage(Which),
+    /// The power fails before something is written at a byte of a disk, once. The host stays off.
+    PowerCut(At),
+    /// Reading and writing a byte of a disk fails.
+    DiskError(At),
+    /// Power orders are accepted, and done later.
+    SlowPower {
+        /// After how many seconds.
+        seconds: u64,
+    },
+    /// Wrong passwords lock the account.
+    LockOut {
+        /// After how many of them.
+        after: u32,
+        /// For how many seconds.
+        seconds: u64,
+    },
     /// The BMC's password is another one.
     WrongPassword,
     /// The BMC forgets every session.
@@ -49,11 +66,21 @@ pub enum Fault {
         /// Whether.
         up: bool,
     },
-    /// Nothing goes wrong at the BMC any more. `password` is the one in the host's folder.
+    /// Nothing goes wrong any more, but cables stay as they are. `password` is the one in the host's folder.
     Clear {
         /// The password that is right again.
         password: String,
     },
+}
+
+/// A place of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct At {
+    /// The disk's number, from 0.
+    pub disk: usize,
+    /// In bytes. The sector that has it is meant.
+    pub offset: u64,
 }
 
 /// Which requests a fault is for.
@@ -83,6 +110,17 @@ pub async fn inject(host: &Host, service: &Service, fault: Fault) -> Result<(), 
         Fault::Cut(which) => (Wrong::Cut, which),
         Fault::Ignored(which) => (Wrong::Ignored, which),
         Fault::Garbage(which) => (Wrong::Garbage, which),
+        Fault::PowerCut(at) => return spoil(host, at, Bad::Full).await,
+        Fault::DiskError(at) => return spoil(host, at, Bad::Fails).await,
+        Fault::SlowPower { seconds } => {
+            service.slow_power(Duration::from_secs(seconds));
+            return Ok(());
+        }
+        Fault::LockOut { after: 0, .. } => return Err("no wrong password locks no account: from 1 on".into()),
+        Fault::LockOut { after, seconds } => {
+            service.lock_out(after, Duration::from_secs(seconds));
+            return Ok(());
+        }
         Fault::WrongPassword => {
             service.set_password(&random_hex::<12>().map_err(|error| error.to_string())?);
             return Ok(());
@@ -95,11 +133,19 @@ pub async fn inject(host: &Host, service: &Service, fault: Fault) -> Result<(), 
         Fault::Clear { password } => {
             service.clear_faults();
             service.set_password(&password);
+            for disk in 0..host.config.disks.len() {
+                host.spoil(disk, None).await.map_err(|error| error.0)?;
+            }
             return Ok(());
         }
     };
     service.inject(rule(fault, which)?);
     Ok(())
+}
+
+async fn spoil(host: &Host, at: At, what: Bad) -> Result<(), String> {
+    let spot = BadSpot { offset: at.offset, what };
+    host.spoil(at.disk, Some(spot)).await.map_err(|error| error.0)
 }
 
 fn rule(fault: Wrong, which: Which) -> Result<Rule, String> {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use scute_bmc::Reset;
 use scute_rack::control::{self, Answer, Request, View};
-use scute_rack::fault::{Fault, Which};
+use scute_rack::fault::{At, Fault, Which};
 use scute_rack::rack::{self, Network, Place, Programs, Rack};
 use scute_rack::{Firmware, HostFolder, Shape};
 use scute_site::RackPlace;
@@ -174,6 +174,29 @@ enum Kind {
     OverrideIgnored,
     /// Ejecting is accepted, and not done
     MediaStuck,
+    /// The power fails, once, before something is written at a byte of a disk; the host stays off
+    PowerCut {
+        offset: u64,
+        /// The disk, numbered from 0
+        #[arg(long, default_value_t = 0)]
+        disk: usize,
+    },
+    /// Reading and writing the sector with a byte of a disk fails
+    DiskError {
+        offset: u64,
+        /// The disk, numbered from 0
+        #[arg(long, default_value_t = 0)]
+        disk: usize,
+    },
+    /// Power orders are accepted, and done later
+    SlowPower { seconds: u64 },
+    /// Wrong passwords lock the account for so many seconds
+    LockOut {
+        seconds: u64,
+        /// How many wrong passwords
+        #[arg(long, default_value_t = 3)]
+        after: u32,
+    },
     /// The BMC has another password than the Secret
     WrongPassword,
     /// The BMC restarts and forgets its sessions
@@ -182,7 +205,7 @@ enum Kind {
     LinkDown { nic: usize },
     /// It has one again
     LinkUp { nic: usize },
-    /// Nothing goes wrong at the BMC any more
+    /// Nothing goes wrong any more, but cables stay as they are
     Clear,
 }
 
@@ -326,6 +349,10 @@ impl Wrong {
             },
             Kind::OverrideIgnored => Fault::Ignored(only("PATCH", "/Systems/")),
             Kind::MediaStuck => Fault::Ignored(only("POST", "VirtualMedia.EjectMedia")),
+            Kind::PowerCut { offset, disk } => Fault::PowerCut(At { disk, offset }),
+            Kind::DiskError { offset, disk } => Fault::DiskError(At { disk, offset }),
+            Kind::SlowPower { seconds } => Fault::SlowPower { seconds },
+            Kind::LockOut { seconds, after } => Fault::LockOut { after, seconds },
             Kind::WrongPassword => Fault::WrongPassword,
             Kind::Restart => Fault::Restart,
             Kind::LinkDown { nic } => Fault::Link { nic, up: false },

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::config::{Accelerator, Firmware, MachineConfig, Smbios};
 
-pub use blocks::{drive_of, node_of, of_medium};
+pub use blocks::{bad_of, drive_of, failing, file_of, node_of, of_medium, over};
 pub use devices::{device_of, nic_of};
 
 /// Size of the translator's buffer. QEMU's own default is a quarter of its guess of the host's memory.

@@ -34,6 +34,7 @@ fn drive(name: &str, medium: Medium, bus: Bus) -> Drive {
         persistent: false,
         serial: None,
         boot_index: None,
+        bad: None,
     }
 }
 

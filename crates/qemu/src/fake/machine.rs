@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 
 use crate::bootsector::{self, Guest};
-use crate::config::{MachineConfig, Medium};
+use crate::config::{Bad, BadSpot, MachineConfig, Medium};
 use crate::handle::{Answer, Control, Teller};
 use crate::vmm::{BootDevice, Command, ControlError, Event, Exit, ExitCause, RunState};
 
@@ -29,6 +29,10 @@ pub struct State {
     pub full: Option<(String, u32)>,
     teller: Teller,
     over: bool,
+    /// Places that fail.
+    bad: BTreeMap<String, BadSpot>,
+    /// The guest waits for a write that found no room.
+    waits: bool,
     /// What is in each drive; only CD-ROM drives change.
     media: BTreeMap<String, Option<PathBuf>>,
     cdroms: Vec<String>,
@@ -55,6 +59,8 @@ impl State {
             full: None,
             teller,
             over: false,
+            bad: config.drives.iter().filter_map(|d| Some((d.name.clone(), d.bad?))).collect(),
+            waits: false,
             media: config.drives.iter().map(|d| (d.name.clone(), d.medium.as_ref().map(file_of))).collect(),
             cdroms: config.drives.iter().filter(|d| d.cdrom).map(|d| d.name.clone()).collect(),
             nics: config.nics.len(),
@@ -100,6 +106,46 @@ impl State {
         let known = self.cdroms.iter().any(|name| name == drive);
         let medium = self.media.get_mut(drive).filter(|_| known);
         medium.ok_or_else(|| ControlError::NoDevice(format!("drive {drive:?} for this")))
+    }
+
+    /// The guest writes the second sector of its disk, and powers off when that is over.
+    fn writes_disk(&mut self) {
+        let place = self.order.iter().find_map(|device| match device {
+            BootDevice::Drive(name) => Some((name.clone(), *self.bad.get(name)?)),
+            BootDevice::Nic(_) => None,
+        });
+        let place = place.filter(|(_, spot)| (512..1024).contains(&spot.offset));
+        let failed = |reason: &str, full, drive| Event::DriveFailed {
+            drive,
+            reason: reason.to_owned(),
+            full,
+            paused: full,
+        };
+        self.waits = matches!(place, Some((_, BadSpot { what: Bad::Full, .. })));
+        match place {
+            Some((drive, BadSpot { what: Bad::Full, .. })) => {
+                self.run = RunState::DriveFailed;
+                self.tell(failed("No space left on device", true, drive));
+                self.tell(Event::Paused);
+                return;
+            }
+            Some((drive, BadSpot { what: Bad::Fails, .. })) => {
+                self.tell(failed("Input/output error", false, drive));
+            }
+            None => {}
+        }
+        self.shut_down(true, "guest-shutdown");
+    }
+
+    fn spoil(&mut self, drive: String, spot: Option<BadSpot>) -> Result<(), ControlError> {
+        if self.cdroms.contains(&drive) || !self.media.contains_key(&drive) {
+            return Err(ControlError::NoDevice(format!("drive {drive:?} for this")));
+        }
+        match spot {
+            Some(spot) => drop(self.bad.insert(drive, spot)),
+            None => drop(self.bad.remove(&drive)),
+        }
+        Ok(())
     }
 
     fn boot_from(&mut self, order: Vec<BootDevice>) -> Result<(), ControlError> {
@@ -198,11 +244,15 @@ impl FakeControl {
                 state.run = RunState::Running;
                 state.tell(Event::Resumed);
                 state.refuse_writes();
+                if state.waits {
+                    state.writes_disk();
+                }
             }
             Command::Quit => state.shut_down(false, "host-qmp-quit"),
             Command::Insert { drive, medium } => *state.cdrom(&drive)? = Some(file_of(&medium)),
             Command::Eject { drive } => *state.cdrom(&drive)? = None,
             Command::BootFrom(order) => state.boot_from(order)?,
+            Command::Spoil { drive, spot } => state.spoil(drive, spot)?,
             Command::Link { nic, .. } if nic < state.nics => {}
             Command::Link { nic, .. } => return Err(ControlError::NoDevice(format!("NIC {nic}"))),
         }
@@ -228,9 +278,8 @@ async fn live(state: Arc<Mutex<State>>, port: Arc<tokio::sync::Mutex<DuplexStrea
     lock(&state).guest = Some(guest);
     let _ = port.write_all(message.as_bytes()).await;
     match guest {
-        Guest::PowersOff | Guest::PowersOffInLongMode | Guest::WritesDisk => {
-            lock(&state).shut_down(true, "guest-shutdown");
-        }
+        Guest::PowersOff | Guest::PowersOffInLongMode => lock(&state).shut_down(true, "guest-shutdown"),
+        Guest::WritesDisk => lock(&state).writes_disk(),
         Guest::Panics => lock(&state).panic(),
         Guest::Resets => lock(&state).tell(Event::Reset { guest: true }),
         Guest::HangsUnderWatchdog => {

@@ -17,6 +17,7 @@ pub fn drive(name: &str, medium: Medium, bus: Bus) -> Drive {
         persistent: false,
         serial: None,
         boot_index: Some(1),
+        bad: None,
     }
 }
 

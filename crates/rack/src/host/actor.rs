@@ -9,12 +9,12 @@ use std::time::Duration;
 use scute_bmc::{BootMode, Lasting, MachineError, NextBoot, Power, Reset};
 use scute_netlink::UdpFrames;
 use scute_processes::chain;
-use scute_qemu::{Command, ControlError, Event, Events, Handle, Medium, StartError, Vmm};
+use scute_qemu::{Bad, BadSpot, Command, ControlError, Event, Events, Handle, Medium, StartError, Vmm};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::dhcp;
-use super::machine::{CD, Start, machine};
+use super::machine::{self, CD, Start, machine};
 use super::serial::Serial;
 use crate::config::HostConfig;
 use crate::folder::{HostFolder, State};
@@ -41,6 +41,11 @@ pub enum What {
         nic: usize,
         up: bool,
     },
+    /// A place of a disk fails, instead of the one before. One that is full takes the power with it.
+    Spoil {
+        disk: usize,
+        spot: Option<BadSpot>,
+    },
 }
 
 pub struct Actor {
@@ -52,6 +57,7 @@ pub struct Actor {
     running: Option<Running>,
     /// A graceful restart waits for the guest to go off.
     back_on: bool,
+    bad: machine::Bad,
 }
 
 /// A machine that runs.
@@ -73,7 +79,16 @@ impl Actor {
         serial: Serial,
         status: watch::Sender<State>,
     ) -> Self {
-        Self { config, folder, equipment, serial, status, running: None, back_on: false }
+        Self {
+            config,
+            folder,
+            equipment,
+            serial,
+            status,
+            running: None,
+            back_on: false,
+            bad: machine::Bad::new(),
+        }
     }
 
     /// Until nobody can give orders any more.
@@ -124,6 +139,7 @@ impl Actor {
                 self.change(|state| state.links[nic] = up);
                 Ok(())
             }
+            What::Spoil { disk, spot } => self.spoil(disk, spot).await,
         }
     }
 
@@ -175,7 +191,7 @@ impl Actor {
     ) -> Result<scute_qemu::Machine<<scute_qemu::Qemu as Vmm>::Serial>, StartError> {
         let equipment = &self.equipment;
         let accelerator = equipment.accelerator;
-        let machine = machine(&self.config, &self.folder, equipment, accelerator, state, start);
+        let machine = machine(&self.config, &self.folder, equipment, accelerator, state, &self.bad, start);
         equipment.programs.qemu.start(&machine).await
     }
 
@@ -252,17 +268,24 @@ impl Actor {
         let failed = |error: ControlError| MachineError(error.to_string());
         running.handle.command(Command::Reset).await.map_err(failed)?;
         // Until it is told, an order that comes after this one could change what is booted now.
+        let mut failed = None;
         let reset = async {
             loop {
                 match running.events.next().await {
                     Event::Reset { guest: false } => return Ok(()),
                     Event::Exited(exit) => return Err(MachineError(format!("QEMU ended: {exit}"))),
+                    event @ Event::DriveFailed { .. } => failed = Some(event),
                     _ => {}
                 }
             }
         };
         match tokio::time::timeout(SOON, reset).await {
-            Ok(Ok(())) => self.booted().await,
+            Ok(Ok(())) => {
+                if let Some(event) = failed {
+                    self.heard(event).await;
+                }
+                self.booted().await
+            }
             Ok(Err(error)) => {
                 self.ended();
                 Err(error)
@@ -284,6 +307,36 @@ impl Actor {
         Ok(())
     }
 
+    async fn spoil(&mut self, disk: usize, spot: Option<BadSpot>) -> Done {
+        let Some(known) = self.config.disks.get(disk) else {
+            return Err(MachineError(format!("there is no disk {disk}")));
+        };
+        let size = known.mib << 20;
+        if let Some(spot) = spot.filter(|spot| spot.offset >= size) {
+            return Err(MachineError(format!("byte {}: disk {disk} has {size}", spot.offset)));
+        }
+        if spot.is_none() && !self.bad.contains_key(&disk) {
+            return Ok(());
+        }
+        self.command(Command::Spoil { drive: machine::disk_name(disk), spot }).await?;
+        match spot {
+            Some(spot) => drop(self.bad.insert(disk, spot)),
+            None => drop(self.bad.remove(&disk)),
+        }
+        Ok(())
+    }
+
+    /// A write met a place that is full: the machine is paused before it, and here the power goes. It goes once.
+    async fn cut(&mut self, drive: &str) -> Done {
+        let struck =
+            |(disk, spot): &(&usize, &BadSpot)| spot.what == Bad::Full && machine::disk_name(**disk) == drive;
+        let Some(disk) = self.bad.iter().find(struck).map(|(disk, _)| *disk) else { return Ok(()) };
+        tracing::info!(host = self.config.name, disk, "the power is cut");
+        self.bad.remove(&disk);
+        self.back_on = false;
+        self.stop().await
+    }
+
     async fn heard(&mut self, event: Event) {
         let done = match event {
             Event::Reset { .. } => self.guest_reset().await,
@@ -292,9 +345,9 @@ impl Actor {
                 self.ended();
                 if std::mem::take(&mut self.back_on) { self.start().await } else { Ok(()) }
             }
-            Event::DriveFailed { drive, reason, .. } => {
+            Event::DriveFailed { drive, reason, paused, .. } => {
                 tracing::warn!(host = self.config.name, drive, reason, "a drive fails");
-                Ok(())
+                if paused { self.cut(&drive).await } else { Ok(()) }
             }
             _ => Ok(()),
         };

@@ -1,9 +1,11 @@
 //! A host as a machine of QEMU: pure.
 
+use std::collections::BTreeMap;
+
 use scute_bmc::{BootDevice, BootMode, NextBoot};
 use scute_qemu::{
-    Accelerator, BootDevice as Device, Bus, CpuTopology, Drive, Firmware as QemuFirmware, MachineConfig,
-    Medium, Nic, NicBackend, NicModel, Smbios,
+    Accelerator, BadSpot, BootDevice as Device, Bus, CpuTopology, Drive, Firmware as QemuFirmware,
+    MachineConfig, Medium, Nic, NicBackend, NicModel, Smbios,
 };
 
 use crate::config::HostConfig;
@@ -40,7 +42,10 @@ impl Start {
     }
 }
 
-fn disk_name(index: usize) -> String {
+/// Places of disks that fail, by the number of the disk.
+pub type Bad = BTreeMap<usize, BadSpot>;
+
+pub fn disk_name(index: usize) -> String {
     format!("disk-{index}")
 }
 
@@ -51,6 +56,7 @@ pub fn machine(
     equipment: &Equipment,
     accelerator: Accelerator,
     state: &State,
+    bad: &Bad,
     start: &Start,
 ) -> MachineConfig {
     let programs = &equipment.programs;
@@ -70,13 +76,13 @@ pub fn machine(
             serial: Some(config.serial.clone()),
         },
         kernel: None,
-        drives: drives(config, folder, state, start),
+        drives: drives(config, folder, state, bad, start),
         nics: nics(config, equipment, start),
         spare_slots: 0,
     }
 }
 
-fn drives(config: &HostConfig, folder: &HostFolder, state: &State, start: &Start) -> Vec<Drive> {
+fn drives(config: &HostConfig, folder: &HostFolder, state: &State, bad: &Bad, start: &Start) -> Vec<Drive> {
     let disk = |(index, disk): (usize, &crate::config::Disk)| {
         let name = disk_name(index);
         Drive {
@@ -87,6 +93,7 @@ fn drives(config: &HostConfig, folder: &HostFolder, state: &State, start: &Start
             persistent: true,
             serial: Some(disk.serial.clone()),
             boot_index: start.place(&Device::Drive(name.clone())),
+            bad: bad.get(&index).copied(),
             name,
         }
     };
@@ -99,6 +106,7 @@ fn drives(config: &HostConfig, folder: &HostFolder, state: &State, start: &Start
         persistent: false,
         serial: None,
         boot_index: start.place(&Device::Drive(CD.into())),
+        bad: None,
     };
     config.disks.iter().enumerate().map(disk).chain([cd]).collect()
 }

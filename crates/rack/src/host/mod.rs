@@ -9,6 +9,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use scute_bmc::{Answer, Facts, Machine, MachineError, NextBoot, Power, Reset, Server, ServerError, Service};
+use scute_qemu::BadSpot;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::HostConfig;
@@ -115,6 +116,15 @@ impl Host {
     /// When there is no such card.
     pub async fn link(&self, nic: usize, up: bool) -> Result<(), MachineError> {
         self.order(What::Link { nic, up }).await
+    }
+
+    /// A place of a disk, numbered from 0, fails from now on, also after a start; none heals it. Of [`Bad::Fails`](scute_qemu::Bad::Fails) the guest is
+    /// told. At [`Bad::Full`](scute_qemu::Bad::Full) the power goes, once, before the write is done.
+    ///
+    /// # Errors
+    /// When there is no such disk, or no such place on it.
+    pub async fn spoil(&self, disk: usize, spot: Option<BadSpot>) -> Result<(), MachineError> {
+        self.order(What::Spoil { disk, spot }).await
     }
 
     async fn order(&self, what: What) -> Result<(), MachineError> {

@@ -3,9 +3,11 @@
 
 mod iso;
 
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,7 +15,9 @@ use axum::body::{Body, to_bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use base64::Engine as _;
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 use scute_bmc::Service;
+use scute_rack::fault::{self, Fault};
 use scute_rack::rack::{self, Place, Programs, Rack};
 use scute_rack::{Host, HostConfig, HostFolder, Shape, Status};
 use serde_json::{Value, json};
@@ -30,6 +34,29 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("no {what} within {PATIENCE:?}"))
+}
+
+/// Runs a test in a network namespace with a loopback and nothing else: what it or its programs send leaves nothing. One for
+/// the process, as one thread of it starts all programs. Needs root.
+pub fn isolated(test: impl AsyncFnOnce() + Send + 'static) {
+    static NAMESPACE: LazyLock<File> = LazyLock::new(|| std::thread::spawn(namespace).join().unwrap());
+    let inside = move || {
+        move_into_link_name_space(NAMESPACE.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(test());
+    };
+    if let Err(panic) = std::thread::spawn(inside).join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Makes one, around this thread.
+fn namespace() -> File {
+    // SAFETY: the thread shares nothing with others that it would lose.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("root");
+    let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap();
+    assert!(up.success());
+    File::open("/proc/thread-self/ns/net").unwrap()
 }
 
 /// A rack of hosts that are called `a`, `b`, …
@@ -125,6 +152,26 @@ impl Client {
 
     pub async fn eject(&self) {
         self.done("POST", "Systems/1/VirtualMedia/1/Actions/VirtualMedia.EjectMedia", json!({})).await;
+    }
+
+    /// Somebody else.
+    pub fn with_password(&self, password: &str) -> Self {
+        let Self { host, service, folder, .. } = self;
+        Self {
+            host: host.clone(),
+            service: service.clone(),
+            folder: folder.clone(),
+            password: password.into(),
+        }
+    }
+
+    pub async fn fault(&self, fault: Fault) -> Result<(), String> {
+        fault::inject(&self.host, &self.service, fault).await
+    }
+
+    /// The end of all faults.
+    pub fn cleared(&self) -> Fault {
+        Fault::Clear { password: self.password.clone() }
     }
 
     pub fn console(&self) -> Console {
