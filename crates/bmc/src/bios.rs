@@ -37,7 +37,8 @@ impl Bios {
 /// The Bios resource.
 pub fn document(service: &Service, system: &str) -> Value {
     let path = format!("{system}/Bios");
-    let mut document = resource(service, &path, "Bios", "BIOS Settings", &service.state().bios.current);
+    let current = service.state().bios.current;
+    let mut document = resource(service, &path, "Bios", "BIOS Settings", &current);
     document["@Redfish.Settings"] = json!({
         "@odata.type": "#Settings.v1_3_5.Settings",
         "SettingsObject": {"@odata.id": format!("{path}/Settings")},
@@ -50,7 +51,8 @@ pub fn document(service: &Service, system: &str) -> Value {
 /// The Bios resource as it is from the next start on.
 pub fn settings(service: &Service, system: &str) -> Value {
     let path = format!("{system}/Bios/Settings");
-    resource(service, &path, "Settings", "Pending BIOS Settings", &service.state().bios.pending)
+    let pending = service.state().bios.pending;
+    resource(service, &path, "Settings", "Pending BIOS Settings", &pending)
 }
 
 fn resource(service: &Service, path: &str, id: &str, name: &str, settings: &Settings) -> Value {
