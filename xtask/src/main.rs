@@ -1,4 +1,4 @@
-//! The project's own commands: set-up, components, images, bundle, test, demo, crds, layers, bench.
+//! The project's own commands: set-up, components, images, bundle, judges, test, demo, crds, layers, bench.
 
 use clap::{Parser, Subcommand};
 
@@ -9,6 +9,7 @@ mod components;
 mod crds;
 mod demo;
 mod images;
+mod judges;
 mod layers;
 mod modules;
 mod oci;
@@ -40,6 +41,8 @@ enum Command {
     Crds(crds::Args),
     /// Check which crate may depend on what
     Layers,
+    /// Let outside validators, clients and servers of Redfish judge ours
+    Judges,
     /// Run every check and test there is
     Test(test::Args),
     /// From this machine to a tenant cluster with a Node
@@ -56,6 +59,7 @@ fn main() {
         Command::Bundle(args) => bundle::run(&args),
         Command::Crds(args) => crds::run(&args),
         Command::Layers => layers::run(),
+        Command::Judges => judges::run(),
         Command::Test(args) => test::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),

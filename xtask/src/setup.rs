@@ -31,6 +31,7 @@ const PACKAGES: &[Package] = &[
     Package("openssl", "the other side in tests of certificates"),
     Package("ovmf", "UEFI firmware for VMs"),
     Package("protobuf-compiler", "etcd client"),
+    Package("python3-venv", "outside judges of Redfish"),
     Package("qemu-block-extra", "virtual CDs of the rack are read over HTTP"),
     Package("qemu-system-x86", "VMs"),
     Package("qemu-utils", "disk images"),

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::cache::Cache;
-use crate::{bundle, components, crds, layers, run, say, setup, workspace};
+use crate::{bundle, components, crds, judges, layers, run, say, setup, workspace};
 
 /// Where property tests begin. The same everywhere: what passed here passes there, and a failure is the change's own. Any
 /// other seed of the environment is taken instead, and `cargo test` alone draws anew each time.
@@ -40,6 +40,7 @@ pub fn run(args: &Args) -> Result<()> {
         let tests = ["test", "--workspace", "--exclude", "scute-e2e", "--no-fail-fast"];
         run::loud(cargo(&tests).env("SCUTE_KUBE", &kube).env(SEED.0, seed()))
     })?;
+    judges::test(&cache)?;
     if !args.no_e2e {
         end_to_end()?;
     }
