@@ -93,7 +93,13 @@ async fn the_node_image_starts_by_uefi_and_by_bios_and_does_what_its_config_driv
     room.images.put("node.qcow2", image);
     let mut parameters = room.parameters("10.0.2.2");
     parameters.addresses = vec!["02:00:00:00:00:01,10.0.2.15/24,10.0.2.2".parse().unwrap()];
-    let hardware = Hardware { firmware: Firmware::Uefi, memory_mebibytes: 1536, disk_bytes: DISK, cards: 4 };
+    let hardware = Hardware {
+        firmware: Firmware::Uefi,
+        memory_mebibytes: 1536,
+        disk_bytes: DISK,
+        cards: 4,
+        bad_byte: None,
+    };
     let started = Instant::now();
     let said = |what: &str| println!("  {what} after {:.1} s", started.elapsed().as_secs_f64());
     let mut uefi = Server::start(hardware, &Media::Ramdisk(&bundle.join("ramdisk/ramdisk.iso"), &parameters));

@@ -27,9 +27,12 @@ use tokio::time::timeout;
 const BOOT: Duration = Duration::from_secs(240);
 const DISK: u64 = 5 << 30;
 const MIB: usize = 1 << 20;
+/// Within the image.
+const BAD: u64 = 3 << 20;
 
 fn server(parameters: &Parameters, ramdisk: &Path, firmware: Firmware) -> Server {
-    let hardware = Hardware { firmware, memory_mebibytes: 1024, disk_bytes: DISK, cards: 1 };
+    let bad_byte = (firmware == Firmware::Uefi).then_some(BAD);
+    let hardware = Hardware { firmware, memory_mebibytes: 1024, disk_bytes: DISK, cards: 1, bad_byte };
     Server::start(hardware, &Media::Ramdisk(ramdisk, parameters))
 }
 
@@ -77,7 +80,6 @@ async fn a_server_is_inspected_cleaned_written_and_boots_what_was_written() {
     assert!(wiped.len() == 1 && wiped[0].contains("5120 MiB were discarded"), "{wiped:?}");
     said("cleaned");
 
-    room.images.fail([Fault::Cut(file.len() / 2)]);
     let drive = vec![b'c'; 300_000];
     let write = Write {
         url: format!("http://10.0.2.2:{}/images/disk.zst", room.images_address.port()),
@@ -87,7 +89,18 @@ async fn a_server_is_inspected_cleaned_written_and_boots_what_was_written() {
         root: RootDeviceHints::default(),
         config_drive: Some(BASE64_STANDARD.encode(&drive)),
     };
+    let half = file.len() / 2;
     room.images.put("disk.zst", file);
+    // The first write of one sector fails.
+    room.give(Work::Write { id: "refused".into(), write: Box::new(write.clone()) });
+    let Said::Failed { why } = room.end_of("refused", BOOT).await else { panic!("the disk does not fail") };
+    assert!(why.contains("the disk ") && why.contains("(disk /dev/disk/by-path/pci-0000:"), "{why}");
+    said("refused");
+    let mut head = vec![1; MIB];
+    File::open(server.path("disk.raw")).unwrap().read_exact_at(&mut head, 0).unwrap();
+    assert!(head.iter().all(|byte| *byte == 0), "nothing that a firmware would start");
+
+    room.images.fail([Fault::Cut(half)]);
     room.give(Work::Write { id: "write".into(), write: Box::new(write) });
     assert!(matches!(room.end_of("write", BOOT).await, Said::Written { disk } if disk.contains("by-path")));
     said("written");

@@ -96,6 +96,64 @@ async fn an_image_server_that_goes_away_is_told_and_half_an_image_never_boots() 
     assert_eq!(disk, Some(starts.len() - 1), "from the disk only at the end: {starts:?}");
 }
 
+/// The conditions of a host that say this.
+fn conditions(host: &BareMetalHost, words: &str) -> usize {
+    let all = host.status.iter().flat_map(|status| &status.conditions);
+    all.filter(|condition| condition.message.contains(words)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_in_the_middle_of_a_write_is_cleaned_up_and_half_an_image_never_boots() {
+    let (bench, rig, images) = (Bench::new("cut").await, Rig::new(90), Images::open().await);
+    bench.available(&rig, "a").await;
+    let image = content(8 << 20);
+    let (url, checksum) = images.put("node.raw", image.clone());
+    let _half = images.stall("node.raw", 4 << 20);
+    let before = rig.machine.starts().len();
+    let mut spec = provisioned_from(&url, &checksum);
+    spec["spec"]["automatedCleaningMode"] = json!("metadata");
+    bench.patch("a", spec).await;
+    scute_testkit::until("half of it is on the disk", || async {
+        let disk = rig.machine.disk();
+        (disk[2 << 20..3 << 20] == image[2 << 20..3 << 20]).then_some(())
+    })
+    .await;
+    tokio::task::block_in_place(|| rig.machine.lose_power());
+    assert!(rig.machine.disk()[..512].iter().all(|byte| *byte == 0), "nothing that a firmware would start");
+    images.put("node.raw", image.clone());
+    let failed = |host: &BareMetalHost| error(host).is_some_and(|(kind, _)| kind == ErrorType::Provisioning);
+    bench.until("a", "told", failed).await;
+
+    let host = bench.until_state("a", State::Provisioned).await;
+    assert_eq!((error(&host), host.status.unwrap().provisioning_fail_count), (None, 0));
+    assert!(rig.machine.disk()[512..image.len()] == image[512..]);
+    let starts = rig.machine.starts().split_off(before);
+    let (disk, agents) = starts.split_last().unwrap();
+    assert!(disk.device == BootDevice::Hdd, "{starts:?}");
+    assert!(agents.iter().all(|start| start.device == BootDevice::Cd), "no half image: {starts:?}");
+    assert!(agents.len() >= 3, "written, cleaned, written: {starts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_is_told_by_its_name_and_place() {
+    let (bench, rig, images) = (Bench::new("disk").await, Rig::new(91), Images::open().await);
+    bench.available(&rig, "a").await;
+    let image = content(12 << 20);
+    let (url, checksum) = images.put("node.raw", image.clone());
+    let failing = rig.machine.disk_that_fails(8 << 20);
+    bench.patch("a", provisioned_from(&url, &checksum)).await;
+    let told = "the disk refuses to be written at byte";
+    let host = bench.until("a", "told", |host| error(host).is_some() && conditions(host, told) > 0).await;
+    let (kind, why) = error(&host).unwrap();
+    assert!(kind == ErrorType::Provisioning && why.contains("(disk /dev/vda)"), "{why}");
+    assert!(conditions(&host, "(disk /dev/vda)") > 0, "{:?}", host.status);
+
+    // A new one in its place.
+    drop(failing);
+    bench.until_state("a", State::Provisioned).await;
+    assert!(rig.machine.disk()[512..image.len()] == image[512..]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn hints_that_fit_no_disk_are_told_with_the_disks_and_better_ones_are_tried_at_once() {
     let (bench, rig, images) = (Bench::new("hints").await, Rig::new(33), Images::open().await);

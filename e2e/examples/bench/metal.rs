@@ -114,8 +114,13 @@ async fn direct() -> Result<Direct> {
     room.images.put("node", image);
 
     let start = Instant::now();
-    let hardware =
-        Hardware { firmware: Firmware::Uefi, memory_mebibytes: MEMORY, disk_bytes: DISK, cards: 1 };
+    let hardware = Hardware {
+        firmware: Firmware::Uefi,
+        memory_mebibytes: MEMORY,
+        disk_bytes: DISK,
+        cards: 1,
+        bad_byte: None,
+    };
     let ramdisk = bundle.join("ramdisk/ramdisk.iso");
     let mut server = Server::start(hardware, &Media::Ramdisk(&ramdisk, &room.parameters("10.0.2.2")));
     room.until("hello", PATIENCE, |memory| memory.hellos.first().cloned()).await;

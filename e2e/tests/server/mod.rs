@@ -26,6 +26,8 @@ pub struct Hardware {
     pub firmware: Firmware,
     pub memory_mebibytes: u32,
     pub disk_bytes: u64,
+    /// A byte of the disk: the first write of its sector fails.
+    pub bad_byte: Option<u64>,
     /// Their addresses are 02:00:00:00:00:01 and so on, each on QEMU's user network.
     pub cards: u8,
 }
@@ -63,7 +65,10 @@ impl Server {
                 "none",
             ])
             .args(["-m", &hardware.memory_mebibytes.to_string()])
-            .args(["-drive", "file=disk.raw,format=raw,if=none,id=disk,discard=unmap"])
+            .args([
+                "-drive",
+                &format!("{},format=raw,if=none,id=disk,discard=unmap", disk(hardware.bad_byte)),
+            ])
             .args(["-device", "virtio-blk-pci,drive=disk,serial=serial-of-the-test"])
             // Without a source of randomness TLS waits for the noise of the machine itself.
             .args(["-device", "virtio-rng-pci"])
@@ -121,6 +126,17 @@ impl Drop for Server {
             eprintln!("--- serial console\n{}", self.serial());
         }
     }
+}
+
+/// QEMU's options for the file of the disk.
+fn disk(bad_byte: Option<u64>) -> String {
+    let Some(byte) = bad_byte else { return "file=disk.raw".into() };
+    let error = [("event", "none"), ("iotype", "write"), ("errno", "5"), ("once", "on")];
+    let mut options = "file.driver=blkdebug,file.image.driver=file,file.image.filename=disk.raw".to_owned();
+    for (name, value) in error.into_iter().chain([("sector", (byte / 512).to_string().as_str())]) {
+        options.push_str(&format!(",file.inject-error.0.{name}={value}"));
+    }
+    options
 }
 
 fn copy(iso: &PerHostIso, to: &Path) {

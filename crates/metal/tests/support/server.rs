@@ -1,8 +1,10 @@
 //! A server: its BMC is a real Redfish service, and what it boots from the CD is the real agent, on a folder with a file
 //! for a disk. Only the kernel between the two is missing.
 
-use std::net::{SocketAddr, TcpListener};
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +14,9 @@ use hyper::header::RANGE;
 use scute_agent::http::{Client, Url, trusting};
 use scute_agent::protocol::Parameters;
 use scute_bmc::memory::{MemoryMachine, Start, facts};
-use scute_bmc::{Answer, BootDevice, Facts, Machine, NextBoot, Power, Profile, Reset, Rule, Server, Service};
+use scute_bmc::{
+    Answer, BootDevice, Facts, Identity, Machine, NextBoot, Power, Profile, Reset, Rule, Server, Service,
+};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
@@ -29,6 +33,7 @@ pub struct Rig {
     pub bmc: Arc<Service>,
     pub address: String,
     listens: SocketAddr,
+    identity: Identity,
     server: Mutex<Option<Server>>,
 }
 
@@ -36,10 +41,12 @@ impl Rig {
     pub fn new(number: u8) -> Self {
         let machine = Arc::new(Metal::new(number));
         let bmc = Service::new(machine.clone(), Profile::named("plain", &[]).unwrap(), USER, PASSWORD);
-        let server = Server::https(&bmc, TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+        let identity = Identity::new(Ipv4Addr::LOCALHOST.into()).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let server = Server::https_as(&bmc, listener, &identity).unwrap();
         let address = format!("redfish-virtualmedia://{}/redfish/v1/Systems/1", server.address);
         let listens = server.address;
-        Self { mac: mac(number), machine, bmc, address, listens, server: Mutex::new(Some(server)) }
+        Self { mac: mac(number), machine, bmc, address, listens, identity, server: Mutex::new(Some(server)) }
     }
 
     /// The BMC is not there any more.
@@ -47,14 +54,25 @@ impl Rig {
         self.server.lock().unwrap().take();
     }
 
-    /// It is there again.
+    /// It is there again, and is known by the same certificate.
     pub fn come_back(&self) {
-        let server = Server::https(&self.bmc, TcpListener::bind(self.listens).unwrap()).unwrap();
+        let listener = TcpListener::bind(self.listens).unwrap();
+        let server = Server::https_as(&self.bmc, listener, &self.identity).unwrap();
         self.server.lock().unwrap().replace(server);
     }
 
     pub fn fault(&self, rule: Rule) {
         self.bmc.inject(rule);
+    }
+}
+
+/// A disk that fails. What was there before it comes back when it is dropped.
+pub struct FailingDisk(PathBuf);
+
+impl Drop for FailingDisk {
+    fn drop(&mut self) {
+        // An agent may write to it still.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
 }
 
@@ -107,6 +125,17 @@ impl Metal {
 
     fn path(&self, name: &str) -> PathBuf {
         self.root.path().join(name)
+    }
+
+    /// Puts another disk in its place, of the same size, which stores so many bytes and refuses more. Needs root.
+    pub fn disk_that_fails(&self, bytes: u64) -> FailingDisk {
+        let folder = self.path("dev");
+        let size = format!("size={bytes}");
+        let mut mount = Command::new("mount");
+        assert!(mount.args(["-t", "tmpfs", "-o", &size, "disk"]).arg(&folder).status().unwrap().success());
+        let disk = FailingDisk(folder);
+        File::create(self.path("dev/vda")).unwrap().set_len(DISK as u64).unwrap();
+        disk
     }
 
     pub fn disk(&self) -> Vec<u8> {
