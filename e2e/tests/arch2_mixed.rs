@@ -53,6 +53,9 @@ fn servers_are_nodes_beside_virtual_machines_and_alone() {
     });
     goes(&site, &management, "duo");
 
+    step("the other kind may be the first, and come last", || the_other_way_round(&management));
+    goes(&site, &management, "turned");
+
     apply(&management, "30-arch3-hosted/20-kamaji-metal3");
     let tenant = all_join(&site, &management, "bm-tenant", &["bm-tenant-baked"]);
     step("the Node is a server", || nodes_are(&tenant, &["metal3://"]));
@@ -76,6 +79,50 @@ fn apply(management: &Kubectl, folder: &str) {
         let text = management.run(&["kustomize", &format!("{ROOT}/{folder}")])?;
         management.apply(&text)
     });
+}
+
+/// The second InfraCluster is a Metal3Cluster and there before the Cluster and its KubevirtCluster, and nobody says where the
+/// control plane answers: both get its address.
+fn the_other_way_round(management: &Kubectl) -> Result<()> {
+    let documents = [
+        r"
+apiVersion: infrastructure.cluster.x-k8s.io/v1beta2
+kind: Metal3Cluster
+metadata: {name: turned, namespace: tenant-b}
+spec: {cloudProviderEnabled: false}",
+        r"
+apiVersion: controlplane.cluster.x-k8s.io/v1alpha1
+kind: KamajiControlPlane
+metadata: {name: turned, namespace: tenant-b}
+spec:
+  dataStoreName: default
+  network: {serviceType: LoadBalancer}
+  replicas: 1
+  version: 1.35.4",
+        r"
+apiVersion: cluster.x-k8s.io/v1beta2
+kind: Cluster
+metadata: {name: turned, namespace: tenant-b}
+spec:
+  controlPlaneRef: {apiGroup: controlplane.cluster.x-k8s.io, kind: KamajiControlPlane, name: turned}
+  infrastructureRef: {apiGroup: infrastructure.cluster.x-k8s.io, kind: KubevirtCluster, name: turned}",
+        r"
+apiVersion: infrastructure.cluster.x-k8s.io/v1alpha1
+kind: KubevirtCluster
+metadata: {name: turned, namespace: tenant-b}",
+    ];
+    documents.iter().try_for_each(|document| management.apply(document))?;
+    is(management, "cluster/turned", "condition=ControlPlaneInitialized")?;
+    is(management, "kubevirtcluster/turned", "jsonpath={.status.ready}=true")?;
+    is(management, "metal3cluster/turned", "jsonpath={.status.initialization.provisioned}=true")?;
+    let endpoint = |object: &str| -> Result<serde_json::Value> {
+        let object = management.json(&["-n", NAMESPACE, object])?;
+        ensure!(object["spec"]["controlPlaneEndpoint"]["port"] == 6443, "{object}");
+        Ok(object["spec"]["controlPlaneEndpoint"].clone())
+    };
+    let cluster = endpoint("cluster/turned")?;
+    ensure!(endpoint("kubevirtcluster/turned")? == cluster && endpoint("metal3cluster/turned")? == cluster);
+    Ok(())
 }
 
 /// Waits until one Machine of each of these pools is available.

@@ -159,20 +159,21 @@ impl Story {
             management,
             "control plane of the tenant",
             &format!("cluster/{}", self.tenant),
-            "ControlPlaneAvailable",
+            "condition=ControlPlaneAvailable",
         )?;
+        // A pool that may do without its only Machine is Available before that has come.
         self.pools.iter().try_for_each(|pool| {
             self.wait(
                 management,
                 &format!("Machine of {pool}"),
                 &format!("machinedeployment/{pool}"),
-                "Available",
+                "jsonpath={.status.availableReplicas}=1",
             )
         })
     }
 
     fn wait(&self, management: &Kubectl, title: &str, object: &str, condition: &str) -> Result<()> {
-        let condition = format!("--for=condition={condition}");
+        let condition = format!("--for={condition}");
         let waited = say::step(title, || management.output(&["wait", object, &condition, PATIENCE]));
         waited.map(drop).with_context(|| format!("see: scute cluster describe {}", self.tenant))
     }

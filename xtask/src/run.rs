@@ -49,6 +49,18 @@ pub fn cargo() -> Command {
     cargo
 }
 
+/// Cargo with Clippy in the compiler's place for our own crates: what it builds is linted by the way, and no warning is let
+/// through. Clippy asks for less optimisation than usual, so what it builds is for tests.
+pub fn linting_cargo() -> Result<Command> {
+    let sysroot =
+        output(Command::new("rustc").args(["--print", "sysroot"]).current_dir(crate::workspace::root()))?;
+    let mut cargo = cargo();
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", std::path::Path::new(sysroot.trim()).join("bin/clippy-driver"));
+    // As `cargo clippy` hands its arguments on.
+    cargo.env("CLIPPY_ARGS", "--deny=warnings__CLIPPY_HACKERY__");
+    Ok(cargo)
+}
+
 /// The program and its first arguments: enough to know which one it was, no whole command lines.
 fn describe(command: &Command) -> String {
     let args = command.get_args().take(3).map(|a| a.to_string_lossy().into_owned());

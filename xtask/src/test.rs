@@ -23,22 +23,18 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let started = Instant::now();
     setup::run()?;
-    let cargo = |args: &[&str]| {
-        let mut cargo = run::cargo();
-        cargo.args(args);
-        cargo
-    };
-    say::step("fmt", || run::quiet(&mut cargo(&["fmt", "--all", "--check"])))?;
+    say::step("fmt", || run::quiet(run::cargo().args(["fmt", "--all", "--check"])))?;
     layers::run()?;
     let cache = Cache::open()?;
     let kube = components::build(&cache)?.kube;
-    let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "--deny=warnings"];
-    say::step("clippy", || run::quiet(&mut cargo(&clippy)))?;
-    crds::check()?;
+    // One compilation for lints, definitions and tests, the end-to-end ones too.
+    let all = ["test", "--workspace", "--no-run", "--quiet"];
+    say::step("clippy and build", || run::quiet(run::linting_cargo()?.args(all)))?;
+    crds::check(run::linting_cargo()?)?;
     say::stream("cargo test", || {
         // One line per test binary is enough; a failure prints its own output.
         let tests = ["test", "--workspace", "--exclude", "scute-e2e", "--no-fail-fast"];
-        run::loud(cargo(&tests).env("SCUTE_KUBE", &kube).env(SEED.0, seed()))
+        run::loud(run::linting_cargo()?.args(tests).env("SCUTE_KUBE", &kube).env(SEED.0, seed()))
     })?;
     judges::test(&cache)?;
     if !args.no_e2e {
@@ -56,7 +52,7 @@ fn end_to_end() -> Result<()> {
     let bundle = bundle::default().context("the bundle for the end-to-end tests")?;
     say::stream("end to end", || {
         // Out of the whole workspace: alone, the package's dependencies would be compiled again with fewer features.
-        let mut cargo = run::cargo();
+        let mut cargo = run::linting_cargo()?;
         cargo.args(["test", "--workspace", "--no-fail-fast"]);
         for name in end_to_end_tests()? {
             cargo.args(["--test", &name]);
