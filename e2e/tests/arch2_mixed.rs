@@ -233,7 +233,12 @@ spec:
 
 /// Two Pods that answer, each on a Node of its own, are asked by two others; logs and exec work towards both Nodes.
 fn pods_reach_each_other(tenant: &Kubectl) -> Result<()> {
-    tenant.run(&["apply", "-f", &format!("{ROOT}/../examples/talk.yaml")])?;
+    let [answers, asks] = ["talk", "ask"].map(|name| format!("{ROOT}/../examples/{name}.yaml"));
+    let timeout = format!("--timeout={}s", PATIENCE.as_secs());
+    tenant.run(&["apply", "-f", &answers])?;
+    tenant.run(&["rollout", "status", "statefulset/answers", &timeout])?;
+    tenant.run(&["rollout", "status", "deployment/coredns", "-n", "kube-system", &timeout])?;
+    tenant.run(&["apply", "-f", &asks])?;
     tenant.wait("job/asks", "condition=Complete", PATIENCE)?;
     for pod in ["answers-0", "answers-1"] {
         let version = tenant.run(&["exec", pod, "--", "/coredns", "-version"])?;
@@ -241,5 +246,5 @@ fn pods_reach_each_other(tenant: &Kubectl) -> Result<()> {
     }
     let said = tenant.run(&["logs", "--selector=app=asks", "--all-containers", "--prefix=false"])?;
     ensure!(said.matches("OK").count() == 4, "{said:?}");
-    tenant.run(&["delete", "-f", &format!("{ROOT}/../examples/talk.yaml"), "--wait=false"]).map(drop)
+    tenant.run(&["delete", "-f", &answers, "-f", &asks, "--wait=false"]).map(drop)
 }

@@ -216,10 +216,14 @@ fn pod(tenant: &Kubectl) -> Result<()> {
 
 /// Pods on both Nodes ask each other.
 fn talk(tenant: &Kubectl) -> Result<()> {
-    let path = workspace::root().join("examples/talk.yaml").display().to_string();
+    let path = |name: &str| workspace::root().join("examples").join(name).display().to_string();
+    let (answers, asks) = (path("talk.yaml"), path("ask.yaml"));
     say::step("Pods on both Nodes reach each other", || {
-        tenant.output(&["delete", "--filename", &path, "--ignore-not-found"])?;
-        tenant.output(&["apply", "--filename", &path])?;
+        tenant.output(&["delete", "--filename", &answers, "--filename", &asks, "--ignore-not-found"])?;
+        tenant.output(&["apply", "--filename", &answers])?;
+        tenant.output(&["rollout", "status", "statefulset/answers", PATIENCE])?;
+        tenant.output(&["rollout", "status", "deployment/coredns", "--namespace=kube-system", PATIENCE])?;
+        tenant.output(&["apply", "--filename", &asks])?;
         tenant.output(&["wait", "job/asks", "--for=condition=Complete", PATIENCE])
     })
     .map(drop)
