@@ -6,10 +6,8 @@ mod room;
 mod server;
 
 use std::fs::File;
-use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -36,33 +34,11 @@ fn server(parameters: &Parameters, ramdisk: &Path, firmware: Firmware) -> Server
     Server::start(hardware, &Media::Ramdisk(ramdisk, parameters))
 }
 
-/// A disk that starts the ramdisk's kernel, for no host: its init says at once that it misses parameters, which the one on the
-/// CD has. The CD's own EFI file system becomes a partition.
-fn image(ramdisk: &Path) -> Vec<u8> {
-    let iso = std::fs::read(ramdisk).unwrap();
-    // The second entry of the boot catalog.
-    let entry = 22 * 2048 + 96 + 8;
-    let sector = u32::from_le_bytes(iso[entry..entry + 4].try_into().unwrap());
-    let system = &iso[sector as usize * 2048..];
-    let mut disk = vec![0; MIB];
-    disk.extend_from_slice(system);
-    disk.resize(disk.len().next_multiple_of(MIB) + MIB, 0);
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), &disk).unwrap();
-    let mut sfdisk = std::process::Command::new("/usr/sbin/sfdisk");
-    sfdisk.arg("-q").arg(file.path()).stdin(Stdio::piped());
-    let mut child = sfdisk.spawn().unwrap();
-    let script = format!("label: gpt\nstart=2048, size={}, type=U\n", system.len().div_ceil(512));
-    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
-    assert!(child.wait().unwrap().success());
-    std::fs::read(file.path()).unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_inspected_cleaned_written_and_boots_what_was_written() {
     let ramdisk = artifacts().unwrap().bundle().join("ramdisk/ramdisk.iso");
     let room = Room::open();
-    let disk = image(&ramdisk);
+    let disk = server::system(&ramdisk);
     let file = zstd::encode_all(&disk[..], 1).unwrap();
     let mut server = server(&room.parameters("10.0.2.2"), &ramdisk, Firmware::Uefi);
     let started = Instant::now();

@@ -35,16 +35,18 @@ const HOST: &str = "baremetalhost/bench-host-0";
 /// Says where cloud-init's commands begin, and how long a plain copy of the image takes from there.
 const USER_DATA: &str = r"#cloud-config
 runcmd:
-- |
-  exec > /dev/ttyS0
-  echo commands begin
-  exec 3<>/dev/tcp/10.0.2.2/PORT
-  printf 'GET /images/gigabyte HTTP/1.0\r\n\r\n' >&3
-  while read -r line && [ ${#line} -gt 1 ]; do :; done <&3
-  begin=$(date +%s%N)
-  dd bs=1M iflag=fullblock conv=fsync of=/copy <&3
-  echo copied=$(($(date +%s%N) - begin))
-  poweroff
+- - bash
+  - -c
+  - |
+    trap poweroff EXIT
+    exec > /dev/ttyS0
+    echo commands begin
+    exec 3<>/dev/tcp/10.0.2.2/PORT
+    printf 'GET /images/gigabyte HTTP/1.0\r\n\r\n' >&3
+    while read -r line && [ ${#line} -gt 1 ]; do :; done <&3
+    begin=$(date +%s%N)
+    dd bs=1M iflag=fullblock conv=fsync of=/copy <&3
+    echo copied=$(($(date +%s%N) - begin))
 ";
 
 pub async fn measure(bench: &Bench) -> Result<()> {
@@ -93,8 +95,12 @@ async fn direct() -> Result<Direct> {
     let room = Room::open();
     let disks = std::fs::read_dir(bundle.join("disks"))?.collect::<Result<Vec<_>, _>>()?;
     let [disk] = &disks[..] else { bail!("the bundle has not one image of a Node") };
-    let mut gigabyte = vec![0; GIB as usize];
-    aws_lc_rs::rand::fill(&mut gigabyte).map_err(|_| anyhow::anyhow!("no random numbers"))?;
+    let ramdisk = bundle.join("ramdisk/ramdisk.iso");
+    // By UEFI nothing is written that could not start; what follows cannot be made smaller.
+    let mut gigabyte = server::system(&ramdisk);
+    let begins = gigabyte.len();
+    gigabyte.resize(GIB as usize, 0);
+    aws_lc_rs::rand::fill(&mut gigabyte[begins..]).map_err(|_| anyhow::anyhow!("no random numbers"))?;
     let port = room.images_address.port();
     let user_data = USER_DATA.replace("PORT", &port.to_string());
     let write = |name: &str, format, image: &[u8], drive: Option<&[u8]>| Write {
@@ -121,7 +127,6 @@ async fn direct() -> Result<Direct> {
         cards: 1,
         bad_byte: None,
     };
-    let ramdisk = bundle.join("ramdisk/ramdisk.iso");
     let mut server = Server::start(hardware, &Media::Ramdisk(&ramdisk, &room.parameters("10.0.2.2")));
     room.until("hello", PATIENCE, |memory| memory.hellos.first().cloned()).await;
     let hello = start.elapsed();

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -149,4 +150,26 @@ fn copy(iso: &PerHostIso, to: &Path) {
         }
         at += buffer.len() as u64;
     }
+}
+
+/// A disk that starts the ramdisk's kernel, for no host: its init says at once that it misses parameters, which the one on the
+/// CD has. The CD's own EFI file system becomes a partition.
+pub fn system(ramdisk: &Path) -> Vec<u8> {
+    let iso = std::fs::read(ramdisk).unwrap();
+    // The second entry of the boot catalog.
+    let entry = 22 * 2048 + 96 + 8;
+    let sector = u32::from_le_bytes(iso[entry..entry + 4].try_into().unwrap());
+    let system = &iso[sector as usize * 2048..];
+    let mut disk = vec![0; MIB];
+    disk.extend_from_slice(system);
+    disk.resize(disk.len().next_multiple_of(MIB) + MIB, 0);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &disk).unwrap();
+    let mut sfdisk = std::process::Command::new("/usr/sbin/sfdisk");
+    sfdisk.arg("-q").arg(file.path()).stdin(Stdio::piped());
+    let mut child = sfdisk.spawn().unwrap();
+    let script = format!("label: gpt\nstart=2048, size={}, type=U\n", system.len().div_ceil(512));
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+    std::fs::read(file.path()).unwrap()
 }
