@@ -55,7 +55,7 @@ pub use listen::listen;
 pub use objects::Field;
 pub use occupied::{Occupied, occupied};
 pub use probes::probes;
-pub use said::{is_terminating, said};
+pub use said::{chain, is_terminating, said};
 pub use source::Source;
 pub use unreadable::Unreadable;
 pub use watch::{Found, Subscription, Watch};

@@ -31,6 +31,18 @@ pub fn said(error: &kube::Error) -> String {
     }
 }
 
+/// An error and its causes in one line.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text.push_str(&format!(": {next}"));
+        cause = next.source();
+    }
+    text
+}
+
 /// Whether the API server refused because the object's namespace is going away: it takes with it what is there, and
 /// nothing can be made in it any more.
 #[must_use]

@@ -23,8 +23,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use scute_kit::Hub;
 use scute_kit::tenants::Tenants;
+use scute_kit::{Hub, chain};
 use scute_redfish::Connector;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -129,15 +129,4 @@ fn authority(address: &str) -> String {
         Ok(IpAddr::V6(address)) => format!("[{address}]"),
         _ => address.to_owned(),
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        text.push_str(&format!(": {next}"));
-        cause = next.source();
-    }
-    text
 }
