@@ -1,25 +1,19 @@
-//! Addresses of interfaces, and neighbours.
-
-use std::net::IpAddr;
+//! Addresses of interfaces.
 
 use ipnet::IpNet;
 
 use crate::message::{self, Attributes, Make, Request};
 use crate::socket::Answer;
-use crate::{Mac, Netlink, NetlinkError};
+use crate::{Netlink, NetlinkError};
 
 const NEW_ADDRESS: u16 = 20;
 const DELETE_ADDRESS: u16 = 21;
 const GET_ADDRESS: u16 = 22;
-const NEW_NEIGHBOUR: u16 = 28;
 
 /// `struct ifaddrmsg`.
 const FIXED: usize = 8;
 const ADDRESS: u16 = 1;
 const LOCAL: u16 = 2;
-const NEIGHBOUR_ADDRESS: u16 = 1;
-const NEIGHBOUR_MAC: u16 = 2;
-const PERMANENT: u16 = 0x80;
 
 /// An address of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,19 +41,6 @@ impl Netlink {
     pub fn delete_address(&mut self, address: &LocalAddress) -> Result<(), NetlinkError> {
         let what = format!("delete address {}", address.net);
         self.socket.change(&what, Request::change(DELETE_ADDRESS, &fixed(address), local(address)))
-    }
-
-    /// Says for good which MAC an address has on an interface.
-    pub fn set_neighbour(&mut self, link: u32, address: IpAddr, mac: Mac) -> Result<(), NetlinkError> {
-        let mut fixed = [0; 12];
-        fixed[0] = message::family(address);
-        fixed[4..8].copy_from_slice(&link.to_ne_bytes());
-        fixed[8..10].copy_from_slice(&PERMANENT.to_ne_bytes());
-        let attributes = Attributes::new()
-            .bytes(NEIGHBOUR_ADDRESS, &message::octets(address))
-            .bytes(NEIGHBOUR_MAC, &mac.0);
-        let request = Request::make(NEW_NEIGHBOUR, Make::Replace, &fixed, attributes);
-        self.socket.change(&format!("make {address} a neighbour"), request)
     }
 }
 

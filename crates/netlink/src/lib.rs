@@ -1,25 +1,29 @@
-//! Links, addresses, routes, taps, frames and firewall rules of one network namespace. In: plain data. Out: the kernel's tables
-//! changed, or read. Never: another program, a decision about what should be there.
+//! Links, addresses, routes, tunnels, taps, frames and firewall rules of one network namespace. In: plain data. Out: the
+//! kernel's tables changed, or read. Never: another program, a decision about what should be there.
 
 mod addresses;
+mod firewall;
 mod links;
 mod mac;
-mod masquerade;
 mod message;
 mod monitor;
+mod neighbours;
 pub mod nftables;
 mod packet;
 mod routes;
 mod socket;
 pub mod tap;
+mod vxlan;
 
 pub use addresses::LocalAddress;
+pub use firewall::{Firewall, Guard, Masquerade, Rules};
 pub use links::{Link, NewLink};
 pub use mac::{Mac, MacError};
-pub use masquerade::{Firewall, Masquerade};
 pub use monitor::Monitor;
+pub use neighbours::{Forwarding, Neighbour};
 pub use packet::UdpFrames;
 pub use routes::Route;
+pub use vxlan::Vxlan;
 
 use std::io;
 

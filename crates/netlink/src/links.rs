@@ -6,21 +6,22 @@ use crate::message::{self, Attributes, BRIDGE, INET, INET6, Make, Request};
 use crate::socket::Answer;
 use crate::{Mac, Netlink, NetlinkError};
 
-const NEW_LINK: u16 = 16;
+pub(crate) const NEW_LINK: u16 = 16;
+const DELETE_LINK: u16 = 17;
 const GET_LINK: u16 = 18;
 const SET_LINK: u16 = 19;
 
 /// `struct ifinfomsg`.
-const FIXED: usize = 16;
-const ADDRESS: u16 = 1;
-const NAME: u16 = 3;
-const MTU: u16 = 4;
+pub(crate) const FIXED: usize = 16;
+pub(crate) const ADDRESS: u16 = 1;
+pub(crate) const NAME: u16 = 3;
+pub(crate) const MTU: u16 = 4;
 const MASTER: u16 = 10;
 const PORT: u16 = 12;
-const INFO: u16 = 18;
+pub(crate) const INFO: u16 = 18;
 const SPEC: u16 = 26;
-const INFO_KIND: u16 = 1;
-const INFO_DATA: u16 = 2;
+pub(crate) const INFO_KIND: u16 = 1;
+pub(crate) const INFO_DATA: u16 = 2;
 const BRIDGE_SNOOPING: u16 = 23;
 const PORT_LEARNING: u16 = 8;
 const INET_CONF: u16 = 1;
@@ -63,8 +64,11 @@ pub struct NewLink<'a> {
 impl Netlink {
     /// All interfaces.
     pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
-        let answers = self.socket.dump("list links", GET_LINK)?;
-        Ok(answers.iter().filter_map(read).collect())
+        Ok(self.link_answers()?.iter().filter_map(read).collect())
+    }
+
+    pub(crate) fn link_answers(&mut self) -> Result<Vec<Answer>, NetlinkError> {
+        self.socket.dump("list links", GET_LINK)
     }
 
     /// Makes an interface.
@@ -81,6 +85,15 @@ impl Netlink {
             .nest(INFO, info);
         let request = Request::make(NEW_LINK, Make::New, &fixed(0, 0, 0, 0), attributes);
         self.socket.change(&format!("make {} {}", link.kind, link.name), request)
+    }
+
+    /// Removes an interface, and with it its addresses, routes and neighbours. One that is gone already is no error.
+    pub fn delete_link(&mut self, index: u32) -> Result<(), NetlinkError> {
+        let request = Request::change(DELETE_LINK, &fixed(0, index, 0, 0), Attributes::new());
+        match self.socket.change("remove a link", request) {
+            Err(error) if error.is(Errno::NODEV) => Ok(()),
+            other => other,
+        }
     }
 
     /// Brings an interface up or down.

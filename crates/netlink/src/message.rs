@@ -105,9 +105,9 @@ impl Request {
         Request::new(kind, CREATE | how, fixed, attributes)
     }
 
-    /// Asks for all objects of a kind. All fixed parts start with the family, and are zero otherwise.
-    pub fn dump(kind: u16) -> Request {
-        Request::new(kind, DUMP, &[0; 16], Attributes::new())
+    /// Asks for all objects of a kind that the fixed part and the attributes select.
+    pub fn dump(kind: u16, fixed: &[u8], attributes: Attributes) -> Request {
+        Request::new(kind, DUMP, fixed, attributes)
     }
 
     fn new(kind: u16, flags: u16, fixed: &[u8], attributes: Attributes) -> Request {

@@ -1,5 +1,7 @@
 //! Tables of nftables (linux/netfilter/nf_tables.h): rules as data, put in place whole.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use rustix::io::Errno;
 
@@ -14,8 +16,19 @@ pub struct Table<'a> {
     pub family: Family,
     /// Its name.
     pub name: &'a str,
+    /// Its sets of addresses.
+    pub sets: Vec<Set<'a>>,
     /// Its chains.
     pub chains: Vec<Chain<'a>>,
+}
+
+/// Addresses of the table's family: one look-up, however many there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its members.
+    pub members: Vec<IpAddr>,
 }
 
 /// Which packets a table sees.
@@ -57,6 +70,8 @@ pub enum Hook<'a> {
     SourceNat,
     /// `type filter hook ingress device DEVICE`: what comes in by an interface, before anybody else sees it.
     Ingress(&'a str),
+    /// `type filter hook input priority filter`: what is for the machine itself.
+    Input,
 }
 
 /// What becomes of a packet.
@@ -133,6 +148,13 @@ impl Rule {
         self.load(field, value.len()).with("bitwise", mask_out).compare(EQUAL, &value)
     }
 
+    /// The address in a field is a member of the table's set of that name.
+    #[must_use]
+    pub fn among(self, field: Field, family: Family, set: &str) -> Self {
+        let length = if family == Family::Ip6 { 16 } else { 4 };
+        self.load(field, length).with("lookup", Attributes::new().text(1, set).network(2, REGISTER))
+    }
+
     /// The packet's transport protocol is this one.
     #[must_use]
     pub fn protocol(self, number: u8) -> Self {
@@ -192,6 +214,10 @@ const GET_TABLE: u16 = SUBSYSTEM | 1;
 const DELETE_TABLE: u16 = SUBSYSTEM | 2;
 const NEW_CHAIN: u16 = SUBSYSTEM | 3;
 const NEW_RULE: u16 = SUBSYSTEM | 6;
+const NEW_SET: u16 = SUBSYSTEM | 9;
+const NEW_ELEMENTS: u16 = SUBSYSTEM | 12;
+/// Members of a set in one order: an attribute has 64 KiB at most.
+const MEMBERS: usize = 1024;
 
 impl Nftables {
     /// Opens a connection for the calling thread's network namespace.
@@ -228,6 +254,12 @@ fn generic(family: u8, resource: u16) -> [u8; 4] {
 }
 
 impl Table<'_> {
+    /// Type and length of addresses: `ipv4_addr` and `ipv6_addr` of nft(8), which only nft itself reads.
+    fn shape(&self) -> Attributes {
+        let (kind, length) = if self.family == Family::Ip6 { (8, 16) } else { (7, 4) };
+        Attributes::new().network(4, kind).network(5, length)
+    }
+
     fn orders(&self) -> Vec<Request> {
         let fixed = generic(self.family as u8, 0);
         let make = |kind, make, attributes| Request::make(kind, make, &fixed, attributes);
@@ -238,6 +270,16 @@ impl Table<'_> {
             Request::change(DELETE_TABLE, &fixed, table()),
             make(NEW_TABLE, Make::Keep, table()),
         ];
+        for (number, set) in (1..).zip(&self.sets) {
+            let named = || table().text(2, set.name);
+            orders.push(make(NEW_SET, Make::Keep, named().and(self.shape()).network(10, number)));
+            for members in set.members.chunks(MEMBERS) {
+                let members = members.iter().fold(Attributes::new(), |list, member| {
+                    list.nest(1, Attributes::new().nest(1, data(&message::octets(*member))))
+                });
+                orders.push(make(NEW_ELEMENTS, Make::Keep, named().nest(3, members)));
+            }
+        }
         for chain in &self.chains {
             orders.push(make(NEW_CHAIN, Make::Keep, table().and(chain.attributes())));
             for rule in &chain.rules {
@@ -254,10 +296,12 @@ impl Chain<'_> {
         const POST_ROUTING: u32 = 4;
         const SOURCE_NAT: u32 = 100;
         const INGRESS: u32 = 0;
+        const LOCAL_IN: u32 = 1;
         let hook = Attributes::new();
         let (kind, hook) = match self.hook {
             Hook::SourceNat => ("nat", hook.network(1, POST_ROUTING).network(2, SOURCE_NAT)),
             Hook::Ingress(device) => ("filter", hook.network(1, INGRESS).network(2, 0).text(3, device)),
+            Hook::Input => ("filter", hook.network(1, LOCAL_IN).network(2, 0)),
         };
         Attributes::new().text(3, self.name).nest(4, hook).network(5, self.policy as u32).text(7, kind)
     }

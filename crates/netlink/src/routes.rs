@@ -23,6 +23,8 @@ const MAIN_TABLE: u8 = 254;
 const UNICAST: u8 = 1;
 const UNIVERSE: u8 = 0;
 const ON_LINK: u8 = 253;
+/// `RTNH_F_ONLINK`.
+const GATEWAY_ON_LINK: u32 = 4;
 
 /// A route; without gateway the destination is on the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +33,8 @@ pub struct Route {
     pub destination: IpNet,
     /// The next hop.
     pub gateway: Option<IpAddr>,
+    /// The next hop is on the link, although no address there says so.
+    pub on_link: bool,
     /// Index of the interface.
     pub link: u32,
     /// `rtm_protocol`: who made it.
@@ -66,7 +70,8 @@ impl Netlink {
 fn fixed(route: &Route) -> [u8; FIXED] {
     let scope = if route.gateway.is_some() { UNIVERSE } else { ON_LINK };
     let (family, prefix) = (message::family(route.destination.addr()), route.destination.prefix_len());
-    [family, prefix, 0, 0, MAIN_TABLE, route.protocol, scope, UNICAST, 0, 0, 0, 0]
+    let [a, b, c, d] = if route.on_link { GATEWAY_ON_LINK } else { 0 }.to_ne_bytes();
+    [family, prefix, 0, 0, MAIN_TABLE, route.protocol, scope, UNICAST, a, b, c, d]
 }
 
 fn attributes(route: &Route) -> Attributes {
@@ -93,6 +98,7 @@ fn read(answer: &Answer) -> Option<Route> {
     Some(Route {
         destination: IpNet::new(destination, prefix).ok()?,
         gateway: of(GATEWAY).and_then(|bytes| message::address(family, bytes)),
+        on_link: message::u32_at(&answer.body, 8)? & GATEWAY_ON_LINK != 0,
         link: message::u32_at(of(LINK)?, 0)?,
         protocol,
     })
@@ -104,7 +110,7 @@ mod tests {
 
     fn route(destination: &str, gateway: Option<&str>) -> Route {
         let gateway = gateway.map(|gateway| gateway.parse().unwrap());
-        Route { destination: destination.parse().unwrap(), gateway, link: 3, protocol: 83 }
+        Route { destination: destination.parse().unwrap(), gateway, on_link: false, link: 3, protocol: 83 }
     }
 
     /// What the kernel would send back.
@@ -119,6 +125,7 @@ mod tests {
             route("10.244.1.0/24", Some("10.85.0.7")),
             route("fd00:1::/64", Some("fd00::7")),
             route("10.85.0.9/32", None),
+            Route { on_link: true, ..route("10.244.1.0/24", Some("10.244.1.0")) },
         ] {
             assert_eq!(read(&answer(&route)), Some(route));
         }

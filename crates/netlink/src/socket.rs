@@ -12,7 +12,7 @@ use rustix::net::{
 };
 
 use crate::NetlinkError;
-use crate::message::{self, Request};
+use crate::message::{self, Attributes, Request};
 
 /// More than the kernel puts into one datagram of a dump (at most 32 KiB since Linux 4.6).
 const DATAGRAM: usize = 64 * 1024;
@@ -65,10 +65,15 @@ impl Socket {
         self.exchange(what, requests).map(drop)
     }
 
-    /// All objects of a kind.
-    pub fn dump(&mut self, what: &str, ask: u16) -> Result<Vec<Answer>, NetlinkError> {
+    /// All objects of a kind: fixed parts start with the family, and are zero otherwise.
+    pub fn dump(&mut self, what: &str, kind: u16) -> Result<Vec<Answer>, NetlinkError> {
+        self.dump_of(what, &Request::dump(kind, &[0; 16], Attributes::new()))
+    }
+
+    /// All objects that a request selects.
+    pub fn dump_of(&mut self, what: &str, ask: &Request) -> Result<Vec<Answer>, NetlinkError> {
         for _ in 0..ATTEMPTS {
-            let (answers, interrupted) = self.exchange(what, vec![Request::dump(ask)])?;
+            let (answers, interrupted) = self.exchange(what, vec![ask.clone()])?;
             if !interrupted {
                 return Ok(answers);
             }
@@ -148,7 +153,6 @@ pub fn open(protocol: Option<Protocol>, groups: u32, flags: SocketFlags) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Attributes;
 
     fn exchange() -> Exchange {
         Exchange { first: 7, numbers: 2, answers: Vec::new(), interrupted: false }

@@ -3,15 +3,21 @@
 mod namespace;
 
 use namespace::Namespace;
-use scute_netlink::{Firewall, Masquerade, Monitor, Netlink, NetlinkError, Route};
-use std::{net::UdpSocket, time::Duration};
+use scute_netlink::{
+    Firewall, Forwarding, Guard, Mac, Masquerade, Monitor, Neighbour, Netlink, NetlinkError, Route, Rules,
+    Vxlan, nftables::Family,
+};
+use std::{
+    net::{IpAddr, UdpSocket},
+    time::Duration,
+};
 
 const TABLE: &str = "scute-test";
 const PROTOCOL: u8 = 83;
 
 fn route(destination: &str, gateway: &str, link: u32) -> Route {
     let gateway = Some(gateway.parse().unwrap());
-    Route { destination: destination.parse().unwrap(), gateway, link, protocol: PROTOCOL }
+    Route { destination: destination.parse().unwrap(), gateway, on_link: false, link, protocol: PROTOCOL }
 }
 
 /// Our own routes.
@@ -64,14 +70,18 @@ fn routes_are_set_moved_and_removed() {
     assert!(namespace.ip("route show 10.244.1.0/24").contains("via 10.85.0.6 dev up0 proto 83"));
 
     let moved = route("10.244.1.0/24", "10.85.0.7", link);
-    netlink.set_route(&moved).unwrap();
-    netlink.set_route(&moved).unwrap();
+    let moved_6 = Route { gateway: Some("fd24:b::".parse().unwrap()), on_link: true, ..v6 };
+    for _ in 0..2 {
+        netlink.set_route(&moved).unwrap();
+        netlink.set_route(&moved_6).unwrap();
+    }
+    assert_eq!(ours(&mut netlink), [moved, moved_6]);
     let shown = namespace.ip("route show 10.244.1.0/24");
     assert!(shown.contains("via 10.85.0.7") && shown.lines().count() == 1, "{shown}");
 
     netlink.remove_route(&moved).unwrap();
     netlink.remove_route(&moved).unwrap();
-    netlink.remove_route(&v6).unwrap();
+    netlink.remove_route(&moved_6).unwrap();
     assert_eq!(ours(&mut netlink), []);
     assert!(namespace.ip("route show").contains("10.244.9.0/24"), "the one by hand stays");
 }
@@ -173,13 +183,16 @@ fn pods_leave_with_the_nodes_address_and_meet_with_their_own() {
     outside.ip("route add fd24::/64 via fd85::5");
     let net = |text: &str| text.parse().unwrap();
     let mut firewall = node.inside(|| Firewall::open(TABLE).unwrap());
-    assert!(!firewall.has_table(&net("10.244.0.0/24")).unwrap());
-    let v4 =
-        Masquerade { own: net("10.244.0.0/24"), direct: vec![net("10.244.0.0/24"), net("10.244.1.0/24")] };
-    let v6 = Masquerade { own: net("fd24::/64"), direct: vec![net("fd24:1::/64")] };
-    for masquerade in [&v4, &v6, &v4] {
-        firewall.replace(masquerade).unwrap();
-        assert!(firewall.has_table(&masquerade.own).unwrap());
+    assert!(!firewall.has_table(Family::Ip).unwrap());
+    let rules = |family, own, direct| {
+        let masquerade = Some(Masquerade { own, direct });
+        Rules { family, masquerade, guard: None }
+    };
+    let v4 = rules(Family::Ip, net("10.244.0.0/24"), vec![net("10.244.0.0/24"), net("10.244.1.0/24")]);
+    let v6 = rules(Family::Ip6, net("fd24::/64"), vec![net("fd24:1::/64")]);
+    for rules in [&v4, &v6, &v4] {
+        firewall.replace(rules).unwrap();
+        assert!(firewall.has_table(rules.family).unwrap());
     }
 
     let socket = |namespace: &Namespace, address: &str| {
@@ -204,7 +217,150 @@ fn pods_leave_with_the_nodes_address_and_meet_with_their_own() {
     assert_eq!(shown.matches("masquerade").count(), 1, "replaced, not added to:\n{shown}");
     assert!(shown.contains("ip saddr 10.244.0.0/24 ip daddr 10.244.1.0/24 accept"), "{shown}");
     node.nft("flush ruleset");
-    assert!(!firewall.has_table(&v4.own).unwrap());
+    assert!(!firewall.has_table(Family::Ip).unwrap());
+}
+
+const DEVICE: &str = "vxlan-test";
+
+fn device(local: &str) -> Vxlan {
+    let local: IpAddr = local.parse().unwrap();
+    let mac = Mac([2, 83, 0, 0, 0, if local.is_ipv4() { 4 } else { 6 }]);
+    Vxlan { name: DEVICE.into(), mac, mtu: 1400, vni: 83, port: 4789, local }
+}
+
+fn index_of(netlink: &mut Netlink, name: &str) -> Option<u32> {
+    netlink.links().unwrap().into_iter().find(|link| link.name == name).map(|link| link.index)
+}
+
+#[test]
+fn a_vxlan_device_and_who_is_behind_it_are_made_read_and_removed() {
+    for (local, peer, pods) in
+        [("10.85.0.5", "192.0.2.9", "10.244.1.0"), ("fd85::5", "2001:db8::9", "fd24:b::")]
+    {
+        let (namespace, _) = node("vxlan");
+        namespace.ip("link add others type vxlan id 99 dstport 4789 local 10.85.0.5");
+        let mut netlink = namespace.inside(|| Netlink::open().unwrap());
+        let want = device(local);
+        netlink.create_vxlan(&want).unwrap();
+        let link = index_of(&mut netlink, DEVICE).unwrap();
+        netlink.set_no_ipv6_address(link).unwrap();
+        netlink.set_up(link, true).unwrap();
+        let seen = netlink.vxlans().unwrap();
+        assert_eq!(seen, [(link, want)], "ours, and not the one that learns");
+        let shown = namespace.ip(&format!("-d link show {DEVICE}"));
+        for part in ["mtu 1400", &format!("local {local}"), "vxlan id 83", "dstport 4789", "nolearning"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+
+        let (mac, to, address) = (Mac([2, 83, 1, 2, 3, 4]), peer.parse().unwrap(), pods.parse().unwrap());
+        let (entry, moved) = (Forwarding { mac, to }, Forwarding { mac, to: local.parse().unwrap() });
+        for entry in [&moved, &entry, &entry] {
+            netlink.set_forwarding(link, entry).unwrap();
+            netlink.set_neighbour(link, address, mac).unwrap();
+        }
+        assert_eq!(netlink.forwardings(link).unwrap(), [entry]);
+        assert_eq!(netlink.neighbours(link).unwrap(), [Neighbour { address, mac }]);
+        let shown = namespace.fdb(DEVICE);
+        assert!(shown.contains(&format!("{mac} dst {peer} self permanent")), "{shown}");
+        assert!(namespace.ip(&format!("neigh show dev {DEVICE}")).contains(&format!("{mac} PERMANENT")));
+        let through = Route {
+            on_link: true,
+            ..route(&format!("{pods}/{}", if address.is_ipv4() { 24 } else { 64 }), pods, link)
+        };
+        netlink.set_route(&through).unwrap();
+        assert_eq!(ours(&mut netlink), [through]);
+
+        for _ in 0..2 {
+            netlink.remove_forwarding(link, &entry).unwrap();
+            netlink.remove_neighbour(link, address).unwrap();
+        }
+        assert_eq!((netlink.forwardings(link).unwrap(), netlink.neighbours(link).unwrap()), (vec![], vec![]));
+        for _ in 0..2 {
+            netlink.delete_link(link).unwrap();
+        }
+        assert_eq!((index_of(&mut netlink, DEVICE), ours(&mut netlink)), (None, vec![]));
+        assert!(index_of(&mut netlink, "others").is_some());
+    }
+}
+
+#[test]
+fn a_guarded_tunnel_takes_packets_of_its_machines_only() {
+    for (left, right, prefix) in [("10.85.0.5", "10.85.0.6", 24), ("fd85::5", "fd85::6", 64)] {
+        let (one, other) = (Namespace::new("sends"), Namespace::new("takes"));
+        one.ip(&format!("link add up0 type veth peer name up0 netns {}", other.name()));
+        let nodad = if prefix == 64 { " nodad" } else { "" };
+        for (node, address) in [(&one, left), (&other, right)] {
+            node.ip(&format!("addr add {address}/{prefix} dev up0{nodad}"));
+            node.ip("link set up0 up");
+        }
+        // Two tunnels between them, of which one is guarded: what a VNI's packets are is read from the packet.
+        let socket = |node: &Namespace, vni: u32, own: &str| {
+            node.ip(&format!("addr add {own} dev t{vni}"));
+            let socket = node.inside(|| UdpSocket::bind((own.split('/').next().unwrap(), 7777)).unwrap());
+            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            socket
+        };
+        let mut sockets = Vec::new();
+        for vni in [83, 84] {
+            for (node, local, remote, own, peer) in [(&one, left, right, 1, 2), (&other, right, left, 2, 1)] {
+                let mut netlink = node.inside(|| Netlink::open().unwrap());
+                let mac = |end: u8| Mac([2, 83, 0, 0, vni as u8, end]);
+                let name = format!("t{vni}");
+                let device = Vxlan { name: name.clone(), mac: mac(own), vni, ..device(local) };
+                netlink.create_vxlan(&device).unwrap();
+                let link = index_of(&mut netlink, &name).unwrap();
+                netlink.set_up(link, true).unwrap();
+                netlink
+                    .set_forwarding(link, &Forwarding { mac: mac(peer), to: remote.parse().unwrap() })
+                    .unwrap();
+                let address = format!("10.99.{vni}.{peer}").parse().unwrap();
+                netlink.set_neighbour(link, address, mac(peer)).unwrap();
+                sockets.push(socket(node, vni, &format!("10.99.{vni}.{own}/24")));
+            }
+        }
+        let family = if prefix == 24 { Family::Ip } else { Family::Ip6 };
+        let mut firewall = other.inside(|| Firewall::open(TABLE).unwrap());
+        let mut let_in = |from: Vec<&str>| {
+            let from = from.into_iter().map(|address| address.parse().unwrap()).collect();
+            let guard = Some(Guard { port: 4789, vni: 83, from });
+            firewall.replace(&Rules { family, masquerade: None, guard }).unwrap();
+        };
+        let [guarded, guarded_end, open, open_end] = &sockets[..] else { panic!("{sockets:?}") };
+        let send = |from: &UdpSocket, to: &UdpSocket, text: &[u8]| {
+            from.send_to(text, to.local_addr().unwrap()).unwrap();
+        };
+        let receive = |socket: &UdpSocket| {
+            let mut buffer = [0; 16];
+            let (length, _) = socket.recv_from(&mut buffer).unwrap();
+            String::from_utf8(buffer[..length].to_vec()).unwrap()
+        };
+        let stranger = if prefix == 24 { "10.85.0.7" } else { "fd85::7" };
+        let_in(vec![stranger]);
+        send(guarded, guarded_end, b"of a stranger");
+        send(open, open_end, b"not ours");
+        assert_eq!(receive(open_end), "not ours");
+        let_in(vec![stranger, left]);
+        send(guarded, guarded_end, b"of a peer");
+        assert_eq!(receive(guarded_end), "of a peer", "{left}: the first one was dropped");
+    }
+}
+
+/// As many Nodes as a cluster may have, with rules in one transaction.
+#[test]
+fn a_guard_of_five_thousand_machines_is_put_in_place_whole() {
+    let namespace = Namespace::new("large");
+    let from: Vec<IpAddr> =
+        (0..5000_u32).map(|n| std::net::Ipv6Addr::from(0xfd85 << 112 | u128::from(n)).into()).collect();
+    let mut firewall = namespace.inside(|| Firewall::open(TABLE).unwrap());
+    let guard = Some(Guard { port: 4789, vni: 83, from });
+    firewall.replace(&Rules { family: Family::Ip6, masquerade: None, guard }).unwrap();
+    let shown = namespace.nft(&format!("list table ip6 {TABLE}"));
+    assert_eq!(shown.matches("fd85::").count(), 5000);
+    assert!(
+        shown.contains("udp dport 4789") && shown.contains("@nodes accept"),
+        "{}",
+        &shown[shown.len() - 500..]
+    );
 }
 
 /// Without the right to change rules the kernel answers the start of a batch and nothing else.
@@ -216,8 +372,7 @@ fn a_refused_batch_is_an_error_and_no_hang() {
         let none = CapabilitySet::empty();
         set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
             .unwrap();
-        let own = "10.244.0.0/24".parse().unwrap();
-        Firewall::open(TABLE).unwrap().replace(&Masquerade { own, direct: vec![] })
+        Firewall::open(TABLE).unwrap().replace(&Rules { family: Family::Ip, masquerade: None, guard: None })
     });
     let Err(NetlinkError::Refused(what, cause)) = refused else { panic!("{refused:?}") };
     assert_eq!(

@@ -1,14 +1,16 @@
-//! The agent's loop: Nodes and the kernel's news in, CNI configuration and routes out.
+//! The agent's loop: Nodes and the kernel's news in, CNI configuration, routes and the overlay out.
 
-use crate::{Change, NodeFacts, OffSegment, conflist, facts, plan};
+use crate::{
+    Change, NodeFacts, Overlay, TunnelError, Unreachable, Wanted, conflist, facts, overlay, plan, tunnels,
+};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, ObjectReference};
 use kube::{
     Api, Client,
     runtime::{WatchStreamExt, watcher},
 };
-use scute_kit::{EventType, Notice, post_event, said};
-use scute_netlink::{Firewall, LocalAddress, Masquerade, Monitor, Netlink, NetlinkError};
+use scute_kit::{EventType, Notice, chain, post_event, said};
+use scute_netlink::{Firewall, LocalAddress, Monitor, Netlink, NetlinkError, Route, Rules};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
@@ -19,7 +21,7 @@ use std::{
 /// After a failed change: the kernel says that it failed, not when it would succeed.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Name of the tables of masquerading, in the families `ip` and `ip6`. All that is in them is ours.
+/// Name of the tables of rules, in the families `ip` and `ip6`. All that is in them is ours.
 pub const TABLE: &str = "scute-podnet";
 
 /// Who the agent's Events are from, and their field manager.
@@ -59,6 +61,9 @@ pub enum Error {
     /// The kernel's tables.
     #[error(transparent)]
     Netlink(#[from] NetlinkError),
+    /// A device of the overlay.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
     /// This Node's own address is on none of its interfaces.
     #[error("none of the Node's InternalIPs {0:?} is on an interface")]
     NoUplink(Vec<std::net::IpAddr>),
@@ -82,9 +87,9 @@ pub async fn run(config: Config) -> Result<(), Error> {
 
 /// Connections to the kernel, all of one network namespace.
 pub struct Kernel {
-    /// Addresses and routes.
+    /// Addresses, routes and the overlay.
     pub netlink: Netlink,
-    /// Masquerading.
+    /// Masquerading, and who may send by the overlay.
     pub firewall: Firewall,
     /// News of both.
     pub monitor: Monitor,
@@ -101,7 +106,7 @@ pub async fn run_with(client: Client, kernel: Kernel, config: Config) -> Result<
         netlink,
         firewall,
         nodes: BTreeMap::new(),
-        masquerades: Vec::new(),
+        rules: Vec::new(),
         told: BTreeSet::new(),
     };
     let mut listed = false;
@@ -142,9 +147,9 @@ struct Agent {
     netlink: Netlink,
     firewall: Firewall,
     nodes: BTreeMap<String, NodeFacts>,
-    /// What the rules in the kernel are made of, as far as we know.
-    masquerades: Vec<Masquerade>,
-    told: BTreeSet<OffSegment>,
+    /// Those in the kernel, as far as we know.
+    rules: Vec<Rules>,
+    told: BTreeSet<Unreachable>,
 }
 
 impl Agent {
@@ -189,24 +194,53 @@ impl Agent {
             return Ok(());
         }
         let addresses = self.netlink.addresses()?;
-        let mtu = self.uplink_mtu(&me, &addresses)?;
-        let wanted = plan::wanted(&me, self.nodes.values(), &addresses);
+        let mtu = overlay::mtu(self.uplink_mtu(&me, &addresses)?, &me.pod_cidrs);
+        let Wanted { mut routes, overlays, mut unreachable } =
+            plan::wanted(&me, self.nodes.values(), &addresses, mtu);
         forward(&self.config.proc_sys_net, &me)?;
-        // Routes first: a Pod that starts on the new configuration finds its way at once.
+        let ruled = self.rule(plan::rules(&me, self.nodes.values(), &overlays));
+        let tunnelled = match &ruled {
+            Ok(()) => self.tunnel(&overlays, &mut routes, &mut unreachable),
+            // A guard that may be missing is none: without the rules there is no overlay.
+            Err(error) => {
+                let why = chain(error);
+                unreachable.extend(overlays.iter().flat_map(|overlay| overlay.unreachable(&why)));
+                tunnels::remove_others(&mut self.netlink, &[]).map_err(Error::from)
+            }
+        };
+        // Routes before the CNI configuration: a Pod that starts on it finds its way at once.
         let seen = self.netlink.routes()?;
-        let routed = self.apply(&plan::routes(&seen, &wanted.routes));
-        let masqueraded = self.masquerade(plan::masquerades(&me, self.nodes.values()));
+        let routed = self.apply(&plan::routes(&seen, &routes));
         self.write_conflist(&me, mtu)?;
-        self.tell(&me.name, wanted.off_segment).await;
-        routed.and(masqueraded)
+        self.tell(&me.name, unreachable).await;
+        routed.and(ruled).and(tunnelled)
+    }
+
+    /// The overlay's devices and the routes by way of them; where one cannot be had, the Nodes behind it are unreachable.
+    fn tunnel(
+        &mut self,
+        overlays: &[Overlay],
+        routes: &mut Vec<Route>,
+        unreachable: &mut Vec<Unreachable>,
+    ) -> Result<(), Error> {
+        let mut first = tunnels::remove_others(&mut self.netlink, overlays).map_err(Error::from);
+        for overlay in overlays {
+            match tunnels::set(&mut self.netlink, overlay) {
+                Ok(through) => routes.extend(through),
+                Err(error) => {
+                    unreachable.extend(overlay.unreachable(&chain(&error)));
+                    first = first.and(Err(error.into()));
+                }
+            }
+        }
+        first
     }
 
     fn uplink_mtu(&mut self, me: &NodeFacts, addresses: &[LocalAddress]) -> Result<u32, Error> {
         let own = |address: &&LocalAddress| me.internal_ips.contains(&address.net.addr());
-        let uplink = addresses.iter().find(own).map(|address| address.link);
-        let links = self.netlink.links()?;
-        let link = links.into_iter().find(|link| Some(link.index) == uplink);
-        link.map(|link| link.mtu).ok_or_else(|| Error::NoUplink(me.internal_ips.clone()))
+        let uplinks: BTreeSet<_> = addresses.iter().filter(own).map(|address| address.link).collect();
+        let links = self.netlink.links()?.into_iter().filter(|link| uplinks.contains(&link.index));
+        links.map(|link| link.mtu).min().ok_or_else(|| Error::NoUplink(me.internal_ips.clone()))
     }
 
     /// Every change is tried: one that fails must not keep the others away. The first failure is returned.
@@ -225,14 +259,15 @@ impl Agent {
         first
     }
 
-    fn masquerade(&mut self, wanted: Vec<Masquerade>) -> Result<(), Error> {
-        for masquerade in &wanted {
-            if !self.masquerades.contains(masquerade) || !self.firewall.has_table(&masquerade.own)? {
-                self.firewall.replace(masquerade)?;
-                tracing::info!(own = %masquerade.own, direct = masquerade.direct.len(), "masquerading");
+    fn rule(&mut self, wanted: Vec<Rules>) -> Result<(), Error> {
+        for rules in &wanted {
+            if !self.rules.contains(rules) || !self.firewall.has_table(rules.family)? {
+                self.firewall.replace(rules)?;
+                let peers = rules.guard.as_ref().map(|guard| guard.from.len());
+                tracing::info!(family = ?rules.family, ?peers, "rules replaced");
             }
         }
-        self.masquerades = wanted;
+        self.rules = wanted;
         Ok(())
     }
 
@@ -246,8 +281,8 @@ impl Agent {
     }
 
     /// An Event on this Node for each Node that it cannot reach, once as long as that lasts.
-    async fn tell(&mut self, me: &str, off_segment: Vec<OffSegment>) {
-        let now: BTreeSet<_> = off_segment.into_iter().collect();
+    async fn tell(&mut self, me: &str, unreachable: Vec<Unreachable>) {
+        let now: BTreeSet<_> = unreachable.into_iter().collect();
         let node = ObjectReference {
             api_version: Some("v1".into()),
             kind: Some("Node".into()),

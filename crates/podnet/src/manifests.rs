@@ -54,7 +54,7 @@ fn daemon_set(image: &str, api_server: Option<(&str, u16)>) -> Value {
                     "priorityClassName": "system-node-critical",
                     "tolerations": [{"operator": "Exists"}],
                     "nodeSelector": {"kubernetes.io/os": "linux"},
-                    // Privilege: the Node's routes live in the host's network namespace.
+                    // Privilege: the Node's routes, and all the rest, live in the host's network namespace.
                     "hostNetwork": true,
                     "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
                     "containers": [container(image, api_server)],
@@ -86,7 +86,7 @@ fn container(image: &str, api_server: Option<(&str, u16)>) -> Value {
         "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": false,
-            // Privilege: changing routes. Root without any other capability owns the two mounted directories.
+            // Privilege: changing routes, rules and the overlay's devices. Root without any other capability owns the two mounted directories.
             "capabilities": {"add": ["NET_ADMIN"], "drop": ["ALL"]},
             "readOnlyRootFilesystem": true,
             "runAsUser": 0,

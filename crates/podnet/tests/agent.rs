@@ -81,17 +81,17 @@ async fn a_nodes_life_in_the_pod_network() {
     let written = until("the CNI configuration", || async { std::fs::read(&conflist).ok() }).await;
     let written: Value = serde_json::from_slice(&written).unwrap();
     assert_eq!(written["plugins"][0]["ipam"]["ranges"], json!([[{"subnet": "10.244.0.0/24"}]]));
-    assert_eq!(written["plugins"][0]["mtu"], json!(1450));
+    assert_eq!(written["plugins"][0]["mtu"], json!(1400), "with room for the overlay");
     assert_eq!(std::fs::read_to_string(&sysctl).unwrap(), "1\n");
 
-    join(&nodes, "podnet-far", "192.0.2.9", Some("10.244.2.0/24")).await;
+    join(&nodes, "podnet-odd", "192.0.2.9", Some("10.85.0.0/26")).await;
     join(&nodes, "podnet-c", "10.85.0.8", Some("10.244.3.0/24")).await;
     let both = ["10.244.1.0/24 via 10.85.0.6", "10.244.3.0/24 via 10.85.0.8"];
     routes_become(&namespace, &both).await;
-    let far = |event: &Event| event.note.as_deref().is_some_and(|note| note.contains("Node podnet-far"));
-    let named = |events: &[Event]| events.iter().filter(|event| far(event)).count();
-    let event = until("an Event that names the far Node", || async {
-        events(&client).await.into_iter().find(|event| far(event))
+    let odd = |event: &Event| event.note.as_deref().is_some_and(|note| note.contains("Node podnet-odd"));
+    let named = |events: &[Event]| events.iter().filter(|event| odd(event)).count();
+    let event = until("an Event that names the odd Node", || async {
+        events(&client).await.into_iter().find(|event| odd(event))
     })
     .await;
     assert_eq!(event.reporting_controller.as_deref(), Some("scute-podnet"));
@@ -108,7 +108,7 @@ async fn a_nodes_life_in_the_pod_network() {
     assert_eq!(named(&events(&client).await), 1, "told once");
 
     running.abort();
-    for name in ["podnet-me", "podnet-c", "podnet-far"] {
+    for name in ["podnet-me", "podnet-c", "podnet-odd"] {
         nodes.delete(name, &DeleteParams::default()).await.unwrap();
     }
 }

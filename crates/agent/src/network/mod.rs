@@ -91,6 +91,7 @@ fn give(netlink: &mut Netlink, ports: &[Link], address: &StaticAddress) -> Resul
         netlink.set_route(&Route {
             destination,
             gateway: Some(gateway),
+            on_link: false,
             link: port.index,
             protocol: BOOT,
         })?;
@@ -138,6 +139,7 @@ fn take(netlink: &mut Netlink, port: u32, lease: &Lease, default: bool) -> Resul
         netlink.set_route(&Route {
             destination: any(gateway),
             gateway: Some(gateway),
+            on_link: false,
             link: port,
             protocol: BOOT,
         })?;

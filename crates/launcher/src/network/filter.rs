@@ -37,7 +37,7 @@ pub fn table<'a>(device: &'a str, learned: &Learned, behind: &[Ipv4Net]) -> Tabl
     let hook = Hook::Ingress(device);
     // All else goes: IPv6, of which guests have no address, VLAN tags, and what switches say to each other.
     let chain = Chain { name: "from-guest", hook, policy: Verdict::Drop, rules };
-    Table { family: Family::Netdev, name: TABLE, chains: vec![chain] }
+    Table { family: Family::Netdev, name: TABLE, sets: vec![], chains: vec![chain] }
 }
 
 /// Questions and answers in its own name, and the question whether its address is free.

@@ -118,7 +118,7 @@ impl<'a> Steps<'a> {
     pub fn guest_neighbour(&mut self, bridge: u32) -> Result<(), NetworkError> {
         let (address, mac) = (self.learned.address, self.learned.mac);
         let destination = IpNet::V4(address.into());
-        let route = Route { destination, gateway: None, link: bridge, protocol: STATIC };
+        let route = Route { destination, gateway: None, on_link: false, link: bridge, protocol: STATIC };
         self.step("make the guest a neighbour", |netlink| {
             netlink.set_route(&route)?;
             netlink.set_neighbour(bridge, address.into(), mac)

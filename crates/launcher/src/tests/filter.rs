@@ -102,6 +102,15 @@ fn udp(mac: [u8; 6], from: Ipv4Addr, to: Ipv4Addr, ports: (u16, u16), text: &[u8
     ethernet(mac, 0x0800, &ip)
 }
 
+/// The frame, as one of another protocol over IP.
+fn of_protocol(number: u8, mut frame: Vec<u8>) -> Vec<u8> {
+    frame[14 + 9] = number;
+    frame[14 + 10..14 + 12].fill(0);
+    let sum = checksum(&frame[14..14 + 20]).to_be_bytes();
+    frame[14 + 10..14 + 12].copy_from_slice(&sum);
+    frame
+}
+
 /// An ICMPv6 message of this type, from a link-local address.
 fn icmp6(kind: u8) -> Vec<u8> {
     let mut packet = vec![0x60, 0, 0, 0, 0, 16, 58, 255];
@@ -120,6 +129,9 @@ fn a_guest_speaks_in_its_own_name() {
         ("an answer", arp(2, GUEST, (GUEST, POD_IP), GATEWAY)),
         ("whether its address is free", arp(1, GUEST, (GUEST, nobody), POD_IP)),
         ("a datagram", udp(GUEST, POD_IP, GATEWAY, (4000, 53), b"?")),
+        ("the embedded overlay, and Calico's VXLAN", udp(GUEST, POD_IP, NEIGHBOUR, (49152, 4789), b"vxlan")),
+        ("Flannel's and Cilium's VXLAN", udp(GUEST, POD_IP, NEIGHBOUR, (49152, 8472), b"vxlan")),
+        ("IP in IP", of_protocol(4, udp(GUEST, POD_IP, NEIGHBOUR, (0, 0), b"packet"))),
         ("the question for an address", dhcp(1, nobody, GUEST, &[&[53, 1, 1]])),
     ] {
         assert!(scene.passes(&frame), "{what} must pass");

@@ -27,6 +27,11 @@ impl Namespace {
         ip(&format!("netns exec {} nft {arguments}", self.0))
     }
 
+    /// The forwarding entries of an interface, as iproute2 shows them.
+    pub fn fdb(&self, link: &str) -> String {
+        output("bridge", &format!("-n {} fdb show dev {link}", self.0))
+    }
+
     /// Calls `work` on a thread that is inside. Sockets that it opens stay there.
     pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
@@ -52,8 +57,12 @@ impl Drop for Namespace {
 }
 
 fn ip(arguments: &str) -> String {
-    let output = Command::new("ip").args(arguments.split(' ')).output().expect("iproute2 is installed");
+    output("ip", arguments)
+}
+
+fn output(program: &str, arguments: &str) -> String {
+    let output = Command::new(program).args(arguments.split(' ')).output().expect("iproute2 is installed");
     let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "ip {arguments}: {error} (these tests need root)");
+    assert!(output.status.success(), "{program} {arguments}: {error} (these tests need root)");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

@@ -4,6 +4,9 @@
 use crate::{Layout, NetworkMode, SiteConfig};
 use scute_processes::command::{CommandError, run};
 
+/// The port of VXLAN: guests are Nodes, and their peers outside know them by their own addresses (docs/podnet.md).
+const OVERLAY: u16 = 4789;
+
 /// Puts the rules in place, or takes them away where the site has no way out.
 pub fn apply(layout: &Layout, config: &SiteConfig) -> Result<(), CommandError> {
     if !config.masquerade {
@@ -42,6 +45,7 @@ fn render(layout: &Layout, config: &SiteConfig) -> String {
          table ip {table} {{\n\
          \tchain postrouting {{\n\
          \t\ttype nat hook postrouting priority srcnat; policy accept;\n\
+         \t\tip saddr {from} oifname != \"{interface}\" udp dport {OVERLAY} accept\n\
          \t\tip saddr {from} oifname != \"{interface}\" masquerade\n\
          \t}}\n\
          }}\n"
@@ -65,6 +69,12 @@ mod tests {
         let namespace = rules(NetworkMode::Namespace);
         let rule = "ip saddr { 172.30.1.0/24, 10.87.0.0/16 } oifname != \"scute1\" masquerade";
         assert!(namespace.contains(rule), "{namespace}");
+        let overlay =
+            "ip saddr { 172.30.1.0/24, 10.87.0.0/16 } oifname != \"scute1\" udp dport 4789 accept\n";
+        assert!(
+            namespace.find(overlay) < namespace.find(rule),
+            "a guest's tunnel keeps its address: {namespace}"
+        );
         // The machine's own packets are none of ours.
         assert!(rules(NetworkMode::Host).contains("ip saddr 10.87.0.0/16 oifname != \"scute1\" masquerade"));
     }
