@@ -17,6 +17,7 @@ pub mod kubevirt;
 pub mod meta;
 pub mod metal3;
 pub mod naming;
+pub mod ranges;
 pub mod unserved;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -77,6 +77,24 @@ impl PoolRange {
         }
     }
 
+    /// From one address to another of its family, which is not before it.
+    #[must_use]
+    pub fn between(first: IpAddr, last: IpAddr) -> Option<Self> {
+        (first.is_ipv4() == last.is_ipv4() && first <= last).then_some(Self { first, last })
+    }
+
+    /// The addresses that both have.
+    #[must_use]
+    pub fn shared(&self, other: &Self) -> Option<Self> {
+        Self::between(self.first.max(other.first), self.last.min(other.last))
+    }
+
+    /// Whether all of the other one is in it.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.contains(other.first) && self.contains(other.last)
+    }
+
     /// Whether an address is in it.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -222,6 +240,15 @@ mod tests {
     #[test]
     fn ranges_that_meet() {
         let range = |start: &str, end: &str| PoolRange::of(&pool(start, end, "")).unwrap();
+        let shared = |a: &str, b: &str, c: &str, d: &str| {
+            range(a, b).shared(&range(c, d)).map(|both| both.to_string())
+        };
+        assert_eq!(
+            shared("10.0.0.1", "10.0.0.9", "10.0.0.9", "10.0.0.20").as_deref(),
+            Some("10.0.0.9-10.0.0.9")
+        );
+        assert_eq!(shared("10.0.0.1", "10.0.0.9", "10.0.0.10", "10.0.0.20"), None);
+        assert_eq!(shared("10.0.0.1", "10.0.0.9", "fd00::1", "fd00::9"), None);
         assert!(range("10.0.0.1", "10.0.0.9").overlaps(&range("10.0.0.9", "10.0.0.20")));
         assert!(range("10.0.0.5", "10.0.0.6").overlaps(&range("10.0.0.1", "10.0.0.20")));
         assert!(!range("10.0.0.1", "10.0.0.9").overlaps(&range("10.0.0.10", "10.0.0.20")));

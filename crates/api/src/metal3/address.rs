@@ -78,6 +78,22 @@ pub struct BmcAddress {
 }
 
 impl BmcAddress {
+    /// Name and port, by which two addresses of one BMC are told to be the same.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        let port = self.port.unwrap_or(if self.tls { 443 } else { 80 });
+        format!("{}:{port}", self.host.to_lowercase())
+    }
+
+    /// Whether both may be the address of one server. Without a path the BMC has one System only.
+    #[must_use]
+    pub fn may_be(&self, other: &Self) -> bool {
+        let system =
+            |address: &Self| address.system.as_ref().map(|path| path.trim_end_matches('/').to_owned());
+        let (ours, theirs) = (system(self), system(other));
+        self.endpoint() == other.endpoint() && (ours.is_none() || theirs.is_none() || ours == theirs)
+    }
+
     /// What requests start with, such as `https://10.0.0.9:8000`, without a slash at the end.
     #[must_use]
     pub fn base_url(&self) -> String {

@@ -10,7 +10,7 @@ use scute_kit::{Field, Key, Watch};
 const INTERFACE: Field<BareMetalHost> =
     Field { name: "spec.bootMACAddress", of: |host| interface(host).map(Into::into) };
 const BMC: Field<BareMetalHost> =
-    Field { name: "spec.bmc.address", of: |host| bmc(host).map(|(name, _)| name.into()) };
+    Field { name: "spec.bmc.address", of: |host| bmc(host).map(|address| address.endpoint().into()) };
 
 /// Why this host is left alone, if another was there before it.
 pub fn before(host: &BareMetalHost, hosts: &Watch<BareMetalHost>) -> Option<String> {
@@ -24,8 +24,9 @@ pub fn others(host: &BareMetalHost, hosts: &Watch<BareMetalHost>) -> Vec<Arc<Bar
         value.map(|value| hosts.list_anywhere_by(field, &value)).unwrap_or_default()
     };
     let key = Key::of(host);
-    let all =
-        with(&INTERFACE, interface(host)).into_iter().chain(with(&BMC, bmc(host).map(|(name, _)| name)));
+    let all = with(&INTERFACE, interface(host))
+        .into_iter()
+        .chain(with(&BMC, bmc(host).map(|address| address.endpoint())));
     all.filter(|other| Key::of(other.as_ref()) != key).collect()
 }
 
@@ -38,12 +39,8 @@ fn interface(host: &BareMetalHost) -> Option<String> {
     Some(host.spec.boot_mac_address.as_ref()?.to_lowercase())
 }
 
-/// Name and port, and the System.
-fn bmc(host: &BareMetalHost) -> Option<(String, Option<String>)> {
-    let address: BmcAddress = host.spec.bmc.as_ref()?.address.parse().ok()?;
-    let port = address.port.unwrap_or(if address.tls { 443 } else { 80 });
-    let system = address.system.map(|path| path.trim_end_matches('/').to_owned());
-    Some((format!("{}:{port}", address.host.to_lowercase()), system))
+fn bmc(host: &BareMetalHost) -> Option<BmcAddress> {
+    host.spec.bmc.as_ref()?.address.parse().ok()
 }
 
 /// What both claim, for the younger of the two. The name of a host in another namespace is not told.
@@ -55,12 +52,9 @@ fn clash(host: &BareMetalHost, older: &BareMetalHost) -> Option<String> {
     if let Some(mac) = interface(host).filter(|mac| interface(older).as_ref() == Some(mac)) {
         return Some(format!("MAC address {mac} conflicts with {other}: spec.bootMACAddress must differ"));
     }
-    let ((ours, our_system), (theirs, their_system)) = (bmc(host)?, bmc(older)?);
-    // Without a path the BMC has one System only.
-    let one = our_system.is_none() || their_system.is_none() || our_system == their_system;
+    let same = bmc(host)?.may_be(&bmc(older)?);
     let address = host.spec.bmc.as_ref().map(|bmc| bmc.address.as_str()).unwrap_or_default();
-    (ours == theirs && one)
-        .then(|| format!("BMC {address} conflicts with {other}: spec.bmc.address must differ"))
+    same.then(|| format!("BMC {address} conflicts with {other}: spec.bmc.address must differ"))
 }
 
 #[cfg(test)]
