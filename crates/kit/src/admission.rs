@@ -128,6 +128,8 @@ pub struct Versions {
 }
 
 type Handler = Arc<dyn Fn(AdmissionRequest) -> BoxFuture<'static, Verdict> + Send + Sync>;
+/// What to say of an object that is taken: the sentences that its user reads.
+type Adviser = Arc<dyn Fn(AdmissionRequest) -> BoxFuture<'static, Vec<String>> + Send + Sync>;
 
 /// Decoders and handlers by group and kind, and the versions of all of them.
 #[derive(Clone, Default)]
@@ -135,6 +137,7 @@ pub struct Admission {
     versions: Option<Versions>,
     decoders: HashMap<(String, String), Decoder>,
     handlers: HashMap<(String, String), Handler>,
+    advisers: HashMap<(String, String), Adviser>,
 }
 
 /// Why the server ended.
@@ -162,6 +165,16 @@ impl Admission {
         F: Fn(AdmissionRequest) -> BoxFuture<'static, Verdict> + Send + Sync + 'static,
     {
         self.handlers.insert((group.to_owned(), kind.to_owned()), Arc::new(handler));
+        self
+    }
+
+    /// Warns whoever writes an object of a kind that is taken as it is: `adviser` is asked when its spec is new.
+    #[must_use]
+    pub fn advises<F>(mut self, group: &str, kind: &str, adviser: F) -> Self
+    where
+        F: Fn(AdmissionRequest) -> BoxFuture<'static, Vec<String>> + Send + Sync + 'static,
+    {
+        self.advisers.insert((group.to_owned(), kind.to_owned()), Arc::new(adviser));
         self
     }
 
@@ -280,6 +293,18 @@ impl Admission {
     }
 }
 
+impl Admission {
+    /// What is to be said of an object that is taken. An adviser that fails has nothing to say.
+    async fn warnings(&self, review: &Review) -> Vec<String> {
+        let kind = (review.request.kind.group.clone(), review.request.kind.kind.clone());
+        let request = AdmissionRequest::from(review.request.clone());
+        match self.advisers.get(&kind).filter(|_| request.changes_spec()) {
+            Some(adviser) => guarded(adviser(request)).await.unwrap_or_default(),
+            None => Vec::new(),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Review {
     request: Request,
@@ -373,7 +398,15 @@ async fn validate(State(admission): State<Arc<Admission>>, Json(review): Json<Re
         Verdict::Replace(_) => Verdict::Allow,
         verdict => verdict,
     };
-    Json(answer(&review.request, verdict))
+    let warnings = match verdict {
+        Verdict::Allow => admission.warnings(&review).await,
+        _ => Vec::new(),
+    };
+    let mut answer = answer(&review.request, verdict);
+    if !warnings.is_empty() {
+        answer["response"]["warnings"] = json!(warnings);
+    }
+    Json(answer)
 }
 
 async fn mutate(State(admission): State<Arc<Admission>>, Json(review): Json<Review>) -> Json<Value> {

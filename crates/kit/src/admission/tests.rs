@@ -33,6 +33,28 @@ fn every_bad_field_is_named() {
 }
 
 #[tokio::test]
+async fn who_writes_something_new_is_advised_once_and_only_when_it_is_taken() {
+    let admission = |verdict: Verdict| {
+        let admission = Admission::new()
+            .advises("g", "K", |request| Box::pin(async move { vec![format!("{} is odd", request.name)] }));
+        let admission = admission.on("g", "K", move |_| Box::pin(std::future::ready(verdict.clone())));
+        State(Arc::new(admission))
+    };
+    let review = |old: Value| {
+        let request =
+            Request { old_object: old, operation: Operation::Update, ..request(json!({"spec": 1})) };
+        Json(Review { request })
+    };
+    let warnings = |answer: Json<Value>| answer.0["response"]["warnings"].clone();
+    let replaced = || admission(Verdict::Replace(json!({"spec": 1, "more": 2})));
+    assert_eq!(warnings(validate(replaced(), review(json!({"spec": 2}))).await), json!(["n is odd"]));
+    assert_eq!(warnings(mutate(replaced(), review(json!({"spec": 2}))).await), Value::Null);
+    assert_eq!(warnings(validate(replaced(), review(json!({"spec": 1}))).await), Value::Null, "nothing new");
+    let denied = admission(Verdict::Deny(vec![FieldError::new("spec", "1", "is wrong")]));
+    assert_eq!(warnings(validate(denied, review(json!({"spec": 2}))).await), Value::Null);
+}
+
+#[tokio::test]
 async fn a_refusal_is_worded_as_the_object_was_written() {
     let versions = Versions {
         convert: |_, _| Err(String::new()),
