@@ -9,7 +9,8 @@ use anyhow::Context;
 use clap::{ArgAction, Args};
 use kube::Config;
 use scute_api::conversion;
-use scute_install::ManagerConfig;
+use scute_api::ranges::{Claim, Management};
+use scute_install::{ManagementNetworks, ManagerConfig};
 use scute_kit::lease::{Election, Holder};
 use scute_kit::limits::{LOOK_AT_CERTIFICATES, Limits, Tenure};
 use scute_kit::tenants::Tenants;
@@ -135,7 +136,7 @@ fn admission(hub: &Arc<Hub>, config: &ManagerConfig) -> Admission {
     let admission = scute_cluster::admission(hub, Admission::new().versions(versions));
     let admission = scute_bootstrap::admission(hub, admission);
     let admission = scute_vm::admission(hub, admission);
-    let admission = scute_metal::admission(hub, reserved(config), admission);
+    let admission = scute_metal::admission(hub, management(config), admission);
     scute_controlplane::admission(hub, &controlplane(config), admission)
 }
 
@@ -154,7 +155,7 @@ fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: &ManagerConfig, tasks: 
     scute_bootstrap::spawn(hub, tenants, scute_bootstrap::Config::default(), tasks);
     scute_controlplane::spawn(hub, tenants, controlplane(config), tasks);
     scute_vm::spawn(hub, tenants, vm, tasks);
-    scute_metal::spawn_provider(hub, tenants, reserved(config), tasks);
+    scute_metal::spawn_provider(hub, tenants, management(config), tasks);
     scute_loadbalancer::spawn(hub, &config.load_balancer.pools, tasks);
 }
 
@@ -183,22 +184,12 @@ fn spawn_metal(hub: &Arc<Hub>, config: &ManagerConfig, tasks: &mut JoinSet<()>) 
     Ok(())
 }
 
-/// Addresses that no server may be given.
-fn reserved(config: &ManagerConfig) -> Vec<scute_metal::Reserved> {
-    let networks = |ranges: &[ipnet::IpNet], owner: &str| -> Vec<_> {
-        let owner = format!("for the {owner} of the management cluster");
-        ranges
-            .iter()
-            .map(|range| scute_metal::Reserved { owner: owner.clone(), range: (*range).into() })
-            .collect()
-    };
-    let owner = "for Services of the management cluster (loadBalancer.pools)".to_owned();
-    let pools = config.load_balancer.pools.iter();
-    let pools = pools.map(|range| scute_metal::Reserved { owner: owner.clone(), range: (*range).into() });
-    let mut all = networks(&config.networks.pods, "Pods");
-    all.extend(networks(&config.networks.services, "Services"));
-    all.extend(pools);
-    all
+/// The management cluster's own addresses.
+fn management(config: &ManagerConfig) -> Vec<Claim> {
+    let ManagementNetworks { nodes, pods, services, servers, leases, dns: _ } = config.networks.clone();
+    let load_balancer = config.load_balancer.pools.clone();
+    let service = config.metal.as_ref().and_then(|metal| metal.service_address.parse().ok());
+    Management { nodes, pods, services, load_balancer, servers, leases, service }.claims()
 }
 
 fn controlplane(config: &ManagerConfig) -> scute_controlplane::Config {
@@ -208,6 +199,7 @@ fn controlplane(config: &ManagerConfig) -> scute_controlplane::Config {
         management_pod_cidrs: config.networks.pods.clone(),
         external_ip_cidrs: config.external_ips.clone(),
         management_service_cidrs: config.networks.services.clone(),
+        management: management(config),
         scute_image: config.scute_image.clone().unwrap_or(defaults.scute_image),
         ..defaults
     }

@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use scute_api::cluster::Cluster;
 use scute_api::controlplane::{KamajiControlPlane, KamajiControlPlaneSpec};
 use scute_api::kamaji::{DataStore, TenantControlPlane};
+use scute_api::ranges::{of_cluster, of_tenant};
 use scute_kit::{Admission, AdmissionRequest, FieldError, Hub, Key, Operation, Verdict};
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ use crate::Config;
 use crate::holders::{Holder, holders};
 use crate::kamajicontrolplane::mapping::{self, check_ranges};
 use crate::kamajicontrolplane::{control_plane_of, words};
+use crate::ranges;
 use crate::tenant::service::refused_external_ip;
 use crate::tenant::storage;
 use crate::tenant::validate::validate;
@@ -73,6 +75,8 @@ async fn cluster(hub: &Hub, config: &Config, request: &AdmissionRequest) -> Verd
     };
     let (pods, services) = (&config.management_pod_cidrs, &config.management_service_cidrs);
     let mut bad: Vec<_> = check_ranges(&cluster, pods, services).err().into_iter().collect();
+    let old = request.old.as_ref().and_then(|old| serde_json::from_value::<Cluster>(old.clone()).ok());
+    let before = old.map(|old| of_cluster(&old, false)).unwrap_or_default();
     if let Some(key) = control_plane_of(&cluster) {
         let known = hub.watch::<KamajiControlPlane>();
         known.ready().await;
@@ -81,6 +85,7 @@ async fn cluster(hub: &Hub, config: &Config, request: &AdmissionRequest) -> Verd
         let wrong = hosted(&control_plane, &cluster, hub, config).await;
         bad.extend(wrong.into_iter().filter_map(|error| words::of_cluster(&error)));
     }
+    bad.extend(ranges::against_itself(&of_cluster(&cluster, false), &before, &bad));
     verdict(bad)
 }
 
@@ -144,6 +149,8 @@ async fn tenant(hub: &Hub, config: &Config, request: AdmissionRequest) -> Verdic
         Err(bad) => bad,
     };
     bad.extend(version(&tcp, old.as_ref()));
+    let before = old.as_ref().map(of_tenant).unwrap_or_default();
+    bad.extend(ranges::against_itself(&of_tenant(&tcp), &before, &bad));
     bad.extend(old.as_ref().and_then(|old| moved_dns(&tcp, old)));
     let (datastores, tenants) = (hub.watch::<DataStore>(), hub.watch::<TenantControlPlane>());
     datastores.ready().await;

@@ -9,6 +9,7 @@ mod holders;
 mod inside;
 mod kamajicontrolplane;
 mod names;
+mod ranges;
 mod start_limiter;
 mod stores;
 mod tenant;
@@ -16,6 +17,7 @@ mod tenant;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use scute_api::ranges::Claim;
 use scute_etcd::{Connect, Etcd};
 use scute_kit::tenants::Tenants;
 use scute_kit::{Admission, Hub};
@@ -35,6 +37,8 @@ pub struct Config {
     pub management_service_cidrs: Vec<IpNet>,
     /// Ranges from which tenants may choose an address for their Service's externalIPs; traffic to it becomes theirs.
     pub external_ip_cidrs: Vec<IpNet>,
+    /// All addresses of the management cluster, for warnings.
+    pub management: Vec<Claim>,
     /// DataStore of tenants that name none.
     pub default_datastore: String,
     /// Image of Scute itself, which runs the embedded Pod network on tenants' Nodes.
@@ -48,6 +52,7 @@ impl Default for Config {
             management_pod_cidrs: Vec::new(),
             management_service_cidrs: Vec::new(),
             external_ip_cidrs: Vec::new(),
+            management: Vec::new(),
             default_datastore: "default".to_owned(),
             scute_image: format!("scute.dev/scute:{}", env!("CARGO_PKG_VERSION")),
         }
@@ -68,7 +73,7 @@ impl Config {
 
 /// Adds the admission handlers of this room.
 pub fn admission(hub: &Arc<Hub>, config: &Config, admission: Admission) -> Admission {
-    admission::add(hub, config, admission)
+    ranges::add(hub, &config.management, admission::add(hub, config, admission))
 }
 
 /// Starts the controllers of this room on real DataStores.

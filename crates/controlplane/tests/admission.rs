@@ -9,7 +9,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use scute_api::cluster::Cluster;
 use scute_api::controlplane::KamajiControlPlane;
+use scute_api::ipam::IPPool;
 use scute_api::kamaji::{DataStore, TenantControlPlane};
+use scute_api::ranges::Management;
 use scute_controlplane::Config;
 use scute_etcd::fake::Fake;
 use scute_kit::Admission;
@@ -33,6 +35,12 @@ async fn world(name: &str) -> (World, JoinSet<()>, tempfile::TempDir) {
     let config = Config {
         default_datastore: world.datastore.clone(),
         management_pod_cidrs: vec![MANAGEMENT_PODS.parse().expect("a range")],
+        management: Management {
+            pods: vec![MANAGEMENT_PODS.parse().expect("a range")],
+            load_balancer: vec!["172.30.0.128-172.30.0.254".parse().expect("a range")],
+            ..Management::default()
+        }
+        .claims(),
         ..Config::default()
     };
     let admission = scute_controlplane::admission(&world.hub, &config, Admission::new());
@@ -40,7 +48,7 @@ async fn world(name: &str) -> (World, JoinSet<()>, tempfile::TempDir) {
     tasks.spawn(async move {
         admission.serve(address, &folder).await.expect("serves");
     });
-    let groups = ["kamaji.clastix.io", "controlplane.cluster.x-k8s.io", "cluster.x-k8s.io"];
+    let groups = ["kamaji.clastix.io", "controlplane.cluster.x-k8s.io", "cluster.x-k8s.io", "ipam.metal3.io"];
     server().await.install_webhooks(&world.namespace, &groups, address, &ca, &world.namespace).await;
     // The API server takes webhooks from a cache: they are there when what they refuse is refused.
     let bad = tenant(&world.namespace, "probe", json!({ "dataStore": "none" }));
@@ -87,6 +95,130 @@ async fn vm_nodes_are_not_hidden_by_their_own_clusters_ranges() {
     let moved = json!({ "spec": { "clusterNetwork": { "pods": { "cidrBlocks": ["10.0.0.0/8"] } } } });
     let patch = Patch::Merge(&moved);
     api.patch("vms", &PatchParams::default(), &patch).await.expect_err("moved into it");
+}
+
+/// What is said to whoever makes an object, without making it.
+async fn warnings(world: &World, resource: &str, object: &Value) -> Vec<String> {
+    let (group, _) = resource.split_once('/').expect("a group");
+    let version = if group == "ipam.metal3.io" { "v1alpha1" } else { "v1beta2" };
+    let plural = &resource[group.len() + 1..];
+    let uri = format!("/apis/{group}/{version}/namespaces/{}/{plural}?dryRun=All", world.namespace);
+    let request = http::Request::post(uri)
+        .header("content-type", "application/json")
+        .body(object.to_string().into_bytes().into())
+        .expect("a request");
+    let answer = world.client.send(request).await.expect("an answer");
+    assert!(answer.status().is_success(), "{}", answer.status());
+    let said = answer.headers().get_all("warning").into_iter();
+    said.map(|warning| warning.to_str().expect("text").to_owned()).collect()
+}
+
+/// A Cluster on servers, with these Pods.
+fn on_servers(name: &str, pods: &str) -> Value {
+    json!({
+        "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "metadata": { "name": name },
+        "spec": {
+            "clusterNetwork": { "pods": { "cidrBlocks": [pods] } },
+            "infrastructureRef":
+                { "apiGroup": "infrastructure.cluster.x-k8s.io", "kind": "Metal3Cluster", "name": name },
+            "controlPlaneRef":
+                { "apiGroup": "controlplane.cluster.x-k8s.io", "kind": "KamajiControlPlane", "name": name },
+        },
+    })
+}
+
+/// An IPPool for whatever Cluster is in its namespace.
+fn addresses(name: &str, start: &str, end: &str) -> Value {
+    json!({
+        "apiVersion": "ipam.metal3.io/v1alpha1", "kind": "IPPool", "metadata": { "name": name },
+        "spec": { "namePrefix": name, "pools": [{ "start": start, "end": end }] },
+    })
+}
+
+async fn make<K>(world: &World, object: &Value)
+where
+    K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::Serialize
+        + serde::de::DeserializeOwned,
+{
+    let object: K = serde_json::from_value(object.clone()).expect("an object");
+    world.api::<K>().create(&PostParams::default(), &object).await.expect("made");
+}
+
+/// Waits for the warning: what the manager knows of others, it knows from a watch.
+async fn warned(world: &World, resource: &str, object: &Value, parts: &[&str]) {
+    scute_testkit::until(&format!("a warning with {parts:?}"), || async {
+        let said = warnings(world, resource, object).await;
+        said.iter().any(|said| parts.iter().all(|part| said.contains(part))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ranges_that_meet_are_warned_of_whichever_comes_last() {
+    let (world, _tasks, _dir) = world("warned").await;
+    let (clusters, pools) = ("cluster.x-k8s.io/clusters", "ipam.metal3.io/ippools");
+    let (cluster, pool) = (on_servers("c", "10.244.0.0/16"), addresses("p", "10.244.9.1", "10.244.9.9"));
+    assert_eq!(warnings(&world, clusters, &cluster).await, Vec::<String>::new());
+    assert_eq!(warnings(&world, pools, &pool).await, Vec::<String>::new());
+
+    make::<IPPool>(&world, &pool).await;
+    let of_pool = format!("10.244.9.1-10.244.9.9, the servers' addresses of IPPool {}/p", world.namespace);
+    let own = "spec.clusterNetwork.pods.cidrBlocks[0]: 10.244.0.0/16 overlaps";
+    warned(&world, clusters, &cluster, &[own, &of_pool, "(spec.pools[0])"]).await;
+    make::<Cluster>(&world, &cluster).await;
+    let of_cluster = format!("10.244.0.0/16, the Pods of Cluster {}/c", world.namespace);
+    let another = addresses("q", "10.244.8.1", "10.244.8.9");
+    warned(&world, pools, &another, &["spec.pools[0]: 10.244.8.1-10.244.8.9 overlaps", &of_cluster]).await;
+
+    // Addresses from which its own control plane may be given one.
+    let on_balancer = on_servers("d", "172.30.0.128/25");
+    let of_site = "172.30.0.128-172.30.0.254, the LoadBalancer addresses of the management cluster (loadBalancer.pools)";
+    warned(&world, clusters, &on_balancer, &[of_site]).await;
+
+    // Servers may have the site's Pod range for Pods; with the first VM Node it is too late for that.
+    let over_site = on_servers("e", MANAGEMENT_PODS);
+    assert_eq!(warnings(&world, clusters, &over_site).await, Vec::<String>::new());
+    make::<Cluster>(&world, &over_site).await;
+    let reference = |kind: &str| json!({ "apiGroup": "x.cluster.x-k8s.io", "kind": kind, "name": "vms" });
+    let machines = |infra: &str| {
+        let template = json!({ "spec": {
+            "clusterName": "e", "bootstrap": { "configRef": reference("KubeadmConfigTemplate") },
+            "infrastructureRef": reference(infra),
+        } });
+        json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineDeployment", "metadata": { "name": "vms" },
+            "spec": { "clusterName": "e", "selector": {}, "template": template },
+        })
+    };
+    let deployments = "cluster.x-k8s.io/machinedeployments";
+    let of_site = format!("{MANAGEMENT_PODS}, the Pods of the management cluster (networks.pods)");
+    let of_cluster = format!("Cluster {}/e: spec.clusterNetwork.pods.cidrBlocks[0]", world.namespace);
+    let parts = [of_cluster.as_str(), &of_site, "VM Nodes are Pods there"];
+    warned(&world, deployments, &machines("KubevirtMachineTemplate"), &parts).await;
+    assert_eq!(warnings(&world, deployments, &machines("Metal3MachineTemplate")).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_an_object_says_against_itself_is_refused() {
+    let (world, _tasks, _dir) = world("itself").await;
+    let mut cluster = on_servers("c", "10.244.0.0/16");
+    cluster["spec"]["controlPlaneEndpoint"] = json!({ "host": "10.244.0.9", "port": 6443 });
+    let object: Cluster = serde_json::from_value(cluster).expect("a Cluster");
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    let refused = world.api::<Cluster>().create(&params, &object).await.expect_err("refused").to_string();
+    for part in [
+        "spec.clusterNetwork.pods.cidrBlocks[0]",
+        "10.244.0.0/16",
+        "10.244.0.9 (spec.controlPlaneEndpoint.host)",
+    ] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    let address = json!({ "networkProfile": { "address": "10.244.0.9", "podCidr": "10.244.0.0/16" } });
+    let refused = refusal(&world, "t", address).await;
+    assert!(refused.contains("overlaps 10.244.0.9 (spec.networkProfile.address)"), "{refused}");
 }
 
 #[tokio::test]

@@ -53,6 +53,12 @@ pub struct ManagementNetworks {
     pub pods: Vec<IpNet>,
     /// Networks of its Services.
     pub services: Vec<IpNet>,
+    /// Parts of the Pods' networks that no Pod gets: servers on the same network may have them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<AddressRange>,
+    /// Given to servers on that network by DHCP.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leases: Vec<AddressRange>,
     /// Address of its DNS Service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<IpAddr>,

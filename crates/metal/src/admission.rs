@@ -25,14 +25,15 @@ use scute_api::metal3::{
     validate_firmware_components, validate_firmware_settings, validate_host, validate_host_change,
     validate_preprovisioning_image, validate_subscription, validate_update_policy,
 };
+use scute_api::ranges::Claim;
 use scute_kit::{Admission, AdmissionRequest, FieldError, Hub, Key, Operation, Verdict};
 use serde::de::DeserializeOwned;
 
-use crate::ipam::{Reserved, clashes};
+use crate::ipam::clashes;
 
 /// Adds the decoders and handlers of this room's kinds.
 #[must_use]
-pub fn admission(hub: &Arc<Hub>, reserved: Vec<Reserved>, admission: Admission) -> Admission {
+pub fn admission(hub: &Arc<Hub>, reserved: Vec<Claim>, admission: Admission) -> Admission {
     let admission =
         admission.decodes::<HardwareData>().decodes::<FirmwareSchema>().decodes::<contract::IPAddress>();
     let admission = judged(admission, validate_host, validate_host_change);
@@ -76,7 +77,7 @@ pub fn admission(hub: &Arc<Hub>, reserved: Vec<Reserved>, admission: Admission) 
 }
 
 /// A pool is checked against what others have, too.
-fn pools(hub: &Arc<Hub>, reserved: Vec<Reserved>, admission: Admission) -> Admission {
+fn pools(hub: &Arc<Hub>, reserved: Vec<Claim>, admission: Admission) -> Admission {
     let (pools, clusters) = (hub.watch::<IPPool>(), hub.watch::<Cluster>());
     let clashes = move |pool: &IPPool| {
         let namespace = pool.metadata.namespace.clone().unwrap_or_default();

@@ -23,6 +23,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use scute_api::ranges::Claim;
 use scute_kit::tenants::Tenants;
 use scute_kit::{Hub, chain};
 use scute_redfish::Connector;
@@ -32,7 +33,6 @@ use tokio::task::JoinSet;
 pub use admission::admission;
 pub use baremetalhost::seen::Patience;
 pub use config::Config;
-pub use ipam::Reserved;
 
 use baremetalhost::{Context, Digests};
 use calls::Calls;
@@ -69,12 +69,7 @@ pub fn spawn(hub: &Arc<Hub>, config: Config, listeners: Listeners, tasks: &mut J
 
 /// Starts the controllers of Cluster API's kinds and of addresses, which need nothing but the API servers. No pool gives out
 /// what is `reserved`.
-pub fn spawn_provider(
-    hub: &Arc<Hub>,
-    tenants: &Arc<Tenants>,
-    reserved: Vec<Reserved>,
-    tasks: &mut JoinSet<()>,
-) {
+pub fn spawn_provider(hub: &Arc<Hub>, tenants: &Arc<Tenants>, reserved: Vec<Claim>, tasks: &mut JoinSet<()>) {
     tasks.spawn(ipam::run(Arc::clone(hub), reserved));
     tasks.spawn(metal3data::run(Arc::clone(hub)));
     tasks.spawn(metal3datatemplate::run(Arc::clone(hub)));

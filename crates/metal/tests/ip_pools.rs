@@ -178,7 +178,7 @@ async fn of_two_pools_that_overlap_the_elder_has_the_addresses() {
     says(
         &bench,
         "second",
-        "spec.pools[0] (10.6.0.5-10.6.0.20) overlaps 10.6.0.1-10.6.0.9, which is of IPPool elder",
+        "spec.pools[0] (10.6.0.5-10.6.0.20) overlaps 10.6.0.1-10.6.0.9, the servers' addresses of IPPool",
     )
     .await;
     bench.delete::<IPClaim>("first").await;
@@ -252,10 +252,13 @@ async fn ranges_that_are_somebody_elses_are_refused_at_the_door() {
     std::fs::write(folder.path().join("tls.crt"), certificate).unwrap();
     std::fs::write(folder.path().join("tls.key"), key).unwrap();
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], scute_testkit::free_port().unwrap()));
-    let range = "10.244.0.0/16".parse::<ipnet::IpNet>().unwrap().into();
-    let pods = scute_metal::Reserved { owner: "for the Pods of the management cluster".to_owned(), range };
+    let management = scute_api::ranges::Management {
+        pods: vec!["10.244.0.0/16".parse().unwrap()],
+        servers: vec!["10.244.248.0-10.244.255.254".parse().unwrap()],
+        ..Default::default()
+    };
     let hub = scute_kit::Hub::new(bench.client.clone());
-    let admission = scute_metal::admission(&hub, vec![pods], scute_kit::Admission::new());
+    let admission = scute_metal::admission(&hub, management.claims(), scute_kit::Admission::new());
     let served = folder.path().to_owned();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(async move { admission.serve(address, &served).await });
@@ -279,8 +282,16 @@ async fn ranges_that_are_somebody_elses_are_refused_at_the_door() {
         refused.filter(|refused| refused.contains("spec.pools[0]"))
     })
     .await;
-    assert!(overlap.contains("overlaps 10.8.0.1-10.8.0.9, which is of IPPool elder"), "{overlap}");
+    assert!(
+        overlap.contains(&format!(
+            "overlaps 10.8.0.1-10.8.0.9, the servers' addresses of IPPool {}/elder",
+            bench.namespace
+        )),
+        "{overlap}"
+    );
     let reserved = refusal(json!({"subnet": "10.244.7.0/24"})).await.unwrap();
-    assert!(reserved.contains("which is for the Pods of the management cluster"), "{reserved}");
+    assert!(reserved.contains("the Pods of the management cluster"), "{reserved}");
+    // What a site keeps for servers is theirs.
+    assert_eq!(refusal(json!({"start": "10.244.248.0", "end": "10.244.248.9"})).await, None);
     assert_eq!(refusal(json!({"start": "10.8.0.10", "end": "10.8.0.12"})).await, None);
 }

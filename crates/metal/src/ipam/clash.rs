@@ -3,63 +3,34 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use kube::ResourceExt;
 use scute_api::Invalid;
 use scute_api::cluster::Cluster;
-use scute_api::ipam::{IPPool, PoolRange};
-
-/// Addresses that the management cluster needs itself.
-#[derive(Clone, Debug)]
-pub struct Reserved {
-    /// What they are, as in "the Pods of the management cluster".
-    pub owner: String,
-    /// Which.
-    pub range: PoolRange,
-}
+use scute_api::ipam::IPPool;
+use scute_api::ranges::{self, Claim, Clash, Purpose, of_cluster, of_pool};
 
 /// Every range of the pool that has an address in common with another pool of its namespace, with the Pods or Services of its
-/// Cluster, or with the management cluster. Servers of one namespace may share a network, where an address can be only one's.
+/// Cluster, or with what is `reserved`. Servers of one namespace may share a network, where an address can be only one's.
 #[must_use]
 pub fn clashes(
     pool: &IPPool,
     others: &[Arc<IPPool>],
     cluster: Option<&Cluster>,
-    reserved: &[Reserved],
+    reserved: &[Claim],
 ) -> Vec<Invalid> {
-    let mut bad = Vec::new();
-    for (index, entry) in pool.spec.pools.iter().enumerate() {
-        // What is no range is told by another rule.
-        let Ok(range) = PoolRange::of(entry) else { continue };
-        let mut told = |theirs: &PoolRange, owner: &str| {
-            if theirs.overlaps(&range) {
-                let detail = format!("overlaps {theirs}, which is {owner}: choose another range");
-                bad.push(Invalid::new(format!("spec.pools[{index}]"), range, detail));
-            }
-        };
-        reserved.iter().for_each(|known| told(&known.range, &known.owner));
-        for (theirs, owner) in cluster.into_iter().flat_map(ranges_of_cluster) {
-            told(&theirs, &owner);
-        }
-        for other in others.iter().filter(|other| other.metadata.name != pool.metadata.name) {
-            for theirs in other.spec.pools.iter().filter_map(|entry| PoolRange::of(entry).ok()) {
-                told(&theirs, &format!("of IPPool {}", other.name_any()));
-            }
-        }
-    }
-    bad
-}
-
-fn ranges_of_cluster(cluster: &Cluster) -> Vec<(PoolRange, String)> {
-    let name = cluster.name_any();
-    let network = cluster.spec.cluster_network.clone().unwrap_or_default();
-    let of = |ranges: Option<Vec<String>>, what: &str| -> Vec<_> {
-        let owner = format!("for the {what} of Cluster {name}");
-        let ranges = ranges.unwrap_or_default().into_iter().filter_map(|text| text.parse::<IpNet>().ok());
-        ranges.map(|range| (PoolRange::from(range), owner.clone())).collect()
+    let inner = |claim: &Claim| matches!(claim.purpose, Purpose::Pods | Purpose::Services);
+    let of_cluster = cluster.into_iter().flat_map(|cluster| of_cluster(cluster, false)).filter(inner);
+    let of_others = others.iter().flat_map(|other| of_pool(other));
+    let theirs: Vec<_> = reserved.iter().cloned().chain(of_cluster).chain(of_others).collect();
+    let ours = of_pool(pool);
+    // What a pool has twice is told by another rule.
+    let found = ranges::clashes(&ours, &theirs).into_iter();
+    let found = found.filter(|clash| clash.harm.certain && clash.ours.owner != clash.theirs.owner);
+    let told = |Clash { ours, theirs, harm }: Clash<'_>| {
+        let detail = format!("overlaps {}, {theirs}: {}", theirs.text, harm.why);
+        Invalid::new(&ours.path, &ours.text, detail)
     };
-    let pods = of(network.pods.map(|ranges| ranges.cidr_blocks), "Pods");
-    pods.into_iter().chain(of(network.services.map(|ranges| ranges.cidr_blocks), "Services")).collect()
+    found.map(told).collect()
 }
 
 /// The pools that were there before this one, by their age and then by name: of two that overlap, the elder has the addresses.
@@ -80,6 +51,7 @@ pub fn is_gateway(pool: &IPPool, address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use scute_api::ranges::Management;
     use serde_json::{Value, json};
 
     use super::*;
@@ -87,7 +59,8 @@ mod tests {
     fn pool(name: &str, made: &str, ranges: Value) -> Arc<IPPool> {
         let pool = json!({
             "apiVersion": "ipam.metal3.io/v1alpha1", "kind": "IPPool",
-            "metadata": {"name": name, "creationTimestamp": made}, "spec": {"namePrefix": name, "pools": ranges},
+            "metadata": {"namespace": "t", "name": name, "creationTimestamp": made},
+            "spec": {"namePrefix": name, "clusterName": "c", "pools": ranges},
         });
         Arc::new(serde_json::from_value(pool).unwrap())
     }
@@ -106,24 +79,25 @@ mod tests {
         let others =
             [pool("other", "2026-01-01T00:00:00Z", range("10.0.0.9", "10.0.0.20")), Arc::clone(&mine)];
         let cluster = serde_json::from_value(json!({
-            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "metadata": {"name": "c"},
-            "spec": {"clusterNetwork": {"pods": {"cidrBlocks": ["10.5.0.0/16"]}}},
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster", "metadata": {"namespace": "t", "name": "c"},
+            "spec": {"clusterNetwork": {"pods": {"cidrBlocks": ["10.5.0.0/16"]}},
+                "controlPlaneEndpoint": {"host": "10.8.0.1", "port": 6443}},
         }))
         .unwrap();
-        let range = "10.9.0.0/30".parse::<IpNet>().unwrap().into();
-        let reserved = [Reserved { owner: "for the Pods of the management cluster".to_owned(), range }];
+        let reserved =
+            Management { pods: vec!["10.9.0.0/30".parse().unwrap()], ..Management::default() }.claims();
         let told: Vec<_> =
             clashes(&mine, &others, Some(&cluster), &reserved).iter().map(ToString::to_string).collect();
         let told: Vec<_> = told.iter().map(String::as_str).collect();
         assert_eq!(
             told,
             [
-                "spec.pools[0]: Invalid value: \"10.0.0.1-10.0.0.9\": overlaps 10.0.0.9-10.0.0.20, which is of IPPool other: \
-                 choose another range",
-                "spec.pools[1]: Invalid value: \"10.5.0.9-10.5.0.12\": overlaps 10.5.0.0-10.5.255.255, which is for the Pods of \
-                 Cluster c: choose another range",
-                "spec.pools[2]: Invalid value: \"10.9.0.0-10.9.0.3\": overlaps 10.9.0.0-10.9.0.3, which is for the Pods of the \
-                 management cluster: choose another range",
+                "spec.pools[0]: Invalid value: \"10.0.0.1-10.0.0.9\": overlaps 10.0.0.9-10.0.0.20, the servers' addresses of \
+                 IPPool t/other: two pools may give one address to two machines",
+                "spec.pools[1]: Invalid value: \"10.5.0.9-10.5.0.12\": overlaps 10.5.0.0/16, the Pods of Cluster t/c: from its \
+                 Nodes and Pods such an address cannot be reached",
+                "spec.pools[2]: Invalid value: \"10.9.0.0-10.9.0.3\": overlaps 10.9.0.0/30, the Pods of the management \
+                 cluster: from its Nodes and Pods such an address cannot be reached",
             ]
         );
     }

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use scute_api::cluster::Cluster;
 use scute_api::ipam::{IP_POOL_FINALIZER, IPAddress, IPClaim, IPPool, IPPoolStatus};
+use scute_api::ranges::Claim;
 use scute_contract::owners::hold;
 use scute_contract::paused::paused;
 use scute_kit::conditions::whole_seconds;
@@ -14,7 +15,7 @@ use scute_kit::{Controller, EventType, Field, Hub, Key, Next, Watch, Why, when_c
 use serde_json::{Value, json};
 
 use super::apply::apply;
-use super::clash::{Reserved, clashes, elders};
+use super::clash::{clashes, elders};
 use super::plan::{Observed, indexes, plan};
 
 /// IPClaims by the name of their pool.
@@ -23,11 +24,11 @@ pub const POOL: Field<IPClaim> =
 
 struct Context {
     hub: Arc<Hub>,
-    reserved: Vec<Reserved>,
+    reserved: Vec<Claim>,
 }
 
 /// Runs the controllers of pools and of claims without one.
-pub async fn run(hub: Arc<Hub>, reserved: Vec<Reserved>) {
+pub async fn run(hub: Arc<Hub>, reserved: Vec<Claim>) {
     let (pools, claims) = (hub.watch::<IPPool>(), hub.watch::<IPClaim>());
     let by_cluster = pools.clone();
     let controller = Controller::<IPPool>::new("ippool", &hub)

@@ -8,5 +8,5 @@ mod controller;
 mod ledger;
 mod plan;
 
-pub use clash::{Reserved, clashes};
+pub use clash::clashes;
 pub use controller::run;

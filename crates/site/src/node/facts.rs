@@ -73,6 +73,8 @@ fn manager_config(config: &SiteConfig, accelerator: Accelerator) -> ManagerConfi
             nodes: vec![addresses.link.into()],
             pods: vec![addresses.pods.into()],
             services: vec![addresses.services.into()],
+            servers: vec![addresses.given_servers()],
+            leases: vec![addresses.leased_servers()],
             dns: Some(addresses.dns().into()),
         },
         load_balancer: LoadBalancerConfig { pools: addresses.pools.clone() },
