@@ -134,9 +134,11 @@ fn the_lab_of_real_servers_is_caught() {
     let found = errors(BML);
     let wants = |text: &str| assert!(found.iter().any(|f| f.contains(text)), "{text}: {found:#?}");
     wants(
-        "LoadBalancer pool 192.168.0.150-192.168.0.159 and machine address pool 192.168.0.152-192.168.0.159 share 192.168.0.152-192.168.0.159",
+        "the LoadBalancer addresses of IPAddressPool metallb-system/lb (192.168.0.150-192.168.0.159) and the servers' addresses of \
+         IPPool default/internal (192.168.0.152-192.168.0.159) share 192.168.0.152-192.168.0.159: a Service may be given an address \
+         that a server has",
     );
-    wants("LoadBalancer pool 192.168.0.150-192.168.0.159 and endpoint 192.168.0.151 share 192.168.0.151");
+    wants("and the endpoint of Metal3Cluster default/mgmt (192.168.0.151) share 192.168.0.151-192.168.0.151");
     assert_eq!(found.len(), 2, "{found:#?}");
 }
 
@@ -144,7 +146,9 @@ fn the_lab_of_real_servers_is_caught() {
 fn the_development_lab_is_caught() {
     let found = errors(DEV);
     let wants = |text: &str| assert!(found.iter().any(|f| f.contains(text)), "{text}: {found:#?}");
-    wants("DHCP range 192.168.222.5-192.168.222.199 and endpoint 192.168.222.100 share 192.168.222.100");
+    wants(
+        "the DHCP leases of Ironic default/ironic (192.168.222.5-192.168.222.199) and the endpoint of Metal3Cluster default/mgmt",
+    );
     wants("share 192.168.222.150-192.168.222.199: a booting server may be leased the address of a Service");
 }
 
@@ -161,7 +165,9 @@ fn nested_networks_meet() {
     );
     let found = errors(&both);
     assert!(
-        found.iter().any(|f| f.contains("the pods network of kv overlaps the pods network of mgmt")),
+        found.iter().any(|f| f.contains(
+            "the Pods of Cluster default/mgmt (192.168.64.0/18) and the Pods of Cluster default/kv"
+        )),
         "{found:#?}"
     );
     let metal = BML
@@ -172,6 +178,147 @@ fn nested_networks_meet() {
     assert!(
         !found.iter().any(|f| f.starts_with("network-overlap")),
         "two metal clusters may share a Pod CIDR: {found:#?}"
+    );
+}
+
+/// A tenant of a site with VM Nodes and servers, and what the site's manager is told.
+const SITE: &str = r#"
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: scute-manager, namespace: scute-system}
+data:
+  config.yaml: |
+    site: lab
+    networks:
+      nodes: [172.30.0.0/24]
+      pods: [10.85.0.0/16]
+      services: [10.86.0.0/16]
+      servers: [10.85.248.0-10.85.255.254]
+      leases: [10.85.240.1-10.85.247.255]
+    loadBalancer: {pools: [172.30.0.128-172.30.0.254]}
+    metal: {serviceAddress: 172.30.0.2, ramdisk: /ramdisk.iso}
+---
+apiVersion: cluster.x-k8s.io/v1beta2
+kind: Cluster
+metadata: {name: mix, namespace: t}
+spec:
+  clusterNetwork: {pods: {cidrBlocks: [10.244.0.0/16]}, services: {cidrBlocks: [10.96.0.0/16, "fd96::/112"]}}
+  controlPlaneRef: {apiGroup: controlplane.cluster.x-k8s.io, kind: KamajiControlPlane, name: mix}
+  infrastructureRef: {apiGroup: infrastructure.cluster.x-k8s.io, kind: Metal3Cluster, name: mix}
+---
+apiVersion: cluster.x-k8s.io/v1beta2
+kind: MachineDeployment
+metadata: {name: vms, namespace: t}
+spec: {clusterName: mix, template: {spec: {infrastructureRef: {kind: KubevirtMachineTemplate, name: vms}}}}
+---
+apiVersion: ipam.metal3.io/v1alpha1
+kind: IPPool
+metadata: {name: pool, namespace: t}
+spec: {clusterName: mix, namePrefix: p, pools: [{start: 10.85.248.1, end: 10.85.248.9}]}
+---
+apiVersion: metal3.io/v1alpha1
+kind: BareMetalHost
+metadata: {name: one, namespace: t}
+spec: {bmc: {address: "redfish-virtualmedia+https://10.85.0.1:8443/redfish/v1/Systems/1"}}
+---
+apiVersion: metal3.io/v1alpha1
+kind: BareMetalHost
+metadata: {name: two, namespace: t}
+spec: {bmc: {address: "redfish-virtualmedia+https://10.85.0.1:8444/redfish/v1/Systems/1"}}
+"#;
+
+/// Findings about addresses, as `level rule: message`.
+fn of_addresses(text: &str) -> Vec<String> {
+    let rules = ["address-overlap", "network-overlap", "address-range", "bmc-owner"];
+    let all = findings(text).into_iter().filter(|f| rules.contains(&f.rule));
+    all.map(|f| format!("{:?} {}: {}", f.level, f.rule, f.message)).collect()
+}
+
+#[test]
+fn a_site_with_a_mixed_tenant_is_silent() {
+    assert_eq!(of_addresses(SITE), Vec::<String>::new());
+}
+
+#[test]
+fn whose_addresses_meet_on_a_site_is_said_with_both_owners() {
+    let wants = |old: &str, new: &str, parts: &[&str]| {
+        assert!(SITE.contains(old), "{old}");
+        let found = of_addresses(&SITE.replace(old, new));
+        assert!(found.iter().any(|f| parts.iter().all(|part| f.contains(part))), "{parts:?}: {found:#?}");
+    };
+    let pods = "[10.244.0.0/16]";
+    wants(
+        pods,
+        "[10.85.250.0/24]",
+        &["Error network-overlap", "the Pods of the management cluster (10.85.0.0/16)", "Cluster t/mix"],
+    );
+    wants(
+        pods,
+        "[10.86.0.0/17]",
+        &["the Services of the management cluster", "Cluster t/mix (10.86.0.0/17)"],
+    );
+    wants(
+        pods,
+        "[172.30.0.192/26]",
+        &["Warning", "the LoadBalancer addresses of the management cluster", "Cluster t/mix"],
+    );
+    wants(pods, "[10.85.248.0/28]", &["Error", "the servers' addresses of IPPool t/pool", "Cluster t/mix"]);
+    wants(
+        pods,
+        "[\"fd96::/64\"]",
+        &["Error", "the Pods of Cluster t/mix (fd96::/64) and the Services of Cluster t/mix (fd96::/112)"],
+    );
+    let range = "start: 10.85.248.1, end: 10.85.248.9";
+    wants(
+        range,
+        "start: 10.85.3.1, end: 10.85.3.9",
+        &["the Pods of the management cluster", "IPPool t/pool"],
+    );
+    wants(
+        range,
+        "start: 10.85.240.1, end: 10.85.240.9",
+        &["the DHCP leases of the management cluster", "IPPool t/pool"],
+    );
+    wants(range, "start: 10.85.240.9, end: 10.85.240.1", &["Error address-range", "end must not be before"]);
+    wants(
+        range,
+        "start: 172.30.0.2, end: 172.30.0.3",
+        &["the endpoint of the management cluster (172.30.0.2)"],
+    );
+    wants(
+        "10.85.0.1:8444",
+        "10.86.0.9",
+        &["the Services of the management cluster", "the BMC of BareMetalHost t/two (10.86.0.9)"],
+    );
+    wants(
+        "10.85.0.1:8444",
+        "10.85.7.7",
+        &["the Pods of the management cluster", "the manager's Pods cannot reach it there"],
+    );
+    wants("10.85.0.1:8444", "10.85.248.7", &["a machine may be given the address of a BMC", "IPPool t/pool"]);
+    wants(
+        "10.85.0.1:8444",
+        "10.85.0.1:8443",
+        &["bmc-owner", "BareMetalHost t/one and BareMetalHost t/two are one server"],
+    );
+}
+
+#[test]
+fn tenants_may_have_what_each_other_has() {
+    let other = SITE.split_once("---").unwrap().1;
+    let other = other
+        .replace("namespace: t", "namespace: u")
+        .replace("10.85.248", "10.85.249")
+        .replace("10.85.0.1", "10.85.0.9");
+    let found = of_addresses(&format!("{SITE}---{other}"));
+    let without_bmcs: Vec<_> = found.iter().filter(|f| !f.contains("the BMC of")).collect();
+    assert_eq!(without_bmcs, Vec::<&String>::new());
+    // Servers of two namespaces may be on one network.
+    let same = other.replace("10.85.249", "10.85.248");
+    let found = of_addresses(&format!("{SITE}---{same}"));
+    assert!(
+        found.iter().any(|f| f.starts_with("Warning address-overlap") && f.contains("u/pool")),
+        "{found:#?}"
     );
 }
 

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use clap::Args;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 use kube::core::DynamicObject;
 use kube::discovery::{ApiResource, verbs};
@@ -103,20 +104,27 @@ async fn objects(client: &Client) -> anyhow::Result<Seen> {
             seen.kinds.push(resource.kind);
         }
     }
+    let maps: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), scute_install::NAMESPACE, &ApiResource::erase::<ConfigMap>(&()));
+    // Of all ConfigMaps, the one that says which addresses are the management cluster's own.
+    match maps.get_opt(scute_install::MANAGER).await {
+        Ok(map) => seen.objects.extend(map.map(|map| plain(map, "v1", "ConfigMap")).transpose()?),
+        Err(error) => seen.notes.push(format!("the manager's configuration could not be read: {error}")),
+    }
     Ok(seen)
+}
+
+/// Items of a list do not repeat what they are.
+fn plain(mut object: DynamicObject, version: &str, kind: &str) -> anyhow::Result<serde_json::Value> {
+    object.metadata.managed_fields = None;
+    let mut value = serde_json::to_value(&object)?;
+    value["apiVersion"] = version.into();
+    value["kind"] = kind.into();
+    Ok(value)
 }
 
 async fn list(client: &Client, resource: &ApiResource) -> anyhow::Result<Vec<serde_json::Value>> {
     let api: Api<DynamicObject> = Api::all_with(client.clone(), resource);
     let objects = api.list(&ListParams::default()).await?;
-    let mut found = Vec::with_capacity(objects.items.len());
-    for mut object in objects.items {
-        object.metadata.managed_fields = None;
-        let mut value = serde_json::to_value(&object)?;
-        // Items of a list do not repeat what they are.
-        value["apiVersion"] = resource.api_version.clone().into();
-        value["kind"] = resource.kind.clone().into();
-        found.push(value);
-    }
-    Ok(found)
+    objects.items.into_iter().map(|object| plain(object, &resource.api_version, &resource.kind)).collect()
 }

@@ -2,13 +2,13 @@
 //!
 //! In: objects from files or a cluster. Out: findings with rule, places, why it hurts and how to mend.
 
-mod addresses;
 pub mod blueprint;
 mod capacity;
 mod losses;
 mod metal;
 mod networks;
 mod objects;
+mod ranges;
 mod references;
 pub mod sarif;
 mod versions;
@@ -61,11 +61,12 @@ pub struct Finding {
 }
 
 /// Rules with what each is about, for `scute lint --rules` and SARIF.
-pub const RULES: [(&str, &str); 20] = [
+pub const RULES: [(&str, &str); 21] = [
     ("address-overlap", "Two sources may hand out the same address"),
     ("address-outside-pool", "A requested LoadBalancer address lies in no pool"),
     ("address-range", "An address, range or CIDR that does not read"),
     ("network-overlap", "Pod, Service and machine networks that overlap where they meet"),
+    ("bmc-owner", "Two hosts behind one System of one BMC"),
     ("network-size", "A Pod network too small for its Nodes"),
     ("overlay-port", "Nested overlays on one UDP port"),
     ("overlay-mtu", "A nested overlay whose MTU does not fit into its host's"),
@@ -88,7 +89,7 @@ pub const RULES: [(&str, &str); 20] = [
 pub fn lint(objects: &Objects) -> Vec<Finding> {
     let mut found = Vec::new();
     references::check(objects, &mut found);
-    addresses::check(objects, &mut found);
+    ranges::check(objects, &mut found);
     networks::check(objects, &mut found);
     metal::check(objects, &mut found);
     versions::check(objects, &mut found);
