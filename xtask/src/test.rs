@@ -1,8 +1,9 @@
 //! Every check and test, from nothing: what `.ci/run` runs.
 
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::cache::Cache;
 use crate::{bundle, components, crds, judges, layers, run, say, setup, workspace};
@@ -10,6 +11,9 @@ use crate::{bundle, components, crds, judges, layers, run, say, setup, workspace
 /// Where property tests begin. The same everywhere: what passed here passes there, and a failure is the change's own. Any
 /// other seed of the environment is taken instead, and `cargo test` alone draws anew each time.
 const SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "1");
+
+/// End-to-end tests that have one emulated server of one processor each and no site: they run beside the others.
+const SERVERS: [&str; 2] = ["node_image", "ramdisk"];
 
 /// What to leave out.
 #[derive(clap::Args)]
@@ -50,16 +54,30 @@ fn seed() -> String {
 
 fn end_to_end() -> Result<()> {
     let bundle = bundle::default().context("the bundle for the end-to-end tests")?;
-    say::stream("end to end", || {
+    let (servers, sites): (Vec<_>, Vec<_>) =
+        end_to_end_tests()?.into_iter().partition(|name| SERVERS.contains(&name.as_str()));
+    let cargo = |names: &[String]| -> Result<Command> {
         // Out of the whole workspace: alone, the package's dependencies would be compiled again with fewer features.
         let mut cargo = run::linting_cargo()?;
         cargo.args(["test", "--workspace", "--no-fail-fast"]);
-        for name in end_to_end_tests()? {
-            cargo.args(["--test", &name]);
-        }
+        cargo.args(names.iter().flat_map(|name| ["--test", name]));
         // One site at a time, and the steps are printed while they run: the whole takes minutes.
-        run::loud(cargo.args(["--", "--test-threads=1", "--nocapture"]).env("SCUTE_BUNDLE", &bundle))
+        cargo.args(["--", "--test-threads=1", "--nocapture"]).env("SCUTE_BUNDLE", &bundle);
+        Ok(cargo)
+    };
+    let (servers, sites) = std::thread::scope(|scope| {
+        let servers = scope.spawn(|| cargo(&servers)?.stdin(Stdio::null()).output().context("start cargo"));
+        let sites = say::stream("end to end: sites", || run::loud(&mut cargo(&sites)?));
+        (servers.join(), sites)
+    });
+    say::stream("end to end: servers, meanwhile", || {
+        let done = servers.map_err(|_| anyhow!("the thread that ran the tests has panicked"))??;
+        eprint!("{}", String::from_utf8_lossy(&done.stderr));
+        print!("{}", String::from_utf8_lossy(&done.stdout));
+        ensure!(done.status.success(), "cargo test: {}", done.status);
+        Ok(())
     })
+    .and(sites)
     .with_context(|| format!("end-to-end tests in {}", workspace::root().join("e2e").display()))
 }
 
