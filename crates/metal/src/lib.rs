@@ -15,6 +15,7 @@ mod metal3cluster;
 mod metal3data;
 mod metal3datatemplate;
 mod metal3machine;
+mod metal3remediation;
 mod service;
 mod told;
 
@@ -75,6 +76,7 @@ pub fn spawn_provider(hub: &Arc<Hub>, tenants: &Arc<Tenants>, reserved: Vec<Clai
     tasks.spawn(metal3datatemplate::run(Arc::clone(hub)));
     tasks.spawn(metal3cluster::run(Arc::clone(hub)));
     tasks.spawn(metal3machine::run(Arc::clone(hub), Arc::clone(tenants)));
+    tasks.spawn(metal3remediation::run(Arc::clone(hub), Arc::clone(tenants)));
 }
 
 /// Before an API server that did not give the identity is asked again.

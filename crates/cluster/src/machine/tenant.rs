@@ -10,7 +10,8 @@ use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch};
-use scute_kit::{Kind, patch_params, post_params};
+use scute_kit::tenants::each_page;
+use scute_kit::{patch_params, post_params};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -103,31 +104,12 @@ async fn cordon_and_evict(
     Ok(Some(Answer::PodsLeft { message, blocked: !refused.is_empty() || !plan.completing.is_empty() }))
 }
 
-/// Objects of one page. The largest that can be are a mebibyte and a half each.
-const PAGE: u32 = 25;
 /// Pods that one pass looks after; as they go, the next one comes to the others.
 const MOST_PODS: usize = 500;
 /// Volumes that are told of at most.
 const MOST_VOLUMES: usize = 100;
 /// How long one pass goes on to evict.
 const EVICTING: Duration = Duration::from_secs(5);
-
-/// Hands out page by page, until `take` has enough: nothing limits what a tenant's API server holds.
-async fn each_page<K: Kind>(
-    api: &Api<K>,
-    params: ListParams,
-    mut take: impl FnMut(Vec<K>) -> ControlFlow<()>,
-) -> Result<(), kube::Error> {
-    let mut params = params.limit(PAGE);
-    loop {
-        let page = api.list(&params).await?;
-        let next = page.metadata.continue_.filter(|token| !token.is_empty());
-        match (take(page.items), next) {
-            (ControlFlow::Continue(()), Some(token)) => params = params.continue_token(&token),
-            (ControlFlow::Break(()), _) | (_, None) => return Ok(()),
-        }
-    }
-}
 
 async fn each_pod(
     client: &Client,

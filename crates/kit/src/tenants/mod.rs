@@ -4,6 +4,7 @@ mod connect;
 mod heard;
 mod kept;
 mod nodes;
+mod pages;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ use crate::key::Key;
 pub use heard::GRACE;
 pub use nodes::{Standing, TenantNodes};
 use nodes::{Waker, Wakers};
+pub use pages::each_page;
 
 /// Which kubeconfig opens a tenant's API server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::heard::{GRACE, Heard};
 use super::kept::{Kept, MOST_BYTES, MOST_NODES, slim};
+use super::pages::PAGE;
 use super::{TenantKey, Tenants};
 use crate::key::Key;
 use crate::source::Source;
@@ -177,8 +178,6 @@ impl TenantNodes {
     }
 }
 
-/// Nodes of one page of a listing. The largest that can be are a mebibyte and a half each.
-const PAGE: u32 = 25;
 /// When a tenant with too many Nodes is listed again: nothing tells that some which did not fit would now.
 const LIST_AGAIN: Duration = Duration::from_secs(600);
 /// Until what may pass by itself is tried again: at first, and at most.

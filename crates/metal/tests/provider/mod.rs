@@ -195,6 +195,9 @@ async fn obey(client: Client) {
             State::Available if image && host.spec.online => next("provisioning", true),
             State::Provisioning if image => next("provisioned", true),
             State::Provisioning | State::Provisioned if !image => next("deprovisioning", true),
+            State::Provisioned if status.powered_on == is_held_off(&host) => {
+                next("provisioned", !status.powered_on)
+            }
             State::Deprovisioning => next("available", false),
             _ => None,
         };
@@ -204,4 +207,9 @@ async fn obey(client: Client) {
         // It may be gone already.
         let _ = api.patch_status(&host.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
     }
+}
+
+/// By a reboot annotation with a key.
+fn is_held_off(host: &BareMetalHost) -> bool {
+    host.annotations().keys().any(|name| name.starts_with("reboot.metal3.io/"))
 }
