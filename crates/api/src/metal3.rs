@@ -24,8 +24,8 @@ pub use hardware::*;
 pub use hindrance::Hindrance;
 pub use host::*;
 pub use status::*;
-pub(crate) use validate::check_image;
 pub use validate::*;
+pub(crate) use validate::{check_custom_deploy, check_image};
 
 /// Keeps a BareMetalHost until its server is deprovisioned.
 pub const HOST_FINALIZER: &str = "baremetalhost.metal3.io";

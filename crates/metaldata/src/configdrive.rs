@@ -47,6 +47,7 @@ impl ConfigDrive {
     /// When metadata or network data cannot be read.
     pub fn of(host: &BareMetalHost, secrets: &Secrets) -> Result<Self, ConfigDriveError> {
         let name = host.metadata.name.as_deref().unwrap_or_default();
+        // No `hostname`, as upstream: cloud-init would take it instead of the `local-hostname` that a Secret may give.
         let mut meta_data = json!({
             "uuid": host.metadata.uid.as_deref().unwrap_or_default(),
             "metal3-namespace": host.metadata.namespace.as_deref().unwrap_or_default(),

@@ -53,10 +53,10 @@ pub struct Metal3MachineSpec {
     #[serde(default, rename = "providerID", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub provider_id: Option<String>,
-    /// What shall be on the disk. This or customDeploy is needed.
+    /// What shall be on the disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Metal3Image>,
-    /// Another way to deploy than writing an image.
+    /// Another way to deploy than writing an image. Refused by the webhook: no method is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_deploy: Option<CustomDeploy>,
     /// Secret with user data; that of the Machine when empty.

@@ -10,7 +10,7 @@ use super::{
     Metal3RemediationTemplate,
 };
 use crate::invalid::Invalid;
-use crate::metal3::{Image, check_image};
+use crate::metal3::{Image, check_custom_deploy, check_image};
 
 /// Everything that is wrong with a Metal3Cluster. An empty endpoint is right: a hosted control plane fills it in.
 #[must_use]
@@ -57,16 +57,14 @@ pub fn validate_metal3_machine_template(template: &Metal3MachineTemplate) -> Vec
 
 fn machine_spec(path: &str, spec: &Metal3MachineSpec) -> Vec<Invalid> {
     let mut bad = Vec::new();
-    let custom = spec.custom_deploy.as_ref().is_some_and(|custom| !custom.method.is_empty());
-    match &spec.image {
-        Some(image) if !custom => {
+    match (&spec.image, &spec.custom_deploy) {
+        (Some(image), _) => {
             check_image(&format!("{path}.image"), "diskFormat", &Image::from(image), &mut bad)
         }
-        None if !custom => {
-            bad.push(Invalid::new(format!("{path}.image"), "", "is needed, or customDeploy instead"))
-        }
-        _ => {}
+        (None, None) => bad.push(Invalid::new(format!("{path}.image"), "", "is needed")),
+        (None, Some(_)) => {}
     }
+    check_custom_deploy(path, spec.custom_deploy.as_ref(), &mut bad);
     if let Some(Err(error)) = spec.host_selector.as_ref().map(super::HostSelector::selector) {
         let expressions = spec.host_selector.iter().flat_map(|selector| &selector.match_expressions);
         let value = expressions.into_iter().nth(error.index).map(|expression| match error.field {

@@ -58,7 +58,7 @@ pub struct BareMetalHostSpec {
     /// What shall be on the disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Image>,
-    /// Another way to deploy than writing an image.
+    /// Another way to deploy than writing an image. Refused by the webhook: no method is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom_deploy: Option<CustomDeploy>,
     /// Secret with user data under `userData` or `value`.

@@ -3,8 +3,8 @@
 mod disks;
 mod extra;
 
-pub(crate) use disks::check_image;
 pub use disks::validate_image;
+pub(crate) use disks::{check_custom_deploy, check_image};
 pub use extra::*;
 
 use super::annotation::{
@@ -147,10 +147,7 @@ fn unserved(spec: &BareMetalHostSpec, bad: &mut Vec<Invalid>) {
         let detail = "is not served: agent looks from the server itself, disabled does not look";
         bad.push(Invalid::new("spec.inspectionMode", "fast", detail));
     }
-    if let Some(deploy) = &spec.custom_deploy {
-        let detail = "is no method that is known: give an image instead of customDeploy";
-        bad.push(Invalid::new("spec.customDeploy.method", &deploy.method, detail));
-    }
+    check_custom_deploy("spec", spec.custom_deploy.as_ref(), bad);
     let architecture = spec.architecture.as_deref().unwrap_or_default();
     if !["", ARCHITECTURE].contains(&architecture) {
         let detail = format!("is not served: the ramdisk is for {ARCHITECTURE}");

@@ -1,24 +1,13 @@
-//! What the installed system finds on its config drive: pure.
-
-use std::collections::BTreeMap;
+//! The config drive as a partition: pure. What is on it, [`ConfigDrive`] says.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use scute_api::metal3::BareMetalHost;
 use scute_image::iso::{self, LayoutError};
-use serde_json::{Map, Value, json};
+use scute_metaldata::{ConfigDrive, ConfigDriveError, Secrets};
 
 /// The partition on the disk has no more.
 const LARGEST: usize = 64 << 20;
-
-/// The host, as metadata have it.
-pub struct Host<'a> {
-    /// Namespace.
-    pub namespace: &'a str,
-    /// Name.
-    pub name: &'a str,
-    /// UID.
-    pub uid: &'a str,
-}
 
 /// What the user gives: contents of Secrets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,9 +23,9 @@ pub struct Given {
 /// Why there is no config drive.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
-    /// A Secret that cannot be read as what it should be. Its content is not repeated.
-    #[error("the Secret of spec.{0} has no map in YAML or JSON")]
-    Form(&'static str),
+    /// A Secret that cannot be read as what it should be.
+    #[error("{0}")]
+    Content(#[from] ConfigDriveError),
     /// Too much.
     #[error("the config drive has {0} bytes, and {LARGEST} at most fit: user data must become shorter")]
     Large(usize),
@@ -49,15 +38,14 @@ pub enum DriveError {
 ///
 /// # Errors
 /// See [`DriveError`].
-pub fn config_drive(host: &Host<'_>, given: &Given) -> Result<String, DriveError> {
-    let mut files = vec![("openstack/latest/meta_data.json", text(&Value::Object(meta_data(host, given)?)))];
-    if let Some(user_data) = &given.user_data {
-        files.push(("openstack/latest/user_data", user_data.clone()));
-    }
-    if let Some(network_data) = &given.network_data {
-        let network = map(network_data, "networkData")?;
-        files.push(("openstack/latest/network_data.json", text(&Value::Object(network))));
-    }
+pub fn config_drive(host: &BareMetalHost, given: &Given) -> Result<String, DriveError> {
+    let Given { user_data, meta_data, network_data } = given;
+    let secrets = Secrets {
+        user_data: user_data.as_deref(),
+        meta_data: meta_data.as_deref(),
+        network_data: network_data.as_deref(),
+    };
+    let files = ConfigDrive::of(host, &secrets)?.files();
     let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (*name, content.as_slice())).collect();
     let image = iso::image("config-2", &files)?;
     match image.len() > LARGEST {
@@ -66,64 +54,16 @@ pub fn config_drive(host: &Host<'_>, given: &Given) -> Result<String, DriveError
     }
 }
 
-/// What upstream has in it, and over it what the user gives.
-fn meta_data(host: &Host<'_>, given: &Given) -> Result<Map<String, Value>, DriveError> {
-    let usual = BTreeMap::from([
-        ("uuid", host.uid),
-        ("metal3-namespace", host.namespace),
-        ("metal3-name", host.name),
-        ("local-hostname", host.name),
-        ("local_hostname", host.name),
-        ("hostname", host.name),
-        ("name", host.name),
-    ]);
-    let mut all: Map<String, Value> =
-        usual.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
-    if let Some(more) = &given.meta_data {
-        all.extend(map(more, "metaData")?);
-    }
-    Ok(all)
-}
-
-fn map(text: &[u8], field: &'static str) -> Result<Map<String, Value>, DriveError> {
-    let text = std::str::from_utf8(text).map_err(|_| DriveError::Form(field))?;
-    if text.trim().is_empty() {
-        return Ok(Map::new());
-    }
-    // JSON is YAML.
-    serde_saphyr::from_str(text).map_err(|_| DriveError::Form(field))
-}
-
-fn text(value: &Value) -> Vec<u8> {
-    value.to_string().into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HOST: Host<'static> = Host { namespace: "metal", name: "server-1", uid: "1-2" };
-
-    #[test]
-    fn metadata_of_the_user_win() {
-        let given = Given { meta_data: Some(b"name: mine\nrack: {row: 3}\n".to_vec()), ..Given::default() };
-        let all = meta_data(&HOST, &given).unwrap();
-        assert_eq!(all["uuid"], "1-2");
-        assert_eq!((&all["name"], &all["local-hostname"]), (&json!("mine"), &json!("server-1")));
-        assert_eq!(all["rack"], json!({"row": 3}));
-    }
-
-    #[test]
-    fn what_is_no_map_is_refused_without_its_content() {
-        let given = Given { network_data: Some(b"- hunter2".to_vec()), ..Given::default() };
-        let error = config_drive(&HOST, &given).unwrap_err().to_string();
-        assert!(error.contains("networkData") && !error.contains("hunter2"), "{error}");
-    }
-
     #[test]
     fn what_does_not_fit_is_refused() {
+        let host = BareMetalHost::default();
         let given = Given { user_data: Some(vec![b'x'; LARGEST]), ..Given::default() };
-        assert!(matches!(config_drive(&HOST, &given), Err(DriveError::Large(_))));
-        assert!(config_drive(&HOST, &Given::default()).is_ok());
+        assert!(matches!(config_drive(&host, &given), Err(DriveError::Large(_))));
+        let drive = BASE64_STANDARD.decode(config_drive(&host, &Given::default()).unwrap()).unwrap();
+        assert!(drive.windows(8).any(|bytes| bytes == b"config-2"), "the volume's label");
     }
 }

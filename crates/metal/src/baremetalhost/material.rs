@@ -1,14 +1,14 @@
 //! What an image needs beside itself: its digest, and what goes onto the config drive.
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, SecretReference};
 use kube::ResourceExt;
 use scute_agent::protocol::{Checksum, Write};
 use scute_api::metal3::BareMetalHost;
 use scute_kit::{Error, Key};
+use scute_metaldata::secret_data;
 
 use super::context::Context;
-use super::drive::{Given, Host, config_drive};
+use super::drive::{Given, config_drive};
 use super::image::{self, Digest};
 use super::seen::Material;
 
@@ -53,10 +53,10 @@ pub async fn look(context: &Context, host: &BareMetalHost) -> Result<Found, Erro
         name.clone().map(|name| SecretReference { name: Some(name), namespace: None })
     };
     let network = spec.network_data.clone().or_else(|| named(&spec.preprovisioning_network_data_name));
-    for (field, reference, keys, slot) in [
-        ("userData", &spec.user_data, ["userData", "value"].as_slice(), &mut given.user_data),
-        ("metaData", &spec.meta_data, &["metaData"], &mut given.meta_data),
-        ("networkData", &network, &["networkData"], &mut given.network_data),
+    for (field, reference, slot) in [
+        ("userData", &spec.user_data, &mut given.user_data),
+        ("metaData", &spec.meta_data, &mut given.meta_data),
+        ("networkData", &network, &mut given.network_data),
     ] {
         let Some(name) = reference.as_ref().and_then(|reference| reference.name.clone()) else { continue };
         let key = Key::new(host.namespace().unwrap_or_default(), name);
@@ -65,7 +65,7 @@ pub async fn look(context: &Context, host: &BareMetalHost) -> Result<Found, Erro
             return Ok(Found::none(Material::Missing(why)));
         };
         let data = secret.data.unwrap_or_default();
-        *slot = keys.iter().find_map(|name| data.get(*name)).map(|ByteString(bytes)| bytes.clone());
+        *slot = secret_data(&data, field).map(<[u8]>::to_vec);
         if slot.is_none() && field == "userData" {
             let why = format!("the Secret {key} of spec.userData has neither userData nor value");
             return Ok(Found::none(Material::Missing(why)));
@@ -91,8 +91,5 @@ pub fn work(host: &BareMetalHost, found: &Found) -> Result<Write, String> {
 }
 
 fn drive(host: &BareMetalHost, given: &Given) -> Result<String, String> {
-    let (namespace, name, uid) =
-        (host.namespace().unwrap_or_default(), host.name_any(), host.uid().unwrap_or_default());
-    let host = Host { namespace: &namespace, name: &name, uid: &uid };
-    config_drive(&host, given).map_err(|error| error.to_string())
+    config_drive(host, given).map_err(|error| error.to_string())
 }

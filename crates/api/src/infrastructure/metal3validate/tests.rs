@@ -34,7 +34,7 @@ fn an_endpoint_is_whole_or_empty() {
 }
 
 #[test]
-fn a_machine_has_an_image_or_deploys_otherwise() {
+fn a_machine_has_an_image() {
     let image = json!({"url": "http://images/a.qcow2", "checksum": "http://images/a.qcow2.sha256sum", "diskFormat": "qcow2"});
     let with = |field: &str, value: Value| {
         let mut spec = json!({"image": image});
@@ -42,9 +42,11 @@ fn a_machine_has_an_image_or_deploys_otherwise() {
         validate_metal3_machine(&object("m", &spec))
     };
     assert_eq!(validate_metal3_machine(&object("m", &json!({"image": image}))), []);
-    assert_eq!(validate_metal3_machine(&object("m", &json!({"customDeploy": {"method": "x"}}))), []);
+    let custom = validate_metal3_machine(&object("m", &json!({"customDeploy": {"method": "x"}})));
+    refused(&custom, "spec.customDeploy.method", "give an image");
+    refused(&with("customDeploy", json!({"method": "x"})), "spec.customDeploy.method", "give an image");
     assert_eq!(with("userData", json!({"name": "u", "namespace": "metal"})), []);
-    refused(&validate_metal3_machine(&object("m", &json!({}))), "spec.image", "customDeploy");
+    refused(&validate_metal3_machine(&object("m", &json!({}))), "spec.image", "needed");
     refused(&with("image", json!({"url": "http://a"})), "spec.image.checksum", "is needed");
     refused(&with("image", json!({"url": "a", "diskFormat": "vdi"})), "spec.image.diskFormat", "qcow2");
     refused(&with("image", json!({"url": "a"})), "spec.image.url", "http://");
@@ -68,8 +70,11 @@ fn a_machine_has_an_image_or_deploys_otherwise() {
         "spec.hostSelector.matchExpressions[1].values",
         "number",
     );
-    let template = object("t", &json!({"template": {"spec": {}}}));
-    refused(&validate_metal3_machine_template(&template), "spec.template.spec.image", "customDeploy");
+    let template =
+        |spec: Value| validate_metal3_machine_template(&object("t", &json!({"template": {"spec": spec}})));
+    refused(&template(json!({})), "spec.template.spec.image", "needed");
+    let custom = template(json!({"customDeploy": {"method": "x"}}));
+    refused(&custom, "spec.template.spec.customDeploy.method", "give an image");
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use super::super::url::check_url;
 use super::super::{
-    ChecksumType, DiskFormat, HardwareRaidVolume, Image, RaidConfig, RootDeviceHints, SoftwareRaidLevel,
-    SoftwareRaidVolume,
+    ChecksumType, CustomDeploy, DiskFormat, HardwareRaidVolume, Image, RaidConfig, RootDeviceHints,
+    SoftwareRaidLevel, SoftwareRaidVolume,
 };
 use crate::invalid::Invalid;
 
@@ -35,6 +35,13 @@ pub fn validate_image(path: &str, image: &Image) -> Vec<Invalid> {
     let mut bad = Vec::new();
     check_image(path, "format", image, &mut bad);
     bad
+}
+
+/// Another way to deploy than writing an image: nobody knows one.
+pub(crate) fn check_custom_deploy(path: &str, deploy: Option<&CustomDeploy>, bad: &mut Vec<Invalid>) {
+    let Some(deploy) = deploy else { return };
+    let detail = "is no method that is known: give an image instead of customDeploy";
+    bad.push(Invalid::new(format!("{path}.customDeploy.method"), &deploy.method, detail));
 }
 
 /// Why a text is no checksum of its type.
