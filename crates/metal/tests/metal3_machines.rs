@@ -5,10 +5,10 @@ mod provider;
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::ResourceExt;
 use kube::api::DeleteParams;
-use provider::{Bench, STUCK, condition, host_status};
-use scute_api::cluster::Cluster;
-use scute_api::infrastructure::Metal3Machine;
-use scute_api::metal3::BareMetalHost;
+use provider::{Bench, INFRA, STUCK, condition, host_status};
+use scute_api::cluster::{Cluster, MachineDeployment};
+use scute_api::infrastructure::{Metal3Machine, Metal3MachineTemplate};
+use scute_api::metal3::{AutomatedCleaningMode, BareMetalHost};
 use serde_json::json;
 
 fn provisioned(machine: &Metal3Machine) -> bool {
@@ -189,4 +189,118 @@ async fn a_pause_is_told_and_nothing_else_is_done() {
     assert_eq!(consumer(&bench.api::<BareMetalHost>().get("server-1").await.unwrap()), None);
     bench.patch::<Cluster>("c", json!({"spec": {"paused": false}})).await;
     bench.eventually("paused-m0", "provisioned", provisioned).await;
+}
+
+/// A MachineDeployment, of which nothing is read but that it is there, and the template of its machines.
+async fn deployment(bench: &Bench, name: &str, reuse: bool) {
+    bench
+        .create::<MachineDeployment>(json!({
+            "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "MachineDeployment", "metadata": {"name": name},
+            "spec": {
+                "clusterName": "c", "replicas": 1, "selector": {"matchLabels": {"a": "b"}},
+                "template": {"metadata": {"labels": {"a": "b"}}, "spec": {
+                    "clusterName": "c", "bootstrap": {"dataSecretName": "s"},
+                    "infrastructureRef": {"apiGroup": INFRA, "kind": "Metal3MachineTemplate", "name": name},
+                }},
+            },
+        }))
+        .await;
+    let image = json!({"url": "http://10.0.0.1/node.raw", "checksum": "http://10.0.0.1/sums"});
+    bench
+        .create::<Metal3MachineTemplate>(json!({
+            "apiVersion": format!("{INFRA}/v1beta2"), "kind": "Metal3MachineTemplate", "metadata": {"name": name},
+            "spec": {"nodeReuse": reuse, "template": {"spec": {"image": image}}},
+        }))
+        .await;
+}
+
+/// A machine of that MachineDeployment, made from that template.
+async fn machine_of(bench: &Bench, name: &str, deployment: &str) {
+    let labels = json!({"cluster.x-k8s.io/deployment-name": deployment});
+    bench.machine_of(name, "c", labels, json!({})).await;
+    let noted = json!({
+        "cluster.x-k8s.io/cloned-from-name": deployment,
+        "cluster.x-k8s.io/cloned-from-groupkind": format!("Metal3MachineTemplate.{INFRA}"),
+    });
+    bench.patch::<Metal3Machine>(name, json!({"metadata": {"annotations": noted}})).await;
+}
+
+const REUSE: &str = "infrastructure.cluster.x-k8s.io/node-reuse";
+
+async fn released(bench: &Bench, machine: &str) -> Option<String> {
+    bench.delete::<Metal3Machine>(machine).await;
+    bench.gone::<Metal3Machine>(machine).await;
+    let host = bench.api::<BareMetalHost>().get("server-1").await.unwrap();
+    assert_eq!(consumer(&host), None);
+    host.labels().get(REUSE).cloned()
+}
+
+#[tokio::test]
+async fn a_host_is_kept_for_the_machines_of_its_deployment_where_the_template_says_so() {
+    let bench = Bench::new("reuse").await;
+    bench.cluster("c").await;
+    bench.host("server-1", json!({})).await;
+    deployment(&bench, "md", true).await;
+    deployment(&bench, "other", true).await;
+    machine_of(&bench, "reuse-m0", "md").await;
+    bench.eventually("reuse-m0", "provisioned", provisioned).await;
+    assert_eq!(released(&bench, "reuse-m0").await.as_deref(), Some("md"));
+
+    // Others do not get it, and its own get it and not one that is as good.
+    machine_of(&bench, "reuse-m1", "other").await;
+    let told = bench.says("reuse-m1", "AssociateBareMetalHost", "AssociateBareMetalHostFailed").await;
+    assert!(told.message.contains("server-1 is kept for the machines of md"), "{}", told.message);
+    machine_of(&bench, "reuse-m2", "md").await;
+    bench.eventually("reuse-m2", "provisioned", provisioned).await;
+    let host = bench.api::<BareMetalHost>().get("server-1").await.unwrap();
+    assert_eq!((consumer(&host).as_deref(), host.labels().get(REUSE)), (Some("reuse-m2"), None));
+
+    bench.patch::<Metal3MachineTemplate>("md", json!({"spec": {"nodeReuse": false}})).await;
+    bench.delete::<Metal3Machine>("reuse-m1").await;
+    bench.gone::<Metal3Machine>("reuse-m1").await;
+    let seen = bench.api::<Metal3MachineTemplate>().get("md").await.unwrap();
+    assert!(!seen.spec.node_reuse);
+    assert_eq!(released(&bench, "reuse-m2").await, None);
+}
+
+#[tokio::test]
+async fn a_host_is_not_kept_for_a_deployment_or_cluster_that_goes() {
+    let bench = Bench::new("leaving").await;
+    bench.cluster("c").await;
+    bench.host("server-1", json!({})).await;
+    deployment(&bench, "md", true).await;
+    machine_of(&bench, "leaving-m0", "md").await;
+    bench.eventually("leaving-m0", "provisioned", provisioned).await;
+    bench
+        .patch::<MachineDeployment>("md", json!({"metadata": {"finalizers": ["tests.scute.dev/hold"]}}))
+        .await;
+    bench.delete::<MachineDeployment>("md").await;
+    assert_eq!(released(&bench, "leaving-m0").await, None);
+    bench.patch::<MachineDeployment>("md", json!({"metadata": {"finalizers": null}})).await;
+
+    deployment(&bench, "next", true).await;
+    machine_of(&bench, "leaving-m1", "next").await;
+    bench.eventually("leaving-m1", "provisioned", provisioned).await;
+    bench.patch::<Cluster>("c", json!({"metadata": {"finalizers": ["tests.scute.dev/hold"]}})).await;
+    bench.delete::<Cluster>("c").await;
+    assert_eq!(released(&bench, "leaving-m1").await, None);
+    bench.patch::<Cluster>("c", json!({"metadata": {"finalizers": null}})).await;
+}
+
+#[tokio::test]
+async fn how_disks_are_cleaned_goes_from_a_template_to_its_machines_and_their_hosts() {
+    let bench = Bench::new("cleaning").await;
+    bench.cluster("c").await;
+    bench.host("server-1", json!({})).await;
+    deployment(&bench, "md", false).await;
+    machine_of(&bench, "cleaning-m0", "md").await;
+    bench.eventually("cleaning-m0", "provisioned", provisioned).await;
+    for mode in [AutomatedCleaningMode::Disabled, AutomatedCleaningMode::Metadata] {
+        let spec = json!({"spec": {"template": {"spec": {"automatedCleaningMode": mode}}}});
+        bench.patch::<Metal3MachineTemplate>("md", spec).await;
+        let inherits = |machine: &Metal3Machine| machine.spec.automated_cleaning_mode == Some(mode);
+        bench.eventually("cleaning-m0", "as its template", inherits).await;
+        let is = |host: &BareMetalHost| host.spec.automated_cleaning_mode == mode;
+        bench.eventually("server-1", "as its machine", is).await;
+    }
 }

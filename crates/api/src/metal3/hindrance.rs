@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use k8s_openapi::api::core::v1::ObjectReference;
+
 use super::{BareMetalHost, ProvisioningState};
+use crate::infrastructure::NODE_REUSE_LABEL;
 
 /// Why a host cannot be taken now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +35,7 @@ impl BareMetalHost {
     /// Why no Metal3Machine can take it; `None` when one can.
     #[must_use]
     pub fn hindrance(&self) -> Option<Hindrance> {
-        if let Some(user) = &self.spec.consumer_ref {
+        if let Some(user) = self.spec.consumer_ref.as_ref().filter(|user| !self.is_kept(user)) {
             let text = |part: &Option<String>| part.clone().unwrap_or_default();
             return Some(Hindrance::InUse { kind: text(&user.kind), name: text(&user.name) });
         }
@@ -47,6 +50,14 @@ impl BareMetalHost {
             ProvisioningState::Available | ProvisioningState::Ready => None,
             state => Some(Hindrance::State(state)),
         }
+    }
+
+    /// Whether a consumer is only the Cluster of the machines that come next: upstream's controllers write it down beside the
+    /// label of a host that is kept for them.
+    fn is_kept(&self, user: &ObjectReference) -> bool {
+        let labels = self.metadata.labels.as_ref();
+        user.kind.as_deref() == Some("Cluster")
+            && labels.is_some_and(|labels| labels.contains_key(NODE_REUSE_LABEL))
     }
 }
 

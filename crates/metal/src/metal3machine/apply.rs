@@ -62,6 +62,11 @@ async fn act(
         }
         Action::MakeDataClaim => make_claim(hub, object, seen).await?,
         Action::Provision(host, secrets) => write(hub, host, &provisioning(host, object, secrets)).await?,
+        Action::Inherit(mode) => {
+            let patch =
+                json!({ "metadata": { "uid": object.uid() }, "spec": { "automatedCleaningMode": mode } });
+            hub.patch::<Metal3Machine>(&key, &patch).await?;
+        }
         Action::SetCleaning(host) => {
             let mode = json!({ "automatedCleaningMode": object.spec.automated_cleaning_mode });
             write(hub, host, &json!({ "spec": mode })).await?;
@@ -75,7 +80,7 @@ async fn act(
             tenants.set_provider_id(&tenant, node, id).await?;
         }
         Action::Clear(host) => write(hub, host, &clearing(host)).await?,
-        Action::Free(host) => free(hub, object, host).await?,
+        Action::Free(host, keeper) => free(hub, object, host, keeper.as_deref()).await?,
         Action::DeleteDataClaim => {
             if let Some(claim) = &seen.claim {
                 hub.delete(claim.as_ref()).await?;
@@ -104,7 +109,12 @@ async fn reserve(
     Ok(())
 }
 
-async fn free(hub: &Hub, object: &Metal3Machine, host: &BareMetalHost) -> Result<(), ApplyError> {
+async fn free(
+    hub: &Hub,
+    object: &Metal3Machine,
+    host: &BareMetalHost,
+    keeper: Option<&str>,
+) -> Result<(), ApplyError> {
     let status = host.status.clone().unwrap_or_default();
     if !status.error_message.is_empty() {
         let note = format!(
@@ -115,7 +125,7 @@ async fn free(hub: &Hub, object: &Metal3Machine, host: &BareMetalHost) -> Result
         hub.event(object, EventType::Warning, "HostNotClean", &note).await;
     }
     label_credentials(hub, host, None).await?;
-    write(hub, host, &liberation(host, None)).await?;
+    write(hub, host, &liberation(host, keeper)).await?;
     Ok(())
 }
 

@@ -36,7 +36,8 @@ pub fn choose(hosts: &[Arc<BareMetalHost>], wish: &Wish) -> Result<Arc<BareMetal
     // A host that comes back is waited for: its disks have what this one's successor needs.
     let (kept, unkept): (Vec<_>, Vec<_>) =
         free.into_iter().partition(|host| kept_for(host) == wish.keeper && wish.keeper.is_some());
-    let coming = fitting.iter().any(|host| wish.keeper.is_some() && kept_for(host) == wish.keeper);
+    let coming =
+        fitting.iter().any(|host| wish.keeper.is_some() && kept_for(host) == wish.keeper && !is_lost(host));
     let candidates = if coming { kept } else { unkept };
     let near: Vec<_> = candidates
         .iter()
@@ -59,6 +60,11 @@ fn weight(seed: &str, host: &BareMetalHost) -> u64 {
 
 fn kept_for(host: &BareMetalHost) -> Option<&str> {
     host.labels().get(NODE_REUSE_LABEL).map(String::as_str)
+}
+
+/// Whether somebody has to look after a host before anybody gets it: it is not waited for, as upstream.
+fn is_lost(host: &BareMetalHost) -> bool {
+    host.hindrance().is_some_and(|hindrance| !matches!(hindrance, Hindrance::State(_)))
 }
 
 /// Why a host cannot be taken.
@@ -204,6 +210,22 @@ mod tests {
             "{waits}"
         );
         assert_eq!(wished(&[free.clone(), kept("available")], Some("other"), None).as_deref(), Ok("free"));
+        for lost in [
+            json!({"status": {"errorMessage": "no BMC"}}),
+            json!({"metadata": {"annotations": {"capm3.metal3.io/unhealthy": ""}}}),
+        ] {
+            let mut changes = json!({"metadata": {"labels": {NODE_REUSE_LABEL: "md"}}});
+            merge(&mut changes, lost);
+            assert_eq!(
+                wished(&[free.clone(), host("kept", changes)], Some("md"), None).as_deref(),
+                Ok("free")
+            );
+        }
+        let by_upstream = json!({"metadata": {"labels": {NODE_REUSE_LABEL: "md"}},
+            "spec": {"consumerRef": {"kind": "Cluster", "name": "c"}}});
+        let both = [free.clone(), host("kept", by_upstream)];
+        assert_eq!(wished(&both, Some("md"), None).as_deref(), Ok("kept"));
+        assert_eq!(wished(&both, Some("other"), None).as_deref(), Ok("free"));
         let forgotten = host("h", json!({"metadata": {"labels": {NODE_REUSE_LABEL: "gone"}}}));
         assert_eq!(wished(&[forgotten], None, None).as_deref(), Ok("h"));
     }

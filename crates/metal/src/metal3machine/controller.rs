@@ -6,17 +6,18 @@ use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use scute_api::cluster::{Cluster, Machine, MachineDeployment};
 use scute_api::infrastructure::{
-    HOST_ANNOTATION, Metal3Cluster, Metal3Data, Metal3DataClaim, Metal3Machine, NODE_UUID_LABEL,
+    HOST_ANNOTATION, Metal3Cluster, Metal3Data, Metal3DataClaim, Metal3Machine, Metal3MachineTemplate,
+    NODE_UUID_LABEL,
 };
 use scute_api::meta::CLUSTER_NAME_LABEL;
 use scute_api::metal3::BareMetalHost;
 use scute_contract::paused::{pause, paused};
 use scute_kit::tenants::{TenantKey, Tenants};
-use scute_kit::{Controller, EventType, Field, Hub, Key, Next, Watch, Why};
+use scute_kit::{Controller, EventType, Field, Hub, Key, Next, Watch, Why, when_changed};
 use serde_json::json;
 
 use super::apply::{ApplyError, apply};
-use super::observe::observe;
+use super::observe::{observe, template_of};
 use super::plan::{Action, Plan, Stage, plan};
 use super::report;
 
@@ -39,6 +40,7 @@ pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>) {
         None => of_tenant(&by_tenant, tenant),
     });
     let (by_cluster, by_host, by_infra) = (machines.clone(), machines.clone(), machines.clone());
+    let by_template = machines.clone();
     let controller = Controller::<Metal3Machine>::new("metal3machine", &hub)
         .watches::<Machine>(|machine| {
             let reference = &machine.spec.infrastructure_ref;
@@ -57,6 +59,18 @@ pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>) {
             those(&by_infra, &infra.namespace().unwrap_or_default(), |_| true)
         })
         .watches::<BareMetalHost>(move |host| of_host(&by_host, host))
+        .watches::<Metal3MachineTemplate>(when_changed(
+            |template: &Metal3MachineTemplate| {
+                json!([template.spec.node_reuse, template.spec.template.spec.automated_cleaning_mode])
+                    .to_string()
+            },
+            move |template| {
+                let key = Some(Key::of(template));
+                those(&by_template, &template.namespace().unwrap_or_default(), |machine| {
+                    template_of(machine) == key
+                })
+            },
+        ))
         .owns::<Metal3DataClaim>()
         .watches::<Metal3Data>(|data| {
             let claim = data.spec.claim.as_ref().and_then(|claim| claim.name.clone());

@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use kube::ResourceExt;
-use scute_api::cluster::{Cluster, Machine, MachineDeployment};
-use scute_api::infrastructure::{HOST_ANNOTATION, Metal3Cluster, Metal3Data, Metal3DataClaim, Metal3Machine};
+use kube::{Resource, ResourceExt};
+use scute_api::cluster::{
+    CLONED_FROM_GROUP_KIND_ANNOTATION, CLONED_FROM_NAME_ANNOTATION, Cluster, Machine, MachineDeployment,
+};
+use scute_api::infrastructure::{
+    HOST_ANNOTATION, Metal3Cluster, Metal3Data, Metal3DataClaim, Metal3Machine, Metal3MachineTemplate,
+};
 use scute_api::meta::{CLUSTER_NAME_LABEL, DEPLOYMENT_NAME_LABEL};
 use scute_api::metal3::BareMetalHost;
 use scute_contract::infracluster::infra_of;
@@ -37,7 +41,9 @@ pub struct Observed {
     pub host: Option<Arc<BareMetalHost>>,
     /// The hosts of the namespace, when it has none.
     pub hosts: Vec<Arc<BareMetalHost>>,
-    /// MachineDeployments of the namespace, for which hosts may be kept.
+    /// The template that it was made from, if it is still there.
+    pub template: Option<Arc<Metal3MachineTemplate>>,
+    /// MachineDeployments and control planes of the namespace, for which hosts may be kept.
     pub keepers: Vec<String>,
     /// Its claim for metadata and network data.
     pub claim: Option<Arc<Metal3DataClaim>>,
@@ -78,7 +84,7 @@ pub async fn observe(hub: &Hub, tenants: &Arc<Tenants>, object: &Metal3Machine) 
         Some(_) => Vec::new(),
         None => hub.watch::<BareMetalHost>().list_in(&key.namespace),
     };
-    let deployments = hub.watch::<MachineDeployment>().list_in(&key.namespace);
+    let template = template_of(object).and_then(|key| hub.watch::<Metal3MachineTemplate>().get(&key));
     let claim = hub.watch::<Metal3DataClaim>().get(&key);
     let rendered = claim.as_ref().and_then(|claim| claim.status.as_ref()?.rendered_data.clone()?.name);
     let data = rendered.and_then(|name| hub.watch::<Metal3Data>().get(&at(&name)));
@@ -88,7 +94,8 @@ pub async fn observe(hub: &Hub, tenants: &Arc<Tenants>, object: &Metal3Machine) 
         infra,
         host,
         hosts,
-        keepers: deployments.iter().map(|deployment| deployment.name_any()).collect(),
+        template,
+        keepers: keepers(hub, &key.namespace),
         claim,
         data,
         node: Seen::NotAsked,
@@ -136,6 +143,29 @@ fn node(tenants: &Arc<Tenants>, object: &Metal3Machine, seen: &Observed) -> Seen
 /// Whether a cloud provider in the Cluster gives the Nodes their providerIDs.
 pub fn has_cloud_provider(seen: &Observed) -> bool {
     seen.infra.as_ref().is_some_and(|infra| infra.spec.cloud_provider_enabled == Some(true))
+}
+
+/// The template that a Metal3Machine was made from, as its maker notes it.
+pub fn template_of(object: &Metal3Machine) -> Option<Key> {
+    let noted = |annotation| object.annotations().get(annotation).cloned();
+    let kind = format!("{}.{}", Metal3MachineTemplate::kind(&()), Metal3MachineTemplate::group(&()));
+    let name = noted(CLONED_FROM_NAME_ANNOTATION)?;
+    (noted(CLONED_FROM_GROUP_KIND_ANNOTATION) == Some(kind))
+        .then(|| Key::new(object.namespace().unwrap_or_default(), name))
+}
+
+/// Those that will have more Machines.
+fn keepers(hub: &Hub, namespace: &str) -> Vec<String> {
+    let deployments = hub.watch::<MachineDeployment>().list_in(namespace);
+    let clusters = hub.watch::<Cluster>().list_in(namespace);
+    let stay = |object: &&Arc<Cluster>| object.metadata.deletion_timestamp.is_none();
+    let control_planes = clusters
+        .iter()
+        .filter(stay)
+        .filter_map(|cluster| Some(cluster.spec.control_plane_ref.as_ref()?.name.clone()));
+    let deployments =
+        deployments.iter().filter(|deployment| deployment.metadata.deletion_timestamp.is_none());
+    deployments.map(|deployment| deployment.name_any()).chain(control_planes).collect()
 }
 
 /// The MachineDeployment or control plane for whose Machines a host may be kept.

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use scute_api::cluster::{Cluster, Machine};
 use scute_api::infrastructure::{HOST_ANNOTATION, METAL3_MACHINE_FINALIZER, Metal3Machine, Selector};
-use scute_api::metal3::{BareMetalHost, OperationalStatus, ProvisioningState as State};
+use scute_api::metal3::{
+    AutomatedCleaningMode, BareMetalHost, OperationalStatus, ProvisioningState as State,
+};
 use scute_kit::{Key, Why, finalizer};
 
 use super::choose::{Wish, choose};
@@ -31,6 +33,8 @@ pub enum Action {
     MakeDataClaim,
     /// Give the host its image.
     Provision(Arc<BareMetalHost>, Secrets),
+    /// Clean as the machine's template says.
+    Inherit(AutomatedCleaningMode),
     /// Clean the host's disks as the machine says.
     SetCleaning(Arc<BareMetalHost>),
     /// Write down the providerID.
@@ -39,8 +43,8 @@ pub enum Action {
     MarkNode(String, String),
     /// Take everything off the host.
     Clear(Arc<BareMetalHost>),
-    /// Make the host nobody's.
-    Free(Arc<BareMetalHost>),
+    /// Make the host nobody's, or keep it for the next machine of this MachineDeployment or control plane.
+    Free(Arc<BareMetalHost>, Option<String>),
     /// Give metadata and addresses back.
     DeleteDataClaim,
     /// Let the Metal3Machine go.
@@ -91,6 +95,9 @@ pub fn plan(object: &Metal3Machine, seen: &Observed) -> Plan {
         (Ok(owners), None) => associate(object, seen, &owners),
         (Ok(owners), Some(host)) => with_host(object, seen, &owners, host),
     };
+    if let Some(mode) = inherited(seen).filter(|mode| object.spec.automated_cleaning_mode != Some(*mode)) {
+        plan.actions.push(Action::Inherit(mode));
+    }
     if !finalizer::has(object, METAL3_MACHINE_FINALIZER) {
         plan.actions.insert(0, Action::Claim);
     }
@@ -324,10 +331,23 @@ fn deletion(seen: &Observed) -> Plan {
     match not_free(host) {
         Some(why) => deleting(why),
         None => Plan {
-            actions: vec![Action::Free(Arc::clone(host))],
+            actions: vec![Action::Free(Arc::clone(host), successor(seen))],
             ..deleting(format!("BareMetalHost {name} is being given back"))
         },
     }
+}
+
+/// What a template that says how disks are cleaned says, as upstream: of all machines that were made from it.
+fn inherited(seen: &Observed) -> Option<AutomatedCleaningMode> {
+    seen.template.as_ref()?.spec.template.spec.automated_cleaning_mode
+}
+
+/// Whose next machine gets the host, with what is on its disks: where the template says so, and there will be one.
+fn successor(seen: &Observed) -> Option<String> {
+    let reuses = seen.template.as_ref().is_some_and(|template| template.spec.node_reuse);
+    let stays = seen.cluster.as_ref().is_some_and(|cluster| cluster.metadata.deletion_timestamp.is_none());
+    let keeper = keeper(seen).filter(|_| reuses && stays)?;
+    seen.keepers.iter().find(|known| *known == keeper).cloned()
 }
 
 /// What is waited for before a host is free. One that fails again and again (a dead BMC) is let go: nobody takes a host that
