@@ -188,8 +188,15 @@ async fn what_is_not_the_image_never_boots() {
         (wrong_digest, "the checksum of the image is"),
         (nowhere, "404"),
         (other_disk, "no disk fits rootDeviceHints; there are: /dev/vda"),
-        (named("large", &content(DISK + 512), Format::Raw), "larger than the disk"),
-        (named("large-qcow2", &qcow2(&content(DISK + 512), &[]), Format::Qcow2), "larger than the disk"),
+        (
+            named("large", &content(DISK + 512), Format::Raw),
+            "it has 24 MiB, and 25 MiB are needed for the image (disk",
+        ),
+        (
+            named("large.zst", &zstd::encode_all(&content(DISK + 512)[..], 1).unwrap(), Format::Raw),
+            "larger than the disk",
+        ),
+        (named("large-qcow2", &qcow2(&content(DISK + 512), &[]), Format::Qcow2), "and 25 MiB are needed"),
         (named("half.zst", &truncated[..truncated.len() / 2], Format::Raw), "cannot be unpacked"),
         (named("qcow2", &small, Format::Raw), "its content is qcow2"),
         (named("raw", &raw, Format::Qcow2), "its content is not"),
@@ -266,11 +273,40 @@ async fn the_config_drive_is_at_the_end_of_a_disk_with_two_good_tables() {
     assert!(String::from_utf8_lossy(&checked.stdout).contains("No errors detected."), "{checked:?}");
     let start = DISK - (2 << 20);
     assert!(story.machine.disk()[start..start + drive.len()] == drive);
-    // A file system without a table has no place for it.
+    // A file system without a table has no place for it, which is told before the disk is touched.
+    story.machine.file("dev/vda", &vec![0xee; DISK]);
     let mut write = story.image("plain", &content(8 << 20), Format::Raw);
     write.config_drive = Some(BASE64_STANDARD.encode(&drive));
     let Said::Failed { why } = story.write(write).await else { panic!("written") };
-    assert!(why.contains("no partition table") && !story.machine.boots(), "{why}");
+    assert!(why.contains("no partition table"), "{why}");
+    assert!(story.machine.disk().iter().all(|byte| *byte == 0xee));
+    story.end().await;
+}
+
+/// What does not fit is told by its first bytes, whatever the file is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_without_room_for_image_and_config_drive_is_refused_and_stays_as_it_is() {
+    let story = Story::begin();
+    let image = partitioned();
+    let (fits, large) = (content(19 << 20), content((19 << 20) + 1));
+    let files = [
+        (image.clone(), Format::Raw),
+        (zstd::encode_all(&image[..], 1).unwrap(), Format::Raw),
+        (qcow2(&image, &[]), Format::Qcow2),
+        (qcow2(&image, &["-c", "-o", "cluster_size=4k"]), Format::Qcow2),
+    ];
+    for (index, (file, format)) in files.into_iter().enumerate() {
+        story.machine.file("dev/vda", &vec![0xee; DISK]);
+        let mut write = story.image(&format!("image-{index}"), &file, format);
+        write.config_drive = Some(BASE64_STANDARD.encode(&large));
+        let Said::Failed { why } = story.write(write.clone()).await else { panic!("written: {index}") };
+        let words =
+            "it has 24 MiB, and 25 MiB are needed for the image and a config drive of 20 MiB (disk /dev/vda)";
+        assert!(why.contains(words), "{index}: {why}");
+        assert!(story.machine.disk().iter().all(|byte| *byte == 0xee), "{index}");
+        write.config_drive = Some(BASE64_STANDARD.encode(&fits));
+        assert_eq!(story.write(write).await, Said::Written { disk: "/dev/vda".into() }, "{index}");
+    }
     story.end().await;
 }
 

@@ -109,6 +109,18 @@ impl Gpt {
         Ok(start * SECTOR as u64..end * SECTOR as u64)
     }
 
+    /// Bytes of the smallest disk that holds the partitions, one more of `length` bytes if that is not 0, and the second table.
+    #[must_use]
+    pub fn needed(&self, length: u64) -> u64 {
+        let taken = self.used().map(|(_, entry)| sectors(entry).end).max().unwrap_or_default();
+        let first = taken.max(self.first_usable());
+        let end = match length.div_ceil(SECTOR as u64).next_multiple_of(ALIGNMENT) {
+            0 => first,
+            length => first.div_ceil(ALIGNMENT).saturating_mul(ALIGNMENT).saturating_add(length),
+        };
+        end.saturating_add(self.entry_sectors() + 1).saturating_mul(SECTOR as u64)
+    }
+
     /// Puts both tables where they belong on this disk: into its first and its last bytes.
     pub fn write(&mut self, head: &mut [u8], tail: &mut [u8]) -> Result<(), GptError> {
         let last_usable = self.last_usable()?;
@@ -302,6 +314,20 @@ mod tests {
         let mut full = Gpt::read(&disk[..MIB], 1 << 40).unwrap().unwrap();
         full.entries.chunks_exact_mut(128).for_each(|entry| entry[0] = 1);
         assert!(matches!(full.append("config-2", [7; 16], 1), Err(GptError::Full(_))));
+    }
+
+    #[test]
+    fn a_disk_of_the_needed_size_is_just_large_enough() {
+        let disk = image();
+        let table = |size: u64| Gpt::read(&disk[..MIB], size).unwrap().unwrap();
+        for length in [1, 3000, 1 << 20, (5 << 20) + 1] {
+            let needed = table(0).needed(length);
+            assert!(table(needed).append("config-2", [7; 16], length).is_ok(), "{length}");
+            assert!(table(needed - SECTOR as u64).append("config-2", [7; 16], length).is_err(), "{length}");
+        }
+        let needed = table(0).needed(0);
+        let fits = |size: u64| table(size).write(&mut vec![0; MIB], &mut vec![0; MIB]).is_ok();
+        assert!(fits(needed) && !fits(needed - SECTOR as u64));
     }
 
     #[test]

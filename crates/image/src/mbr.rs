@@ -37,15 +37,26 @@ pub fn has_table(sector: &[u8]) -> bool {
         && entries().any(|entry| entry[4] != 0)
 }
 
-/// Adds a Linux partition of at least `length` bytes at the end of a disk of `size` bytes, as far as the table reaches.
-pub fn append(sector: &mut [u8], size: u64, length: u64) -> Result<std::ops::Range<u64>, MbrError> {
+/// Bytes of the smallest disk that holds the partitions of the table, and one more of at least `length` bytes.
+#[must_use]
+pub fn needed(sector: &[u8], length: u64) -> u64 {
+    let sectors = length.div_ceil(SECTOR as u64).next_multiple_of(ALIGNMENT);
+    (taken(sector).next_multiple_of(ALIGNMENT) + sectors) * SECTOR as u64
+}
+
+/// The sector behind the last partition.
+fn taken(sector: &[u8]) -> u64 {
     let number = |entry: &[u8], at: usize| {
         u64::from(entry[at..at + 4].iter().rev().fold(0, |n, b| n << 8 | u32::from(*b)))
     };
+    let used = sector.get(446..510).unwrap_or_default().chunks_exact(16).filter(|entry| entry[4] != 0);
+    used.map(|entry| number(entry, 8) + number(entry, 12)).max().unwrap_or_default().max(ALIGNMENT)
+}
+
+/// Adds a Linux partition of at least `length` bytes at the end of a disk of `size` bytes, as far as the table reaches.
+pub fn append(sector: &mut [u8], size: u64, length: u64) -> Result<std::ops::Range<u64>, MbrError> {
+    let taken = taken(sector);
     let entries = &mut sector[446..510];
-    let used = entries.chunks_exact(16).filter(|entry| entry[4] != 0);
-    let taken =
-        used.map(|entry| number(entry, 8) + number(entry, 12)).max().unwrap_or_default().max(ALIGNMENT);
     let end = (size / SECTOR as u64).min(u32::MAX.into()) / ALIGNMENT * ALIGNMENT;
     let sectors = length.div_ceil(SECTOR as u64).next_multiple_of(ALIGNMENT);
     let start = end.checked_sub(sectors).filter(|start| *start >= taken).ok_or(MbrError::Space)?;
@@ -69,6 +80,10 @@ mod tests {
         assert!(has_table(&sector) && !has_table(&[0; SECTOR]));
         assert_eq!(append(&mut sector, (8 << 20) + 700, 3000), Ok((7 << 20)..(8 << 20)));
         assert_eq!((sector[466], sector[462]), (0x83, 0));
+        let needed = needed(&sector, 1);
+        for (size, fits) in [(needed, true), (needed - 1, false)] {
+            assert_eq!(append(&mut sector.clone(), size, 1).is_ok(), fits, "{size}");
+        }
         let mut copy = sector;
         assert_eq!(append(&mut copy, 8 << 20, 1), Err(MbrError::Space));
         // Beyond two terabytes the table cannot say where it is.

@@ -90,7 +90,15 @@ const WINDOW: u32 = 27;
 type Peeked<R> = BufReader<Chain<Cursor<Vec<u8>>, R>>;
 
 /// The bytes of the disk of an image that is raw, or compressed.
-pub fn raw(feed: Feed) -> io::Result<Box<dyn Read>> {
+pub struct Raw {
+    /// The bytes.
+    pub bytes: Box<dyn Read>,
+    /// They stand in the file as they are.
+    pub plain: bool,
+}
+
+/// Finds out how the file is compressed.
+pub fn raw(feed: Feed) -> io::Result<Raw> {
     let (start, feed) = peek(feed)?;
     let plain: Box<dyn Read> = if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
         let mut decoder = zstd::stream::read::Decoder::with_buffer(feed)?;
@@ -100,11 +108,11 @@ pub fn raw(feed: Feed) -> io::Result<Box<dyn Read>> {
         Box::new(MultiGzDecoder::new(feed))
     } else {
         check(&start)?;
-        return Ok(Box::new(feed));
+        return Ok(Raw { bytes: Box::new(feed), plain: true });
     };
     let (start, plain) = peek(plain)?;
     check(&start)?;
-    Ok(Box::new(plain))
+    Ok(Raw { bytes: Box::new(plain), plain: false })
 }
 
 fn peek<R: Read>(mut reader: R) -> io::Result<(Vec<u8>, Peeked<R>)> {
@@ -137,7 +145,7 @@ mod tests {
         }
         drop(sender);
         let mut all = Vec::new();
-        raw(Feed::new(pieces))?.read_to_end(&mut all)?;
+        raw(Feed::new(pieces))?.bytes.read_to_end(&mut all)?;
         Ok(all)
     }
 

@@ -9,7 +9,7 @@ use scute_image::mbr::{self, MbrError};
 use super::target::{Device, Target, TargetError};
 
 /// cloud-init and Ignition find it by this name.
-const CONFIG_DRIVE: &str = "config-2";
+pub const CONFIG_DRIVE: &str = "config-2";
 /// As upstream's.
 const CONFIG_DRIVE_LIMIT: usize = 64 << 20;
 
@@ -48,23 +48,21 @@ pub fn finish(
     device: &dyn Device,
     size: u64,
     ends: (Vec<u8>, Vec<u8>),
-    config_drive: Option<&str>,
+    drive: Option<&[u8]>,
 ) -> Result<Finished, FinishError> {
-    let drive = config_drive.map(decode).transpose()?;
     let mut target = Target::resume(device, size, ends);
     let mut efi = None;
     if let Some(mut gpt) = Gpt::read(&target.head, size)? {
         efi = gpt.efi_partition();
         let place = drive
-            .as_ref()
             .map(|drive| gpt.append(CONFIG_DRIVE, random()?, drive.len() as u64).map_err(FinishError::Gpt));
         let place = place.transpose()?;
-        if let (Some(place), Some(drive)) = (place, &drive) {
+        if let (Some(place), Some(drive)) = (place, drive) {
             put(&mut target, place, drive)?;
         }
         let Target { head, tail, .. } = &mut target;
         gpt.write(head, tail)?;
-    } else if let Some(drive) = &drive {
+    } else if let Some(drive) = drive {
         if !mbr::has_table(&target.head) {
             return Err(FinishError::NoTable);
         }
@@ -82,7 +80,11 @@ fn put(target: &mut Target<'_>, place: std::ops::Range<u64>, drive: &[u8]) -> Re
     target.write(place.start + drive.len() as u64, &vec![0; rest])
 }
 
-fn decode(text: &str) -> Result<Vec<u8>, FinishError> {
+/// The bytes of a config drive.
+///
+/// # Errors
+/// When they are not base64, too many, or none.
+pub fn decode(text: &str) -> Result<Vec<u8>, FinishError> {
     let bytes = BASE64_STANDARD.decode(text).map_err(|_| FinishError::ConfigDrive)?;
     if (1..=CONFIG_DRIVE_LIMIT).contains(&bytes.len()) { Ok(bytes) } else { Err(FinishError::ConfigDrive) }
 }

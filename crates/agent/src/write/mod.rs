@@ -6,6 +6,7 @@ mod digest;
 mod fetch;
 mod finish;
 mod progress;
+mod room;
 mod target;
 mod unmap;
 
@@ -23,15 +24,15 @@ pub use target::{Device, TargetError};
 
 use crate::http::{self, Client, TrustError, Url, UrlError};
 use crate::protocol::{Format, Write};
-use decode::Feed;
+use decode::{Feed, Raw};
 use digest::{Digest, Mismatch};
 use fetch::{FetchError, Source};
-use target::Target;
+use room::RoomError;
+use target::{HELD, Target};
 use unmap::Map;
 
 /// Pieces between the network and the disk: of 64 KiB at most, so 4 MiB.
 const PIECES: usize = 64;
-const BUFFER: usize = 1 << 20;
 
 /// Why an image is not on the disk.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +61,9 @@ pub enum WriteError {
     /// The server gave one thing for ranges and another for the whole.
     #[error("the qcow2 tables in the image are not those that the server gave before")]
     Tables,
+    /// The disk, for this image.
+    #[error("{0}")]
+    Room(#[from] RoomError),
     /// The disk.
     #[error("{0}")]
     Target(#[from] TargetError),
@@ -77,8 +81,9 @@ pub enum WriteError {
     Broken(#[from] JoinError),
 }
 
-/// Writes an image to a disk of `size` bytes. Whenever this ends without success nothing boots from the disk. It must not
-/// be dropped before its end, which comes soon after `stop`: until then the disk is written.
+/// Writes an image to a disk of `size` bytes. Whenever this ends without success nothing boots from the disk, unless it has no
+/// room for the image, or no image comes at all: then it is as it was. It must not be dropped before
+/// its end, which comes soon after `stop`: until then the disk is written.
 pub async fn write(
     write: &Write,
     device: Arc<dyn Device>,
@@ -86,14 +91,20 @@ pub async fn write(
     progress: &Arc<Progress>,
     stop: &CancellationToken,
 ) -> Result<Finished, WriteError> {
-    let (source, first, map) = stop.run_until_cancelled(open(write)).await.ok_or(WriteError::Cancelled)??;
+    let drive = write.config_drive.as_deref().map(finish::decode).transpose()?;
+    let space = Space { size, drive: drive.as_ref().map(|drive| drive.len() as u64) };
+    let opened = stop.run_until_cancelled(open(write, &space)).await;
+    let (source, first, map) = opened.ok_or(WriteError::Cancelled)??;
     progress.expect(source.length.unwrap_or_default());
-    if map.as_ref().is_some_and(|map| map.size() > size) {
-        return Err(TargetError::Large(size).into());
-    }
     let (sender, pieces) = channel(PIECES);
-    let disk = device.clone();
-    let writer = spawn_blocking(move || fill(map, Feed::new(pieces), &*disk, size));
+    let (disk, length) = (device.clone(), source.length);
+    let writer = spawn_blocking(move || {
+        let feed = Feed::new(pieces);
+        match map {
+            Some(map) => unmap(&map, feed, &*disk, size),
+            None => copy(feed, length, &*disk, &space),
+        }
+    });
     let mut digest = Digest::new(write.checksum.algorithm);
     let pumped = stop.run_until_cancelled(source.pump(first, &sender, &mut digest, progress)).await;
     drop(sender);
@@ -102,20 +113,34 @@ pub async fn write(
     pumped.ok_or(WriteError::Cancelled)??;
     let (head, tail) = filled?;
     digest.verify(&write.checksum)?;
-    let drive = write.config_drive.clone();
     spawn_blocking(move || finish::finish(&*device, size, (head, tail), drive.as_deref()))
         .await?
         .map_err(Into::into)
 }
 
+/// What there is for an image and its config drive.
+struct Space {
+    size: u64,
+    drive: Option<u64>,
+}
+
+impl Space {
+    fn check(&self, head: &[u8], image: Option<u64>) -> Result<(), RoomError> {
+        room::check(head, image, self.size, self.drive)
+    }
+}
+
 /// What the server says of the image, and its first bytes on their way.
-async fn open(write: &Write) -> Result<(Source, Incoming, Option<Map>), WriteError> {
+async fn open(write: &Write, space: &Space) -> Result<(Source, Incoming, Option<Map>), WriteError> {
     let client = Client::new(http::trusting(write.ca.as_deref())?);
     let (source, first) = Source::open(client, Url::parse(&write.url)?).await?;
     let map = match write.format {
         Format::Raw => None,
         Format::Qcow2 => Some(Map::read(&source).await?),
     };
+    if let Some(map) = &map {
+        space.check(&map.head(&source, HELD).await?, Some(map.size()))?;
+    }
     Ok((source, first, map))
 }
 
@@ -124,43 +149,44 @@ pub fn retract(device: &dyn Device, size: u64) -> Result<(), TargetError> {
     Target::begin(device, size).map(drop)
 }
 
-/// Everything but the two ends, which it gives back.
-fn fill(
-    map: Option<Map>,
-    feed: Feed,
-    device: &dyn Device,
-    size: u64,
-) -> Result<(Vec<u8>, Vec<u8>), WriteError> {
+/// The two ends of the disk, which come last.
+type Ends = (Vec<u8>, Vec<u8>);
+
+/// Writes everything but the two ends of a qcow2 image.
+fn unmap(map: &Map, feed: Feed, device: &dyn Device, size: u64) -> Result<Ends, WriteError> {
     let mut target = Target::begin(device, size)?;
-    match map {
-        Some(map) => {
-            map.holes(&mut target)?;
-            map.write(feed, &mut target)?;
+    map.holes(&mut target)?;
+    map.write(feed, &mut target)?;
+    target.settle()?;
+    Ok((target.head, target.tail))
+}
+
+/// Writes everything but the two ends of a raw image, whose file has so many bytes.
+fn copy(feed: Feed, length: Option<u64>, device: &dyn Device, space: &Space) -> Result<Ends, WriteError> {
+    let mut bytes = Vec::with_capacity(HELD as usize);
+    let begun = decode::raw(feed).and_then(|mut image| next(&mut image, &mut bytes).map(|()| image));
+    let mut image = match begun {
+        Ok(image) if !bytes.is_empty() => image,
+        other => {
+            Target::begin(device, space.size)?;
+            return Err(other.err().map_or(WriteError::Empty, WriteError::Decode));
         }
-        None => copy(&mut *decode::raw(feed)?, &mut target)?,
+    };
+    space.check(&bytes, length.filter(|_| image.plain))?;
+    let (mut target, mut at) = (Target::begin(device, space.size)?, 0);
+    while !bytes.is_empty() {
+        target.write(at, &bytes)?;
+        at += bytes.len() as u64;
+        next(&mut image, &mut bytes)?;
     }
     target.settle()?;
     Ok((target.head, target.tail))
 }
 
-fn copy(image: &mut dyn Read, target: &mut Target<'_>) -> Result<(), WriteError> {
-    let (mut buffer, mut at) = (vec![0; BUFFER], 0);
-    loop {
-        let mut length = 0;
-        while length < BUFFER {
-            match image.read(&mut buffer[length..]) {
-                Ok(0) => break,
-                Ok(read) => length += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        target.write(at, &buffer[..length])?;
-        at += length as u64;
-        if length < BUFFER {
-            return if at == 0 { Err(WriteError::Empty) } else { Ok(()) };
-        }
-    }
+/// The next part of the image, and nothing at its end. The first has everything that [`room::check`] looks at.
+fn next(image: &mut Raw, bytes: &mut Vec<u8>) -> io::Result<()> {
+    bytes.clear();
+    image.bytes.by_ref().take(HELD).read_to_end(bytes).map(drop)
 }
 
 /// A URL without what may be secret in it.

@@ -44,6 +44,28 @@ impl Map {
         Ok(Map { clusters, extents, tables })
     }
 
+    /// The first bytes of the disk, as `source` has them.
+    pub async fn head(&self, source: &Source, length: u64) -> Result<Vec<u8>, WriteError> {
+        let mut head = vec![0; length.min(self.clusters.size) as usize];
+        let mut scratch = Scratch::new(&self.clusters)?;
+        let last = length.div_ceil(self.clusters.cluster);
+        let of_it: Vec<_> = self.extents.iter().filter(|extent| u64::from(extent.guest) < last).collect();
+        for together in of_it.chunk_by(|a, b| b.host <= a.host + u64::from(a.length)) {
+            let (Some(first), Some(end)) = (together.first(), together.last()) else { continue };
+            let end = (end.host + u64::from(end.length)).min(source.length.unwrap_or(u64::MAX));
+            let bytes = source.part(first.host..end.max(first.host + 1)).await?;
+            let window = Window { start: first.host, bytes: bytes.to_vec() };
+            for extent in together {
+                let plain = scratch.plain(extent, window.upto(extent.host, extent.length as usize))?;
+                let at = u64::from(extent.guest) * self.clusters.cluster;
+                let place = head.get_mut(at as usize..).unwrap_or_default();
+                let length = plain.len().min(place.len());
+                place[..length].copy_from_slice(&plain[..length]);
+            }
+        }
+        Ok(head)
+    }
+
     /// Bytes of the disk that the file holds.
     pub fn size(&self) -> u64 {
         self.clusters.size
@@ -143,13 +165,18 @@ impl Scratch {
         let at = u64::from(extent.guest) * self.cluster;
         // A disk need not end with a cluster.
         let length = self.cluster.min(target.size().saturating_sub(at)) as usize;
+        Ok(target.write(at, &self.plain(extent, bytes)?[..length])?)
+    }
+
+    /// The cluster, of whose bytes in the file these are as many as there are.
+    fn plain(&mut self, extent: &Extent, bytes: &[u8]) -> Result<&[u8], WriteError> {
         if extent.compressed {
             self.unpack(bytes)?;
         } else {
             self.plain[..bytes.len()].copy_from_slice(bytes);
             self.plain[bytes.len()..].fill(0);
         }
-        Ok(target.write(at, &self.plain[..length])?)
+        Ok(&self.plain)
     }
 
     /// The bytes behind the compressed ones belong to the next cluster.
