@@ -16,6 +16,7 @@ mod metal3data;
 mod metal3datatemplate;
 mod metal3machine;
 mod metal3remediation;
+mod probes;
 mod service;
 mod told;
 
@@ -37,6 +38,7 @@ pub use config::Config;
 
 use baremetalhost::{Context, Digests};
 use calls::Calls;
+use probes::Probes;
 use service::desk::Desk;
 use service::identity::{Identity, identity};
 use service::{Images, Media, serve};
@@ -93,6 +95,7 @@ async fn run(hub: Arc<Hub>, config: Config, listeners: Listeners) {
     let Identity { chain: certificates, key, pin, seal } = identity;
     let (desk, agents) = Desk::new(&hub, seal);
     let (calls, orders) = Calls::new();
+    let (probes, back) = Probes::new();
     let authority = authority(&config.address);
     let service = format!("https://{authority}:{}", config.service_port);
     let media = Media { desk: Arc::clone(&desk), ramdisk: config.ramdisk, service: service.clone(), pin };
@@ -102,8 +105,9 @@ async fn run(hub: Arc<Hub>, config: Config, listeners: Listeners) {
         hub,
         desk,
         calls,
+        probes,
         digests,
-        connector: Connector::new(config.owner, config.bmc_patience),
+        connector: Arc::new(Connector::new(config.owner, config.bmc_patience)),
         patience: config.patience,
         trust: config.trust,
         service,
@@ -116,7 +120,7 @@ async fn run(hub: Arc<Hub>, config: Config, listeners: Listeners) {
                 tracing::error!(%error, "the service of agents and media ended");
             }
         }
-        () = baremetalhost::run(Arc::new(context), [orders, agents, listed]) => {}
+        () = baremetalhost::run(Arc::new(context), [orders, agents, listed, back]) => {}
     }
 }
 

@@ -9,6 +9,7 @@ use crate::Bmc;
 use crate::client::Client;
 use crate::error::Error;
 use crate::line::Line;
+use crate::probe::answers;
 use crate::session::farewell;
 use crate::types::{Access, Origin, Patience};
 
@@ -36,6 +37,11 @@ impl Connector {
     /// When the authorities to be trusted cannot be read.
     pub fn open(&self, access: &Access) -> Result<Arc<dyn Bmc>, Error> {
         Ok(Arc::new(Client::new(self.line(access)?, access.which.clone())))
+    }
+
+    /// Whether a BMC answers at all, by a question that needs no credentials.
+    pub fn answers(&self, origin: Origin) -> impl Future<Output = bool> + Send + use<> {
+        answers(origin, self.patience)
     }
 
     fn line(&self, access: &Access) -> Result<Arc<Line>, Error> {

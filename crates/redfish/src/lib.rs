@@ -13,6 +13,7 @@ mod inventory;
 mod line;
 mod media;
 mod power;
+mod probe;
 mod session;
 mod system;
 mod tls;

@@ -45,6 +45,12 @@ pub async fn apply(
     let uid = host.uid().unwrap_or_default();
     match effect {
         Effect::Call(order) => call(context, host, order).await?,
+        Effect::Probe { must_fail } => {
+            let Ok((origin, _)) = credentials::origin(host) else { return Ok(()) };
+            let connector = Arc::clone(&context.connector);
+            let answers = move || connector.answers(origin.clone());
+            context.probes.begin(&Key::of(host.as_ref()), context.patience.probe, must_fail, answers);
+        }
         Effect::Summon { attempt, addresses } => {
             let addresses = addresses.iter().map(ToString::to_string).collect();
             let boot = Boot { purpose: state, attempt, addresses, ..Boot::default() };
@@ -140,6 +146,7 @@ pub async fn keep_hardware(
 async fn release(context: &Context, host: &Arc<BareMetalHost>) -> Result<(), DeskError> {
     let (key, uid) = (Key::of(host.as_ref()), host.uid().unwrap_or_default());
     context.calls.forget(&key);
+    context.probes.forget(&key);
     context.desk.dismiss(&uid).await?;
     if let Some(data) = context.hub.get::<HardwareData>(&key).await? {
         let data = Arc::new(data);

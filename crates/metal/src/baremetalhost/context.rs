@@ -9,6 +9,7 @@ use scute_redfish::{Connector, Trust};
 use super::digests::Digests;
 use super::seen::{Memory, Patience};
 use crate::calls::Calls;
+use crate::probes::Probes;
 use crate::service::desk::Desk;
 
 /// What the runs of the controller share.
@@ -16,8 +17,9 @@ pub struct Context {
     pub hub: Arc<Hub>,
     pub desk: Arc<Desk>,
     pub calls: Calls,
+    pub probes: Probes,
     pub digests: Digests,
-    pub connector: Connector,
+    pub connector: Arc<Connector>,
     pub patience: Patience,
     /// Which BMCs' certificates are taken where a host says nothing else.
     pub trust: Trust,

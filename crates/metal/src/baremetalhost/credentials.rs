@@ -167,7 +167,10 @@ fn at(origin: &Origin) -> String {
 }
 
 /// Where the BMC listens, and the path of the System.
-fn origin(host: &BareMetalHost) -> Result<(Origin, Option<String>), String> {
+///
+/// # Errors
+/// What is wrong with its address.
+pub fn origin(host: &BareMetalHost) -> Result<(Origin, Option<String>), String> {
     if host.boot_mode() == BootMode::UefiSecureBoot {
         return Err("spec.bootMode UEFISecureBoot is not served yet: use UEFI".to_owned());
     }

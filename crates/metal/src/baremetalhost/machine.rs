@@ -28,6 +28,10 @@ pub fn decide(seen: &Seen<'_>, notes: &mut Notes) -> Turn {
 
 fn decided(seen: &Seen<'_>, notes: &mut Notes) -> Decided {
     let state = notes.state();
+    if seen.back {
+        notes.memory.early = true;
+        notes.memory.due = None;
+    }
     // Whether it is detached is said anew each time.
     notes.status.operational_status = OperationalStatus::None;
     if seen.is_deleted() {

@@ -46,7 +46,7 @@ use transitions::Cause;
 use turn::{Notes, Step, Turn};
 
 /// Runs the controller; never returns. `news` names hosts of which there is some that no watch tells.
-pub async fn run(context: Arc<Context>, news: [UnboundedReceiver<Key>; 3]) {
+pub async fn run(context: Arc<Context>, news: [UnboundedReceiver<Key>; 4]) {
     let hub = Arc::clone(&context.hub);
     let hosts = hub.watch::<BareMetalHost>();
     let all = hub.watch::<BareMetalHost>();
@@ -66,7 +66,9 @@ pub async fn run(context: Arc<Context>, news: [UnboundedReceiver<Key>; 3]) {
 /// Brings one host a step further.
 async fn reconcile(host: Arc<BareMetalHost>, context: Arc<Context>) -> Next {
     if host.is_paused() {
-        context.calls.forget(&Key::of(host.as_ref()));
+        let key = Key::of(host.as_ref());
+        context.calls.forget(&key);
+        context.probes.forget(&key);
         return Next::OnChange(Why::new(
             "Paused",
             "the annotation baremetalhost.metal3.io/paused asks to leave it alone",
@@ -166,6 +168,7 @@ async fn decide(
         now: context.hub.now(),
         credentials: &credentials,
         call: context.calls.look(&Key::of(host)),
+        back: context.probes.is_back(&Key::of(host)),
         agent,
         medium: format!("{}{medium}", context.media),
         service: &context.service,
@@ -175,6 +178,9 @@ async fn decide(
         patience: context.patience,
     };
     let turn = machine::decide(&seen, notes);
+    if notes.memory.due.is_none() {
+        context.probes.forget(&Key::of(host));
+    }
     if turn.step == Step::To(Cause::ImageAsked) {
         machine::begin_provisioning(&seen, notes);
     }

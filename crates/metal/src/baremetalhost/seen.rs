@@ -25,6 +25,8 @@ pub struct Seen<'a> {
     pub credentials: &'a Credentials,
     /// The latest order to the BMC.
     pub call: Call,
+    /// The BMC was away, and answers again.
+    pub back: bool,
     /// The ramdisk on the host.
     pub agent: Agent,
     /// Address of the medium that was made for the latest start.
@@ -143,6 +145,8 @@ pub struct Memory {
     pub wish: Option<Wish>,
     /// Nothing is tried before.
     pub due: Option<Timestamp>,
+    /// The rest after a failure has ended early, as the BMC answered again.
+    pub early: bool,
     /// Since when the BMC has failed without a success in between.
     pub failing_since: Option<Timestamp>,
     /// When it was last told something.
@@ -177,6 +181,8 @@ pub struct Patience {
     pub look: Duration,
     /// The first rest after a failure; doubles.
     pub rest: Duration,
+    /// Until a BMC that did not answer is asked whether it does.
+    pub probe: Duration,
     /// A deletion gives up a BMC that has failed for so long.
     pub deletion: Duration,
 }
@@ -188,6 +194,7 @@ impl Default for Patience {
             silence: Duration::from_secs(3 * scute_agent::protocol::PROGRESS_SECONDS),
             look: Duration::from_secs(60),
             rest: Duration::from_secs(30),
+            probe: Duration::from_secs(30),
             deletion: Duration::from_secs(40),
         }
     }

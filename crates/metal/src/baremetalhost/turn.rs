@@ -29,6 +29,11 @@ pub struct Turn {
 pub enum Effect {
     /// An order to the BMC, whose end starts another run.
     Call(Order),
+    /// A BMC that does not answer is asked whether it does again; it must be away first, or not.
+    Probe {
+        /// It has answered before, and nothing came of it.
+        must_fail: bool,
+    },
     /// A new start from virtual media is remembered.
     Summon {
         /// 1 when the host did not come up before.
@@ -189,6 +194,7 @@ impl Notes {
     /// The BMC has answered.
     fn heard(&mut self, seen: &Seen<'_>, state: bmc::State) {
         self.memory.failing_since = None;
+        self.memory.early = false;
         self.memory.looked = Some(seen.now);
         self.memory.health = Some(state.health);
         match state.power {
@@ -223,7 +229,13 @@ impl Notes {
             }
             _ => "",
         };
-        self.fail(seen, kind, format!("{error}{advice}"))
+        let turn = self.fail(seen, kind, format!("{error}{advice}"));
+        match error {
+            bmc::Error::Unreachable(_) if !seen.is_deleted() => {
+                turn.after(Effect::Probe { must_fail: self.memory.early })
+            }
+            _ => turn,
+        }
     }
 
     /// Whether nothing is to be tried yet.
