@@ -86,7 +86,11 @@ async fn the_node_image_starts_by_uefi_and_by_bios_and_does_what_its_config_driv
         url: format!("http://10.0.2.2:{}/images/node.qcow2", room.images_address.port()),
         ca: None,
         format: Format::Qcow2,
-        checksum: Checksum { algorithm: Algorithm::Sha256, value: hex::encode(digest(&SHA256, &image)) },
+        checksum: Some(Checksum {
+            algorithm: Algorithm::Sha256,
+            value: hex::encode(digest(&SHA256, &image)),
+        }),
+        login: None,
         root: RootDeviceHints::default(),
         config_drive: Some(BASE64_STANDARD.encode(config_drive())),
     };

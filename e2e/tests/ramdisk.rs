@@ -61,7 +61,8 @@ async fn a_server_is_inspected_cleaned_written_and_boots_what_was_written() {
         url: format!("http://10.0.2.2:{}/images/disk.zst", room.images_address.port()),
         ca: None,
         format: Format::Raw,
-        checksum: Checksum { algorithm: Algorithm::Sha256, value: hex::encode(digest(&SHA256, &file)) },
+        checksum: Some(Checksum { algorithm: Algorithm::Sha256, value: hex::encode(digest(&SHA256, &file)) }),
+        login: None,
         root: RootDeviceHints::default(),
         config_drive: Some(BASE64_STANDARD.encode(&drive)),
     };

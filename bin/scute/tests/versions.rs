@@ -208,7 +208,7 @@ async fn what_is_written_in_v1beta1_is_read_in_both() {
 
     // What the old version has no word for survives an edit there.
     let spec =
-        json!({"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"customDeploy": {"method": "m"}}}});
+        json!({"template": {"metadata": {"labels": {"a": "b"}}, "spec": {"image": {"url": "oci://i/a"}}}});
     let new = object(NEW, "Metal3MachineTemplate", "new", spec);
     world.create(NEW, "Metal3MachineTemplate", new).await.expect("created");
     let old = world.kind(OLD, "Metal3MachineTemplate");
@@ -317,7 +317,7 @@ async fn objects_outlive_a_webhook_that_is_away() {
             version,
             "Metal3Machine",
             name,
-            json!({"customDeploy": {"method": "m"}, "providerID": "metal3://a/b/c"}),
+            json!({"image": {"url": "oci://i/a"}, "providerID": "metal3://a/b/c"}),
         )
     };
     let kind = "Metal3Machine";

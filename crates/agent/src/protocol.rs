@@ -102,9 +102,16 @@ impl fmt::Debug for Hello {
 /// Without what may be secret: the URL's query, the config drive.
 impl fmt::Debug for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Write { url: _, ca: _, format, checksum, root, config_drive: _ } = self;
+        let Write { url: _, login: _, ca: _, format, checksum, root, config_drive: _ } = self;
         let mut shown = f.debug_struct("Write");
         shown.field("format", format).field("checksum", checksum).field("root", root).finish_non_exhaustive()
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("username", &self.username).finish_non_exhaustive()
     }
 }
 
@@ -200,21 +207,35 @@ pub enum Cleaning {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Write {
-    /// HTTP or HTTPS.
+    /// HTTP, HTTPS, or an image in a registry (see [`crate::oci::Reference`]).
     pub url: String,
+    /// Who reads from the registry; anybody when empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
     /// Authorities (PEM) for the URL beside the usual ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
     /// How the image is stored; a content that is another format is an error.
     pub format: Format,
-    /// Digest of the file as it is served.
-    pub checksum: Checksum,
+    /// Digest of the file as it is served. A registry says it itself; of anything else it is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Checksum>,
     /// Which disk.
     #[serde(default)]
     pub root: RootDeviceHints,
     /// Content of the partition with label `config-2`: a whole ISO 9660 or FAT image, base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_drive: Option<String>,
+}
+
+/// Who reads from a registry.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Login {
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: String,
 }
 
 /// How an image is stored.
@@ -225,6 +246,8 @@ pub enum Format {
     Raw,
     /// QEMU's qcow2 without a backing file.
     Qcow2,
+    /// One of them: its first bytes say which.
+    Auto,
 }
 
 /// A digest in hexadecimal.

@@ -85,7 +85,8 @@ async fn put(
 /// The words that people look for, and the image that they know by its URL.
 fn explain(wanted: &Write, error: &write::WriteError) -> String {
     let url = write::shown(&wanted.url);
-    format!("Image provisioning failed (url: {url}, checksum: {}): {error}", wanted.checksum.value)
+    let checksum = wanted.checksum.as_ref().map(|checksum| checksum.value.as_str()).unwrap_or_default();
+    format!("Image provisioning failed (url: {url}, checksum: {checksum}): {error}")
 }
 
 /// Tells the firmware where the boot loader is.

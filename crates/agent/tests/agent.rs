@@ -73,7 +73,11 @@ impl Story {
             url: format!("http://{}/images/{name}", self.room.images_address),
             ca: None,
             format,
-            checksum: Checksum { algorithm: Algorithm::Sha256, value: hex::encode(digest(&SHA256, content)) },
+            checksum: Some(Checksum {
+                algorithm: Algorithm::Sha256,
+                value: hex::encode(digest(&SHA256, content)),
+            }),
+            login: None,
             root: RootDeviceHints { serial_number: Some("disk-1".into()), ..RootDeviceHints::default() },
             config_drive: None,
         }
@@ -126,6 +130,9 @@ async fn every_format_arrives_on_the_disk() {
         (qcow2(&raw, &[]), Format::Qcow2),
         (qcow2(&raw, &["-c"]), Format::Qcow2),
         (qcow2(&raw, &["-c", "-o", "compression_type=zstd,cluster_size=4k"]), Format::Qcow2),
+        (raw.clone(), Format::Auto),
+        (gzip(&raw), Format::Auto),
+        (qcow2(&raw, &[]), Format::Auto),
     ];
     for (index, (file, format)) in files.into_iter().enumerate() {
         story.machine.file("dev/vda", &vec![0xee; DISK]);
@@ -176,7 +183,7 @@ async fn what_is_not_the_image_never_boots() {
     let good = |format| story.image("image", &raw, format);
     let named = |name: &str, content: &[u8], format| story.image(name, content, format);
     let mut wrong_digest = good(Format::Raw);
-    wrong_digest.checksum.value = "0".repeat(64);
+    wrong_digest.checksum.as_mut().unwrap().value = "0".repeat(64);
     let mut nowhere = good(Format::Raw);
     nowhere.url.push('x');
     let mut other_disk = good(Format::Raw);

@@ -107,7 +107,8 @@ async fn direct() -> Result<Direct> {
         url: format!("http://10.0.2.2:{port}/images/{name}"),
         ca: None,
         format,
-        checksum: Checksum { algorithm: Algorithm::Sha256, value: hex::encode(digest(&SHA256, image)) },
+        checksum: Some(Checksum { algorithm: Algorithm::Sha256, value: hex::encode(digest(&SHA256, image)) }),
+        login: None,
         root: RootDeviceHints::default(),
         config_drive: drive.map(|drive| BASE64_STANDARD.encode(drive)),
     };

@@ -67,7 +67,13 @@ struct MetalImage {
 impl MetalImage {
     fn image(self) -> Option<Image> {
         let MetalImage { metal_image, metal_checksum: checksum, metal_format: format } = self;
-        metal_image.map(|url| Image { url, checksum, checksum_type: None, format })
+        metal_image.map(|url| Image {
+            url,
+            checksum,
+            checksum_type: None,
+            format,
+            oci_auth_secret_name: None,
+        })
     }
 }
 

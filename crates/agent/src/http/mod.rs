@@ -42,6 +42,9 @@ pub enum HttpError {
     /// It takes too long.
     #[error("{0} did not answer within {1} s")]
     Slow(String, u64),
+    /// An answer that is of no use.
+    #[error("{0}: {1}")]
+    Answer(String, String),
     /// The request cannot be written.
     #[error("a request that HTTP cannot say: {0}")]
     Request(#[from] hyper::http::Error),

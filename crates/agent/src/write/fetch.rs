@@ -8,7 +8,8 @@ use bytes::{Buf, Bytes};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{
-    CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_RANGE, LAST_MODIFIED, LOCATION, RANGE,
+    ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderValue, IF_RANGE, LAST_MODIFIED,
+    LOCATION, RANGE,
 };
 use hyper::{Request, Response, StatusCode};
 use tokio::sync::mpsc::Sender;
@@ -18,6 +19,7 @@ use super::decode::Piece;
 use super::digest::Digest;
 use super::progress::Progress;
 use crate::http::{Client, HttpError, Url, UrlError};
+use crate::oci::{Registry, RegistryError};
 
 const HEAD: Duration = Duration::from_secs(60);
 /// A connection on which so long nothing comes is given up.
@@ -51,12 +53,35 @@ pub enum FetchError {
     /// The server knows no ranges.
     #[error("{0} does not serve ranges of a file, which a qcow2 image needs: serve it elsewhere, or as raw")]
     NoRanges(String),
+    /// Who may not read.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Where a file is.
+#[derive(Clone)]
+pub struct Place {
+    /// Its address.
+    pub url: Url,
+    /// Which forms of it are read.
+    pub accept: Option<&'static str>,
+    /// The registry that it is in.
+    pub registry: Option<Arc<Registry>>,
+}
+
+impl Place {
+    /// On a server that everybody may read from.
+    pub fn open(url: Url) -> Self {
+        Self { url, accept: None, registry: None }
+    }
 }
 
 /// A file on a server.
 pub struct Source {
     client: Client,
     url: Url,
+    accept: Option<&'static str>,
+    registry: Option<Arc<Registry>>,
     /// What tells this file from the next one at the same place.
     validator: Option<HeaderValue>,
     /// Bytes, when the server says it.
@@ -72,8 +97,10 @@ struct Body {
 
 impl Source {
     /// Asks for the file, and keeps asking for a while.
-    pub async fn open(client: Client, url: Url) -> Result<(Self, Incoming), FetchError> {
-        let mut source = Source { client, url, validator: None, length: None, attempts: ATTEMPTS };
+    pub async fn open(client: Client, place: Place) -> Result<(Self, Incoming), FetchError> {
+        let Place { url, accept, registry } = place;
+        let mut source =
+            Source { client, url, accept, registry, validator: None, length: None, attempts: ATTEMPTS };
         let response = source.insist(0, None).await?;
         let header = |name| response.headers().get(name).cloned();
         // A weak tag does not promise the same bytes.
@@ -223,8 +250,15 @@ impl Source {
         end: Option<u64>,
     ) -> Result<Result<Response<Incoming>, HttpError>, FetchError> {
         let mut url = self.url.clone();
+        let mut entered = false;
         for _ in 0..=REDIRECTS {
             let mut request = Request::get("/");
+            if let Some(accept) = self.accept {
+                request = request.header(ACCEPT, accept);
+            }
+            if let Some(ticket) = self.registry.as_ref().and_then(|registry| registry.ticket(&url)) {
+                request = request.header(AUTHORIZATION, ticket);
+            }
             if start > 0 || end.is_some() {
                 let end = end.map(|end| (end - 1).to_string()).unwrap_or_default();
                 request = request.header(RANGE, format!("bytes={start}-{end}"));
@@ -240,6 +274,17 @@ impl Source {
                 Ok(response) => response,
                 Err(error) => return Ok(Err(error)),
             };
+            // Tickets end, too: for an image that takes an hour another one is needed.
+            let registry = self.registry.as_ref().filter(|registry| !entered && registry.is_at(&url));
+            if let (StatusCode::UNAUTHORIZED, Some(registry)) = (response.status(), registry) {
+                entered = true;
+                match registry.enter(&self.client, response.headers()).await {
+                    Ok(()) => continue,
+                    Err(RegistryError::Http(error)) => return Ok(Err(error)),
+                    Err(RegistryError::Away(from, why)) => return Ok(Err(HttpError::Answer(from, why))),
+                    Err(RegistryError::Refused(why)) => return Err(FetchError::Refused(why)),
+                }
+            }
             let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
             match location {
                 Some(location) if response.status().is_redirection() => {

@@ -5,6 +5,7 @@ mod decode;
 mod digest;
 mod fetch;
 mod finish;
+mod image;
 mod progress;
 mod room;
 mod target;
@@ -22,11 +23,13 @@ pub use finish::{FinishError, Finished};
 pub use progress::Progress;
 pub use target::{Device, TargetError};
 
-use crate::http::{self, Client, TrustError, Url, UrlError};
-use crate::protocol::{Format, Write};
+use crate::http::{self, Client, TrustError, Url};
+use crate::oci::Reference;
+use crate::protocol::{Checksum, Format, Write};
 use decode::{Feed, Raw};
 use digest::{Digest, Mismatch};
 use fetch::{FetchError, Source};
+use image::ImageError;
 use room::RoomError;
 use target::{HELD, Target};
 use unmap::Map;
@@ -37,9 +40,9 @@ const PIECES: usize = 64;
 /// Why an image is not on the disk.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// The URL.
+    /// Where it is.
     #[error("{0}")]
-    Url(#[from] UrlError),
+    Image(#[from] ImageError),
     /// The authorities.
     #[error("{0}")]
     Trust(#[from] TrustError),
@@ -94,7 +97,7 @@ pub async fn write(
     let drive = write.config_drive.as_deref().map(finish::decode).transpose()?;
     let space = Space { size, drive: drive.as_ref().map(|drive| drive.len() as u64) };
     let opened = stop.run_until_cancelled(open(write, &space)).await;
-    let (source, first, map) = opened.ok_or(WriteError::Cancelled)??;
+    let Opened { source, first, map, checksum } = opened.ok_or(WriteError::Cancelled)??;
     progress.expect(source.length.unwrap_or_default());
     let (sender, pieces) = channel(PIECES);
     let (disk, length) = (device.clone(), source.length);
@@ -105,14 +108,14 @@ pub async fn write(
             None => copy(feed, length, &*disk, &space),
         }
     });
-    let mut digest = Digest::new(write.checksum.algorithm);
+    let mut digest = Digest::new(checksum.algorithm);
     let pumped = stop.run_until_cancelled(source.pump(first, &sender, &mut digest, progress)).await;
     drop(sender);
     let filled = writer.await?;
     // A download that broke off is the reason for what the writer says then.
     pumped.ok_or(WriteError::Cancelled)??;
     let (head, tail) = filled?;
-    digest.verify(&write.checksum)?;
+    digest.verify(&checksum)?;
     spawn_blocking(move || finish::finish(&*device, size, (head, tail), drive.as_deref()))
         .await?
         .map_err(Into::into)
@@ -131,17 +134,27 @@ impl Space {
 }
 
 /// What the server says of the image, and its first bytes on their way.
-async fn open(write: &Write, space: &Space) -> Result<(Source, Incoming, Option<Map>), WriteError> {
+struct Opened {
+    source: Source,
+    first: Incoming,
+    map: Option<Map>,
+    checksum: Checksum,
+}
+
+async fn open(write: &Write, space: &Space) -> Result<Opened, WriteError> {
     let client = Client::new(http::trusting(write.ca.as_deref())?);
-    let (source, first) = Source::open(client, Url::parse(&write.url)?).await?;
+    let (place, checksum) = image::find(&client, write).await?;
+    let (source, first) = Source::open(client, place).await?;
     let map = match write.format {
         Format::Raw => None,
         Format::Qcow2 => Some(Map::read(&source).await?),
+        Format::Auto if image::is_qcow2(&source).await? => Some(Map::read(&source).await?),
+        Format::Auto => None,
     };
     if let Some(map) = &map {
         space.check(&map.head(&source, HELD).await?, Some(map.size()))?;
     }
-    Ok((source, first, map))
+    Ok(Opened { source, first, map, checksum })
 }
 
 /// Makes the disk one that nothing boots from, after all.
@@ -191,5 +204,9 @@ fn next(image: &mut Raw, bytes: &mut Vec<u8>) -> io::Result<()> {
 
 /// A URL without what may be secret in it.
 pub fn shown(url: &str) -> String {
+    if Reference::is(url) {
+        // No password has a place in it.
+        return url.to_owned();
+    }
     Url::parse(url).map_or_else(|error| error.to_string(), |url| url.to_string())
 }

@@ -83,15 +83,7 @@ async fn serve(State(images): State<Images>, Path(name): Path<String>, headers: 
 
 fn body(content: Bytes, fault: Option<Fault>) -> Body {
     match fault {
-        Some(Fault::Cut(after)) => {
-            let sent = content.slice(..after.min(content.len()));
-            // The server drops what it has not sent yet when it hears of the end: nothing tells when it has.
-            let broken = async {
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                Err(std::io::Error::other("cut by the test"))
-            };
-            Body::from_stream(stream::iter([Ok(sent)]).chain(stream::once(broken)))
-        }
+        Some(Fault::Cut(after)) => super::registry::broken(content, after),
         Some(Fault::Stall(after)) => {
             let sent = content.slice(..after.min(content.len()));
             let never = stream::pending::<Result<Bytes, std::io::Error>>();

@@ -4,6 +4,7 @@
 #![allow(dead_code, unused_imports, reason = "each test uses a part of it")]
 
 mod images;
+mod registry;
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpListener};
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 pub use images::{Fault, Images};
+pub use registry::{Guard, Registry, digest};
 
 pub const TOKEN: &str = "one-time";
 pub const HOST: &str = "5b7c1b9e-0000-4000-8000-000000000001";
@@ -49,6 +51,7 @@ pub struct Room {
     pub pin: String,
     pub authority: String,
     pub images: Images,
+    pub registry: Registry,
     shared: Arc<Shared>,
 }
 
@@ -70,20 +73,21 @@ impl Room {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
-        let images = Images::default();
+        let (images, registry) = (Images::default(), Registry::default());
         let app = Router::new()
             .route("/agent/v1/hello", post(hello))
             .route("/agent/v1/work", get(work))
             .route("/agent/v1/report", post(report))
             .with_state(shared.clone())
-            .merge(images.router());
+            .merge(images.router())
+            .merge(registry.router());
         let config = axum_server::tls_rustls::RustlsConfig::from_config(Arc::new(certificates.server));
         let server = axum_server::from_tcp_rustls(listener, config).unwrap();
         tokio::spawn(server.serve(app.into_make_service()));
         let plain = TcpListener::bind("127.0.0.1:0").unwrap();
         plain.set_nonblocking(true).unwrap();
         let images_address = plain.local_addr().unwrap();
-        let app = images.router();
+        let app = images.router().merge(registry.router());
         tokio::spawn(
             async move { axum::serve(tokio::net::TcpListener::from_std(plain).unwrap(), app).await },
         );
@@ -93,6 +97,7 @@ impl Room {
             pin: certificates.pin,
             authority: certificates.authority,
             images,
+            registry,
             shared,
         }
     }

@@ -91,9 +91,10 @@ pub struct Metal3MachineSpec {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Metal3Image {
-    /// Where it is, HTTP or HTTPS.
+    /// Where it is: HTTP, HTTPS, or `oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]` for an image that everybody may read.
     pub url: String,
-    /// Its digest in hexadecimal, or the URL of a file with digests. Needed but for a live ISO.
+    /// Its digest in hexadecimal, or the URL of a file with digests. Needed but for a live ISO and an image in a registry, which
+    /// says it itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
     /// Which digest; found out by its length when empty.
@@ -107,7 +108,7 @@ pub struct Metal3Image {
 impl From<&Metal3Image> for Image {
     fn from(image: &Metal3Image) -> Self {
         let Metal3Image { url, checksum, checksum_type, disk_format } = image.clone();
-        Self { url, checksum, checksum_type, format: disk_format }
+        Self { url, checksum, checksum_type, format: disk_format, oci_auth_secret_name: None }
     }
 }
 

@@ -9,9 +9,10 @@ use super::hardware::{is_false, is_zero};
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
-    /// Where it is, HTTP or HTTPS.
+    /// Where it is: HTTP, HTTPS, or `oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]`.
     pub url: String,
-    /// Its digest in hexadecimal, or the URL of a file with digests. Needed but for a live ISO.
+    /// Its digest in hexadecimal, or the URL of a file with digests. Needed but for a live ISO and an image in a registry, which
+    /// says it itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
     /// Which digest; found out by its length when empty.
@@ -20,9 +21,18 @@ pub struct Image {
     /// How it is stored; found out by its first bytes when empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<DiskFormat>,
+    /// Secret of the same namespace with the credentials of the registry, as `kubectl create secret docker-registry` makes it.
+    #[serde(default, rename = "ociAuthSecretName", skip_serializing_if = "Option::is_none")]
+    pub oci_auth_secret_name: Option<String>,
 }
 
 impl Image {
+    /// Whether it is in a registry.
+    #[must_use]
+    pub fn is_oci(&self) -> bool {
+        super::url::is_oci(&self.url)
+    }
+
     /// Whether it is a system that runs from a virtual CD.
     #[must_use]
     pub fn is_live_iso(&self) -> bool {

@@ -211,5 +211,4 @@ const HOST: &[Line] = &[
         "taints of a host reach no Node: set joinConfiguration.nodeRegistration.taints of the bootstrap configuration",
     ),
     ("networkInterfaces", List, "ports of switches are not served: configure the switch"),
-    ("image.ociAuthSecretName", Text, "images in OCI registries are not served yet: use HTTP or HTTPS"),
 ];

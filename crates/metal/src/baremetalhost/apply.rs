@@ -176,6 +176,11 @@ const RAMDISK_NETWORK: Field<BareMetalHost> = Field {
     of: |host| host.spec.preprovisioning_network_data_name.as_deref().map(Into::into),
 };
 
+const REGISTRY: Field<BareMetalHost> = Field {
+    name: "spec.image.ociAuthSecretName",
+    of: |host| host.spec.image.as_ref()?.oci_auth_secret_name.as_deref().map(Into::into),
+};
+
 fn named(reference: Option<&SecretReference>) -> Option<Cow<'_, str>> {
     reference?.name.as_deref().map(Into::into)
 }
@@ -183,7 +188,7 @@ fn named(reference: Option<&SecretReference>) -> Option<Cow<'_, str>> {
 /// Hosts that a Secret is of use to.
 pub fn users(hosts: &Watch<BareMetalHost>, secret: &SecretMeta) -> Vec<Key> {
     let (namespace, name) = (secret.namespace().unwrap_or_default(), secret.name_any());
-    let fields = [&CREDENTIALS, &USER_DATA, &META_DATA, &NETWORK_DATA, &RAMDISK_NETWORK];
+    let fields = [&CREDENTIALS, &USER_DATA, &META_DATA, &NETWORK_DATA, &RAMDISK_NETWORK, &REGISTRY];
     let all = fields.into_iter().flat_map(|field| hosts.list_by(field, &namespace, &name));
     all.map(|host| Key::of(host.as_ref())).collect()
 }

@@ -1,6 +1,6 @@
 //! What an agent is told of an image: pure.
 
-use scute_agent::protocol::{Algorithm, Checksum, Format, RootDeviceHints, Write};
+use scute_agent::protocol::{Algorithm, Checksum, Format, Login, RootDeviceHints, Write};
 use scute_api::metal3::{self, ChecksumType, DiskFormat, Image};
 
 /// Where the digest of an image comes from.
@@ -10,6 +10,8 @@ pub enum Digest {
     Known(Checksum),
     /// It stands in the file of this URL, beside the name of the image's file.
     Listed(String),
+    /// The registry that the image is in says it.
+    Registered,
 }
 
 /// Reads `checksum` and `checksumType`.
@@ -18,6 +20,12 @@ pub enum Digest {
 /// What is wrong with them.
 pub fn digest(image: &Image) -> Result<Digest, String> {
     let given = image.checksum.as_deref().unwrap_or_default().trim();
+    if image.is_oci() {
+        return match given {
+            "" => Ok(Digest::Registered),
+            _ => Err("spec.image.checksum must be left out: a registry says the digest itself".to_owned()),
+        };
+    }
     if given.is_empty() {
         return Err("spec.image.checksum is missing: every image is verified".to_owned());
     }
@@ -95,22 +103,21 @@ fn fits(image: &Image, found: &Checksum) -> Result<(), String> {
 /// When the image is stored in a way that no agent can write.
 pub fn write(
     image: &Image,
-    checksum: Checksum,
+    checksum: Option<Checksum>,
+    login: Option<Login>,
     hints: Option<&metal3::RootDeviceHints>,
     config_drive: Option<String>,
 ) -> Result<Write, String> {
     let format = match image.format {
         Some(DiskFormat::Qcow2) => Format::Qcow2,
         Some(DiskFormat::Raw) => Format::Raw,
-        // Told apart by the name where the user does not say it; the agent refuses content that is another.
-        None if file_name(&image.url).ends_with(".qcow2") => Format::Qcow2,
-        None => Format::Raw,
+        None => Format::Auto,
         Some(DiskFormat::Vdi | DiskFormat::Vmdk | DiskFormat::LiveIso) => {
             return Err("spec.image.format must be raw, qcow2 or live-iso".to_owned());
         }
     };
     let root = hints.map(root).unwrap_or_default();
-    Ok(Write { url: image.url.clone(), ca: None, format, checksum, root, config_drive })
+    Ok(Write { url: image.url.clone(), login, ca: None, format, checksum, root, config_drive })
 }
 
 fn root(hints: &metal3::RootDeviceHints) -> RootDeviceHints {
@@ -149,7 +156,7 @@ mod tests {
             url: "https://images/a/node.qcow2?x=y/z".into(),
             checksum: Some(checksum.into()),
             checksum_type: kind,
-            format: None,
+            ..Image::default()
         }
     }
 
@@ -163,6 +170,9 @@ mod tests {
         assert!(digest(&image(&"a".repeat(40), None)).unwrap_err().contains("40 characters"));
         assert!(digest(&image(&"g".repeat(64), None)).is_err());
         assert!(digest(&image("", None)).unwrap_err().contains("missing"));
+        let registered = |checksum: &str| digest(&Image { url: "oci://r/a".into(), ..image(checksum, None) });
+        assert_eq!(registered(""), Ok(Digest::Registered));
+        assert!(registered(&"a".repeat(64)).unwrap_err().contains("left out"));
         let other = digest(&image(&"a".repeat(64), Some(ChecksumType::Md5))).unwrap_err();
         assert!(other.contains("md5"), "{other}");
     }
@@ -193,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn the_format_is_what_is_said_or_what_the_name_says() {
+    fn the_format_is_what_is_said_or_what_the_content_says() {
         let checksum = Checksum { algorithm: Algorithm::Md5, value: String::new() };
         let format = |format: Option<DiskFormat>| {
-            write(&Image { format, ..image("", None) }, checksum.clone(), None, None)
+            write(&Image { format, ..image("", None) }, Some(checksum.clone()), None, None, None)
                 .map(|write| write.format)
         };
-        assert_eq!(format(None), Ok(Format::Qcow2));
+        assert_eq!(format(None), Ok(Format::Auto));
         assert_eq!(format(Some(DiskFormat::Raw)), Ok(Format::Raw));
         assert!(format(Some(DiskFormat::Vmdk)).is_err());
     }

@@ -2,14 +2,16 @@
 
 use k8s_openapi::api::core::v1::{Secret, SecretReference};
 use kube::ResourceExt;
-use scute_agent::protocol::{Checksum, Write};
-use scute_api::metal3::BareMetalHost;
+use scute_agent::oci::Reference;
+use scute_agent::protocol::{Checksum, Login, Write};
+use scute_api::metal3::{BareMetalHost, Image};
 use scute_kit::{Error, Key};
 use scute_metaldata::secret_data;
 
 use super::context::Context;
 use super::drive::{Given, config_drive};
 use super::image::{self, Digest};
+use super::pull;
 use super::seen::Material;
 
 /// What was found.
@@ -18,17 +20,18 @@ pub struct Found {
     /// Whether it is all.
     pub material: Material,
     checksum: Option<Checksum>,
+    login: Option<Login>,
     given: Given,
 }
 
 impl Found {
     /// Nobody asked.
     pub fn unasked() -> Self {
-        Self { material: Material::Ready, checksum: None, given: Given::default() }
+        Self::none(Material::Ready)
     }
 
     fn none(material: Material) -> Self {
-        Self { material, checksum: None, given: Given::default() }
+        Self { material, checksum: None, login: None, given: Given::default() }
     }
 }
 
@@ -39,13 +42,18 @@ impl Found {
 pub async fn look(context: &Context, host: &BareMetalHost) -> Result<Found, Error> {
     let Some(image) = &host.spec.image else { return Ok(Found::unasked()) };
     let checksum = match image::digest(image) {
-        Ok(Digest::Known(checksum)) => checksum,
+        Ok(Digest::Known(checksum)) => Some(checksum),
+        Ok(Digest::Registered) => None,
         Ok(Digest::Listed(url)) => match context.digests.find(&Key::of(host), image, &url) {
             None => return Ok(Found::none(Material::Fetching)),
-            Some(Ok(checksum)) => checksum,
+            Some(Ok(checksum)) => Some(checksum),
             Some(Err(why)) => return Ok(Found::none(Material::Wrong(why))),
         },
         Err(why) => return Ok(Found::none(Material::Wrong(why))),
+    };
+    let login = match login(context, host, image).await? {
+        Ok(login) => login,
+        Err(why) => return Ok(Found::none(Material::Missing(why))),
     };
     let mut given = Given::default();
     let spec = &host.spec;
@@ -75,7 +83,28 @@ pub async fn look(context: &Context, host: &BareMetalHost) -> Result<Found, Erro
         Ok(_) => Material::Ready,
         Err(why) => Material::Wrong(why),
     };
-    Ok(Found { material, checksum: Some(checksum), given })
+    Ok(Found { material, checksum, login, given })
+}
+
+/// Who reads from the registry of the image; or in words what is missing.
+async fn login(
+    context: &Context,
+    host: &BareMetalHost,
+    image: &Image,
+) -> Result<Result<Option<Login>, String>, Error> {
+    let name = image.oci_auth_secret_name.clone().filter(|name| !name.is_empty() && image.is_oci());
+    let Some(name) = name else { return Ok(Ok(None)) };
+    let registry = match Reference::parse(&image.url) {
+        Ok(reference) => reference.registry,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let key = Key::new(host.namespace().unwrap_or_default(), name);
+    Ok(match context.hub.get::<Secret>(&key).await? {
+        Some(secret) => pull::login(&secret, &registry)
+            .map(Some)
+            .map_err(|why| format!("the Secret {key} of spec.image.ociAuthSecretName {why}")),
+        None => Err(format!("the Secret {key} of spec.image.ociAuthSecretName is missing")),
+    })
 }
 
 /// The work of writing the image.
@@ -83,11 +112,10 @@ pub async fn look(context: &Context, host: &BareMetalHost) -> Result<Found, Erro
 /// # Errors
 /// When the image cannot be written.
 pub fn work(host: &BareMetalHost, found: &Found) -> Result<Write, String> {
-    let (Some(image), Some(checksum)) = (&host.spec.image, &found.checksum) else {
-        return Err("there is no image".to_owned());
-    };
+    let Some(image) = &host.spec.image else { return Err("there is no image".to_owned()) };
     let hints = host.root_device_hints();
-    image::write(image, checksum.clone(), hints.as_ref(), Some(drive(host, &found.given)?))
+    let drive = drive(host, &found.given)?;
+    image::write(image, found.checksum.clone(), found.login.clone(), hints.as_ref(), Some(drive))
 }
 
 fn drive(host: &BareMetalHost, given: &Given) -> Result<String, String> {

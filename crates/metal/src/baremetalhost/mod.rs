@@ -17,6 +17,7 @@ mod material;
 mod network;
 pub mod order;
 mod power;
+mod pull;
 mod report;
 mod rivals;
 pub mod seen;

@@ -8,7 +8,7 @@ use super::reader::{Complaints, Fields};
 /// The field that names an image.
 pub const FIELD: &str = "metalImage";
 
-/// `metalImage: {url, checksum, checksumType, format}`; a live ISO needs no checksum.
+/// `metalImage: {url, checksum, checksumType, format}`; a live ISO and an image in a registry need no checksum.
 pub fn read_image(f: &mut Fields<'_>, c: &mut Complaints) -> Option<Image> {
     let node = f.node(FIELD)?;
     let path = f.path(FIELD);
@@ -20,6 +20,8 @@ pub fn read_image(f: &mut Fields<'_>, c: &mut Complaints) -> Option<Image> {
         checksum: f.text("checksum", c),
         checksum_type: f.read("checksumType", c, word),
         format: f.read("format", c, word),
+        // The image of a Metal3Machine has no place for a Secret.
+        oci_auth_secret_name: None,
     };
     f.finish(c);
     if c.errors.len() == before {

@@ -1,6 +1,6 @@
 //! What is wrong with images, root device hints and RAID volumes. Pure.
 
-use super::super::url::check_url;
+use super::super::url::{check_image_url, check_url, shown};
 use super::super::{
     ChecksumType, CustomDeploy, DiskFormat, HardwareRaidVolume, Image, RaidConfig, RootDeviceHints,
     SoftwareRaidLevel, SoftwareRaidVolume,
@@ -9,8 +9,8 @@ use crate::invalid::Invalid;
 
 /// What is wrong with an image, whose format has one of two names.
 pub(crate) fn check_image(path: &str, format_field: &str, image: &Image, bad: &mut Vec<Invalid>) {
-    if let Some(wrong) = check_url(&image.url) {
-        bad.push(Invalid::new(format!("{path}.url"), &image.url, wrong));
+    if let Some(wrong) = check_image_url(&image.url) {
+        bad.push(Invalid::new(format!("{path}.url"), shown(&image.url), wrong));
     }
     if let Some(format @ (DiskFormat::Vdi | DiskFormat::Vmdk)) = image.format {
         let name = format!("{format:?}").to_lowercase();
@@ -20,10 +20,11 @@ pub(crate) fn check_image(path: &str, format_field: &str, image: &Image, bad: &m
             "is not served: convert it to qcow2 or raw",
         ));
     }
-    if image.is_live_iso() {
+    let checksum = image.checksum.as_deref().unwrap_or_default();
+    registry(path, format_field, image, bad);
+    if image.is_live_iso() || image.is_oci() {
         return;
     }
-    let checksum = image.checksum.as_deref().unwrap_or_default();
     if let Some(wrong) = check_checksum(checksum, image.checksum_type) {
         bad.push(Invalid::new(format!("{path}.checksum"), checksum, wrong));
     }
@@ -42,6 +43,27 @@ pub(crate) fn check_custom_deploy(path: &str, deploy: Option<&CustomDeploy>, bad
     let Some(deploy) = deploy else { return };
     let detail = "is no method that is known: give an image instead of customDeploy";
     bad.push(Invalid::new(format!("{path}.customDeploy.method"), &deploy.method, detail));
+}
+
+/// What a registry has to do with an image.
+fn registry(path: &str, format_field: &str, image: &Image, bad: &mut Vec<Invalid>) {
+    let secret = image.oci_auth_secret_name.as_deref().unwrap_or_default();
+    if !secret.is_empty() && !image.url.starts_with("oci://") {
+        let detail = "is for an image whose url begins with oci://: a password goes over TLS only";
+        bad.push(Invalid::new(format!("{path}.ociAuthSecretName"), secret, detail));
+    }
+    if !image.is_oci() {
+        return;
+    }
+    let checksum = image.checksum.as_deref().unwrap_or_default();
+    if !checksum.is_empty() {
+        let detail = "must be left out: a registry says the digest itself; put @sha256:… behind the url to have no other image";
+        bad.push(Invalid::new(format!("{path}.checksum"), checksum, detail));
+    }
+    if image.is_live_iso() {
+        let detail = "is read by the BMC, which knows no registries: put it where HTTP or HTTPS reaches it";
+        bad.push(Invalid::new(format!("{path}.{format_field}"), "live-iso", detail));
+    }
 }
 
 /// Why a text is no checksum of its type.

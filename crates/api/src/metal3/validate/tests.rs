@@ -151,7 +151,21 @@ fn every_rule_names_the_field_and_what_would_be_right() {
 #[test]
 fn images() {
     for (image, field, word) in [
-        (json!({"url": "oci://images/a:1"}), "url", "oci:// is not served yet"),
+        (json!({"url": "ftp://images/a", "checksum": SHA256}), "url", "ftp:// is not served"),
+        (json!({"url": "oci://images"}), "url", "oci://REGISTRY/REPOSITORY"),
+        (json!({"url": "oci:///a"}), "url", "oci://REGISTRY/REPOSITORY"),
+        (json!({"url": "oci://images/A:1"}), "url", "small letters"),
+        (json!({"url": "oci://me:hunter2@images/a"}), "url", "oci://REGISTRY/REPOSITORY"),
+        (json!({"url": "oci://images/a@sha256:0f"}), "url", "64"),
+        (json!({"url": "oci://images/a?tag=1"}), "url", "oci://REGISTRY/REPOSITORY"),
+        (json!({"url": "oci://images/a:1", "checksum": SHA256}), "checksum", "left out"),
+        (json!({"url": "oci://images/a.iso", "format": "live-iso"}), "format", "HTTP or HTTPS"),
+        (json!({"url": "oci+http://images/a", "ociAuthSecretName": "pull"}), "ociAuthSecretName", "TLS only"),
+        (
+            json!({"url": "http://images/a", "checksum": SHA256, "ociAuthSecretName": "pull"}),
+            "ociAuthSecretName",
+            "oci://",
+        ),
         (json!({"url": "images/a"}), "url", "http://"),
         (json!({"url": "http://"}), "url", "host"),
         (json!({"url": "http://images/a b"}), "url", "white space"),
@@ -168,6 +182,14 @@ fn images() {
             word,
         );
     }
+    let digest = format!("oci://images/a:v1@sha256:{SHA256}");
+    for url in ["oci://images:5000/a/b:v1", "oci+http://10.0.0.1:5000/a", &digest] {
+        assert_eq!(validate_host(&with(&json!({"spec": {"image": {"url": url}}}))), [], "{url}");
+    }
+    let password = validate_host(&with(&json!({"spec": {"image": {"url": "oci://me:hunter2@images/a"}}})));
+    assert!(!format!("{password:?}").contains("hunter2"), "{password:?}");
+    let image = json!({"url": "oci://images/a", "ociAuthSecretName": "pull"});
+    assert_eq!(validate_host(&with(&json!({"spec": {"image": image}}))), []);
 }
 
 #[test]

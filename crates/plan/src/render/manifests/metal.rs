@@ -36,7 +36,7 @@ impl Machines for Metal<'_> {
     const ROLLING: (u32, u32) = (0, 1);
 
     fn machine(&self, _: &Blueprint, _: &TenantPlan, _: &Pool, _: &Settings) -> Value {
-        let Image { url, checksum, checksum_type, format } = self.image;
+        let Image { url, checksum, checksum_type, format, oci_auth_secret_name: _ } = self.image;
         let mut image = json!({"url": url});
         if let Some(checksum) = checksum {
             image["checksum"] = json!(checksum);
