@@ -9,7 +9,7 @@ use scute_image::mbr::{self, MbrError};
 use super::target::{Device, Target, TargetError};
 
 /// cloud-init and Ignition find it by this name.
-pub const CONFIG_DRIVE: &str = "config-2";
+const CONFIG_DRIVE: &str = "config-2";
 /// As upstream's.
 const CONFIG_DRIVE_LIMIT: usize = 64 << 20;
 

@@ -30,7 +30,7 @@ use decode::{Feed, Raw};
 use digest::{Digest, Mismatch};
 use fetch::{FetchError, Source};
 use image::ImageError;
-use room::RoomError;
+use room::NoRoom;
 use target::{HELD, Target};
 use unmap::Map;
 
@@ -66,7 +66,7 @@ pub enum WriteError {
     Tables,
     /// The disk, for this image.
     #[error("{0}")]
-    Room(#[from] RoomError),
+    Room(#[from] NoRoom),
     /// The disk.
     #[error("{0}")]
     Target(#[from] TargetError),
@@ -95,7 +95,7 @@ pub async fn write(
     stop: &CancellationToken,
 ) -> Result<Finished, WriteError> {
     let drive = write.config_drive.as_deref().map(finish::decode).transpose()?;
-    let space = Space { size, drive: drive.as_ref().map(|drive| drive.len() as u64) };
+    let space = Space { size, drive: drive.as_ref().map_or(0, |drive| drive.len() as u64) };
     let opened = stop.run_until_cancelled(open(write, &space)).await;
     let Opened { source, first, map, checksum } = opened.ok_or(WriteError::Cancelled)??;
     progress.expect(source.length.unwrap_or_default());
@@ -124,11 +124,11 @@ pub async fn write(
 /// What there is for an image and its config drive.
 struct Space {
     size: u64,
-    drive: Option<u64>,
+    drive: u64,
 }
 
 impl Space {
-    fn check(&self, head: &[u8], image: Option<u64>) -> Result<(), RoomError> {
+    fn check(&self, head: &[u8], image: Option<u64>) -> Result<(), NoRoom> {
         room::check(head, image, self.size, self.drive)
     }
 }
