@@ -16,7 +16,7 @@ use crate::feed::{Feed, Keys, Mapped, Own, owners, wish};
 use crate::guard::guarded;
 use crate::hub::Hub;
 use crate::key::{Key, Kind};
-use crate::limits::{CONCURRENCY, SAY_AGAIN, SHARE_IN_QUARTERS};
+use crate::limits::{CONCURRENCY, Rest, SAY_AGAIN, SHARE_IN_QUARTERS};
 use crate::metrics::Meter;
 use crate::queue::{Ended, Queue, Wake};
 use crate::resync::Resync;
@@ -88,7 +88,7 @@ pub struct Controller<K> {
     feeds: Vec<Box<dyn Feed<K>>>,
     others: Vec<mpsc::UnboundedReceiver<Key>>,
     concurrency: usize,
-    rests: bool,
+    rests: Option<Rest>,
 }
 
 impl<K> Controller<K>
@@ -106,7 +106,7 @@ where
             feeds,
             others: Vec::new(),
             concurrency: CONCURRENCY,
-            rests: false,
+            rests: None,
         }
     }
 
@@ -171,7 +171,7 @@ where
         C: Kind + Resource<DynamicType = ()>,
     {
         let watch = self.hub.watch::<C>();
-        self.rests = true;
+        self.rests.get_or_insert(Rest::WORK);
         self.feed(watch, map, Wake::Part)
     }
 
@@ -182,6 +182,13 @@ where
         C: Kind + Resource<DynamicType = ()>,
     {
         self.sums(|child: &C| owners::<K>(child.meta()))
+    }
+
+    /// How long an object that sums up others rests after a run; [`Rest::WORK`] unless told otherwise.
+    #[must_use]
+    pub fn rests(mut self, rest: Rest) -> Self {
+        self.rests = Some(rest);
+        self
     }
 
     /// Reconciles every key that is received.
@@ -253,9 +260,9 @@ where
                 Some((key, wake)) = keys.recv() => queue.schedule(key, Instant::now(), wake),
                 Some(done) = running.join_next() => match done {
                     Ok(done) => {
-                        if rests {
+                        if let Some(rest) = rests {
                             let now = Instant::now();
-                            queue.rests(&done.key, now, now - done.begin, done.wish);
+                            queue.rests(&done.key, now, rest.after(now - done.begin), done.wish);
                         }
                         finish(name, &meter, &mut queue, done);
                     }

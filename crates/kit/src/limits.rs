@@ -91,15 +91,30 @@ pub const BUSY_PAUSE: Duration = Duration::from_millis(250);
 /// An object that did not run for so long has rested.
 pub const CALM_AFTER: Duration = Duration::from_secs(10);
 
-/// How long an object that sums up others rests after a run, in times of that run: a manager that is busy writes fewer
-/// sums ...
-pub const REST_FOR_RUN: u32 = 20;
+/// How long an object that sums up others rests after a run: a manager that is busy writes fewer sums.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// In times of that run ...
+    pub for_run: u32,
+    /// ... but not longer.
+    pub longest: Duration,
+}
 
-/// ... but at least so long ...
+impl Rest {
+    /// Of what acts on what it sums up: a rollout must go on.
+    pub const WORK: Self = Self { for_run: 20, longest: Duration::from_secs(5) };
+    /// Of what says it to people, and does next to nothing.
+    pub const WORDS: Self = Self { for_run: 60, longest: Duration::from_secs(10) };
+
+    /// After a run that took so long.
+    #[must_use]
+    pub fn after(self, run: Duration) -> Duration {
+        (run * self.for_run).clamp(SHORTEST_REST, self.longest)
+    }
+}
+
+/// How long an object that sums up others rests at least.
 pub const SHORTEST_REST: Duration = Duration::from_millis(200);
-
-/// ... and not longer.
-pub const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// How many of the workers of a controller one namespace may have, in quarters: a tenant with hundreds of busy objects
 /// must leave some to others.

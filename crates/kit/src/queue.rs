@@ -11,10 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::key::Key;
-use crate::limits::{
-    BUSY_PAUSE, BUSY_RUNS, CALM_AFTER, FIRST_RETRY, LONGEST_REST, LONGEST_RETRY, REST_FOR_RUN,
-    RETRY_ON_EVENT, SHORTEST_REST,
-};
+use crate::limits::{BUSY_PAUSE, BUSY_RUNS, CALM_AFTER, FIRST_RETRY, LONGEST_RETRY, RETRY_ON_EVENT};
 
 /// What asks for a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,9 +124,9 @@ impl Queue {
         self.due.keys.len()
     }
 
-    /// Says that a run, which is about to end, was of an object that sums up others, and of what wish.
-    pub(crate) fn rests(&mut self, key: &Key, now: Instant, took: Duration, wish: u64) {
-        self.rests.ran(key, now, took, wish);
+    /// Says that a run, which is about to end, was of an object that sums up others and rests so long, and of what wish.
+    pub(crate) fn rests(&mut self, key: &Key, now: Instant, rest: Duration, wish: u64) {
+        self.rests.ran(key, now, rest, wish);
     }
 
     /// Ends a run.
@@ -283,9 +280,9 @@ impl Busy {
 struct Rests(Recent<u64>);
 
 impl Rests {
-    fn ran(&mut self, key: &Key, now: Instant, took: Duration, wish: u64) {
+    fn ran(&mut self, key: &Key, now: Instant, rest: Duration, wish: u64) {
         self.0.forget(now);
-        self.0.put(key, now + (took * REST_FOR_RUN).clamp(SHORTEST_REST, LONGEST_REST), wish);
+        self.0.put(key, now + rest, wish);
     }
 
     /// Until when this can wait.

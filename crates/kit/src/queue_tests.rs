@@ -1,4 +1,5 @@
 use super::*;
+use crate::limits::Rest;
 
 /// The workers of a controller.
 const WORKERS: usize = 16;
@@ -59,7 +60,7 @@ fn what_sums_up_others_rests_but_for_what_it_is_asked_itself() {
     let ms = Duration::from_millis;
     let run = |queue: &mut Queue, now, took| {
         assert!(start(queue, now).is_some());
-        queue.rests(&key("a"), now, took, 7);
+        queue.rests(&key("a"), now, Rest::WORK.after(took), 7);
         queue.finish(&key("a"), now, Ended::Well(None));
     };
     queue.schedule(key("a"), now, Wake::Part);

@@ -13,6 +13,7 @@ use kube::{Resource, ResourceExt};
 use scute_api::cluster::{CLUSTER_FINALIZER, Cluster, Machine, MachineDeployment, MachineSet};
 use scute_contract::owners::{adopt, owner};
 use scute_contract::{External, Externals, Found, paused};
+use scute_kit::limits::Rest;
 use scute_kit::tenants::{TenantKey, Tenants};
 use scute_kit::{Controller, Error, EventType, Hub, Key, Kind, Next, Watch, Why, finalizer};
 use serde_json::json;
@@ -59,6 +60,7 @@ pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>, lanes: Arc<Lanes>) {
         .sums::<MachineDeployment>(move |child| key(child.namespace(), &child.spec.cluster_name))
         .sums::<MachineSet>(move |child| key(child.namespace(), &child.spec.cluster_name))
         .sums::<Machine>(move |child| key(child.namespace(), &child.spec.cluster_name))
+        .rests(Rest::WORDS)
         .on(woken)
         .on(woken_by_probes)
         .run(Arc::new(context), reconcile)

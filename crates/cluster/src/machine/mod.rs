@@ -10,6 +10,7 @@ mod report;
 #[cfg(test)]
 mod stories;
 mod tenant;
+mod unsaid;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,6 +31,7 @@ pub(crate) use report::mirrored;
 use report::{Deleting, available_in, report};
 use scute_kit::when_changed;
 use tenant::{Answer, Ask};
+use unsaid::Unsaid;
 
 /// What the controller works with.
 pub struct Context {
@@ -43,6 +45,7 @@ pub struct Context {
     calls: Calls<Ask, Answer>,
     /// When it was first tried to delete the Node of a Machine. After a restart the time begins anew.
     node_deletions: Mutex<HashMap<Key, Timestamp>>,
+    unsaid: Unsaid,
 }
 
 impl Context {
@@ -54,6 +57,7 @@ impl Context {
 
     /// Forgets a Machine that is gone.
     fn forget(&self, machine: &Key) {
+        self.unsaid.said(machine);
         self.externals.forget(machine);
         self.calls.forget(machine);
         self.node_deletions.lock().unwrap_or_else(PoisonError::into_inner).remove(machine);
@@ -74,6 +78,7 @@ pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>, lanes: Arc<Lanes>) {
         deployments: hub.watch(),
         calls,
         node_deletions: Mutex::default(),
+        unsaid: Unsaid::default(),
     };
     let machines = context.machines.clone();
     let woken_by_nodes = context.tenants.woken(move |tenant, node| machines_of(&machines, tenant, node));
@@ -156,6 +161,14 @@ async fn reconcile(machine: Arc<Machine>, context: Arc<Context>) -> Next {
         Some(_) => apply::apply(&seen, &plan, &context).await,
         None => Ok(()),
     };
+    let key = Key::of(seen.machine.as_ref());
+    if done.is_ok() && seen.cluster.is_some() && plan.wakes() && context.unsaid.leave(&key) {
+        return Next::After(
+            unsaid::AT_LAST,
+            Why::new("StatusFollows", "the next run tells what this one wrote"),
+        );
+    }
+    context.unsaid.said(&key);
     let status = report(&seen, &plan.reached, None, now);
     let reported = context.hub.patch_status(seen.machine.as_ref(), serde_json::json!(status)).await;
     if let Err(next) = done.and(reported.map_err(|error| failed(&error))) {

@@ -66,6 +66,14 @@ pub struct Plan {
     pub reached: Reached,
 }
 
+impl Plan {
+    /// Whether it writes what wakes the Machine again. (A Node is patched while others wait for nothing.)
+    #[must_use]
+    pub fn wakes(&self) -> bool {
+        self.actions.iter().any(|action| !matches!(action, Action::PatchNode { .. }))
+    }
+}
+
 /// What a Machine that is wanted needs next.
 #[must_use]
 pub fn plan(seen: &Observed) -> Plan {
