@@ -9,11 +9,19 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use kube::client::{Body, ClientBuilder};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::{Client, Config};
+use rustls::client::Resumption;
+use rustls::pki_types::ServerName;
 use tokio::time::{Instant, Sleep, sleep, timeout};
+use tower::layer::util::Identity;
 use tower::limit::ConcurrencyLimitLayer;
-use tower::{BoxError, Layer, Service};
+use tower::{BoxError, Layer, Service, ServiceBuilder};
 
 use crate::limits::{Limits, SILENT_WATCH, WATCH_WITHOUT_BOOKMARKS};
 
@@ -25,17 +33,70 @@ use crate::limits::{Limits, SILENT_WATCH, WATCH_WITHOUT_BOOKMARKS};
 ///
 /// # Errors
 /// When certificates or keys of the configuration cannot be used.
-pub fn client(mut config: Config, limits: Limits) -> kube::Result<Client> {
-    // A refused eviction is an answer (429), not something to try again for a quarter of an hour; and every controller
-    // tries again by itself, later each time.
-    config.default_retry = false;
-    // API servers are in reach of a manager, and what it says to them is not for a proxy that the environment names.
-    config.proxy_url = None;
-    // Our own limit speaks first, in words; this one ends what is left of a connection that nobody waits for any more.
-    config.connect_timeout = Some(limits.answer * 2);
+pub fn client(config: Config, limits: Limits) -> kube::Result<Client> {
+    client_with(config, limits, Identity::new())
+}
+
+/// As [`client`], with a layer around all else.
+pub(crate) fn client_with<L, B>(config: Config, limits: Limits, layer: L) -> kube::Result<Client>
+where
+    L: Layer<Limited<tower::limit::ConcurrencyLimit<Answers>>>,
+    L::Service: Service<Request<Body>, Response = Response<B>> + Send + 'static,
+    <L::Service as Service<Request<Body>>>::Future: Send + 'static,
+    <L::Service as Service<Request<Body>>>::Error: Into<BoxError>,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let namespace = config.default_namespace.clone();
+    let http = HttpClient::builder(TokioExecutor::new())
+        // Without a timer nothing ends a connection that nobody uses but its peer.
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(limits.idle)
+        .build::<_, Body>(connector(&config, limits)?);
+    // No retries: a refused eviction is an answer (429), not something to try again for a quarter of an hour; and every
+    // controller tries again by itself, later each time.
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
     // The wait for a turn is outside of the limit in time: whoever holds one gives it back within that.
     let at_once = ConcurrencyLimitLayer::new(limits.at_once);
-    Ok(ClientBuilder::try_from(config)?.with_layer(&limits).with_layer(&at_once).build())
+    let service = limits.layer(at_once.layer(Answers::new(service)));
+    Ok(ClientBuilder::new(layer.layer(service), namespace).build())
+}
+
+/// The HTTP client with what belongs to one API server.
+type Answers = tower::util::BoxService<Request<Body>, Response<hyper::body::Incoming>, BoxError>;
+
+/// API servers are in reach of a manager, and what it says to them is not for a proxy that the environment names.
+fn connector(
+    config: &Config,
+    limits: Limits,
+) -> kube::Result<TimeoutConnector<HttpsConnector<HttpConnector>>> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // An error says that somebody else has just done it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+    let mut tls = config.rustls_client_config()?;
+    // Room for the sessions of one server, not of hundreds: there is but one.
+    tls.resumption = Resumption::in_memory_sessions(1);
+    let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+    let builder = match &config.tls_server_name {
+        Some(name) => {
+            let parsed = ServerName::try_from(name.clone())
+                .map_err(|error| kube::Error::Service(format!("tls-server-name {name:?}: {error}").into()))?;
+            builder.with_server_name_resolver(FixedServerNameResolver::new(parsed))
+        }
+        None => builder,
+    };
+    let mut plain = HttpConnector::new();
+    plain.enforce_http(false);
+    let mut connector = TimeoutConnector::new(builder.enable_http1().wrap_connector(plain));
+    // Our own limit speaks first, in words; this one ends what is left of a connection that nobody waits for any more.
+    connector.set_connect_timeout(Some(limits.answer * 2));
+    Ok(connector)
 }
 
 /// Why a request was given up.

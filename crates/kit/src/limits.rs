@@ -13,17 +13,29 @@ pub struct Limits {
     pub answer: Duration,
     /// Bytes of one answer, or of one event of a watch.
     pub bytes: usize,
+    /// How long a connection is kept that nobody uses. Each costs some 35 KiB here, and more at its other end.
+    pub idle: Duration,
 }
 
 impl Limits {
     /// For the management cluster's own API server.
-    pub const MANAGEMENT: Self = Self { at_once: 16, answer: Duration::from_secs(30), bytes: usize::MAX };
+    pub const MANAGEMENT: Self = Self {
+        at_once: 16,
+        answer: Duration::from_secs(30),
+        bytes: usize::MAX,
+        idle: Duration::from_secs(60),
+    };
     /// For a tenant's: its objects are some dozens, and one that is dead must not hold a controller. A page of its
     /// largest possible Nodes fits into an answer.
-    pub const TENANT: Self = Self { at_once: 2, answer: Duration::from_secs(10), bytes: 40 << 20 };
+    pub const TENANT: Self =
+        Self { at_once: 2, answer: Duration::from_secs(10), bytes: 40 << 20, idle: Duration::from_secs(15) };
 }
 
-/// An API server sends a bookmark to every watch that asks for them each minute: one that is silent for two is gone.
+/// An API server sends a bookmark to every watch that asks for them each minute, give or take some seconds: one that was
+/// heard on its watch less than this ago answers.
+pub const BOOKMARKS: Duration = Duration::from_secs(75);
+
+/// A watch that is silent for twice as long as bookmarks are apart is gone.
 pub const SILENT_WATCH: Duration = Duration::from_secs(120);
 /// A watch without bookmarks ends by itself after this, as the client library asks for it.
 pub const WATCH_WITHOUT_BOOKMARKS: Duration = Duration::from_secs(300);

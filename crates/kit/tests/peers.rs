@@ -17,7 +17,8 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-const QUICK: Limits = Limits { at_once: 2, answer: Duration::from_secs(1), bytes: 1 << 20 };
+const QUICK: Limits =
+    Limits { at_once: 2, answer: Duration::from_secs(1), bytes: 1 << 20, idle: Duration::from_millis(200) };
 
 /// A peer that does with every connection what `speak` does, and the client that talks to it.
 async fn peer<F>(speak: impl Fn(TcpStream) -> F + Send + 'static) -> Client
@@ -274,4 +275,46 @@ async fn a_key_that_is_not_there_is_named() {
     assert!(error.is_final());
     let missing = Key::new(key.namespace.clone(), "c-kubeconfig");
     assert_eq!(error.to_string(), format!("Secret {missing} does not exist"));
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_uses_is_closed() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let client = peer(move |mut stream| {
+        let tell = tell.clone();
+        async move {
+            heard(&mut stream).await;
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{LIST}", LIST.len());
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            let mut more = Vec::new();
+            let ended = stream.read_to_end(&mut more).await.is_ok();
+            let _ = tell.send((ended, more.len()));
+        }
+    })
+    .await;
+    maps(&client).list(&ListParams::default()).await.unwrap();
+    let end = tokio::time::timeout(PATIENCE, told.recv()).await.expect("it stays open");
+    assert_eq!(end, Some((true, 0)), "closed by the client, without another request");
+    drop(client);
+}
+
+#[tokio::test]
+async fn who_asks_for_a_client_at_the_same_time_gets_the_same() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let (counted, inner) = (asked.clone(), server().await.client().await);
+    let counting = move |request: http::Request<Body>| {
+        if request.uri().path().ends_with("/secrets/c-kubeconfig") {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        let inner = inner.clone();
+        async move { inner.send(request).await }
+    };
+    let (tenants, key, secrets) = tenant("same", Client::new(tower::service_fn(counting), "default")).await;
+    let secret = kubeconfig_secret("c-kubeconfig", &server().await.kubeconfig());
+    secrets.create(&Default::default(), &secret).await.unwrap();
+    let clients = join_all((0..4).map(|_| tenants.client(&key))).await;
+    for client in clients {
+        client.unwrap().apiserver_version().await.unwrap();
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "one client, of one reading of the Secret");
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::body::{Body, Bytes};
@@ -166,10 +167,21 @@ fn watch(tenant: &Tenant, since: u64) -> Response {
     let coming = futures::stream::unfold(tenant.changes.subscribe(), |mut changes| async {
         changes.recv().await.ok().map(|change| (change, changes))
     });
-    let lines = futures::stream::iter(missed)
-        .chain(coming)
-        .map(|(_, change)| Ok::<_, Infallible>(format!("{change}\n")));
+    let version = tenant.version().to_string();
+    let lines = futures::stream::iter(missed).chain(coming).map(|(_, change)| change);
+    let lines = futures::stream::select(lines, bookmarks(version))
+        .map(|change| Ok::<_, Infallible>(format!("{change}\n")));
     ([("content-type", "application/json")], Body::from_stream(lines)).into_response()
+}
+
+/// Once a minute, as an API server sends them. What has changed since its version is sent again to who begins anew there.
+fn bookmarks(version: String) -> impl futures::Stream<Item = Value> {
+    const APART: Duration = Duration::from_secs(60);
+    let bookmark = json!({"type": "BOOKMARK", "object": {"kind": "Node", "apiVersion": "v1", "metadata": {"resourceVersion": version}}});
+    futures::stream::repeat(bookmark).then(|bookmark| async {
+        tokio::time::sleep(APART).await;
+        bookmark
+    })
 }
 
 fn found(object: Option<Value>) -> Response {

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use scute_kit::conditions::whole_seconds;
+use scute_kit::limits::BOOKMARKS;
 use scute_kit::tenants::{TenantKey, Tenants};
 use scute_kit::{Hub, Key};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -149,22 +150,31 @@ async fn follow(
             let mut all = lock(&all);
             let Some(followed) = all.get_mut(&key) else { return };
             let before = followed.probe.connection();
-            followed.probe = followed.probe.after(answer, hub.now());
+            // Heard or asked, an answer counts for as long; a bookmark may come a little later than the minute.
+            let ago = answer.as_ref().map_or(Duration::ZERO, |ago| *ago);
+            let now = hub.now();
+            let at = SignedDuration::try_from(ago).map_or(now, |ago| now - ago);
+            followed.probe = followed.probe.after(answer.map(|_| ()), at);
             if followed.probe.connection() != before && wake.send(key.clone()).is_err() {
                 return;
             }
-            followed.probe.rest()
+            let rest = followed.probe.rest();
+            if ago.is_zero() { rest } else { rest.min(BOOKMARKS - ago) }
         };
         sleep(rest).await;
     }
 }
 
-async fn ask(key: &Key, tenants: &Tenants, lanes: &Lanes) -> Result<(), String> {
+/// How long ago it answered. Who was heard on a watch a moment ago need not be asked, over a connection more.
+async fn ask(key: &Key, tenants: &Tenants, lanes: &Lanes) -> Result<Duration, String> {
     let tenant = tenant(key);
+    if let Some(ago) = tenants.heard(&tenant).filter(|ago| *ago < BOOKMARKS) {
+        return Ok(ago);
+    }
     let asked = async {
         let client = tenants.client(&tenant).await.map_err(|error| error.to_string())?;
         let version = client.apiserver_version().await;
-        version.map(|_| ()).map_err(|error| scute_kit::said(&error))
+        version.map(|_| Duration::ZERO).map_err(|error| scute_kit::said(&error))
     };
     let silent = || Err(format!("the API server did not answer within {} s", PATIENCE.as_secs()));
     lanes.call(&tenant, PATIENCE, asked).await.unwrap_or_else(silent)

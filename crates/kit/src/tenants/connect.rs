@@ -8,15 +8,16 @@ use rustls::pki_types::pem::PemObject;
 use scute_pki::{ClientIdentity, Error, Kubeconfig};
 
 use super::TenantError;
+use super::heard::Heard;
 use crate::key::Key;
 use crate::limits::Limits;
 
 /// A client from the text of a kubeconfig.
-pub(super) fn client(text: &[u8], secret: &Key) -> Result<Client, TenantError> {
+pub(super) fn client(text: &[u8], secret: &Key, heard: Heard) -> Result<Client, TenantError> {
     let unusable = |error: Error| TenantError::Kubeconfig(secret.clone(), error);
     let text = std::str::from_utf8(text).map_err(|_| unusable(Error::ReadKubeconfig("not UTF-8")))?;
     let config = Kubeconfig::parse(text).and_then(config).map_err(unusable)?;
-    crate::client(config, Limits::TENANT)
+    crate::client::client_with(config, Limits::TENANT, heard)
         .map_err(|source| TenantError::Client(secret.clone(), Box::new(source)))
 }
 

@@ -7,7 +7,8 @@ mod nodes;
 mod pages;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::api::{Api, Patch};
@@ -15,10 +16,12 @@ use kube::{Client, ResourceExt};
 use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use crate::hub::Hub;
 use crate::key::Key;
 pub use heard::GRACE;
+use heard::Heard;
 pub use nodes::{Standing, TenantNodes};
 use nodes::{Waker, Wakers};
 pub use pages::each_page;
@@ -99,10 +102,20 @@ struct Followed {
     task: AbortHandle,
 }
 
+/// What is kept of a tenant's API server.
+#[derive(Clone)]
+struct Opened {
+    /// The client, with the version of the Secret that it is made of. Held while one is made: who asks at the same time
+    /// gets the same, and not another with connections of its own.
+    client: Arc<tokio::sync::Mutex<Option<(String, Client)>>>,
+    /// When it last said something of its Nodes.
+    heard: Heard,
+}
+
 /// All tenants' API servers.
 pub struct Tenants {
     hub: Arc<Hub>,
-    clients: Mutex<HashMap<TenantKey, (String, Client)>>,
+    opened: Mutex<HashMap<TenantKey, Opened>>,
     nodes: Mutex<HashMap<TenantKey, Followed>>,
     wakers: Arc<Wakers>,
 }
@@ -113,7 +126,7 @@ impl Tenants {
     pub fn new(hub: &Arc<Hub>) -> Arc<Self> {
         Arc::new(Self {
             hub: Arc::clone(hub),
-            clients: Mutex::default(),
+            opened: Mutex::default(),
             nodes: Mutex::default(),
             wakers: Arc::default(),
         })
@@ -160,18 +173,14 @@ impl Tenants {
         let secrets = self.hub.watch_meta::<Secret>();
         secrets.ready().await;
         let secret_key = Key::new(key.namespace.clone(), key.secret.clone());
-        let Some(meta) = secrets.get(&secret_key) else {
-            self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        if secrets.get(&secret_key).is_none() {
+            self.close(key).await;
             return Err(TenantError::NoSecret(secret_key));
-        };
-        let version = meta.resource_version().unwrap_or_default();
-        if let Some((_, client)) = self
-            .clients
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .filter(|(cached, _)| *cached == version)
-        {
+        }
+        let Opened { client, heard } = self.opened(key);
+        let mut kept = client.lock().await;
+        let version = secrets.get(&secret_key).and_then(|meta| meta.resource_version());
+        if let Some((_, client)) = kept.as_ref().filter(|(of, _)| Some(of) == version.as_ref()) {
             return Ok(client.clone());
         }
         let secret: Secret =
@@ -180,12 +189,36 @@ impl Tenants {
         let data = secret.data.unwrap_or_default();
         let text =
             data.get(&key.key).ok_or_else(|| TenantError::NoKey(secret_key.clone(), key.key.clone()))?;
-        let client = connect::client(&text.0, &secret_key)?;
-        self.clients
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.clone(), (version, client.clone()));
+        let client = connect::client(&text.0, &secret_key, heard)?;
+        *kept = Some((version, client.clone()));
         Ok(client)
+    }
+
+    /// Forgets the client, but not what was heard of Nodes that are still followed.
+    async fn close(&self, key: &TenantKey) {
+        let followed = self.nodes.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key);
+        let opened = match followed {
+            true => self.lock_opened().get(key).cloned(),
+            false => self.lock_opened().remove(key),
+        };
+        if let Some(Opened { client, .. }) = opened {
+            *client.lock().await = None;
+        }
+    }
+
+    fn opened(&self, key: &TenantKey) -> Opened {
+        let new = || Opened { client: Arc::default(), heard: Heard::new(Instant::now()) };
+        self.lock_opened().entry(key.clone()).or_insert_with(new).clone()
+    }
+
+    fn lock_opened(&self) -> MutexGuard<'_, HashMap<TenantKey, Opened>> {
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long ago the tenant said something of its Nodes, where they are followed.
+    pub fn heard(&self, key: &TenantKey) -> Option<Duration> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(key)?.nodes.heard()
     }
 
     /// What is known of the Nodes of the tenant. They are followed from the first use on, wait for the Secret, follow its
@@ -195,7 +228,10 @@ impl Tenants {
         if let Some(followed) = all.get(key) {
             return followed.nodes.clone();
         }
-        let nodes = TenantNodes::new(key, &self.wakers);
+        let heard = self.opened(key).heard;
+        // The asking begins now.
+        heard.note();
+        let nodes = TenantNodes::new(key, heard, &self.wakers);
         let task = nodes::follow(Arc::downgrade(self), self.hub.watch_meta(), nodes.clone());
         let task = tokio::spawn(task).abort_handle();
         all.insert(key.clone(), Followed { nodes: nodes.clone(), task });
@@ -204,7 +240,7 @@ impl Tenants {
 
     /// Drops everything that is kept of a tenant.
     pub fn forget(&self, key: &TenantKey) {
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.lock_opened().remove(key);
         if let Some(nodes) = self.nodes.lock().unwrap_or_else(PoisonError::into_inner).remove(key) {
             nodes.task.abort();
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Node, Secret};
 use kube::Client;
 use kube::api::PartialObjectMeta;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::heard::{GRACE, Heard};
 use super::kept::{Kept, MOST_BYTES, MOST_NODES, slim};
@@ -76,7 +76,7 @@ pub struct TenantNodes {
 }
 
 impl TenantNodes {
-    pub(super) fn new(tenant: &TenantKey, wakers: &Arc<Wakers>) -> Self {
+    pub(super) fn new(tenant: &TenantKey, heard: Heard, wakers: &Arc<Wakers>) -> Self {
         let watch = Watch::named(format!("Node of tenant {}/{}", tenant.namespace, tenant.secret));
         let (weak, key) = (Arc::downgrade(wakers), tenant.clone());
         watch.listen(move |node| {
@@ -85,13 +85,7 @@ impl TenantNodes {
                 true
             })
         });
-        Self {
-            tenant: tenant.clone(),
-            watch,
-            heard: Heard::new(Instant::now()),
-            kept: Arc::default(),
-            wakers: Arc::clone(wakers),
-        }
+        Self { tenant: tenant.clone(), watch, heard, kept: Arc::default(), wakers: Arc::clone(wakers) }
     }
 
     /// The Node of this name, as last seen.
@@ -125,6 +119,12 @@ impl TenantNodes {
         }
     }
 
+    /// How long ago something was heard of them, once they have been listed.
+    #[must_use]
+    pub fn heard(&self) -> Option<Duration> {
+        self.watch.is_ready().then(|| self.heard.last().elapsed())
+    }
+
     /// Bytes of all that is kept, as JSON.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -143,7 +143,7 @@ impl TenantNodes {
     /// Follows the API server behind `client`; returns when the watch ends, which it does not by itself.
     async fn follow(&self, client: Client) {
         let kept = Arc::clone(&self.kept);
-        let source = Source::all(self.heard.client(client), &()).pages_of(PAGE).admit(move |event| {
+        let source = Source::all(client, &()).pages_of(PAGE).admit(move |event| {
             kept.lock().unwrap_or_else(PoisonError::into_inner).admit(event.modify(slim))
         });
         self.watch.follow(source).await;
@@ -232,6 +232,8 @@ async fn follow_changes(
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -240,7 +242,7 @@ mod tests {
         let (send, mut woken) = tokio::sync::mpsc::unbounded_channel();
         wakers.add(Arc::new(move |tenant, node| send.send((tenant.clone(), node.is_none())).is_ok()));
         let key = TenantKey::capi("ns", "c");
-        let nodes = TenantNodes::new(&key, &wakers);
+        let nodes = TenantNodes::new(&key, Heard::new(Instant::now()), &wakers);
         let told = nodes.clone();
         let telling = tokio::spawn(async move { told.tell_standing().await });
         assert_eq!(nodes.standing(), Standing::NotYet);
