@@ -124,6 +124,31 @@ fn the_marked_machine_goes_first() {
 }
 
 #[test]
+fn a_machine_that_was_given_up_is_replaced_unless_it_is_well() {
+    run(async {
+        let case = case("given-up").await;
+        case.create(world::build::set("ms", "c", "t", 3)).await;
+        let machines = case.until("Machine", "three are Available", running(3)).await;
+        let condition = |type_: &str, status: &str| {
+            json!({"type": type_, "status": status, "reason": "Test", "message": "",
+                "lastTransitionTime": "2026-01-01T00:00:00Z"})
+        };
+        let given_up = condition("OwnerRemediated", "False");
+        let say = async |machine: &Value, what: &[&Value]| {
+            let mut all = machine["status"]["conditions"].as_array().cloned().unwrap();
+            all.extend(what.iter().copied().cloned());
+            case.status("Machine", &name(machine), json!({ "conditions": all })).await;
+            name(machine)
+        };
+        let well = say(&machines[0], &[&given_up, &condition("HealthCheckSucceeded", "True")]).await;
+        let lost = say(&machines[1], &[&given_up]).await;
+        let there = |all: &[Value]| running(3)(all) && !names(all).contains(&lost);
+        let left = case.until("Machine", "another has come", there).await;
+        assert!(names(&left).contains(&well));
+    });
+}
+
+#[test]
 fn orphans_are_adopted_and_strangers_are_not() {
     run(async {
         let case = case("adopt").await;
