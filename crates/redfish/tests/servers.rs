@@ -178,8 +178,13 @@ async fn a_host_of_the_rack() {
         images: [images.url.clone(), images.url.replace("boot", "other")],
     };
     keeps(&server).await;
-    // It was a machine that did all this.
+    // It is a machine that does all this. What it was started for above may have been too short to say a word.
+    let connector = connector();
+    let bmc = connector.open(&server.access).unwrap();
+    bmc.power(PowerAction::On).await.unwrap();
     console.hear("SeaBIOS").await;
+    bmc.power(PowerAction::ForceOff).await.unwrap();
+    connector.leave().await;
     drop((host, rig));
     misses(&server).await;
 }
