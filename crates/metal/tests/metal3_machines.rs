@@ -179,8 +179,7 @@ async fn what_is_missing_or_wrong_is_told() {
 #[tokio::test]
 async fn a_pause_is_told_and_nothing_else_is_done() {
     let bench = Bench::new("paused").await;
-    bench.cluster("c").await;
-    bench.patch::<Cluster>("c", json!({"spec": {"paused": true}})).await;
+    bench.cluster_as("c", true).await;
     bench.host("server-1", json!({})).await;
     bench.machine("paused-m0", "c", json!({})).await;
     let told =

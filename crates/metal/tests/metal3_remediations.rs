@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
-use provider::{Bench, INFRA, STUCK, host_status};
+use provider::{Bench, INFRA, STUCK, condition, host_status};
 use scute_api::cluster::{Cluster, Machine};
-use scute_api::infrastructure::{Metal3Remediation, RemediationPhase as Phase};
+use scute_api::infrastructure::{Metal3Machine, Metal3Remediation, RemediationPhase as Phase};
 use scute_api::metal3::{BareMetalHost, UNHEALTHY_ANNOTATION};
 use scute_kit::conditions::find;
 use scute_testkit::eventually;
@@ -272,6 +272,10 @@ async fn a_deletion_in_the_middle_leaves_nothing_behind_and_an_unwanted_server_i
 async fn a_pause_of_the_cluster_or_the_host_is_waited_for_however_long_it_takes() {
     let patient = Patient::new("ill-e").await;
     patient.bench.patch::<Cluster>("c", json!({"spec": {"paused": true}})).await;
+    // The manager has heard of it then.
+    let heard =
+        |machine: &Metal3Machine| condition(machine, "Paused").is_some_and(|told| told.status == "True");
+    patient.bench.eventually("ill-e", "paused", heard).await;
     let object = patient.treat(json!({})).await;
     assert_eq!(phase(&patient.bench.api::<Metal3Remediation>().get("ill-e").await.unwrap()), None);
     let paused = json!({"metadata": {"annotations": {"baremetalhost.metal3.io/paused": ""}}});

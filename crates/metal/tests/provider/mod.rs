@@ -84,9 +84,15 @@ impl Bench {
 
     /// A Cluster whose infrastructure and control plane are there, and the way into it.
     pub async fn cluster(&self, name: &str) -> Cluster {
+        self.cluster_as(name, false).await
+    }
+
+    /// One that is paused from the beginning: watches of different kinds do not wait for each other.
+    pub async fn cluster_as(&self, name: &str, paused: bool) -> Cluster {
         self.create::<Cluster>(json!({
             "metadata": {"name": name}, "apiVersion": "cluster.x-k8s.io/v1beta2", "kind": "Cluster",
             "spec": {
+                "paused": paused,
                 "infrastructureRef": {"apiGroup": INFRA, "kind": "Metal3Cluster", "name": name},
                 "clusterNetwork": {"pods": {"cidrBlocks": ["10.245.0.0/16"]}},
             },
