@@ -198,9 +198,10 @@ fn has_addresses(management: &Kubectl, tenant: &Kubectl) -> Result<()> {
     let internal_of_node = "/items/0/status/addresses/0/address";
     ensure!(node.pointer(internal_of_node) == Some(&internal.clone().into()), "{} is not {internal}", node);
     let said = addresses_of_the_node(tenant)?;
-    for (link, address) in [("eno1 ", &internal), ("eno1.5@eno1", &external)] {
-        let line = said.lines().find(|line| line.starts_with(link)).unwrap_or_default();
-        ensure!(line.contains(&format!(" {address}/")), "{address} is not on {link}: {said}");
+    for (address, vlan) in [(&internal, false), (&external, true)] {
+        let line = said.lines().find(|line| line.contains(&format!(" {address}/"))).unwrap_or_default();
+        let link = line.split_whitespace().next().unwrap_or_default();
+        ensure!(!link.is_empty() && link.contains(".5@") == vlan, "{address} is not on its link: {said}");
     }
     Ok(())
 }
@@ -219,7 +220,7 @@ spec:
   - name: ip
     image: scute.dev/scute:0.1.0
     imagePullPolicy: IfNotPresent
-    command: [/host/lib64/ld-linux-x86-64.so.2, --library-path, /host/usr/lib/x86_64-linux-gnu]
+    command: [/host/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2, --library-path, /host/usr/lib/x86_64-linux-gnu]
     args: [/host/usr/bin/ip, -brief, '-4', address]
     volumeMounts: [{name: host, mountPath: /host, readOnly: true}]
   volumes: [{name: host, hostPath: {path: /}}]
