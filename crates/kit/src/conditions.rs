@@ -134,6 +134,12 @@ pub fn is_true(conditions: &[Condition], type_: &str) -> bool {
     find(conditions, type_).is_some_and(|condition| condition.status == "True")
 }
 
+/// Whether the condition of this type is False.
+#[must_use]
+pub fn is_false(conditions: &[Condition], type_: &str) -> bool {
+    find(conditions, type_).is_some_and(|condition| condition.status == "False")
+}
+
 /// The API server keeps times to the second: a finer one would differ from what is read back.
 #[must_use]
 pub fn whole_seconds(time: Timestamp) -> Timestamp {

@@ -77,3 +77,10 @@ pub const NODE_ANNOTATIONS_FROM_MACHINE_ANNOTATION: &str = "cluster.x-k8s.io/ann
 pub const UNINITIALIZED_TAINT: &str = "node.cluster.x-k8s.io/uninitialized";
 /// Taint of a Node whose Machine a rollout is going to replace.
 pub const OUTDATED_REVISION_TAINT: &str = "node.cluster.x-k8s.io/outdated-revision";
+
+/// Condition of a Machine: what a health check says of it.
+pub const HEALTH_CHECK_SUCCEEDED: &str = "HealthCheckSucceeded";
+/// Condition of a Machine: its owner replaces it when this is False.
+pub const OWNER_REMEDIATED: &str = "OwnerRemediated";
+/// Condition of a Machine: how a remediation stands that its health check has asked another controller for.
+pub const EXTERNALLY_REMEDIATED: &str = "ExternallyRemediated";

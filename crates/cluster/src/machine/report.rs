@@ -4,8 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::NodeSystemInfo;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use scute_api::cluster::{
-    ConditionPolarity, MachineDeletionStatus, MachineInitializationStatus, MachineNodeReference,
-    MachinePhase, MachineStatus,
+    ConditionPolarity, EXTERNALLY_REMEDIATED, HEALTH_CHECK_SUCCEEDED, MachineDeletionStatus,
+    MachineInitializationStatus, MachineNodeReference, MachinePhase, MachineStatus, OWNER_REMEDIATED,
 };
 use scute_contract::summary::{Part, reason, summary};
 use scute_contract::{Reported, fields, named, paused};
@@ -236,7 +236,7 @@ fn healthy(node: &k8s_openapi::api::core::v1::Node) -> Vec<Draft> {
 }
 
 /// Conditions that others write onto the Machine and that count for Ready.
-const FOREIGN: [&str; 3] = ["HealthCheckSucceeded", "OwnerRemediated", "ExternallyRemediated"];
+const FOREIGN: [&str; 3] = [HEALTH_CHECK_SUCCEEDED, OWNER_REMEDIATED, EXTERNALLY_REMEDIATED];
 
 /// Adds Ready and Available, and keeps what others have written.
 fn summarised(seen: &Observed, own: Vec<Condition>, deleting: bool, now: Timestamp) -> Vec<Condition> {
@@ -264,8 +264,8 @@ fn summarised(seen: &Observed, own: Vec<Condition>, deleting: bool, now: Timesta
     if deleting {
         parts.push(Part::negative("Deleting", reported("Deleting").as_ref()));
     }
-    if let Some(check) = reported("HealthCheckSucceeded") {
-        parts.push(Part::positive("HealthCheckSucceeded", Some(&check)));
+    if let Some(check) = reported(HEALTH_CHECK_SUCCEEDED) {
+        parts.push(Part::positive(HEALTH_CHECK_SUCCEEDED, Some(&check)));
     }
     for gate in gates {
         let type_ = &gate.condition_type;

@@ -1,7 +1,9 @@
 //! Which Machines of a set go first. Pure.
 
 use kube::ResourceExt;
-use scute_api::cluster::{DELETE_MACHINE_ANNOTATION, Machine, MachineSetDeletionOrder};
+use scute_api::cluster::{
+    DELETE_MACHINE_ANNOTATION, HEALTH_CHECK_SUCCEEDED, Machine, MachineSetDeletionOrder,
+};
 use scute_kit::conditions::is_true;
 
 /// How ready a Machine is to go; the smaller goes first.
@@ -20,7 +22,7 @@ fn rank(machine: &Machine) -> Rank {
         let bad = |type_: &str| {
             status.conditions.iter().any(|condition| condition.type_ == type_ && condition.status != "True")
         };
-        is_true(&status.conditions, "NodeHealthy") && !bad("HealthCheckSucceeded")
+        is_true(&status.conditions, "NodeHealthy") && !bad(HEALTH_CHECK_SUCCEEDED)
     });
     if machine.metadata.deletion_timestamp.is_some() {
         Rank::Deleting

@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 use kube::ResourceExt;
-use scute_api::cluster::{DISABLE_MACHINE_CREATE_ANNOTATION, MACHINE_SET_FINALIZER, Machine};
+use scute_api::cluster::{
+    DISABLE_MACHINE_CREATE_ANNOTATION, HEALTH_CHECK_SUCCEEDED, MACHINE_SET_FINALIZER, Machine,
+    OWNER_REMEDIATED,
+};
 use scute_api::naming::{child, suffix};
 use scute_contract::Found;
 use scute_contract::owners::{belonging, owner};
-use scute_kit::conditions::find;
+use scute_kit::conditions::{is_false, is_true};
 use scute_kit::finalizer;
 use serde_json::Value;
 
@@ -186,13 +189,11 @@ fn scale(seen: &Observed, seed: i64, again: Option<&str>, plan: &mut Plan) {
     if have >= want {
         let order = set.spec.deletion.as_ref().and_then(|deletion| deletion.order).unwrap_or_default();
         let leaving = by_departure(seen.machines.iter().map(AsRef::as_ref), order);
-        let (surplus, rest) = leaving.split_at(have - want);
-        let mut leaving = surplus.to_vec();
+        let (surplus, staying) = leaving.split_at(have - want);
+        let mut given_up = staying.iter().copied().filter(|machine| is_given_up(machine)).peekable();
         // A Machine that is not well is better than none.
-        if rest.iter().any(|machine| is_given_up(machine)) && obstacles(seen).is_empty() {
-            leaving.extend(rest.iter().filter(|machine| is_given_up(machine)));
-        }
-        delete(leaving.into_iter(), plan);
+        let replaced = given_up.peek().is_some() && obstacles(seen).is_empty();
+        delete(surplus.iter().copied().chain(given_up.filter(|_| replaced)), plan);
         plan.actions.extend(halves.iter().flat_map(|name| discard(seen, name)));
         return;
     }
@@ -215,10 +216,7 @@ fn scale(seen: &Observed, seed: i64, again: Option<&str>, plan: &mut Plan) {
 /// Whether a Machine is to be replaced: who was to mend it says that its owner shall, and no health check says that it is well.
 fn is_given_up(machine: &Machine) -> bool {
     let conditions = machine.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let is = |type_: &str, status: &str| {
-        find(conditions, type_).is_some_and(|condition| condition.status == status)
-    };
-    is("OwnerRemediated", "False") && !is("HealthCheckSucceeded", "True")
+    is_false(conditions, OWNER_REMEDIATED) && !is_true(conditions, HEALTH_CHECK_SUCCEEDED)
 }
 
 /// Names to make: first those that are half made, then others, each once.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::ResourceExt;
-use scute_api::cluster::Machine;
+use scute_api::cluster::{Machine, OWNER_REMEDIATED};
 use scute_api::infrastructure::{METAL3_REMEDIATION_FINALIZER, Metal3Remediation};
 use scute_api::metal3::UNHEALTHY_ANNOTATION;
 use scute_kit::conditions::{Conditions, Status};
@@ -12,7 +12,7 @@ use scute_kit::{Error, Hub, Key, finalizer, said};
 use serde_json::{Value, json};
 
 use super::observe::{Observed, hold, tenant};
-use super::plan::{Action, BOOT_ANNOTATION, OWNER_REMEDIATED};
+use super::plan::{Action, BOOT_ANNOTATION};
 use super::tenant::put_out_of_service;
 use crate::told::tell;
 

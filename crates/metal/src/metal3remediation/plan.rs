@@ -17,13 +17,13 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
 use kube::ResourceExt;
-use scute_api::cluster::Machine;
+use scute_api::cluster::{HEALTH_CHECK_SUCCEEDED, Machine, OWNER_REMEDIATED};
 use scute_api::infrastructure::{
     METAL3_REMEDIATION_FINALIZER, Metal3Remediation, Metal3RemediationStatus, RemediationPhase as Phase,
     RemediationStrategy,
 };
 use scute_api::metal3::BareMetalHost;
-use scute_kit::conditions::{find, whole_seconds};
+use scute_kit::conditions::{find, is_false, whole_seconds};
 use scute_kit::{EventType, Next, Why, finalizer};
 
 use super::observe::{Left, Observed, Seen, hold, is_on};
@@ -32,10 +32,6 @@ use super::tenant::is_out_of_service;
 /// Annotation of a Metal3Remediation: the boot that its Node had when its server was held off. A Node that is Ready may be so
 /// from before.
 pub const BOOT_ANNOTATION: &str = "scute.dev/boot-id";
-/// Condition of a Machine that is to be replaced, when False.
-pub const OWNER_REMEDIATED: &str = "OwnerRemediated";
-/// Condition of a Machine: what a MachineHealthCheck says of it.
-const HEALTH_CHECK: &str = "HealthCheckSucceeded";
 /// Until what cannot be watched is asked again: what is left on a Node that is out of service.
 const BETWEEN: Duration = Duration::from_secs(5);
 /// Until it is asked first. What is in the way of its deletion is seen when that has begun.
@@ -278,7 +274,7 @@ impl Work<'_> {
 
     /// The Machine is for its owner to replace. Said again if somebody has written over it.
     fn handed_over(&self, mut plan: Plan, machine: &Arc<Machine>) -> Plan {
-        if !is_false(machine, OWNER_REMEDIATED) {
+        if !is_false(conditions(machine), OWNER_REMEDIATED) {
             let tries = plan.status.retry_count.unwrap_or_default().saturating_add(1);
             let message = format!(
                 "Metal3Remediation {} has tried {tries} times to restart the server, and it is no Node that is well",
@@ -373,17 +369,13 @@ fn boot_id(node: &Node) -> &str {
     info.map(|info| info.boot_id.as_str()).unwrap_or_default()
 }
 
-fn is_false(machine: &Machine, type_: &str) -> bool {
-    condition(machine, type_).is_some_and(|condition| condition.status == "False")
-}
-
-fn condition<'a>(machine: &'a Machine, type_: &str) -> Option<&'a Condition> {
-    find(&machine.status.as_ref()?.conditions, type_)
+fn conditions(machine: &Machine) -> &[Condition] {
+    machine.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
 }
 
 /// What a MachineHealthCheck still says of a Machine whose Node is back.
 fn complaint(machine: &Machine) -> Option<String> {
-    let said = condition(machine, HEALTH_CHECK).filter(|said| said.status == "False")?;
+    let said = find(conditions(machine), HEALTH_CHECK_SUCCEEDED).filter(|said| said.status == "False")?;
     Some(format!("Machine {} is not healthy yet: {}", machine.name_any(), said.message))
 }
 

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use scute_api::cluster::Machine;
 use scute_api::infrastructure::{CAPK_MACHINE_NAME_LABEL, KubevirtMachine};
 use scute_api::kubevirt::{VMI_FINALIZER, VirtualMachineInstance, VirtualMachineInstanceStatus, VmiPhase};
-use scute_kit::conditions::find;
+use scute_kit::conditions::is_false;
 use scute_kit::{Controller, Error, EventType, Hub, Key, Next, Why, finalizer};
 use serde_json::json;
 
@@ -145,7 +145,7 @@ fn missing_secret(
     vmi: &VirtualMachineInstance,
     status: &VirtualMachineInstanceStatus,
 ) -> Option<Why> {
-    let told = find(&status.conditions, "Synchronized").is_some_and(|known| known.status == "False");
+    let told = is_false(&status.conditions, "Synchronized");
     if told || status.phase != Some(VmiPhase::Scheduling) || vmi.metadata.deletion_timestamp.is_some() {
         return None;
     }
