@@ -28,12 +28,8 @@ pub fn run() -> Result<()> {
 pub fn test(cache: &Cache) -> Result<()> {
     let folder = say::step("judges of Redfish: validators, sushy, sushy-tools", || installed(cache))?;
     say::stream("judges", || {
-        // Out of the whole workspace: alone, the packages' dependencies would be compiled again with fewer features.
-        let mut cargo = run::linting_cargo()?;
-        cargo.args(["test", "--workspace", "--no-fail-fast"]);
-        cargo.args(TESTS.iter().flat_map(|test| ["--test", test]));
         // They print what each judge has counted.
-        run::loud(cargo.args(["--", "--ignored", "--nocapture"]).env("SCUTE_JUDGES", &folder))
+        run::loud(run::tests(TESTS)?.args(["--", "--ignored", "--nocapture"]).env("SCUTE_JUDGES", &folder))
     })
 }
 

@@ -61,6 +61,15 @@ pub fn linting_cargo() -> Result<Command> {
     Ok(cargo)
 }
 
+/// Cargo with these test files. Out of the whole workspace: alone, a package's dependencies would be compiled again with fewer
+/// features.
+pub fn tests<'a>(files: impl IntoIterator<Item = &'a str>) -> Result<Command> {
+    let mut cargo = linting_cargo()?;
+    cargo.args(["test", "--workspace", "--no-fail-fast"]);
+    cargo.args(files.into_iter().flat_map(|file| ["--test", file]));
+    Ok(cargo)
+}
+
 /// The program and its first arguments: enough to know which one it was, no whole command lines.
 fn describe(command: &Command) -> String {
     let args = command.get_args().take(3).map(|a| a.to_string_lossy().into_owned());

@@ -57,10 +57,7 @@ fn end_to_end() -> Result<()> {
     let (servers, sites): (Vec<_>, Vec<_>) =
         end_to_end_tests()?.into_iter().partition(|name| SERVERS.contains(&name.as_str()));
     let cargo = |names: &[String]| -> Result<Command> {
-        // Out of the whole workspace: alone, the package's dependencies would be compiled again with fewer features.
-        let mut cargo = run::linting_cargo()?;
-        cargo.args(["test", "--workspace", "--no-fail-fast"]);
-        cargo.args(names.iter().flat_map(|name| ["--test", name]));
+        let mut cargo = run::tests(names.iter().map(String::as_str))?;
         // One site at a time, and the steps are printed while they run: the whole takes minutes.
         cargo.args(["--", "--test-threads=1", "--nocapture"]).env("SCUTE_BUNDLE", &bundle);
         Ok(cargo)
