@@ -146,7 +146,7 @@ pub async fn access(context: &Context, host: &BareMetalHost) -> Result<Result<Ac
 /// The certificate that was shown there at first.
 fn pinned(host: &BareMetalHost, origin: &Origin) -> Option<String> {
     let (place, print) = host.annotations().get(PIN)?.split_once(' ')?;
-    (place == at(origin)).then(|| print.trim().to_owned())
+    (place == origin.authority()).then(|| print.trim().to_owned())
 }
 
 /// Remembers the certificate that was shown.
@@ -154,16 +154,12 @@ fn pinned(host: &BareMetalHost, origin: &Origin) -> Option<String> {
 /// # Errors
 /// When it cannot be written.
 pub async fn pin(hub: &Hub, host: &BareMetalHost, origin: &Origin, print: &str) -> Result<(), Error> {
-    let pin = format!("{} {print}", at(origin));
+    let pin = format!("{} {print}", origin.authority());
     let patch = json!({"metadata": {"annotations": {PIN: pin}, "uid": host.metadata.uid}});
     hub.patch::<BareMetalHost>(&Key::of(host), &patch).await?;
     let note = format!("from now on the BMC must show the certificate with the SHA-256 {print}");
     hub.event(host, EventType::Normal, "CertificatePinned", &note).await;
     Ok(())
-}
-
-fn at(origin: &Origin) -> String {
-    format!("{}:{}", origin.host, origin.port)
 }
 
 /// Where the BMC listens, and the path of the System.
