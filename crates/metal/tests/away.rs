@@ -66,6 +66,15 @@ fn provisioned_from(url: &str, checksum: &str) -> Value {
     json!({"spec": {"image": image, "rootDeviceHints": {"serialNumber": "disk-1"}}})
 }
 
+/// Waits for the third megabyte of the image.
+async fn half_is_on_the_disk(rig: &Rig, image: &[u8]) {
+    scute_testkit::until("half of it is on the disk", || async {
+        let disk = rig.machine.disk();
+        (disk[2 << 20..3 << 20] == image[2 << 20..3 << 20]).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_server_that_goes_away_is_told_and_half_an_image_never_boots() {
     let (bench, rig, images) = (Bench::new("half").await, Rig::new(32), Images::open().await);
@@ -75,11 +84,7 @@ async fn an_image_server_that_goes_away_is_told_and_half_an_image_never_boots() 
     let half = images.stall("node.raw", 4 << 20);
     let before = rig.machine.starts().len();
     bench.patch("a", provisioned_from(&url, &checksum)).await;
-    scute_testkit::until("half of it is on the disk", || async {
-        let disk = rig.machine.disk();
-        (disk[2 << 20..3 << 20] == image[2 << 20..3 << 20]).then_some(())
-    })
-    .await;
+    half_is_on_the_disk(&rig, &image).await;
     images.remove("node.raw");
     half.cut();
     let host = bench.until("a", "told", |host| error(host).is_some()).await;
@@ -113,11 +118,7 @@ async fn a_power_cut_in_the_middle_of_a_write_is_cleaned_up_and_half_an_image_ne
     let mut spec = provisioned_from(&url, &checksum);
     spec["spec"]["automatedCleaningMode"] = json!("metadata");
     bench.patch("a", spec).await;
-    scute_testkit::until("half of it is on the disk", || async {
-        let disk = rig.machine.disk();
-        (disk[2 << 20..3 << 20] == image[2 << 20..3 << 20]).then_some(())
-    })
-    .await;
+    half_is_on_the_disk(&rig, &image).await;
     tokio::task::block_in_place(|| rig.machine.lose_power());
     assert!(rig.machine.disk()[..512].iter().all(|byte| *byte == 0), "nothing that a firmware would start");
     images.put("node.raw", image.clone());
