@@ -44,6 +44,16 @@ impl Artifacts {
         &self.bundle
     }
 
+    /// The disk of a Node.
+    ///
+    /// # Errors
+    /// When the bundle has none, or several.
+    pub fn node_disk(&self) -> Result<PathBuf> {
+        let disks = std::fs::read_dir(self.bundle.join("disks"))?.collect::<Result<Vec<_>, _>>()?;
+        let [disk] = &disks[..] else { bail!("the bundle has {} images of a Node, not one", disks.len()) };
+        Ok(disk.path())
+    }
+
     /// A command of `scute`; `up` gets the bundle.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {

@@ -8,14 +8,10 @@ use std::fs::File;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use room::Room;
-use scute_agent::protocol::{Algorithm, Checksum, Format, RootDeviceHints, Said, Work, Write};
-use scute_api::metal3::BareMetalHost;
+use scute_agent::protocol::{Format, Said, Work};
 use scute_e2e::artifacts;
-use scute_metaldata::{ConfigDrive, Secrets};
+use scute_metaldata::Secrets;
 use serde_json::json;
 use server::{Firmware, Hardware, Media, Server};
 use tokio::time::timeout;
@@ -58,42 +54,22 @@ fn config_drive() -> Vec<u8> {
         "services": [{"type": "dns", "address": "10.0.2.3"}],
     })
     .to_string();
-    let host = json!({"metadata": {"name": "host-0", "namespace": "site", "uid": room::HOST}, "spec": {"online": true}});
-    let host: BareMetalHost = serde_json::from_value(host).unwrap();
     let secrets = Secrets {
         user_data: Some(USER_DATA.as_bytes()),
         meta_data: Some(b"local-hostname: worker-7\nproviderid: metal3://site/host-0/worker-7\n"),
         network_data: Some(network.as_bytes()),
     };
-    let files = ConfigDrive::of(&host, &secrets).unwrap().files();
-    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (*path, bytes.as_slice())).collect();
-    scute_image::iso::image("config-2", &files).unwrap()
+    server::config_drive(&secrets)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_node_image_starts_by_uefi_and_by_bios_and_does_what_its_config_drive_says() {
-    let bundle = artifacts().unwrap().bundle().to_owned();
+    let artifacts = artifacts().unwrap();
+    let bundle = artifacts.bundle();
     let room = Room::open();
-    let [disk] = &std::fs::read_dir(bundle.join("disks"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect::<Vec<_>>()[..]
-    else {
-        panic!("the bundle has one Node image")
-    };
-    let image = std::fs::read(disk).unwrap();
-    let write = Write {
-        url: format!("http://10.0.2.2:{}/images/node.qcow2", room.images_address.port()),
-        ca: None,
-        format: Format::Qcow2,
-        checksum: Some(Checksum {
-            algorithm: Algorithm::Sha256,
-            value: hex::encode(digest(&SHA256, &image)),
-        }),
-        login: None,
-        root: RootDeviceHints::default(),
-        config_drive: Some(BASE64_STANDARD.encode(config_drive())),
-    };
+    let image = std::fs::read(artifacts.node_disk().unwrap()).unwrap();
+    let port = room.images_address.port();
+    let write = server::write(port, "node.qcow2", Format::Qcow2, &image, Some(&config_drive()));
     room.images.put("node.qcow2", image);
     let mut parameters = room.parameters("10.0.2.2");
     parameters.addresses = vec!["02:00:00:00:00:01,10.0.2.15/24,10.0.2.2".parse().unwrap()];

@@ -10,13 +10,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use room::{Fault, Room};
-use scute_agent::protocol::{
-    Algorithm, Checksum, Cleaning, Format, Inventory, Parameters, RootDeviceHints, Said, Work, Write,
-};
+use scute_agent::protocol::{Cleaning, Format, Inventory, Parameters, Said, Work};
 use scute_e2e::artifacts;
 use server::{Firmware, Hardware, Media, Server};
 use tokio::time::timeout;
@@ -57,15 +52,8 @@ async fn a_server_is_inspected_cleaned_written_and_boots_what_was_written() {
     said("cleaned");
 
     let drive = vec![b'c'; 300_000];
-    let write = Write {
-        url: format!("http://10.0.2.2:{}/images/disk.zst", room.images_address.port()),
-        ca: None,
-        format: Format::Raw,
-        checksum: Some(Checksum { algorithm: Algorithm::Sha256, value: hex::encode(digest(&SHA256, &file)) }),
-        login: None,
-        root: RootDeviceHints::default(),
-        config_drive: Some(BASE64_STANDARD.encode(&drive)),
-    };
+    let port = room.images_address.port();
+    let write = server::write(port, "disk.zst", Format::Raw, &file, Some(&drive));
     let half = file.len() / 2;
     room.images.put("disk.zst", file);
     // The first write of one sector fails.

@@ -7,16 +7,11 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use anyhow::{Context, Result, ensure};
 use room::Room;
-use scute_agent::protocol::{Algorithm, Checksum, Format, RootDeviceHints, Said, Work, Write};
-use scute_api::metal3::BareMetalHost;
-use scute_metaldata::{ConfigDrive, Secrets};
+use scute_agent::protocol::{Format, Said, Work};
+use scute_metaldata::Secrets;
 use scute_testkit::{Figure, MIB};
-use serde_json::json;
 use server::{Firmware, Hardware, Media, Server};
 use tokio::time::timeout;
 
@@ -91,10 +86,9 @@ struct Direct {
 }
 
 async fn direct() -> Result<Direct> {
-    let bundle = scute_e2e::artifacts()?.bundle().to_owned();
+    let artifacts = scute_e2e::artifacts()?;
+    let bundle = artifacts.bundle();
     let room = Room::open();
-    let disks = std::fs::read_dir(bundle.join("disks"))?.collect::<Result<Vec<_>, _>>()?;
-    let [disk] = &disks[..] else { bail!("the bundle has not one image of a Node") };
     let ramdisk = bundle.join("ramdisk/ramdisk.iso");
     // By UEFI nothing is written that could not start; what follows cannot be made smaller.
     let mut gigabyte = server::system(&ramdisk);
@@ -103,19 +97,11 @@ async fn direct() -> Result<Direct> {
     aws_lc_rs::rand::fill(&mut gigabyte[begins..]).map_err(|_| anyhow::anyhow!("no random numbers"))?;
     let port = room.images_address.port();
     let user_data = USER_DATA.replace("PORT", &port.to_string());
-    let write = |name: &str, format, image: &[u8], drive: Option<&[u8]>| Write {
-        url: format!("http://10.0.2.2:{port}/images/{name}"),
-        ca: None,
-        format,
-        checksum: Some(Checksum { algorithm: Algorithm::Sha256, value: hex::encode(digest(&SHA256, image)) }),
-        login: None,
-        root: RootDeviceHints::default(),
-        config_drive: drive.map(|drive| BASE64_STANDARD.encode(drive)),
-    };
-    let image = std::fs::read(disk.path())?;
+    let secrets = Secrets { user_data: Some(user_data.as_bytes()), meta_data: None, network_data: None };
+    let image = std::fs::read(artifacts.node_disk()?)?;
     let works = [
-        ("gigabyte", write("gigabyte", Format::Raw, &gigabyte, None)),
-        ("node", write("node", Format::Qcow2, &image, Some(&config_drive(&user_data)?))),
+        ("gigabyte", server::write(port, "gigabyte", Format::Raw, &gigabyte, None)),
+        ("node", server::write(port, "node", Format::Qcow2, &image, Some(&server::config_drive(&secrets)))),
     ];
     room.images.put("gigabyte", gigabyte);
     room.images.put("node", image);
@@ -160,15 +146,6 @@ async fn direct() -> Result<Direct> {
         copy: gigabyte / (copied / 1e9),
         peak: server.peak() as f64 / 1024.0,
     })
-}
-
-fn config_drive(user_data: &str) -> Result<Vec<u8>> {
-    let host = json!({"metadata": {"name": "host-0", "namespace": "site", "uid": room::HOST}, "spec": {"online": true}});
-    let host: BareMetalHost = serde_json::from_value(host)?;
-    let secrets = Secrets { user_data: Some(user_data.as_bytes()), meta_data: None, network_data: None };
-    let files = ConfigDrive::of(&host, &secrets)?.files();
-    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (*path, bytes.as_slice())).collect();
-    Ok(scute_image::iso::image("config-2", &files)?)
 }
 
 /// From a Machine that wants the host to its Node.

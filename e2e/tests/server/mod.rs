@@ -8,8 +8,14 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use scute_agent::protocol::Parameters;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use scute_agent::protocol::{Algorithm, Checksum, Format, Parameters, RootDeviceHints, Write};
+use scute_api::metal3::BareMetalHost;
 use scute_image::media::PerHostIso;
+use scute_metaldata::{ConfigDrive, Secrets};
+use serde_json::json;
 use tokio::process::{Child, Command};
 
 const MIB: usize = 1 << 20;
@@ -150,6 +156,28 @@ fn copy(iso: &PerHostIso, to: &Path) {
         }
         at += buffer.len() as u64;
     }
+}
+
+/// Has an image written that the room serves on this port, reached over QEMU's user network.
+pub fn write(port: u16, name: &str, format: Format, image: &[u8], config_drive: Option<&[u8]>) -> Write {
+    Write {
+        url: format!("http://10.0.2.2:{port}/images/{name}"),
+        ca: None,
+        format,
+        checksum: Some(Checksum { algorithm: Algorithm::Sha256, value: hex::encode(digest(&SHA256, image)) }),
+        login: None,
+        root: RootDeviceHints::default(),
+        config_drive: config_drive.map(|drive| BASE64_STANDARD.encode(drive)),
+    }
+}
+
+/// The config drive of the room's host.
+pub fn config_drive(secrets: &Secrets<'_>) -> Vec<u8> {
+    let host = json!({"metadata": {"name": "host-0", "namespace": "site", "uid": super::room::HOST}, "spec": {"online": true}});
+    let host: BareMetalHost = serde_json::from_value(host).unwrap();
+    let files = ConfigDrive::of(&host, secrets).unwrap().files();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(path, bytes)| (*path, bytes.as_slice())).collect();
+    scute_image::iso::image("config-2", &files).unwrap()
 }
 
 /// A disk that starts the ramdisk's kernel, for no host: its init says at once that it misses parameters, which the one on the
