@@ -7,7 +7,7 @@ pub mod http;
 mod init;
 mod inventory;
 mod network;
-pub mod oci;
+mod oci;
 pub mod protocol;
 mod service;
 mod tasks;

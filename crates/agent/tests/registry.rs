@@ -131,7 +131,7 @@ async fn what_is_no_disk_image_or_another_one_never_boots() {
         (story.plain(&format!("@{other}")), "is another one: the checksum of the image is"),
         (story.plain(":damaged"), "the checksum of the image is"),
         (story.plain(":none"), "answers 404"),
-        (story.plain(":no/tag"), "is not oci://REGISTRY/REPOSITORY"),
+        (story.plain(":no/tag"), "must be oci://REGISTRY/REPOSITORY[:TAG][@DIGEST]: a tag has letters"),
     ] {
         let why = failed(story.write(&url, None).await);
         assert!(why.contains(words) && why.contains(&url), "{why}");

@@ -1,9 +1,8 @@
 //! Which blob of an image in a registry is the disk:
 //! <https://github.com/opencontainers/image-spec/blob/main/manifest.md>. Pure.
 
+use scute_image::oci::Digest;
 use serde::Deserialize;
-
-use crate::protocol::Checksum;
 
 /// What is asked for: one image, or a list of them for several machines.
 pub const ACCEPT: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json, \
@@ -42,7 +41,7 @@ pub enum ManifestError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Descriptor {
     /// Of its bytes.
-    pub digest: Checksum,
+    pub digest: Digest,
     /// Bytes.
     pub size: u64,
 }
@@ -113,7 +112,7 @@ pub fn read_manifest(bytes: &[u8]) -> Result<Document, ManifestError> {
 
 impl Entry {
     fn descriptor(&self) -> Result<Descriptor, ManifestError> {
-        let digest = super::digest(&self.digest).ok_or_else(|| ManifestError::Digest(self.digest.clone()))?;
+        let digest = Digest::parse(&self.digest).ok_or_else(|| ManifestError::Digest(self.digest.clone()))?;
         Ok(Descriptor { digest, size: self.size })
     }
 }
@@ -134,7 +133,7 @@ mod tests {
     }
 
     fn descriptor(digit: &str) -> Descriptor {
-        Descriptor { digest: super::super::digest(&format!("sha256:{}", digit.repeat(64))).unwrap(), size: 7 }
+        Descriptor { digest: Digest::parse(&format!("sha256:{}", digit.repeat(64))).unwrap(), size: 7 }
     }
 
     #[test]

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::{HeaderMap, Request, StatusCode};
+use scute_image::oci::Reference;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::Reference;
 use super::challenge::{Challenge, challenge};
 use crate::http::{Client, HttpError, Url, UrlError};
 use crate::protocol::Login;

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
+use scute_image::oci::{Reference, ReferenceError, Version};
 use tokio::time::timeout;
 
 use super::digest::{Digest, Mismatch};
 use super::fetch::{FetchError, Place, Source};
 use crate::http::{Client, Url, UrlError};
-use crate::oci::{
-    ACCEPT, Descriptor, Document, ManifestError, Reference, ReferenceError, Registry, Version, read_manifest,
-};
+use crate::oci::{ACCEPT, Descriptor, Document, ManifestError, Registry, read_manifest};
 use crate::protocol::{Checksum, Write};
 
 /// For all of a manifest.
@@ -67,7 +66,7 @@ pub async fn find(client: &Client, write: &Write) -> Result<(Place, Checksum), I
             Document::List(Descriptor { digest, .. }) => version = Version::Digest(digest),
             Document::Disk(Descriptor { digest, .. }) => {
                 let url = Url::parse(&reference.blob(&digest))?;
-                return Ok((Place { url, accept: None, registry: Some(registry) }, digest));
+                return Ok((Place { url, accept: None, registry: Some(registry) }, digest.into()));
             }
         }
     }
@@ -87,9 +86,10 @@ async fn manifest(
         let Ok(Ok(whole)) = timeout(LIMIT, Limited::new(body, LONGEST).collect()).await else { continue };
         let bytes = whole.to_bytes();
         if let Version::Digest(wanted) = version {
+            let wanted = Checksum::from(wanted.clone());
             let mut digest = Digest::new(wanted.algorithm);
             digest.update(&bytes);
-            digest.verify(wanted).map_err(|error| ImageError::Digest(url.to_string(), error))?;
+            digest.verify(&wanted).map_err(|error| ImageError::Digest(url.to_string(), error))?;
         }
         return Ok(bytes);
     }

@@ -19,12 +19,13 @@ use tokio::sync::mpsc::channel;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
+use scute_image::oci::Reference;
+
 pub use finish::{FinishError, Finished};
 pub use progress::Progress;
 pub use target::{Device, TargetError};
 
 use crate::http::{self, Client, TrustError, Url};
-use crate::oci::Reference;
 use crate::protocol::{Checksum, Format, Write};
 use decode::{Feed, Raw};
 use digest::{Digest, Mismatch};

@@ -1,6 +1,7 @@
 //! What goes onto the disks of a server, and onto which.
 
 use schemars::JsonSchema;
+use scute_image::oci::Reference;
 use serde::{Deserialize, Serialize};
 
 use super::hardware::{is_false, is_zero};
@@ -30,7 +31,7 @@ impl Image {
     /// Whether it is in a registry.
     #[must_use]
     pub fn is_oci(&self) -> bool {
-        super::url::is_oci(&self.url)
+        Reference::is(&self.url)
     }
 
     /// Whether it is a system that runs from a virtual CD.

@@ -2,9 +2,9 @@
 
 use k8s_openapi::api::core::v1::{Secret, SecretReference};
 use kube::ResourceExt;
-use scute_agent::oci::Reference;
 use scute_agent::protocol::{Checksum, Login, Write};
 use scute_api::metal3::{BareMetalHost, Image};
+use scute_image::oci::Reference;
 use scute_kit::{Error, Key};
 use scute_metaldata::secret_data;
 
@@ -96,7 +96,7 @@ async fn login(
     let Some(name) = name else { return Ok(Ok(None)) };
     let registry = match Reference::parse(&image.url) {
         Ok(reference) => reference.registry,
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => return Ok(Err(format!("spec.image.url {error}"))),
     };
     let key = Key::new(host.namespace().unwrap_or_default(), name);
     Ok(match context.hub.get::<Secret>(&key).await? {
