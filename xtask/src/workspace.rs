@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Adding one: `cargo xtask components --pin VERSION`, then a line here.
 pub const KUBERNETES: &[&str] = &["v1.35.4"];
 /// etcd's image tag, as linked into the Kubernetes binary.
-pub const ETCD: &str = "3.6.5-0";
+pub const ETCD: &str = "3.6.6-0";
 /// CoreDNS, as kubeadm of the default Kubernetes version installs it.
 pub const COREDNS: &str = "v1.13.1";
 /// containerd; image volumes need 2.1 or later.

@@ -293,7 +293,7 @@ impl Store for Fake {
             self.run(Operation::Health, &[])?;
             let state = self.state();
             let (auth, revision) = (state.auth, state.revision);
-            Ok(Health { version: "3.6.5".to_owned(), auth, alarms: Vec::new(), revision })
+            Ok(Health { version: "3.6.6".to_owned(), auth, alarms: Vec::new(), revision })
         })
     }
 

@@ -109,7 +109,7 @@ mod tests {
     }
 
     fn look(compaction: Compaction) -> Look {
-        let health = scute_etcd::Health { version: "3.6.5".into(), auth: true, alarms: vec![], revision: 1 };
+        let health = scute_etcd::Health { version: "3.6.6".into(), auth: true, alarms: vec![], revision: 1 };
         Look { health, compaction }
     }
 

@@ -4,7 +4,7 @@ use super::static_pods::{Component, StaticPod};
 use crate::{Layout, SiteConfig};
 
 /// The image of both etcds.
-pub const ETCD_IMAGE: &str = "registry.k8s.io/etcd:3.6.5-0";
+pub const ETCD_IMAGE: &str = "registry.k8s.io/etcd:3.6.6-0";
 /// Client port of the tenants' etcd.
 pub const TENANTS_ETCD_PORT: u16 = 2479;
 
