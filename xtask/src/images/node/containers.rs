@@ -13,8 +13,6 @@ use super::{Inputs, Made};
 use crate::cache::files_below;
 use crate::run;
 
-/// Of the Kubernetes images a worker runs one; the others share its layers but would show up in lists.
-const NOT_ON_NODES: [&str; 4] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"];
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Imports the images with the containerd that the Node will run, started for this.
@@ -26,15 +24,8 @@ pub fn preload(root: &Path, inputs: &Inputs, images: &[Made], scratch: &Path) ->
         containerd.ctr(&["images", "import", "--local", &image.file.to_string_lossy()])?;
     }
     let names = containerd.ctr(&["images", "list", "--quiet"])?;
-    for name in
-        names.lines().filter(|name| NOT_ON_NODES.iter().any(|other| name.contains(&format!("/{other}:"))))
-    {
-        containerd.ctr(&["images", "remove", "--sync", name])?;
-    }
     // The kubelet's images carry this label; without it the CRI plug-in looks at each on its first list.
-    for name in
-        names.lines().filter(|name| !NOT_ON_NODES.iter().any(|other| name.contains(&format!("/{other}:"))))
-    {
+    for name in names.lines() {
         containerd.ctr(&["images", "label", name, "io.cri-containerd.image=managed"])?;
     }
     drop(containerd);
