@@ -1,9 +1,17 @@
 //! KubeadmConfig and KubeadmConfigTemplate: what a Machine is told at its first boot.
 
+mod clusterconfiguration;
+mod ignition;
+mod init;
 mod join;
+mod node;
 mod system;
 
+pub use clusterconfiguration::*;
+pub use ignition::*;
+pub use init::*;
 pub use join::*;
+pub use node::*;
 pub use system::*;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -41,6 +49,12 @@ pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KubeadmConfigSpec {
+    /// What holds for the whole Cluster. With `initConfiguration`, for the host that begins it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_configuration: Option<ClusterConfiguration>,
+    /// How the first host of a control plane begins the Cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init_configuration: Option<InitConfiguration>,
     /// How the Node joins. Discovery is filled in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join_configuration: Option<JoinConfiguration>,
@@ -83,6 +97,9 @@ pub struct KubeadmConfigSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub verbosity: Option<i32>,
+    /// Settings of the format `ignition`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignition: Option<IgnitionSpec>,
 }
 
 /// Format of the bootstrap data.
@@ -92,6 +109,9 @@ pub enum Format {
     #[default]
     #[serde(rename = "cloud-config")]
     CloudConfig,
+    /// Ignition, as Flatcar reads it.
+    #[serde(rename = "ignition")]
+    Ignition,
 }
 
 /// What became of a KubeadmConfig.

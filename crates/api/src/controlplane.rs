@@ -1,6 +1,15 @@
-//! `controlplane.cluster.x-k8s.io`: KamajiControlPlane, v1alpha2 (stored) and v1alpha1 with the same schema.
+//! `controlplane.cluster.x-k8s.io`: KamajiControlPlane, v1alpha2 (stored) and v1alpha1 with the same schema;
+//! KubeadmControlPlane and its template.
 
 #![allow(clippy::duplicated_attributes)] // every printer column has a type: the lint does not know lists
+
+mod kubeadm;
+mod kubeadmtemplate;
+mod names;
+
+pub use kubeadm::*;
+pub use kubeadmtemplate::*;
+pub use names::*;
 
 use std::collections::BTreeMap;
 
@@ -375,5 +384,5 @@ pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
         })
         .collect();
     crd.spec.versions.extend(older);
-    vec![crd]
+    vec![crd, KubeadmControlPlane::crd(), KubeadmControlPlaneTemplate::crd()]
 }

@@ -69,7 +69,7 @@ pub fn cloud_config(
                         TableType::Mbr => "mbr".to_owned(),
                         TableType::Gpt => "gpt".to_owned(),
                     }),
-                    layout: partition.layout,
+                    layout: partition.layout.unwrap_or_default(),
                     overwrite: partition.overwrite,
                 };
                 (partition.device.clone(), entry)

@@ -1,9 +1,12 @@
 //! How a Node joins: the join configuration of kubeadm.
 
-use k8s_openapi::api::core::v1::Taint;
-use kube::KubeSchema;
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::{JoinControlPlane, NodeRegistrationOptions, Patches, Timeouts};
 
 /// How a Node joins.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +23,9 @@ pub struct JoinConfiguration {
     /// How the Cluster is found and trusted. Filled in where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Discovery>,
+    /// The Node becomes one of the control plane. An empty object is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<JoinControlPlane>,
     /// Phases of kubeadm that are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 50), inner(length(min = 1, max = 256)), extend("x-kubernetes-list-type" = "atomic"))]
@@ -32,71 +38,17 @@ pub struct JoinConfiguration {
     pub timeouts: Option<Timeouts>,
 }
 
-/// How a Node registers itself. Strings may hold jinja that the host's cloud-init resolves.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-#[schemars(extend("minProperties" = 1))]
-pub struct NodeRegistrationOptions {
-    /// Name of the Node; its host name when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub name: Option<String>,
-    /// Socket of the container runtime.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
-    pub cri_socket: Option<String>,
-    /// Taints of the Node. An empty list is none at all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 100))]
-    pub taints: Option<Vec<Taint>>,
-    /// Flags of the kubelet.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 100))]
-    #[x_kube(validation = Rule::new("self.all(x, self.exists_one(y, x.name == y.name))").message("every name may appear once"))]
-    pub kubelet_extra_args: Vec<Arg>,
-    /// Preflight errors of kubeadm that are let pass.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 50), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "atomic"))]
-    pub ignore_preflight_errors: Vec<String>,
-    /// When kubeadm pulls images.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_pull_policy: Option<ImagePullPolicy>,
-    /// Whether kubeadm pulls images one after the other.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image_pull_serial: Option<bool>,
-}
-
-/// When images are pulled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ImagePullPolicy {
-    /// Always.
-    Always,
-    /// When absent.
-    IfNotPresent,
-    /// Never.
-    Never,
-}
-
-/// A flag and its value.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Arg {
-    /// The flag, without dashes.
-    #[schemars(length(min = 1, max = 256))]
-    pub name: String,
-    /// Its value.
-    #[schemars(length(max = 1024))]
-    pub value: String,
-}
-
 /// How the Cluster is found and trusted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("minProperties" = 1))]
 pub struct Discovery {
     /// By a bootstrap token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootstrap_token: Option<BootstrapTokenDiscovery>,
+    /// By a kubeconfig on the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileDiscovery>,
     /// Token for the kubelet's certificate; the discovery token when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
@@ -125,36 +77,112 @@ pub struct BootstrapTokenDiscovery {
     pub unsafe_skip_ca_verification: Option<bool>,
 }
 
-/// Patches that kubeadm applies.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Discovery by a kubeconfig on the host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[schemars(extend("minProperties" = 1))]
-pub struct Patches {
-    /// Folder on the host that has them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+pub struct FileDiscovery {
+    /// Where the kubeconfig is: a path on the host, or a URL.
     #[schemars(length(min = 1, max = 512))]
-    pub directory: Option<String>,
+    pub kube_config_path: String,
+    /// Makes the kubeconfig and puts it there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kube_config: Option<FileDiscoveryKubeConfig>,
 }
 
-/// How long kubeadm waits, in seconds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A kubeconfig that is made for the host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FileDiscoveryKubeConfig {
+    /// How the API server is reached. Filled in where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<KubeConfigCluster>,
+    /// Who the host is.
+    pub user: KubeConfigUser,
+}
+
+/// How the API server is reached.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("minProperties" = 1))]
-pub struct Timeouts {
-    /// For the kubelet to be healthy.
+pub struct KubeConfigCluster {
+    /// `https://host:port`; the Cluster's endpoint when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub kubelet_health_check_seconds: Option<i32>,
-    /// For a request to the API server.
-    #[serde(rename = "kubernetesAPICallSeconds", default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub kubernetes_api_call_seconds: Option<i32>,
-    /// For the kubelet's certificate.
+    #[schemars(length(min = 1, max = 512))]
+    pub server: Option<String>,
+    /// Name that the server's certificate must have.
+    #[serde(rename = "tlsServerName", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub tls_server_name: Option<String>,
+    /// Trust any server.
+    #[serde(rename = "insecureSkipTLSVerify", default, skip_serializing_if = "Option::is_none")]
+    pub insecure_skip_tls_verify: Option<bool>,
+    /// Certificates to trust, PEM; the Cluster's CA when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub tls_bootstrap_seconds: Option<i32>,
-    /// For discovery.
+    #[schemars(with = "String", length(min = 1, max = 51200), extend("format" = "byte"))]
+    pub certificate_authority_data: Option<ByteString>,
+    /// Proxy of all requests.
+    #[serde(rename = "proxyURL", default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub proxy_url: Option<String>,
+}
+
+/// Who the host is: by a plug-in of the client, or by a command.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("minProperties" = 1))]
+pub struct KubeConfigUser {
+    /// A plug-in of the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
-    pub discovery_seconds: Option<i32>,
+    pub auth_provider: Option<KubeConfigAuthProvider>,
+    /// A command that prints credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<KubeConfigAuthExec>,
+}
+
+/// A plug-in of the client.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeConfigAuthProvider {
+    /// Its name.
+    #[schemars(length(min = 1, max = 256))]
+    pub name: String,
+    /// Its settings.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+}
+
+/// A command that prints credentials.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeConfigAuthExec {
+    /// The command.
+    #[schemars(length(min = 1, max = 1024))]
+    pub command: String,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), inner(length(min = 1, max = 512)), extend("x-kubernetes-list-type" = "atomic"))]
+    pub args: Vec<String>,
+    /// Its environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
+    pub env: Vec<KubeConfigAuthExecEnv>,
+    /// Version of ExecCredential; `client.authentication.k8s.io/v1` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub api_version: Option<String>,
+    /// Tell the command about the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provide_cluster_info: Option<bool>,
+}
+
+/// A variable of a command's environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KubeConfigAuthExecEnv {
+    /// Its name.
+    #[schemars(length(min = 1, max = 512))]
+    pub name: String,
+    /// Its value.
+    #[schemars(length(min = 1, max = 512))]
+    pub value: String,
 }

@@ -34,6 +34,18 @@ pub struct File {
     /// Where the content comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_from: Option<FileSource>,
+    /// What the content is, whether it is said here or comes from a Secret: `Raw`, the default, or `Template`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_format: Option<ContentFormat>,
+}
+
+/// What the content of a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ContentFormat {
+    /// The content itself.
+    Raw,
+    /// A Go template with the version of the control plane in `.controlPlane.version`.
+    Template,
 }
 
 /// How the content of a file is encoded.
@@ -151,20 +163,40 @@ pub struct DiskSetup {
 }
 
 /// The partition table of a device.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.layout) != has(self.diskLayout)").message("exactly one of layout and diskLayout must be set"))]
 pub struct Partition {
     /// The device.
     #[schemars(length(min = 1, max = 256))]
     pub device: String,
     /// Whether to make one partition over the whole device.
-    pub layout: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layout: Option<bool>,
     /// Whether to partition a device that has something on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overwrite: Option<bool>,
     /// `mbr` or `gpt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table_type: Option<TableType>,
+    /// The partitions, in their order on the device.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 100), extend("x-kubernetes-list-type" = "atomic"))]
+    pub disk_layout: Vec<PartitionSpec>,
+}
+
+/// One partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PartitionSpec {
+    /// Its share of the device.
+    #[schemars(range(min = 1, max = 100))]
+    pub percentage: i32,
+    /// Linux, LinuxSwap, LinuxRAID, LVM, Fat32, NTFS, LinuxExtended, or the GUID of a type of GPT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 36))]
+    #[x_kube(validation = Rule::new("self.matches('^(Linux|LinuxSwap|LinuxRAID|LVM|Fat32|NTFS|LinuxExtended|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12})$')").message("must be Linux, LinuxSwap, LinuxRAID, LVM, Fat32, NTFS, LinuxExtended or a GUID"))]
+    pub partition_type: Option<String>,
 }
 
 /// Type of a partition table.

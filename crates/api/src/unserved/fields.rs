@@ -16,7 +16,7 @@ pub fn fields() -> Vec<Unserved> {
         (&[("MachineDeployment", "spec")], MACHINE_DEPLOYMENT),
         (&[("MachineSet", "spec")], MACHINE_SET),
         (MACHINES, MACHINE),
-        (KUBEADM_CONFIGS, KUBEADM_CONFIG),
+        (KUBEADM_CONTROL_PLANES, KUBEADM_CONTROL_PLANE),
         (&[("KamajiControlPlane", "spec")], KAMAJI_CONTROL_PLANE),
         (&[("TenantControlPlane", "spec")], TENANT_CONTROL_PLANE),
         (KUBEVIRT, INFRA_CLUSTER),
@@ -55,15 +55,15 @@ const MACHINE: &[Line] = &[(
     "taints of Machines are not served yet: set joinConfiguration.nodeRegistration.taints of the bootstrap configuration",
 )];
 
-const KUBEADM_CONFIGS: &[Place] =
-    &[("KubeadmConfig", "spec"), ("KubeadmConfigTemplate", "spec.template.spec")];
-const CONTROL_PLANE_MACHINES: &str = "control planes on Machines are not served yet: use a KamajiControlPlane; workers need joinConfiguration only";
-const KUBEADM_CONFIG: &[Line] = &[
-    ("initConfiguration", Object, CONTROL_PLANE_MACHINES),
-    ("clusterConfiguration", Object, CONTROL_PLANE_MACHINES),
-    ("joinConfiguration.controlPlane", Object, CONTROL_PLANE_MACHINES),
-    ("ignition", Object, "ignition is not served: the format is cloud-config"),
+const KUBEADM_CONTROL_PLANES: &[Place] = &[
+    ("KubeadmControlPlane", "spec.machineTemplate.spec"),
+    ("KubeadmControlPlaneTemplate", "spec.template.spec.machineTemplate.spec"),
 ];
+const KUBEADM_CONTROL_PLANE: &[Line] = &[(
+    "taints",
+    List,
+    "taints of Machines are not served yet: set nodeRegistration.taints of initConfiguration and joinConfiguration",
+)];
 
 const KONNECTIVITY: &str = "settings of konnectivity are not served yet: there is no tunnel, and the control plane reaches the Nodes directly";
 const INGRESS: &str =
