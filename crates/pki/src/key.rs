@@ -1,7 +1,9 @@
 //! Private keys: generated as kubeadm does, read in each of the three encodings that tools write.
 
 use crate::{Error, pem};
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, PublicKeyData, RsaKeySize};
+use rcgen::{
+    KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256, PublicKeyData, RsaKeySize,
+};
 use x509_parser::asn1_rs::{Any, FromDer, Integer, OctetString, Sequence};
 
 /// Kind of key to generate.
@@ -12,6 +14,12 @@ pub enum KeyAlgorithm {
     Rsa2048,
     /// ECDSA on P-256 with SHA-256: keys in microseconds instead of a tenth of a second.
     EcdsaP256,
+    /// RSA of 3072 bits with SHA-256.
+    Rsa3072,
+    /// RSA of 4096 bits with SHA-256. A key takes seconds.
+    Rsa4096,
+    /// ECDSA on P-384 with SHA-384.
+    EcdsaP384,
 }
 
 /// A private key with its public half. `Debug` shows neither.
@@ -25,7 +33,10 @@ impl PrivateKey {
     pub fn generate(algorithm: KeyAlgorithm) -> Result<Self, Error> {
         let pair = match algorithm {
             KeyAlgorithm::Rsa2048 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048),
+            KeyAlgorithm::Rsa3072 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_3072),
+            KeyAlgorithm::Rsa4096 => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_4096),
             KeyAlgorithm::EcdsaP256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256),
+            KeyAlgorithm::EcdsaP384 => KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384),
         }
         .map_err(|_| Error::Generate)?;
         let pem = encode(&pair);
