@@ -223,17 +223,8 @@ impl Hub {
         body: Value,
         watch: Option<Watch<K>>,
     ) -> Result<Arc<K>, Error> {
-        let memory = format!("{manager} {} {}", target.path, target.key.name);
-        let hash = hash(body.to_string());
-        let last = self.applied.last(&memory);
-        if let Some(seen) = watch.as_ref().and_then(|watch| watch.get(&target.key))
-            && last.is_none_or(|last| last == hash)
-            && seen.meta().deletion_timestamp.is_none()
-            && covers(&target.encoded(serde_json::to_value(seen.as_ref()))?, &body)
-            // A new manager does not know what the one before it applied.
-            && (last.is_some() || self.is_applied(target, manager, seen.as_ref(), &body).await)
-        {
-            self.applied.say(&memory, hash);
+        let (memory, hash) = remembered(target, manager, &body);
+        if let Some(seen) = self.stands(target, manager, &body, watch.as_ref()).await? {
             return Ok(seen);
         }
         let params = PatchParams::apply(manager).force();
@@ -242,6 +233,29 @@ impl Hub {
         let object: K = target.answered("apply", self.client().request(request).await)?;
         self.applied.say(&memory, hash);
         Ok(learned(watch, object))
+    }
+
+    /// The known object, when an apply would change nothing.
+    async fn stands<K: Kind + Serialize>(
+        &self,
+        target: &Target,
+        manager: &str,
+        body: &Value,
+        watch: Option<&Watch<K>>,
+    ) -> Result<Option<Arc<K>>, Error> {
+        let (memory, hash) = remembered(target, manager, body);
+        let last = self.applied.last(&memory);
+        if let Some(seen) = watch.and_then(|watch| watch.get(&target.key))
+            && last.is_none_or(|last| last == hash)
+            && seen.meta().deletion_timestamp.is_none()
+            && covers(&target.encoded(serde_json::to_value(seen.as_ref()))?, body)
+            // A new manager does not know what the one before it applied.
+            && (last.is_some() || self.is_applied(target, manager, seen.as_ref(), body).await)
+        {
+            self.applied.say(&memory, hash);
+            return Ok(Some(seen));
+        }
+        Ok(None)
     }
 
     /// Asks the API server whether this manager applied the same before. Copies have no record of who owns what: it is
@@ -445,6 +459,13 @@ fn status_patch(uid: Option<&str>, current: Option<Value>, wanted: Value) -> Opt
     }
     Some(json!(patch))
 }
+
+/// Under what an apply is remembered, and as what.
+fn remembered(target: &Target, manager: &str, body: &Value) -> (String, u64) {
+    (format!("{manager} {} {}", target.path, target.key.name), hash(body.to_string()))
+}
+
+mod trial;
 
 mod either_status {
     //! The two answers to a deletion, neither of which matters here.
