@@ -83,7 +83,7 @@ fn number(schema: &mut JSONSchemaProps) {
 }
 
 fn number_or_text(name: &str, schema: &mut JSONSchemaProps) {
-    let share = matches!(name, "maxSurge" | "maxUnavailable");
+    let share = matches!(name, "maxSurge" | "maxUnavailable" | "maxInFlight" | "unhealthyLessThanOrEqualTo");
     let (least, most, pattern) =
         if share { (f64::from(i32::MIN), f64::from(i32::MAX), PERCENT) } else { (-EXACT, EXACT, QUANTITY) };
     schema.minimum.get_or_insert(least);

@@ -1,11 +1,13 @@
-//! Cluster, MachineDeployment, MachineSet and Machine, and the MachinePool that clients look for.
+//! Cluster, ClusterClass, MachineDeployment, MachineSet and Machine, and the MachinePool that clients look for.
 
+pub mod clusterclass;
 pub mod defaults;
 mod machine;
 mod machinedeployment;
 mod machinepool;
 mod machineset;
 mod names;
+pub mod topology;
 
 pub use machine::*;
 pub use machinedeployment::*;
@@ -25,7 +27,14 @@ use crate::meta::{ApiEndpoint, ContractRef};
 
 /// The CustomResourceDefinitions of this module.
 pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
-    vec![Cluster::crd(), MachineDeployment::crd(), MachineSet::crd(), Machine::crd(), MachinePool::crd()]
+    vec![
+        Cluster::crd(),
+        MachineDeployment::crd(),
+        MachineSet::crd(),
+        Machine::crd(),
+        MachinePool::crd(),
+        clusterclass::ClusterClass::crd(),
+    ]
 }
 
 /// What a Cluster should be: its network, its control plane and its infrastructure.
@@ -64,7 +73,7 @@ pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.controlPlaneRef) || has(self.infrastructureRef)").message("one of controlPlaneRef and infrastructureRef must be set"),
+    validation = Rule::new("has(self.controlPlaneRef) || has(self.infrastructureRef) || has(self.topology)").message("one of topology, controlPlaneRef and infrastructureRef must be set"),
     validation = Rule::new("!has(oldSelf.controlPlaneRef) || has(self.controlPlaneRef)").message("controlPlaneRef cannot be removed"),
     validation = Rule::new("!has(oldSelf.infrastructureRef) || has(self.infrastructureRef)").message("infrastructureRef cannot be removed")
 )]
@@ -88,6 +97,9 @@ pub struct ClusterSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["conditionType"]))]
     pub availability_gates: Vec<ConditionGate>,
+    /// The Cluster as a choice from a ClusterClass, which makes everything else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<topology::Topology>,
 }
 
 /// Ranges and names of a Cluster's own network.

@@ -1,11 +1,12 @@
-//! `controlplane.cluster.x-k8s.io`: KamajiControlPlane, v1alpha2 (stored) and v1alpha1 with the same schema;
-//! KubeadmControlPlane and its template.
+//! `controlplane.cluster.x-k8s.io`: KamajiControlPlane and its template, v1alpha2 (stored) and v1alpha1 with the same
+//! schema; KubeadmControlPlane and its template.
 
 #![allow(clippy::duplicated_attributes)] // every printer column has a type: the lint does not know lists
 
 mod kubeadm;
 mod kubeadmtemplate;
 mod names;
+pub mod template;
 
 pub use kubeadm::*;
 pub use kubeadmtemplate::*;
@@ -371,18 +372,18 @@ pub struct ControlPlaneInitialization {
 
 /// The CustomResourceDefinitions of this module.
 pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
-    let mut crd = KamajiControlPlane::crd();
-    let older: Vec<_> = crd
-        .spec
-        .versions
-        .iter()
-        .cloned()
-        .map(|mut version| {
-            version.name = "v1alpha1".into();
-            version.storage = false;
-            version
-        })
-        .collect();
+    let kamaji = [KamajiControlPlane::crd(), template::KamajiControlPlaneTemplate::crd()].map(in_both_versions);
+    [kamaji, [KubeadmControlPlane::crd(), KubeadmControlPlaneTemplate::crd()]].concat()
+}
+
+/// One schema for v1alpha1 as well: no conversion is needed.
+fn in_both_versions(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    let older = crd.spec.versions.iter().cloned().map(|mut version| {
+        version.name = "v1alpha1".into();
+        version.storage = false;
+        version
+    });
+    let older: Vec<_> = older.collect();
     crd.spec.versions.extend(older);
-    vec![crd, KubeadmControlPlane::crd(), KubeadmControlPlaneTemplate::crd()]
+    crd
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
+use scute_api::cluster::clusterclass::ClusterClass;
 use scute_api::cluster::{
     AUTOSCALER_MAX_SIZE_ANNOTATION, AUTOSCALER_MIN_SIZE_ANNOTATION, Cluster, MAX_MACHINES, Machine,
     MachineDeployment, MachineSet, RolloutStrategyType, SKIP_PREFLIGHT_CHECKS_ANNOTATION, defaults,
@@ -23,6 +24,7 @@ pub fn admission(_hub: &Arc<Hub>, admission: Admission) -> Admission {
     const GROUP: &str = "cluster.x-k8s.io";
     admission
         .decodes::<Cluster>()
+        .decodes::<ClusterClass>()
         .decodes::<MachineDeployment>()
         .decodes::<MachineSet>()
         .decodes::<Machine>()

@@ -25,8 +25,13 @@ fn bad_objects_are_refused_at_the_door() {
         let cases = [
             (pool, "MachinePools are not served: use a MachineDeployment"),
             (
-                with(cluster(), "/spec/topology", json!({"classRef": {"name": "x"}})),
-                "spec.topology: Forbidden: ClusterClass is not served yet",
+                with(
+                    cluster(),
+                    "/spec/topology",
+                    json!({"classRef": {"name": "x"}, "version": "v1.35.4",
+                        "workers": {"machinePools": [{"class": "x"}]}}),
+                ),
+                "spec.topology.workers.machinePools: Forbidden: MachinePools are not served",
             ),
             (
                 with(cluster(), "/spec/clusterNetwork/pods/cidrBlocks", json!(["10.0.0.0/33"])),
@@ -37,7 +42,7 @@ fn bad_objects_are_refused_at_the_door() {
                 "spec.clusterNetwork.pods.cidrBlocks",
             ),
             (with(cluster(), "/metadata/name", json!("x".repeat(64))), "at most 63 characters"),
-            (nothing, "one of controlPlaneRef and infrastructureRef must be set"),
+            (nothing, "one of topology, controlPlaneRef and infrastructureRef must be set"),
             (with(cluster(), "/spec/clusterNetwork", json!({})), "spec.clusterNetwork"),
             (
                 with(deployment(), "/spec/template/spec/clusterName", json!("other")),

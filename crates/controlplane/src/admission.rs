@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use kube::ResourceExt;
 use scute_api::cluster::Cluster;
+use scute_api::controlplane::template::KamajiControlPlaneTemplate;
 use scute_api::controlplane::{KamajiControlPlane, KamajiControlPlaneSpec};
 use scute_api::kamaji::{DataStore, TenantControlPlane};
 use scute_api::ranges::{of_cluster, of_tenant};
@@ -27,6 +28,7 @@ pub fn add(hub: &Arc<Hub>, config: &Config, admission: Admission) -> Admission {
     admission
         .decodes::<DataStore>()
         .decodes::<KamajiControlPlane>()
+        .decodes::<KamajiControlPlaneTemplate>()
         .decodes::<TenantControlPlane>()
         .on("cluster.x-k8s.io", "Cluster", move |request| -> BoxFuture<'static, Verdict> {
             let (hub, config) = clusters.clone();

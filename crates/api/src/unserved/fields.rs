@@ -11,13 +11,14 @@ type Line = (&'static str, Shape, &'static str);
 /// Every unserved field of every kind.
 #[must_use]
 pub fn fields() -> Vec<Unserved> {
-    let groups: [(&[Place], &[Line]); 11] = [
+    let groups: [(&[Place], &[Line]); 12] = [
         (&[("Cluster", "spec")], CLUSTER),
+        (&[("ClusterClass", "spec")], CLUSTER_CLASS),
         (&[("MachineDeployment", "spec")], MACHINE_DEPLOYMENT),
         (&[("MachineSet", "spec")], MACHINE_SET),
         (MACHINES, MACHINE),
         (KUBEADM_CONTROL_PLANES, KUBEADM_CONTROL_PLANE),
-        (&[("KamajiControlPlane", "spec")], KAMAJI_CONTROL_PLANE),
+        (KAMAJI, KAMAJI_CONTROL_PLANE),
         (&[("TenantControlPlane", "spec")], TENANT_CONTROL_PLANE),
         (KUBEVIRT, INFRA_CLUSTER),
         (VMS, VM),
@@ -37,8 +38,14 @@ pub fn fields() -> Vec<Unserved> {
         .collect()
 }
 
-const TOPOLOGY: &str = "ClusterClass is not served yet: name controlPlaneRef and infrastructureRef and make MachineDeployments yourself";
-const CLUSTER: &[Line] = &[("topology", Object, TOPOLOGY)];
+const CLUSTER: &[Line] =
+    &[("topology.workers.machinePools", List, "MachinePools are not served: use machineDeployments")];
+const EXTENSIONS: &str = "extensions of a Runtime SDK are not served: use jsonPatches";
+const CLUSTER_CLASS: &[Line] = &[
+    ("patches[].external", Object, EXTENSIONS),
+    ("upgrade", Object, "extensions of a Runtime SDK are not served: list kubernetesVersions"),
+    ("availabilityGates", List, "gates of a class are not served yet: set availabilityGates of the Cluster"),
+];
 
 const NAMING: &str = "names cannot be chosen yet: they are <owner>-<five letters>";
 const MACHINE_DEPLOYMENT: &[Line] = &[
@@ -76,6 +83,8 @@ const VOLUMES: &str = "volumes of your own in the control plane's Pods are not s
 const CONTAINERS: &str = "containers of your own in the control plane's Pods are not served yet";
 const ADVERTISE: &str = "an address of its own for the tenant's side is not served yet";
 const PORTS: &str = "further ports of the control plane's Service are not served yet";
+const KAMAJI: &[Place] =
+    &[("KamajiControlPlane", "spec"), ("KamajiControlPlaneTemplate", "spec.template.spec")];
 const KAMAJI_CONTROL_PLANE: &[Line] = &[
     ("addons.konnectivity", Settings, KONNECTIVITY),
     ("network.ingress", Object, INGRESS),

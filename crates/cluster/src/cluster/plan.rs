@@ -139,7 +139,9 @@ fn reached(seen: &Observed) -> Reached {
     let status = seen.cluster.status.clone().unwrap_or_default();
     let before = status.initialization.unwrap_or_default();
     let mut reached = Reached {
-        infrastructure: before.infrastructure_provisioned == Some(true) || seen.infrastructure.is_none(),
+        // A topology names its infrastructure in its own time.
+        infrastructure: before.infrastructure_provisioned == Some(true)
+            || (seen.infrastructure.is_none() && spec.topology.is_none()),
         control_plane: before.control_plane_initialized == Some(true),
         endpoint: spec.control_plane_endpoint.clone().filter(ApiEndpoint::is_set),
         failure_domains: status.failure_domains,

@@ -19,6 +19,9 @@ use super::probe::Connection;
 use crate::machine::mirrored;
 use crate::machines::{self, Counted, READY, UP_TO_DATE, aggregate};
 
+/// Written by the controller of topologies.
+const TOPOLOGY_RECONCILED: &str = "TopologyReconciled";
+
 /// The status of a Cluster.
 #[must_use]
 pub fn report(seen: &Observed, plan: &Plan, now: Timestamp) -> ClusterStatus {
@@ -89,6 +92,9 @@ fn parts(seen: &Observed, plan: &Plan) -> Vec<Draft> {
 fn infrastructure(seen: &Observed, reached: &Reached) -> Draft {
     const TYPE: &str = "InfrastructureReady";
     let (Some(reference), Some(found)) = (&seen.cluster.spec.infrastructure_ref, &seen.infrastructure) else {
+        if seen.cluster.spec.topology.is_some() && !reached.infrastructure {
+            return Draft::new(TYPE, Status::False, "NotReady", "The topology has not named it yet");
+        }
         return Draft::new(TYPE, Status::True, "Ready", "");
     };
     if let Some(absence) = found.absence(reference, "Cluster", reached.infrastructure) {
@@ -281,6 +287,15 @@ fn with_available(
             own.extend(find(before, &gate.condition_type).cloned());
         }
     }
+    // It is the topology's to write, and to be kept meanwhile.
+    let topology = seen.cluster.spec.topology.as_ref().and_then(|_| find(before, TOPOLOGY_RECONCILED));
+    own.extend(
+        topology
+            .filter(|_| find(&own, TOPOLOGY_RECONCILED).is_none())
+            .cloned()
+            .into_iter()
+            .collect::<Vec<_>>(),
+    );
     let reported = |type_: &str| find(&own, type_).map(Reported::from);
     let mut parts: Vec<_> =
         ["RemoteConnectionProbe", "InfrastructureReady", "ControlPlaneAvailable", "WorkersAvailable"]
@@ -289,6 +304,13 @@ fn with_available(
             .collect();
     if deleting {
         parts.push(Part::negative("Deleting", reported("Deleting").as_ref()));
+    }
+    // An upgrade on its way is no fault.
+    let failed = |condition: &&Condition| {
+        ["ReconcileFailed", "ClusterClassNotReconciled"].contains(&condition.reason.as_str())
+    };
+    if let Some(failed) = topology.filter(failed) {
+        parts.push(Part::positive(TOPOLOGY_RECONCILED, Some(&Reported::from(failed))));
     }
     for gate in gates {
         let type_ = &gate.condition_type;
