@@ -372,7 +372,8 @@ pub struct ControlPlaneInitialization {
 
 /// The CustomResourceDefinitions of this module.
 pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
-    let kamaji = [KamajiControlPlane::crd(), template::KamajiControlPlaneTemplate::crd()].map(in_both_versions);
+    let kamaji =
+        [KamajiControlPlane::crd(), template::KamajiControlPlaneTemplate::crd()].map(in_both_versions);
     [kamaji, [KubeadmControlPlane::crd(), KubeadmControlPlaneTemplate::crd()]].concat()
 }
 
