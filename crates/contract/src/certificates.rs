@@ -310,7 +310,7 @@ mod tests {
 
     use super::*;
 
-    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+    const NOW: Timestamp = Timestamp::constant(1_767_225_600, 0);
 
     fn wanted(configuration: serde_json::Value) -> Wanted {
         Wanted::of(Some(&serde_json::from_value(configuration).expect("a configuration")))
@@ -332,7 +332,7 @@ mod tests {
                 assert_eq!(read.key.as_deref(), Some(key.as_str()), "{name} {purpose:?}");
                 if purpose == Purpose::ClusterCa {
                     let certificate = Certificate::parse(&certificate).expect("a certificate");
-                    assert_eq!(certificate.not_after().as_second(), 30 * 24 * 3600);
+                    assert_eq!(certificate.not_after().duration_since(NOW).as_hours(), 30 * 24);
                 }
             }
         }
