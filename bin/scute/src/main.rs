@@ -2,6 +2,7 @@
 
 mod client;
 mod cluster;
+mod install;
 mod manager;
 mod output;
 mod planner;
@@ -48,6 +49,8 @@ enum Command {
     /// Virtual bare-metal servers beside a site, for trying things out
     #[command(subcommand)]
     Rack(rack::RackCommand),
+    /// Put Scute into a Kubernetes cluster, or bring what is there up to date
+    Install(install::InstallArgs),
     /// Run the controllers and the admission server
     Manager(manager::ManagerArgs),
     /// Run a virtual machine as process 1 of its Pod
@@ -103,6 +106,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Lint(command) => runtime()?.block_on(command.run()),
         Command::Explain(command) => runtime()?.block_on(command.run()),
         Command::Rack(command) => runtime()?.block_on(command.run()),
+        Command::Install(command) => runtime()?.block_on(command.run()),
         Command::Manager(command) => {
             log_to_stderr();
             runtime()?.block_on(command.run())

@@ -7,16 +7,19 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{ArgAction, Args};
+use jiff::Timestamp;
 use kube::Config;
 use scute_api::conversion;
 use scute_api::ranges::{Claim, Management};
-use scute_install::{ManagementNetworks, ManagerConfig};
-use scute_kit::lease::{Election, Holder};
+use scute_install::{ManagementNetworks, ManagerConfig, WebhookSecret, WebhookSecretError};
+use scute_kit::admission::ServeError;
+use scute_kit::lease::{self, Election, Holder};
 use scute_kit::limits::{LOOK_AT_CERTIFICATES, Limits, Tenure};
 use scute_kit::tenants::Tenants;
-use scute_kit::{Admission, Clock, Hub, Key, Versions, probes};
+use scute_kit::{Admission, Clock, Hub, Key, Versions, chain, probes, said};
 use scute_qemu::Accelerator;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Run the controllers
@@ -59,12 +62,17 @@ impl ManagerArgs {
         let mut tasks = JoinSet::new();
         // Who waits for the lease answers probes and reviews all the same: neither writes.
         self.serve(&hub, &config, &mut tasks)?;
-        let election = self.leader_elect.then(|| self.election(&hub)).transpose()?;
+        let me = self.holder()?;
+        // The Pod may have worked before this process was started in it.
+        label(&hub, &me, false).await;
+        let election = self.leader_elect.then(|| election(&hub, &me, self.pod_namespace()));
         let mut held = tokio::select! {
             _ = stop.recv() => return Ok(ExitCode::SUCCESS),
             Some(ended) = tasks.join_next() => return Err(part_ended(ended)),
             held = async { match election { Some(election) => Some(election.win().await), None => None } } => held,
         };
+        label(&hub, &me, true).await;
+        keep_certificate(&hub, &config, self.pod_namespace(), &mut tasks);
         spawn(&hub, &tenants, &config, &mut tasks);
         spawn_metal(&hub, &config, &mut tasks)?;
         let ended = tokio::select! {
@@ -88,13 +96,22 @@ impl ManagerArgs {
         let listen = |port: u16, what: &str| {
             scute_kit::listen(port).with_context(|| format!("listening for {what} on port {port}"))
         };
+        let ended = |ended: Result<(), ServeError>| {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the admission server ended");
+            }
+        };
         if let Some(certificates) = config.webhook_certificates.clone() {
             let (listener, admission) = (listen(self.webhook_port, "reviews")?, admission(hub, config));
             tasks.spawn(async move {
-                if let Err(error) = admission.serve_on(listener, &certificates, LOOK_AT_CERTIFICATES).await {
-                    tracing::error!(%error, "the admission server ended");
-                }
+                ended(admission.serve_on(listener, &certificates, LOOK_AT_CERTIFICATES).await);
             });
+        }
+        if let Some(secret) = webhook_secret(hub, config, self.pod_namespace()) {
+            let (listener, admission) = (listen(self.webhook_port, "reviews")?, admission(hub, config));
+            let (tell, told) = watch::channel(None);
+            tasks.spawn(secret.follow(tell));
+            tasks.spawn(async move { ended(admission.serve_told(listener, told).await) });
         }
         let (listener, probes) = (listen(self.health_port, "probes")?, probes(hub));
         tasks.spawn(async move {
@@ -105,19 +122,52 @@ impl ManagerArgs {
         Ok(())
     }
 
-    /// The lease that only one manager of a cluster holds, and who asks for it.
-    fn election(&self, hub: &Arc<Hub>) -> anyhow::Result<Election> {
-        let (namespace, pod, uid) = (self.pod_namespace.clone(), self.pod_name.clone(), self.pod_uid.clone());
-        let namespace = namespace.unwrap_or_else(|| scute_install::NAMESPACE.to_owned());
+    fn pod_namespace(&self) -> &str {
+        self.pod_namespace.as_deref().unwrap_or(scute_install::NAMESPACE)
+    }
+
+    /// Who this process is.
+    fn holder(&self) -> anyhow::Result<Holder> {
+        let pod = self.pod_name.clone().zip(self.pod_uid.clone());
         let mut unique = [0; 8];
         scute_pki::system_random(&mut unique)?;
-        let me = Holder {
-            pod: pod.zip(uid).map(|(name, uid)| (Key::new(namespace.clone(), name), uid)),
+        Ok(Holder {
+            pod: pod.map(|(name, uid)| (Key::new(self.pod_namespace(), name), uid)),
             unique: format!("{:016x}", u64::from_ne_bytes(unique)),
-        };
-        let lease = Key::new(namespace, scute_install::MANAGER);
-        Ok(Election::new(hub.client(), lease, me, Tenure::MANAGER, Clock::system()))
+        })
     }
+}
+
+/// The lease that only one manager of a cluster holds, and who asks for it.
+fn election(hub: &Arc<Hub>, me: &Holder, namespace: &str) -> Election {
+    let lease = Key::new(namespace, scute_install::MANAGER);
+    Election::new(hub.client(), lease, me.clone(), Tenure::MANAGER, Clock::system())
+}
+
+/// Says on the Pod whether it works. Without that servers do not reach it; everything else does.
+async fn label(hub: &Arc<Hub>, me: &Holder, works: bool) {
+    if let Err(error) = lease::label(&hub.client(), me, scute_install::LEADER_LABEL, works).await {
+        tracing::warn!(error = said(&error), works, "the Pod does not say whether it works");
+    }
+}
+
+/// The Secret of the webhooks' certificate, where the manager makes it itself.
+fn webhook_secret(hub: &Arc<Hub>, config: &ManagerConfig, namespace: &str) -> Option<WebhookSecret> {
+    let name = config.webhook_secret.as_ref()?;
+    Some(WebhookSecret::new(hub.client(), namespace, name))
+}
+
+/// Makes and renews that certificate.
+fn keep_certificate(hub: &Arc<Hub>, config: &ManagerConfig, namespace: &str, tasks: &mut JoinSet<()>) {
+    let Some(secret) = webhook_secret(hub, config, namespace) else { return };
+    let failed = |error: &WebhookSecretError| {
+        let error = match error {
+            WebhookSecretError::Api { what, source } => format!("{what}: {}", said(source)),
+            other => chain(other),
+        };
+        tracing::warn!(error, "the webhooks' certificate is not looked after");
+    };
+    tasks.spawn(secret.keep(Timestamp::now, failed));
 }
 
 fn part_ended(ended: Result<(), tokio::task::JoinError>) -> anyhow::Error {

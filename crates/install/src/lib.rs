@@ -2,20 +2,26 @@
 //! configuration, the default DataStore. In: a client and [`Facts`]. Out: objects, applied. Applying them again changes
 //! nothing. Never: knows how the cluster was made.
 
+mod anywhere;
 mod apply;
 mod manager;
 mod manager_config;
 mod policies;
 mod rbac;
 mod tenants_etcd;
+mod webhook_secret;
 mod webhooks;
 
-pub use manager::CERTIFICATE_FOLDER;
+pub use anywhere::{Installation, Options};
+pub use manager::{CERTIFICATE_FOLDER, LEADER_LABEL, WEBHOOK_SECRET};
 pub use manager_config::{
     LoadBalancerConfig, ManagementNetworks, ManagerConfig, ManagerConfigError, MetalConfig,
 };
 pub use policies::{NAME as NETWORK_POLICIES, warn as warn_of_network_policies};
+pub use webhook_secret::{WebhookSecret, WebhookSecretError};
 pub use webhooks::configurations as webhook_configurations;
+
+use manager::Manager;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::{
@@ -89,24 +95,35 @@ impl InstallError {
     }
 }
 
+/// Where Scute's own images are unless told otherwise.
+pub const REGISTRY: &str = "scute.dev";
+const SCUTE: &str = "scute";
+const LAUNCHER: &str = "launcher";
+const RAMDISK: &str = "ramdisk";
+const NODE: &str = "node";
+
+fn image(registry: &str, name: &str, tag: &str) -> String {
+    format!("{registry}/{name}:{tag}")
+}
+
 /// The image of the manager.
 pub fn scute_image() -> String {
-    format!("scute.dev/scute:{}", VERSION)
+    image(REGISTRY, SCUTE, VERSION)
 }
 
 /// The image in which virtual machines run.
 pub fn launcher_image() -> String {
-    format!("scute.dev/launcher:{}", VERSION)
+    image(REGISTRY, LAUNCHER, VERSION)
 }
 
 /// The image with the ISO that bare-metal servers start from.
 pub fn ramdisk_image() -> String {
-    format!("scute.dev/ramdisk:{}", VERSION)
+    image(REGISTRY, RAMDISK, VERSION)
 }
 
 /// The image with the disk of Nodes.
 pub fn node_image() -> String {
-    format!("scute.dev/node:{}", scute_kubeadm::KUBERNETES_VERSION)
+    image(REGISTRY, NODE, scute_kubeadm::KUBERNETES_VERSION)
 }
 
 /// Images that the installed objects need, and the one that says what guests run on.
@@ -192,8 +209,11 @@ pub async fn manager(client: &Client, facts: &Facts) -> Result<(), InstallError>
     let Facts { configuration, image_digest, webhook, dns, tenants_etcd } = facts;
     apply_all(client, vec![apply::namespace(NAMESPACE)]).await?;
     policies::warn(client).await?;
+    let manager =
+        Manager { configuration, certificate: Some(webhook), image_digest, replicas: 1, registry: REGISTRY };
     let mut objects = rbac::objects();
-    objects.extend(manager::objects(configuration, webhook, image_digest)?);
+    objects.push(rbac::kubelets());
+    objects.extend(manager.objects()?);
     objects.extend(coredns(dns));
     objects.extend(tenants_etcd::secrets(tenants_etcd));
     apply_all(client, objects).await?;

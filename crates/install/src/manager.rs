@@ -1,9 +1,10 @@
 //! The manager's Deployment, its configuration, and the Service and certificate of its webhooks. Pure.
 
 use crate::{
-    InstallError, KVM_RUNTIME, MANAGER, ManagerConfig, MetalConfig, NAMESPACE, Pem, node_image,
-    ramdisk_image, scute_image,
+    InstallError, KVM_RUNTIME, MANAGER, ManagerConfig, MetalConfig, NAMESPACE, NODE, Pem, RAMDISK, SCUTE,
+    VERSION, image, webhooks,
 };
+use scute_kubeadm::KUBERNETES_VERSION;
 use serde_json::{Value, json};
 
 /// Where the manager finds its configuration.
@@ -12,47 +13,137 @@ const CONFIG_FOLDER: &str = "/etc/scute";
 pub const CERTIFICATE_FOLDER: &str = "/etc/scute-webhook";
 /// Secret of the webhook certificate, and name of the webhook's Service.
 pub const WEBHOOK_SECRET: &str = "scute-webhook-tls";
-/// The Service through which the API server calls the webhooks.
-pub const WEBHOOK_SERVICE: &str = scute_api::conversion::WEBHOOK[1];
 /// Where the manager finds the image with the ISO of the provisioning ramdisk.
 pub const RAMDISK_FOLDER: &str = "/ramdisk";
 /// Where the manager finds the image with the disk of Nodes.
 pub const NODE_FOLDER: &str = "/node";
 /// The Service through which bare-metal servers and their BMCs reach the manager.
 const METAL_SERVICE: &str = "scute-metal";
+/// On the Pod of the manager that works.
+pub const LEADER_LABEL: &str = "scute.dev/leader";
 /// Port of the webhook server in the manager's Pod.
 const WEBHOOK_PORT: u16 = 9443;
 /// Port of probes and metrics in the manager's Pod.
 const HEALTH_PORT: u16 = 8080;
 
-/// All objects but rights. `image_digest` makes the Pod new when the bundle brings another image of the same name.
-pub fn objects(
-    configuration: &ManagerConfig,
-    webhook: &Pem,
-    image_digest: &str,
-) -> Result<Vec<Value>, InstallError> {
-    let text =
-        serde_json::to_string_pretty(configuration).map_err(|e| InstallError::Malformed(e.to_string()))?;
-    let metal = configuration.metal.as_ref();
-    let mut objects = vec![
+/// The manager as it is wanted.
+pub struct Manager<'a> {
+    /// What it is told.
+    pub configuration: &'a ManagerConfig,
+    /// The certificate of its webhooks; without one it makes its own.
+    pub certificate: Option<&'a Pem>,
+    /// Digests of its images: another image of the same name makes its Pod new.
+    pub image_digest: &'a str,
+    /// How many of them there are. One works, the others wait for its lease and answer reviews.
+    pub replicas: u8,
+    /// Where its images are.
+    pub registry: &'a str,
+}
+
+impl Manager<'_> {
+    /// All objects but rights.
+    pub fn objects(&self) -> Result<Vec<Value>, InstallError> {
+        let text = serde_json::to_string_pretty(self.configuration)
+            .map_err(|e| InstallError::Malformed(e.to_string()))?;
+        let mut objects = vec![
+            json!({
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": MANAGER, "namespace": NAMESPACE},
+                "data": {"config.yaml": text},
+            }),
+            json!({
+                "apiVersion": "node.k8s.io/v1",
+                "kind": "RuntimeClass",
+                "metadata": {"name": KVM_RUNTIME},
+                "handler": KVM_RUNTIME,
+            }),
+            service(),
+            self.deployment(&text),
+        ];
+        objects.extend(self.certificate.map(certificate));
+        objects.extend((self.replicas > 1).then(disruption_budget));
+        objects.extend(self.configuration.metal.as_ref().map(metal_service));
+        Ok(objects)
+    }
+
+    fn deployment(&self, configuration: &str) -> Value {
+        use sha2::{Digest, Sha256};
+        let labels = json!({"app": MANAGER});
+        let seen = hex::encode(&Sha256::digest(configuration)[..8]);
+        // Two managers take turns by a lease. One alone need not wait for the other: a second of absence costs nothing,
+        // reconciling is level-based.
+        let strategy = if self.replicas > 1 {
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
+        } else {
+            json!({"type": "Recreate"})
+        };
         json!({
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": MANAGER, "namespace": NAMESPACE},
-            "data": {"config.yaml": text},
-        }),
-        json!({
-            "apiVersion": "node.k8s.io/v1",
-            "kind": "RuntimeClass",
-            "metadata": {"name": KVM_RUNTIME},
-            "handler": KVM_RUNTIME,
-        }),
-        certificate(webhook),
-        service(),
-        deployment(&text, image_digest, metal),
-    ];
-    objects.extend(metal.map(metal_service));
-    Ok(objects)
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": MANAGER, "namespace": NAMESPACE, "labels": labels},
+            "spec": {
+                "replicas": self.replicas,
+                "strategy": strategy,
+                "selector": {"matchLabels": labels},
+                "template": {
+                    "metadata": {
+                        "labels": labels,
+                        "annotations": {"scute.dev/image-digest": self.image_digest, "scute.dev/configuration": seen},
+                    },
+                    "spec": self.pod(),
+                },
+            },
+        })
+    }
+
+    fn pod(&self) -> Value {
+        let mut pod = manager_pod(&image(self.registry, SCUTE, VERSION));
+        let add = |list: &mut Value, value: Value| {
+            if let Some(list) = list.as_array_mut() {
+                list.push(value);
+            }
+        };
+        if self.certificate.is_some() {
+            let mount = json!({"name": "webhook", "mountPath": CERTIFICATE_FOLDER, "readOnly": true});
+            add(&mut pod["containers"][0]["volumeMounts"], mount);
+            add(&mut pod["volumes"], json!({"name": "webhook", "secret": {"secretName": WEBHOOK_SECRET}}));
+        }
+        if self.replicas > 1 {
+            pod["topologySpreadConstraints"] = json!([{
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": {"matchLabels": {"app": MANAGER}},
+            }]);
+        }
+        let Some(metal) = &self.configuration.metal else { return pod };
+        let mut volumes = Vec::new();
+        let container = &mut pod["containers"][0];
+        add(&mut container["ports"], json!({"name": "agents", "containerPort": metal.service_port}));
+        add(&mut container["ports"], json!({"name": "media", "containerPort": metal.media_port}));
+        let mut mount = |name: &str, folder: &str, image: String| {
+            let mount = json!({"name": name, "mountPath": folder, "readOnly": true});
+            add(&mut container["volumeMounts"], mount);
+            volumes.push(json!({"name": name, "image": {"reference": image, "pullPolicy": "IfNotPresent"}}));
+        };
+        mount("ramdisk", RAMDISK_FOLDER, image(self.registry, RAMDISK, VERSION));
+        if metal.images.values().any(|file| file.starts_with(NODE_FOLDER)) {
+            mount("node", NODE_FOLDER, image(self.registry, NODE, KUBERNETES_VERSION));
+        }
+        volumes.into_iter().for_each(|volume| add(&mut pod["volumes"], volume));
+        pod
+    }
+}
+
+/// Of several managers one stays while Nodes are drained.
+fn disruption_budget() -> Value {
+    json!({
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": MANAGER, "namespace": NAMESPACE},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": MANAGER}}},
+    })
 }
 
 /// On every Node's own addresses: servers and their BMCs need no route to the Services, and no load balancer.
@@ -65,7 +156,8 @@ fn metal_service(metal: &MetalConfig) -> Value {
         "metadata": {"name": METAL_SERVICE, "namespace": NAMESPACE},
         "spec": {
             "type": "NodePort",
-            "selector": {"app": MANAGER},
+            // Only who works answers them.
+            "selector": {"app": MANAGER, LEADER_LABEL: "true"},
             "ports": [port("agents", metal.service_port), port("media", metal.media_port)],
         },
     })
@@ -89,34 +181,10 @@ fn service() -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": WEBHOOK_SERVICE, "namespace": NAMESPACE},
+        "metadata": {"name": webhooks::SERVICE, "namespace": NAMESPACE},
         "spec": {
             "selector": {"app": MANAGER},
             "ports": [{"name": "webhook", "port": 443, "targetPort": WEBHOOK_PORT}],
-        },
-    })
-}
-
-fn deployment(configuration: &str, image_digest: &str, metal: Option<&MetalConfig>) -> Value {
-    use sha2::{Digest, Sha256};
-    let labels = json!({"app": MANAGER});
-    let seen = hex::encode(&Sha256::digest(configuration)[..8]);
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": MANAGER, "namespace": NAMESPACE, "labels": labels},
-        "spec": {
-            "replicas": 1,
-            // Two managers take turns by a lease; a second of absence costs nothing, reconciling is level-based.
-            "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": labels},
-            "template": {
-                "metadata": {
-                    "labels": labels,
-                    "annotations": {"scute.dev/image-digest": image_digest, "scute.dev/configuration": seen},
-                },
-                "spec": pod(metal),
-            },
         },
     })
 }
@@ -144,32 +212,7 @@ fn tolerations() -> Vec<Value> {
     starts.into_iter().chain(stays).collect()
 }
 
-fn pod(metal: Option<&MetalConfig>) -> Value {
-    let mut pod = manager_pod();
-    let Some(metal) = metal else { return pod };
-    let add = |list: &mut Value, value: Value| {
-        if let Some(list) = list.as_array_mut() {
-            list.push(value);
-        }
-    };
-    let mut volumes = Vec::new();
-    let container = &mut pod["containers"][0];
-    add(&mut container["ports"], json!({"name": "agents", "containerPort": metal.service_port}));
-    add(&mut container["ports"], json!({"name": "media", "containerPort": metal.media_port}));
-    let mut mount = |name: &str, folder: &str, image: String| {
-        let mount = json!({"name": name, "mountPath": folder, "readOnly": true});
-        add(&mut container["volumeMounts"], mount);
-        volumes.push(json!({"name": name, "image": {"reference": image, "pullPolicy": "IfNotPresent"}}));
-    };
-    mount("ramdisk", RAMDISK_FOLDER, ramdisk_image());
-    if metal.images.values().any(|file| file.starts_with(NODE_FOLDER)) {
-        mount("node", NODE_FOLDER, node_image());
-    }
-    volumes.into_iter().for_each(|volume| add(&mut pod["volumes"], volume));
-    pod
-}
-
-fn manager_pod() -> Value {
+fn manager_pod(image: &str) -> Value {
     json!({
         "serviceAccountName": MANAGER,
         "priorityClassName": "system-cluster-critical",
@@ -184,7 +227,7 @@ fn manager_pod() -> Value {
         },
         "containers": [{
             "name": "manager",
-            "image": scute_image(),
+            "image": image,
             "imagePullPolicy": "IfNotPresent",
             "command": ["/usr/local/bin/scute", "manager"],
             "args": [format!("--config={CONFIG_FOLDER}/config.yaml")],
@@ -221,15 +264,9 @@ fn manager_pod() -> Value {
                 "readOnlyRootFilesystem": true,
                 "capabilities": {"drop": ["ALL"]},
             },
-            "volumeMounts": [
-                {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": true},
-                {"name": "webhook", "mountPath": CERTIFICATE_FOLDER, "readOnly": true},
-            ],
+            "volumeMounts": [{"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": true}],
         }],
-        "volumes": [
-            {"name": "config", "configMap": {"name": MANAGER}},
-            {"name": "webhook", "secret": {"secretName": WEBHOOK_SECRET}},
-        ],
+        "volumes": [{"name": "config", "configMap": {"name": MANAGER}}],
     })
 }
 
@@ -242,22 +279,29 @@ mod tests {
         let pem = Pem { ca: String::new(), certificate: String::new(), key: String::new() };
         let made = |metal: Option<MetalConfig>| {
             let configuration = ManagerConfig { metal, ..ManagerConfig::default() };
-            objects(&configuration, &pem, "").unwrap()
+            let manager = Manager {
+                configuration: &configuration,
+                certificate: Some(&pem),
+                image_digest: "",
+                replicas: 1,
+                registry: crate::REGISTRY,
+            };
+            manager.objects().unwrap()
         };
         let (without, with) = (made(None), made(Some(MetalConfig::on("10.0.0.5".into()))));
         assert_eq!(without.len() + 1, with.len());
         let ports = &with.last().unwrap()["spec"]["ports"];
         assert_eq!((&ports[0]["nodePort"], &ports[1]["nodePort"]), (&json!(30063), &json!(30061)));
-        let spec = &with[4]["spec"]["template"]["spec"];
-        assert_eq!(spec["volumes"][2]["image"]["reference"], ramdisk_image());
+        let spec = &with[3]["spec"]["template"]["spec"];
+        assert_eq!(spec["volumes"][2]["image"]["reference"], crate::ramdisk_image());
         assert_eq!(spec["containers"][0]["volumeMounts"][2]["mountPath"], RAMDISK_FOLDER);
         assert_eq!(spec["containers"][0]["ports"][3]["containerPort"], 30061);
         assert!(spec["volumes"][3].is_null());
         let with = made(Some(MetalConfig::on("10.0.0.5".into()).with_node_image()));
-        let spec = &with[4]["spec"]["template"]["spec"];
-        assert_eq!(spec["volumes"][3]["image"]["reference"], node_image());
+        let spec = &with[3]["spec"]["template"]["spec"];
+        assert_eq!(spec["volumes"][3]["image"]["reference"], crate::node_image());
         assert_eq!(spec["containers"][0]["volumeMounts"][3]["mountPath"], NODE_FOLDER);
-        let spec = &without[4]["spec"]["template"]["spec"];
+        let spec = &without[3]["spec"]["template"]["spec"];
         assert_eq!(spec["volumes"].as_array().unwrap().len(), 2);
     }
 

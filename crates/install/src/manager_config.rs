@@ -41,6 +41,10 @@ pub struct ManagerConfig {
     /// Folder of the webhook server's `tls.crt` and `tls.key`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_certificates: Option<PathBuf>,
+    /// Secret with the webhook server's certificate, in the manager's namespace; the manager makes and renews it. One
+    /// that has no `ca.key` is somebody else's to renew, cert-manager's for example. Not beside `webhookCertificates`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_secret: Option<String>,
 }
 
 /// Ranges of the management cluster.
@@ -175,6 +179,9 @@ impl ManagerConfig {
 
     fn parse(text: &str) -> Result<Self, String> {
         let config: Self = serde_saphyr::from_str(text).map_err(|e| e.to_string())?;
+        if config.webhook_certificates.is_some() && config.webhook_secret.is_some() {
+            return Err("webhookCertificates and webhookSecret: give one of them".to_owned());
+        }
         config.metal.as_ref().map_or(Ok(()), MetalConfig::check)?;
         Ok(config)
     }
@@ -212,6 +219,12 @@ mod tests {
             let text = format!("metal: {{serviceAddress: a, ramdisk: /r, images: {{{name:?}: /i}}}}");
             assert!(ManagerConfig::parse(&text).unwrap_err().contains("metal.images"), "{name}");
         }
+    }
+
+    #[test]
+    fn the_webhooks_certificate_is_in_one_place() {
+        let error = ManagerConfig::parse("{webhookCertificates: /c, webhookSecret: s}").unwrap_err();
+        assert!(error.contains("webhookSecret"), "{error}");
     }
 
     #[test]

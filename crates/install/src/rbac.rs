@@ -1,7 +1,7 @@
 //! The manager's rights, each group with its reason. No wildcard, and nothing that widens rights; but who may write
 //! Secrets and Pods of all namespaces is to be trusted like an administrator.
 
-use crate::{MANAGER, NAMESPACE};
+use crate::{MANAGER, NAMESPACE, webhooks};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -16,22 +16,6 @@ const AGGREGATE_TO_MANAGER: &str = "cluster.x-k8s.io/aggregate-to-manager";
 /// ServiceAccount, ClusterRoles and bindings.
 pub fn objects() -> Vec<Value> {
     vec![
-        // Logs and exec: the API server calls the kubelet as this user.
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": {"name": "scute:apiserver-kubelet"},
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "ClusterRole",
-                "name": "system:kubelet-api-admin",
-            },
-            "subjects": [{
-                "apiGroup": "rbac.authorization.k8s.io",
-                "kind": "User",
-                "name": scute_kubeadm::APISERVER_KUBELET_CLIENT,
-            }],
-        }),
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": MANAGER, "namespace": NAMESPACE}}),
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -63,6 +47,25 @@ pub fn objects() -> Vec<Value> {
             "subjects": [{"kind": "ServiceAccount", "name": MANAGER, "namespace": NAMESPACE}],
         }),
     ]
+}
+
+/// Logs and exec on a site: its API server calls the kubelet as this user.
+pub fn kubelets() -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "scute:apiserver-kubelet"},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": "system:kubelet-api-admin",
+        },
+        "subjects": [{
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "User",
+            "name": scute_kubeadm::APISERVER_KUBELET_CLIENT,
+        }],
+    })
 }
 
 fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
@@ -100,9 +103,32 @@ fn rules() -> Vec<Value> {
         rule("events.k8s.io", &["events"], &["create", "patch"]),
         // Templates of Clusters are resolved by the kinds they name; MetalLB is detected by its kind.
         rule("apiextensions.k8s.io", &["customresourcedefinitions"], &READ),
+        // The webhooks' authority is put where the API server looks for it: see `trust`.
+        rule(
+            "admissionregistration.k8s.io",
+            &["validatingwebhookconfigurations", "mutatingwebhookconfigurations"],
+            &READ,
+        ),
         rule("coordination.k8s.io", &["leases"], &["get", "list", "watch", "create", "update", "patch"]),
     ]);
+    rules.extend(trust());
     rules
+}
+
+/// By name: our webhooks and definitions, nobody else's.
+fn trust() -> [Value; 2] {
+    let named = |group: &str, resources: &[&str], names: Vec<String>| {
+        let mut rule = rule(group, resources, &["patch"]);
+        rule["resourceNames"] = names.into();
+        rule
+    };
+    let configurations = ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"];
+    let converted = scute_api::crds().into_iter().filter(|crd| crd.spec.conversion.is_some());
+    let definitions = converted.filter_map(|crd| crd.metadata.name).collect();
+    [
+        named("admissionregistration.k8s.io", &configurations, vec![webhooks::NAME.to_owned()]),
+        named("apiextensions.k8s.io", &["customresourcedefinitions"], definitions),
+    ]
 }
 
 /// Every kind that we serve: the manager writes specs (defaults, replicas, endpoints), status and finalizers.

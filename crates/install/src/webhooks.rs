@@ -1,12 +1,17 @@
 //! Where the API server calls the manager: for admission, one rule per group that we serve and both kinds of webhook, and
 //! for conversion between versions.
 
-use crate::{NAMESPACE, manager::WEBHOOK_SERVICE};
+use crate::NAMESPACE;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use k8s_openapi::ByteString;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+/// Name of both configurations.
+pub const NAME: &str = "scute";
+/// The Service through which the API server calls the webhooks.
+pub const SERVICE: &str = scute_api::conversion::WEBHOOK[1];
 
 /// Definitions whose conversions trust the webhook's authority.
 pub fn trusting(mut crds: Vec<CustomResourceDefinition>, ca: &str) -> Vec<CustomResourceDefinition> {
@@ -42,7 +47,7 @@ fn evictions(ca: &str) -> Value {
         "timeoutSeconds": 5,
         "clientConfig": {
             "caBundle": ca,
-            "service": {"namespace": NAMESPACE, "name": WEBHOOK_SERVICE, "path": "/validate", "port": 443},
+            "service": {"namespace": NAMESPACE, "name": SERVICE, "path": "/validate", "port": 443},
         },
         "rules": [{
             "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"],
@@ -64,7 +69,7 @@ fn configuration(kind: &str, name: &str, path: &str, ca: &str, deletions: bool) 
         "timeoutSeconds": 10,
         "clientConfig": {
             "caBundle": ca,
-            "service": {"namespace": NAMESPACE, "name": WEBHOOK_SERVICE, "path": path, "port": 443},
+            "service": {"namespace": NAMESPACE, "name": SERVICE, "path": path, "port": 443},
         },
         "rules": rules(&operations),
     });
@@ -74,7 +79,7 @@ fn configuration(kind: &str, name: &str, path: &str, ca: &str, deletions: bool) 
     json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": kind,
-        "metadata": {"name": "scute"},
+        "metadata": {"name": NAME},
         "webhooks": [webhook],
     })
 }
@@ -108,8 +113,7 @@ mod tests {
         assert!(conversions.len() >= 9, "{}", conversions.len());
         for conversion in conversions {
             let webhook = serde_json::to_value(conversion).unwrap()["webhook"].take();
-            let service =
-                json!({"namespace": NAMESPACE, "name": WEBHOOK_SERVICE, "path": "/convert", "port": 443});
+            let service = json!({"namespace": NAMESPACE, "name": SERVICE, "path": "/convert", "port": 443});
             let config = json!({"caBundle": STANDARD.encode("PEM"), "service": service});
             assert_eq!(webhook, json!({"clientConfig": config, "conversionReviewVersions": ["v1"]}));
         }

@@ -13,10 +13,12 @@ use axum::{Json, Router};
 use axum_server::tls_rustls::RustlsConfig;
 use futures::future::BoxFuture;
 use kube::Resource;
+use scute_pki::KeyPairPem;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::limits::LOOK_AT_CERTIFICATES;
 
@@ -240,14 +242,29 @@ impl Admission {
         certificates: &Path,
         look_every: Duration,
     ) -> Result<(), ServeError> {
-        let pem = read(certificates).await.map_err(ServeError::Certificate)?;
-        let tls =
-            RustlsConfig::from_pem(pem.0.clone(), pem.1.clone()).await.map_err(ServeError::Certificate)?;
+        let pair = read(certificates).await.map_err(ServeError::Certificate)?;
+        let (tell, told) = watch::channel(Some(pair));
+        tokio::select! {
+            ended = self.serve_told(listener, told) => ended,
+            () = look(&tell, certificates, look_every) => Ok(()),
+        }
+    }
+
+    /// Serves on a socket with the certificate that it is told of, from the first one on, and takes each new one.
+    ///
+    /// # Errors
+    /// When the first certificate cannot be used or the socket fails.
+    pub async fn serve_told(self, listener: TcpListener, mut told: Told) -> Result<(), ServeError> {
+        // Who would have told of one may be gone.
+        let first = told.wait_for(Option::is_some).await.ok().and_then(|pair| pair.clone());
+        let Some(first) = first else { return Ok(()) };
+        let tls = RustlsConfig::from_pem(first.certificate_pem.into(), first.key_pem.into());
+        let tls = tls.await.map_err(ServeError::Certificate)?;
         let listener = listener.into_std().map_err(ServeError::Serve)?;
         let server = axum_server::from_tcp_rustls(listener, tls.clone()).map_err(ServeError::Serve)?;
         tokio::select! {
             ended = server.serve(self.router().into_make_service()) => ended.map_err(ServeError::Serve),
-            () = renew(&tls, certificates, pem, look_every) => Ok(()),
+            () = exchange(&tls, told) => Ok(()),
         }
     }
 
@@ -368,29 +385,35 @@ impl From<Request> for AdmissionRequest {
 /// letters escaped that the request had as they are.
 const LARGEST_REVIEW: usize = 16 << 20;
 
-type Pem = (Vec<u8>, Vec<u8>);
+/// The certificate and key to serve with, once there are some.
+pub type Told = watch::Receiver<Option<KeyPairPem>>;
 
-async fn read(folder: &Path) -> io::Result<Pem> {
-    Ok((tokio::fs::read(folder.join("tls.crt")).await?, tokio::fs::read(folder.join("tls.key")).await?))
+async fn read(folder: &Path) -> io::Result<KeyPairPem> {
+    let text = async |file: &str| tokio::fs::read_to_string(folder.join(file)).await;
+    Ok(KeyPairPem { certificate_pem: text("tls.crt").await?, key_pem: text("tls.key").await? })
 }
 
-/// Looks again and again whether certificate and key were exchanged; does not return. What cannot be used (a new
-/// certificate beside an old key, for a moment) is looked at again.
-async fn renew(tls: &RustlsConfig, folder: &Path, mut served: Pem, every: Duration) {
+/// Looks again and again whether certificate and key were exchanged; does not return.
+async fn look(tell: &watch::Sender<Option<KeyPairPem>>, folder: &Path, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
-        let found = match read(folder).await {
-            Ok(found) if found != served => found,
-            _ => continue,
-        };
-        match tls.reload_from_pem(found.0.clone(), found.1.clone()).await {
-            Ok(()) => {
-                tracing::info!("the webhook certificate has been exchanged");
-                served = found;
-            }
+        if let Ok(found) = read(folder).await {
+            tell.send_if_modified(|told| told.replace(found.clone()) != Some(found));
+        }
+    }
+}
+
+/// Takes each new certificate; does not return. One that cannot be used (a new certificate beside an old key, for a
+/// moment) is left.
+async fn exchange(tls: &RustlsConfig, mut told: Told) {
+    while told.changed().await.is_ok() {
+        let Some(pair) = told.borrow_and_update().clone() else { continue };
+        match tls.reload_from_pem(pair.certificate_pem.into(), pair.key_pem.into()).await {
+            Ok(()) => tracing::info!("the webhook certificate has been exchanged"),
             Err(error) => tracing::warn!(%error, "the new webhook certificate cannot be used"),
         }
     }
+    std::future::pending().await
 }
 
 async fn validate(State(admission): State<Arc<Admission>>, Json(review): Json<Review>) -> Json<Value> {

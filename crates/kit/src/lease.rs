@@ -10,9 +10,10 @@ use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
-use kube::api::Api;
+use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
+use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::clock::Clock;
@@ -45,6 +46,20 @@ fn pod_of(identity: &str) -> Option<(Key, &str)> {
     let parts: Vec<_> = identity.split('/').collect();
     let [namespace, name, uid, _] = parts[..] else { return None };
     Some((Key::new(namespace, name), uid))
+}
+
+/// Says by a label of the holder's Pod whether it works, for Services that reach only who does. A process outside of a
+/// cluster has no Pod.
+///
+/// # Errors
+/// When the API server refuses or does not answer.
+pub async fn label(client: &Client, holder: &Holder, label: &str, works: bool) -> Result<(), kube::Error> {
+    let Some((pod, uid)) = &holder.pod else { return Ok(()) };
+    let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
+    let value = works.then_some("true");
+    // Not the Pod that was made again under the name.
+    let patch = json!({"metadata": {"uid": uid, "labels": {label: value}}});
+    pods.patch_metadata(&pod.name, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)
 }
 
 /// How long giving a lease back may take: who ends does not wait for an API server that is gone.

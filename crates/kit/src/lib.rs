@@ -41,7 +41,7 @@ mod unreadable;
 mod watch;
 mod write;
 
-pub use admission::{Admission, AdmissionRequest, FieldError, Operation, Verdict, Versions};
+pub use admission::{Admission, AdmissionRequest, FieldError, Operation, Told, Verdict, Versions};
 pub use changes::when_changed;
 pub use client::client;
 pub use clock::Clock;

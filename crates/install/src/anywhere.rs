@@ -1,0 +1,109 @@
+//! Scute in any Kubernetes cluster. In: [`Options`]. Out: the objects, as data or applied, in the order that they need.
+
+use crate::{
+    AT_ONCE, InstallError, LAUNCHER, ManagerConfig, NAMESPACE, REGISTRY, SCUTE, VERSION, apply, apply_all,
+    available, established, image,
+    manager::{Manager, WEBHOOK_SECRET},
+    rbac, webhooks,
+};
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{Api, Client, ResourceExt};
+use serde_json::Value;
+
+/// What may be chosen.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What the manager is told; images and the certificate of the webhooks are filled in.
+    pub configuration: ManagerConfig,
+    /// How many managers.
+    pub replicas: u8,
+    /// Where Scute's images are.
+    pub registry: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { configuration: ManagerConfig::default(), replicas: 2, registry: REGISTRY.to_owned() }
+    }
+}
+
+/// Every object, in the order of their needs.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    /// The kinds that are served.
+    pub definitions: Vec<CustomResourceDefinition>,
+    /// Namespace, rights and manager.
+    pub objects: Vec<Value>,
+    /// What has the API server ask the manager: from then on nothing of our kinds is written that it has not seen.
+    pub webhooks: Vec<Value>,
+}
+
+impl Installation {
+    /// Renders it. Nothing secret is in it: the manager makes its certificates itself.
+    ///
+    /// # Errors
+    /// When the configuration cannot be written as text.
+    pub fn of(options: &Options) -> Result<Self, InstallError> {
+        let configuration = ManagerConfig {
+            scute_image: Some(image(&options.registry, SCUTE, VERSION)),
+            launcher_image: Some(image(&options.registry, LAUNCHER, VERSION)),
+            webhook_secret: Some(WEBHOOK_SECRET.to_owned()),
+            webhook_certificates: None,
+            ..options.configuration.clone()
+        };
+        let manager = Manager {
+            configuration: &configuration,
+            certificate: None,
+            image_digest: "",
+            replicas: options.replicas,
+            registry: &options.registry,
+        };
+        let mut objects = vec![apply::namespace(NAMESPACE)];
+        objects.extend(rbac::objects());
+        objects.extend(manager.objects()?);
+        let mut webhooks = webhooks::configurations("");
+        webhooks.iter_mut().for_each(without_authority);
+        Ok(Self { definitions: scute_api::crds(), objects, webhooks })
+    }
+
+    /// All of it, as YAML documents would have it.
+    ///
+    /// # Errors
+    /// When a definition is none.
+    pub fn documents(&self) -> Result<Vec<Value>, InstallError> {
+        let definitions = self.definitions.iter().map(apply::to_value);
+        let others = self.objects.iter().chain(&self.webhooks).cloned().map(Ok);
+        definitions.chain(others).collect()
+    }
+
+    /// Applies it and waits until every manager is available. To apply it again changes nothing; what an older release has
+    /// installed is brought up to date, and running clusters are not touched by that.
+    ///
+    /// # Errors
+    /// When the API server refuses or the managers do not come up.
+    pub async fn apply(&self, client: &Client) -> Result<(), InstallError> {
+        let definitions = self.definitions.iter().map(apply::to_value).collect::<Result<Vec<_>, _>>()?;
+        apply_all(client, definitions).await?;
+        let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+        let names = self.definitions.iter().map(ResourceExt::name_any);
+        stream::iter(names)
+            .map(|name| established(&api, name))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        apply::apply(client, apply::namespace(NAMESPACE)).await?;
+        apply_all(client, self.objects.clone()).await?;
+        available(client).await?;
+        apply_all(client, self.webhooks.clone()).await
+    }
+}
+
+/// The manager puts its authority there.
+fn without_authority(configuration: &mut Value) {
+    for webhook in configuration["webhooks"].as_array_mut().into_iter().flatten() {
+        if let Some(client) = webhook["clientConfig"].as_object_mut() {
+            client.remove("caBundle");
+        }
+    }
+}
