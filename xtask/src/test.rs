@@ -1,6 +1,8 @@
 //! Every check and test, from nothing: what `.ci/run` runs.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::ScopedJoinHandle;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -35,14 +37,19 @@ pub fn run(args: &Args) -> Result<()> {
     let all = ["test", "--workspace", "--no-run", "--quiet"];
     say::step("clippy and build", || run::quiet(run::linting_cargo()?.args(all)))?;
     crds::check(run::linting_cargo()?)?;
-    say::stream("cargo test", || {
-        // One line per test binary is enough; a failure prints its own output.
-        let tests = ["test", "--workspace", "--exclude", "scute-e2e", "--no-fail-fast"];
-        run::loud(run::linting_cargo()?.args(tests).env("SCUTE_KUBE", &kube).env(SEED.0, seed()))
+    // Tests wait for each other's events now and then: what the end-to-end tests need is built in their pauses.
+    let bundle = std::thread::scope(|scope| {
+        let bundle = (!args.no_e2e).then(|| scope.spawn(build_in_pauses));
+        say::stream("cargo test", || {
+            // One line per test binary is enough; a failure prints its own output.
+            let tests = ["test", "--workspace", "--exclude", "scute-e2e", "--no-fail-fast"];
+            run::loud(run::linting_cargo()?.args(tests).env("SCUTE_KUBE", &kube).env(SEED.0, seed()))
+        })?;
+        judges::test(&cache)?;
+        bundle.map(join).transpose()
     })?;
-    judges::test(&cache)?;
-    if !args.no_e2e {
-        end_to_end()?;
+    if let Some(bundle) = bundle {
+        end_to_end(&bundle)?;
     }
     say::note(&format!("all tests passed after {}", say::duration(started.elapsed())));
     Ok(())
@@ -52,23 +59,33 @@ fn seed() -> String {
     std::env::var(SEED.0).unwrap_or_else(|_| SEED.1.to_owned())
 }
 
-fn end_to_end() -> Result<()> {
-    let bundle = bundle::default().context("the bundle for the end-to-end tests")?;
+/// The bundle for the end-to-end tests, built by programs that let all others go first.
+fn build_in_pauses() -> Result<PathBuf> {
+    // The niceness of a thread of Linux is its own, and that of the processes that it starts.
+    rustix::process::nice(15).context("let others go first")?;
+    bundle::default().context("the bundle for the end-to-end tests")
+}
+
+fn join<T>(thread: ScopedJoinHandle<'_, Result<T>>) -> Result<T> {
+    thread.join().map_err(|_| anyhow!("a thread of the tests has panicked"))?
+}
+
+fn end_to_end(bundle: &Path) -> Result<()> {
     let (servers, sites): (Vec<_>, Vec<_>) =
         end_to_end_tests()?.into_iter().partition(|name| SERVERS.contains(&name.as_str()));
     let cargo = |names: &[String]| -> Result<Command> {
         let mut cargo = run::tests(names.iter().map(String::as_str))?;
         // One site at a time, and the steps are printed while they run: the whole takes minutes.
-        cargo.args(["--", "--test-threads=1", "--nocapture"]).env("SCUTE_BUNDLE", &bundle);
+        cargo.args(["--", "--test-threads=1", "--nocapture"]).env("SCUTE_BUNDLE", bundle);
         Ok(cargo)
     };
     let (servers, sites) = std::thread::scope(|scope| {
         let servers = scope.spawn(|| cargo(&servers)?.stdin(Stdio::null()).output().context("start cargo"));
         let sites = say::stream("end to end: sites", || run::loud(&mut cargo(&sites)?));
-        (servers.join(), sites)
+        (join(servers), sites)
     });
     say::stream("end to end: servers, meanwhile", || {
-        let done = servers.map_err(|_| anyhow!("the thread that ran the tests has panicked"))??;
+        let done = servers?;
         eprint!("{}", String::from_utf8_lossy(&done.stderr));
         print!("{}", String::from_utf8_lossy(&done.stdout));
         ensure!(done.status.success(), "cargo test: {}", done.status);
