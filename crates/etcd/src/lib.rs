@@ -1,10 +1,13 @@
-//! In: the endpoints and root credentials of an etcd that many tenants share, and which tenant is wanted or not.
-//! Out: authentication that is on, and per tenant a user, a role and a key prefix of its own, or no trace of them.
+//! In: the endpoints and root credentials of an etcd that many tenants share, and which tenant is wanted or not; or the
+//! way to a member of an etcd that is one cluster's own. Out: authentication that is on, and per tenant a user, a role
+//! and a key prefix of its own, or no trace of them; who the members are, and one less.
 //! Never: knows what a tenant is for, issues certificates, reads a tenant's keys.
 
 mod claim;
 mod error;
 pub mod fake;
+pub mod fake_members;
+mod members;
 mod permission;
 mod real;
 
@@ -14,8 +17,10 @@ use std::sync::Arc;
 
 pub use claim::{Claim, Foreign, Part, ROOT};
 pub use error::Error;
+pub use members::{Connecting, Credentials, Members, Peer, Stream, View, Way};
 pub use permission::Range;
 pub use real::Etcd;
+pub use real::members::open as open_member;
 
 /// How to reach an etcd as its user `root`. `Debug` hides the key.
 #[derive(Clone, PartialEq, Eq, Hash)]

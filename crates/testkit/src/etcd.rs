@@ -101,3 +101,84 @@ impl Etcd {
         &self.dir
     }
 }
+
+/// An etcd of several members on loopback, as kubeadm makes one beside each API server.
+pub struct EtcdRing {
+    /// The members, in the order of their names.
+    pub members: Vec<RingMember>,
+    /// The certificate authority of members and clients, PEM.
+    pub ca_certificate: String,
+    ca_key: String,
+    _temporary: tempfile::TempDir,
+}
+
+/// One member of an [`EtcdRing`].
+pub struct RingMember {
+    /// Its name.
+    pub name: String,
+    /// Port on loopback for clients.
+    pub port: u16,
+    process: Process,
+}
+
+impl EtcdRing {
+    /// Starts an etcd of so many members, named `m0`, `m1` and so on.
+    ///
+    /// # Errors
+    /// When there is no binary or one does not start.
+    pub fn start(count: usize) -> Result<Self> {
+        let temporary = tempfile::Builder::new().prefix("scute-etcd-").tempdir()?;
+        let dir = temporary.path();
+        let ca = certificates::Authority::new("etcd-ca")?;
+        let (certificate, key) = ca.issue("etcd", &[], true)?;
+        let path = |name: &str| dir.join(name).display().to_string();
+        std::fs::write(dir.join("ca.crt"), &ca.certificate)?;
+        std::fs::write(dir.join("server.crt"), certificate)?;
+        std::fs::write(dir.join("server.key"), key)?;
+        let ports: Vec<_> =
+            (0..count).map(|_| Ok((free_port()?, free_port()?))).collect::<Result<Vec<(u16, u16)>>>()?;
+        let peers: Vec<_> = ports
+            .iter()
+            .enumerate()
+            .map(|(index, (_, peer))| format!("m{index}=http://127.0.0.1:{peer}"))
+            .collect();
+        let mut members = Vec::new();
+        for (index, (port, peer)) in ports.iter().enumerate() {
+            let name = format!("m{index}");
+            let arguments = [
+                "etcd".to_owned(),
+                format!("--name={name}"),
+                format!("--data-dir={}", path(&name)),
+                format!("--listen-client-urls=https://127.0.0.1:{port}"),
+                format!("--advertise-client-urls=https://127.0.0.1:{port}"),
+                format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
+                format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
+                format!("--initial-cluster={}", peers.join(",")),
+                format!("--trusted-ca-file={}", path("ca.crt")),
+                format!("--cert-file={}", path("server.crt")),
+                format!("--key-file={}", path("server.key")),
+                "--client-cert-auth=true".to_owned(),
+                "--unsafe-no-fsync=true".to_owned(),
+                "--log-level=error".to_owned(),
+            ];
+            let process = Process::start(&kube_binary()?, &arguments, &dir.join(format!("{name}.log")))?;
+            members.push(RingMember { name, port: *port, process });
+        }
+        Ok(Self { members, ca_certificate: ca.certificate, ca_key: ca.key, _temporary: temporary })
+    }
+
+    /// A client certificate, and its key, PEM.
+    ///
+    /// # Errors
+    /// When it cannot be issued.
+    pub fn client_certificate(&self, user: &str) -> Result<(String, String)> {
+        certificates::Authority::load(&self.ca_certificate, &self.ca_key)?.issue(user, &[], false)
+    }
+}
+
+impl RingMember {
+    /// Kills its process.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+}

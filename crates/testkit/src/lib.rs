@@ -22,7 +22,7 @@ pub mod usage;
 pub mod writes;
 
 pub use case::{Case, Kind, once, runtime};
-pub use etcd::Etcd;
+pub use etcd::{Etcd, EtcdRing, RingMember};
 pub use figure::{Figure, MIB};
 pub use manager::Manager;
 pub use process::{Process, free_port, kube_binary};
