@@ -5,6 +5,7 @@
 //! It stands between the kit, which knows no kind at all, and the stages, which meet their providers here.
 
 pub mod certificates;
+pub mod cloned;
 mod externals;
 pub mod fields;
 mod found;

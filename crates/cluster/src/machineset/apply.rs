@@ -3,11 +3,11 @@
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use scute_api::cluster::{MACHINE_SET_FINALIZER, MachineSet};
-use scute_contract::External;
 use scute_contract::owners::{adopt, owner};
+use scute_contract::{External, cloned};
 use scute_kit::{Error, EventType, Key, Why, finalizer};
 
-use super::clone::{self, ObjectPairs};
+use super::clone;
 use super::observe::{Observed, Source};
 use super::plan::{Action, Part, Plan};
 use super::{Context, MANAGER};
@@ -110,8 +110,8 @@ async fn sync_object(seen: &Observed, part: Part, name: &str, context: &Context)
     let (Some(resource), Some(existing)) = (&source.resource, source.objects.get(name)) else {
         return Ok(());
     };
-    let pairs = ObjectPairs::of(template(seen, part).map(|template| template.object.as_ref()), &seen.set);
-    let want = clone::object_in_place(existing, resource, pairs);
+    let pairs = clone::pairs(template(seen, part).map(|template| template.object.as_ref()), &seen.set);
+    let want = cloned::object_in_place(existing, resource, pairs);
     ignore_gone(context.hub.apply_dynamic(resource, MANAGER, &want).await.map(|_| ()))
 }
 
@@ -134,7 +134,9 @@ async fn create(seen: &Observed, name: &str, context: &Context) -> Result<(), Wh
             continue;
         }
         let owner = owner(seen.set.as_ref(), true);
-        let object: DynamicObject = clone::object(&template.object, resource, &seen.set, name, owner);
+        let pairs = clone::pairs(Some(&template.object), &seen.set);
+        let key = Key::new(Key::of(seen.set.as_ref()).namespace, name);
+        let object: DynamicObject = cloned::object(&template.object, resource, &key, pairs, owner);
         if let Err(error) = context.hub.apply_dynamic(resource, MANAGER, &object).await {
             return Err(not_made(seen, context, &format!("{} {name}", resource.kind), &error).await);
         }

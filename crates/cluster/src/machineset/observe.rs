@@ -7,12 +7,12 @@ use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
 use scute_api::cluster::{Cluster, Machine, MachineSet, SKIP_PREFLIGHT_CHECKS_ANNOTATION};
 use scute_api::meta::ContractRef;
+use scute_contract::cloned::{templated, templated_kind};
 use scute_contract::owners::{controller, is_controlled_by};
 use scute_contract::{External, Found, Served, fields, named};
 use scute_kit::Key;
 
 use super::Context;
-use super::clone::{templated, templated_kind};
 use super::preflight::{Facts, skipped};
 use crate::selector;
 

@@ -9,12 +9,13 @@ use scute_api::cluster::{
 };
 use scute_api::naming::{child, suffix};
 use scute_contract::Found;
+use scute_contract::cloned::has_pairs;
 use scute_contract::owners::{belonging, owner};
 use scute_kit::conditions::{is_false, is_true};
 use scute_kit::finalizer;
 use serde_json::Value;
 
-use super::clone::{ObjectPairs, annotations, has_pairs, labels};
+use super::clone::{annotations, labels, pairs};
 use super::observe::{Observed, Source};
 use super::order::by_departure;
 use super::preflight;
@@ -171,7 +172,7 @@ fn in_place(seen: &Observed) -> Vec<Action> {
         for (part, source) in sources(seen) {
             let Some(object) = source.objects.get(&name) else { continue };
             let template = source.template.object().map(|external| external.object.as_ref());
-            let pairs = ObjectPairs::of(template, set);
+            let pairs = pairs(template, set);
             let same = has_pairs(object.as_ref(), &pairs.labels, &pairs.annotations);
             if (changed || !same) && object.metadata.deletion_timestamp.is_none() {
                 actions.push(Action::SyncObject(part, name.clone()));
