@@ -38,10 +38,11 @@ const TOOLS: [&str; 7] = [
 const NOT_TOOLS: [&str; 3] = ["kube-client", "kube-core", KIT];
 /// What reaches outside, behind a narrow trait: knows no stage.
 const PORTS: [&str; 3] = ["scute-etcd", "scute-qemu", "scute-redfish"];
-const STAGES: [&str; 6] = [
+const STAGES: [&str; 7] = [
     "scute-bootstrap",
     "scute-cluster",
     "scute-controlplane",
+    "scute-kubeadmcontrolplane",
     "scute-loadbalancer",
     "scute-metal",
     "scute-vm",

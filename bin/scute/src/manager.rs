@@ -187,6 +187,7 @@ fn admission(hub: &Arc<Hub>, config: &ManagerConfig) -> Admission {
     let admission = scute_bootstrap::admission(hub, admission);
     let admission = scute_vm::admission(hub, admission);
     let admission = scute_metal::admission(hub, management(config), admission);
+    let admission = scute_kubeadmcontrolplane::admission(hub, admission);
     scute_controlplane::admission(hub, &controlplane(config), admission)
 }
 
@@ -204,6 +205,7 @@ fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: &ManagerConfig, tasks: 
     scute_cluster::spawn(hub, tenants, scute_cluster::Config::default(), tasks);
     scute_bootstrap::spawn(hub, tenants, scute_bootstrap::Config::default(), tasks);
     scute_controlplane::spawn(hub, tenants, controlplane(config), tasks);
+    scute_kubeadmcontrolplane::spawn(hub, tenants, scute_kubeadmcontrolplane::Config::default(), tasks);
     scute_vm::spawn(hub, tenants, vm, tasks);
     scute_metal::spawn_provider(hub, tenants, management(config), tasks);
     scute_loadbalancer::spawn(hub, &config.load_balancer.pools, tasks);

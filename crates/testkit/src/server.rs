@@ -27,6 +27,7 @@ pub struct ApiServer {
     dir: PathBuf,
     process: Process,
     ready_after: Duration,
+    authority: (String, String),
     _temporary: tempfile::TempDir,
 }
 
@@ -37,6 +38,7 @@ struct Started {
     kubeconfig: Kubeconfig,
     url: String,
     ready_after: Duration,
+    authority: (String, String),
 }
 
 /// The API server that all tests of a binary share: it is asked for its client and namespaces only.
@@ -84,7 +86,7 @@ impl ApiServer {
         let mut failure = None;
         for _ in 0..3 {
             match Self::start_in(&dir, &etcd_dir).await {
-                Ok(Started { process, etcd, kubeconfig, url, ready_after }) => {
+                Ok(Started { process, etcd, kubeconfig, url, ready_after, authority }) => {
                     return Ok(Self {
                         kubeconfig,
                         url,
@@ -92,6 +94,7 @@ impl ApiServer {
                         dir,
                         process,
                         ready_after,
+                        authority,
                         _temporary: temporary,
                     });
                 }
@@ -156,7 +159,8 @@ impl ApiServer {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        Ok(Started { process, etcd, kubeconfig, url, ready_after: started.elapsed() })
+        let (ready_after, authority) = (started.elapsed(), (ca.certificate, ca.key));
+        Ok(Started { process, etcd, kubeconfig, url, ready_after, authority })
     }
 
     /// Time from the start of the process until it was ready.
@@ -192,6 +196,12 @@ impl ApiServer {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Certificate and key of the authority of its server and clients, PEM: whoever has it can make clients of any user.
+    #[must_use]
+    pub fn authority(&self) -> (&str, &str) {
+        (&self.authority.0, &self.authority.1)
     }
 
     /// Its etcd.

@@ -235,8 +235,8 @@ fn healthy(node: &k8s_openapi::api::core::v1::Node) -> Vec<Draft> {
     vec![ready, healthy]
 }
 
-/// Conditions that others write onto the Machine and that count for Ready.
-const FOREIGN: [&str; 3] = [HEALTH_CHECK_SUCCEEDED, OWNER_REMEDIATED, EXTERNALLY_REMEDIATED];
+/// Conditions that others write onto the Machine: health checks, and the control plane that it is of.
+const FOREIGN: [&str; 4] = [HEALTH_CHECK_SUCCEEDED, OWNER_REMEDIATED, EXTERNALLY_REMEDIATED, "UpToDate"];
 
 /// Adds Ready and Available, and keeps what others have written.
 fn summarised(seen: &Observed, own: Vec<Condition>, deleting: bool, now: Timestamp) -> Vec<Condition> {

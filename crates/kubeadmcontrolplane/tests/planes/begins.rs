@@ -1,0 +1,84 @@
+//! A control plane of one Machine, from nothing to Available, and its end.
+
+use crate::world::{NAME, VERSION, World, run};
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use scute_api::bootstrap::KubeadmConfig;
+use scute_api::cluster::Machine;
+use scute_api::controlplane::KubeadmControlPlane;
+use scute_pki::Kubeconfig;
+
+#[test]
+fn one_machine_from_nothing_to_available_and_gone() {
+    run(async {
+        let world = World::new("begins").await;
+        world.control_plane(1).await;
+        let kcp = world.rests(1).await;
+
+        // What is missing of the key pairs was made, and what the user brought is the user's.
+        for (suffix, ours) in
+            [("ca", false), ("etcd", true), ("proxy", true), ("sa", true), ("kubeconfig", true)]
+        {
+            let secret = world.case.api::<Secret>().get(&format!("{NAME}-{suffix}")).await.expect("a Secret");
+            let controlled = secret
+                .owner_references()
+                .iter()
+                .any(|owner| owner.kind == "KubeadmControlPlane" && owner.controller == Some(true));
+            assert_eq!(controlled, ours, "{suffix}");
+        }
+        let secret = world.case.api::<Secret>().get(&format!("{NAME}-kubeconfig")).await.expect("a Secret");
+        let text = String::from_utf8(secret.data.expect("data")["value"].0.clone()).expect("a text");
+        let kubeconfig = Kubeconfig::parse(&text).expect("a kubeconfig");
+        assert_eq!((kubeconfig.server.as_str(), kubeconfig.user.as_str()), (world.tenant.url(), "duo-admin"));
+
+        // Machine, configuration and infrastructure have one name, and the configuration begins a cluster.
+        let machines = world.machines().await;
+        let machine = machines.first().expect("a Machine");
+        let name = machine.name_any();
+        assert_eq!(machine.spec.version.as_deref(), Some(VERSION));
+        assert!(machine.labels().contains_key("cluster.x-k8s.io/control-plane"));
+        assert_eq!(
+            machine.labels().get("cluster.x-k8s.io/control-plane-name").map(String::as_str),
+            Some(NAME)
+        );
+        assert!(name.starts_with("duo-"), "{name}");
+        let config = world.case.api::<KubeadmConfig>().get(&name).await.expect("a KubeadmConfig");
+        assert!(config.spec.join_configuration.is_none() && config.spec.cluster_configuration.is_some());
+        let host = world.providers("TestMachine").get(&name).await.expect("a TestMachine");
+        assert_eq!(host.annotations()["cluster.x-k8s.io/cloned-from-name"], "t1");
+
+        let status = kcp.status.expect("a status");
+        assert_eq!(status.version.as_deref(), Some(VERSION));
+        assert_eq!(
+            status.selector.as_deref(),
+            Some("cluster.x-k8s.io/cluster-name=duo,cluster.x-k8s.io/control-plane=")
+        );
+        for (type_, is) in [
+            ("Initialized", "True"),
+            ("CertificatesAvailable", "True"),
+            ("MachinesUpToDate", "True"),
+            ("RollingOut", "False"),
+            ("ScalingUp", "False"),
+            ("ScalingDown", "False"),
+            ("Remediating", "False"),
+            ("Deleting", "False"),
+            ("Paused", "False"),
+        ] {
+            world.condition(type_, is, "").await;
+        }
+        for type_ in ["APIServerPodHealthy", "EtcdPodHealthy", "EtcdMemberHealthy", "UpToDate", "Ready"] {
+            let is = |machine: &Machine| {
+                let conditions = machine.status.iter().flat_map(|status| &status.conditions);
+                conditions.into_iter().any(|condition| condition.type_ == type_ && condition.status == "True")
+            };
+            world.case.eventually::<Machine>(&name, type_, is).await;
+        }
+
+        // Its end takes the Machine along, and etcd's member is not asked to leave itself.
+        world.delete().await;
+        world.case.gone::<KubeadmControlPlane>(NAME).await;
+        assert_eq!(world.names().await, Vec::<String>::new());
+        assert_eq!(world.ring.removed(), Vec::<String>::new());
+        assert_eq!(world.player.made(), [name], "one Machine was ever made");
+    });
+}

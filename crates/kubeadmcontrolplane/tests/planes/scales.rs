@@ -1,0 +1,143 @@
+//! Machines come and go one at a time, and etcd's members before them.
+
+use kube::ResourceExt;
+use scute_api::bootstrap::KubeadmConfig;
+use scute_api::cluster::Machine;
+use serde_json::json;
+
+use crate::world::{VERSION, World, manager, run};
+
+#[test]
+fn from_one_to_three_and_back() {
+    run(async {
+        let world = World::new("scales").await;
+        world.control_plane(1).await;
+        world.rests(1).await;
+        let first = world.names().await;
+        world.change(json!({"replicas": 3})).await;
+        world.rests(3).await;
+        let three = world.names().await;
+        assert_eq!(world.ring.names(), world.player.made(), "each has joined, in its turn");
+        let joined = world.player.made()[1].clone();
+        let config = world.case.api::<KubeadmConfig>().get(&joined).await.expect("a KubeadmConfig");
+        assert!(config.spec.init_configuration.is_none(), "it does not begin another cluster");
+
+        // The oldest goes first, and it leads: another one leads before, and its member is gone before it is.
+        world.change(json!({"replicas": 1})).await;
+        world.rests(1).await;
+        let last = world.names().await;
+        assert_eq!(world.ring.names(), last);
+        assert!(world.ring.removed().contains(&first[0]), "the oldest has left");
+        assert!(world.ring.moved().contains(&world.player.made()[2]), "the newest was handed the leadership");
+        assert_eq!(world.player.made().len(), three.len(), "no other Machine was ever made");
+        let nodes = world.nodes().list(&Default::default()).await.expect("Nodes").items;
+        assert_eq!(
+            nodes.iter().map(ResourceExt::name_any).collect::<Vec<_>>(),
+            last,
+            "Nodes go with their Machine"
+        );
+    });
+}
+
+#[test]
+fn a_new_version_comes_with_a_machine_more_or_with_one_less() {
+    run(async {
+        let world = World::new("rolls").await;
+        world.control_plane(1).await;
+        world.rests(1).await;
+        let before = world.names().await;
+        world.change(json!({"version": "v1.35.5"})).await;
+        world.condition("RollingOut", "True", "RollingOut").await;
+        let is_new = |machine: &Machine| machine.spec.version.as_deref() == Some("v1.35.5");
+        scute_testkit::until("the new Machine alone", || async {
+            let machines = world.machines().await;
+            (machines.len() == 1 && machines.iter().all(is_new)).then_some(())
+        })
+        .await;
+        world.rests(1).await;
+        world.condition("RollingOut", "False", "NotRollingOut").await;
+        assert_eq!(world.ring.removed(), before);
+        let record = world.record().await.data.expect("data");
+        assert!(record["ClusterConfiguration"].contains("v1.35.5"), "who joined read the new version");
+
+        // One less at a time, of three.
+        world.change(json!({"replicas": 3})).await;
+        world.rests(3).await;
+        let made = world.player.made().len();
+        world.template("t2").await;
+        let spec = json!({"rollout": {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0}}},
+            "machineTemplate": {"spec": {"infrastructureRef": {"name": "t2"}}}});
+        world.change(spec).await;
+        scute_testkit::until("three new Machines", || async {
+            assert!(world.machines().await.len() <= 3, "never one more");
+            (world.player.made().len() == made + 3 && world.machines().await.len() == 3).then_some(())
+        })
+        .await;
+        world.rests(3).await;
+        assert_eq!(world.ring.names().len(), 3);
+    });
+}
+
+#[test]
+fn metadata_and_time_limits_change_in_place() {
+    run(async {
+        let world = World::new("in-place").await;
+        world.control_plane(1).await;
+        world.rests(1).await;
+        let name = world.names().await[0].clone();
+        world
+            .change(json!({"machineTemplate": {"metadata": {"labels": {"team": "a"}},
+                "spec": {"deletion": {"nodeDrainTimeoutSeconds": 7}}}}))
+            .await;
+        let is = |machine: &Machine| {
+            machine.labels().get("team").map(String::as_str) == Some("a")
+                && machine.spec.deletion.as_ref().and_then(|spec| spec.node_drain_timeout_seconds) == Some(7)
+        };
+        world.case.eventually::<Machine>(&name, "changed", is).await;
+        let labelled = |config: &KubeadmConfig| config.labels().contains_key("team");
+        world.case.eventually::<KubeadmConfig>(&name, "labelled", labelled).await;
+        // Whoever loses its owner gets it back.
+        world.case.patch::<Machine>(&name, json!({"metadata": {"ownerReferences": null}})).await;
+        let owned = |machine: &Machine| {
+            machine.owner_references().iter().any(|owner| owner.kind == "KubeadmControlPlane")
+        };
+        world.case.eventually::<Machine>(&name, "owned again", owned).await;
+        world.rests(1).await;
+        assert_eq!(world.player.made(), [name], "without another Machine");
+    });
+}
+
+#[test]
+fn a_manager_that_is_killed_all_the_time_makes_nothing_twice() {
+    run(async {
+        let world = World::without_manager("killed").await;
+        world.control_plane(3).await;
+        let mut lives = 0_u64;
+        scute_testkit::until("three Machines", || {
+            lives += 1;
+            let (world, life) = (&world, lives);
+            async move {
+                let manager = manager().await;
+                // Longer each time, so that every step is cut short once and the last ones are not.
+                tokio::time::sleep(std::time::Duration::from_millis(150 * life.min(40))).await;
+                drop(manager);
+                let machines = world.machines().await;
+                let running = machines.iter().filter(|machine| {
+                    machine.status.as_ref().is_some_and(|status| status.node_ref.is_some())
+                });
+                (running.count() == 3).then_some(())
+            }
+        })
+        .await;
+        assert_eq!(world.player.made().len(), 3);
+        assert_eq!(world.ring.names().len(), 3);
+        let configs =
+            world.case.api::<KubeadmConfig>().list(&Default::default()).await.expect("listed").items;
+        let begins = configs.iter().filter(|config| config.spec.init_configuration.is_some()).count();
+        assert_eq!((configs.len(), begins), (3, 0), "no half is left");
+        assert_eq!(world.record().await.data.map(|data| data.len()), Some(1));
+        assert!(
+            world.machines().await.iter().all(|machine| machine.spec.version.as_deref() == Some(VERSION))
+        );
+    });
+}
