@@ -1,6 +1,6 @@
 //! The Kubernetes images under upstream's names: one layer with the multi-call binary, shared.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{Inputs, Made, debian, pack};
 use crate::oci::{Config, Image, Layer};
@@ -12,6 +12,11 @@ const IMAGES: [&str; 5] =
     ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "etcd"];
 const OTHERS: [&str; 3] = ["kubeadm", "kubectl", "kubelet"];
 
+const NFT: &str = "/usr/sbin/nft";
+/// It goes by the name that it is called by.
+const IPTABLES: &str = "/usr/sbin/xtables-nft-multi";
+const PLUGINS: &str = "/usr/lib/x86_64-linux-gnu/xtables";
+
 /// All images of the default Kubernetes version, and etcd.
 pub fn make(inputs: &Inputs) -> Result<Made> {
     let version = workspace::kubernetes();
@@ -20,13 +25,13 @@ pub fn make(inputs: &Inputs) -> Result<Made> {
     for name in IMAGES.iter().chain(&OTHERS) {
         kube = kube.link(&format!("usr/local/bin/{name}"), "kube");
     }
-    // kube-proxy writes its rules with this program; the others call nothing.
-    let nft = debian::programs(&["/usr/sbin/nft"])?;
+    // The others call nothing.
+    let rules = firewall()?;
     let images = IMAGES.map(|name| {
         let tag = if name == "etcd" { ETCD } else { version };
         let mut layers = vec![&base, &kube];
         if name == "kube-proxy" {
-            layers.insert(1, &nft);
+            layers.insert(1, &rules);
         }
         Image {
             name: format!("{REGISTRY}/{name}:{tag}"),
@@ -35,6 +40,22 @@ pub fn make(inputs: &Inputs) -> Result<Made> {
         }
     });
     pack(&inputs.cache, "kubernetes", version, &images)
+}
+
+/// What kube-proxy writes its rules with: nft where we choose its mode, iptables where kubeadm does.
+fn firewall() -> Result<Layer> {
+    let mut plugins = Vec::new();
+    for plugin in std::fs::read_dir(PLUGINS).with_context(|| format!("{PLUGINS} is missing"))? {
+        plugins.push(plugin?.path().display().to_string());
+    }
+    plugins.sort();
+    let mut programs = vec![NFT, IPTABLES];
+    programs.extend(plugins.iter().map(String::as_str));
+    let layer = debian::programs(&programs)?;
+    let names =
+        ["iptables", "ip6tables"].map(|name| ["", "-save", "-restore"].map(|end| format!("{name}{end}")));
+    let target = IPTABLES.rsplit('/').next().unwrap_or(IPTABLES);
+    Ok(names.concat().iter().fold(layer, |layer, name| layer.link(&format!("usr/sbin/{name}"), target)))
 }
 
 /// CoreDNS. It runs as root with the one capability that its manifest grants: without file
