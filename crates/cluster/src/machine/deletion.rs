@@ -4,8 +4,9 @@
 //! A step that cannot be decided is waited for: a Node that may have to be drained is not taken for one that has not.
 //!
 //! ```text
-//! PreDrainHook ─► Drain ─► DetachVolumes ─► PreTerminateHook ─┐
-//!   (skipped as a whole when the Node is nobody's business)   ├─► DeleteInfrastructure ─► DeleteBootstrap ─► DeleteNode ─► Done
+//! PreDrainHook ─► Drain ─► DetachVolumes ─┐
+//!   (skipped when the Node is nobody's    ├─► PreTerminateHook ─► DeleteInfrastructure ─► DeleteBootstrap ─► DeleteNode ─► Done
+//!    business)
 //! ```
 
 use jiff::{SignedDuration, Timestamp};
@@ -87,10 +88,11 @@ pub fn next(seen: &Observed, progress: Progress, now: Timestamp) -> Stage {
         if !progress.detached && must_detach(seen, now) {
             return Stage::DetachVolumes(node.clone());
         }
-        let hooks = self::hooks(seen, PRE_TERMINATE_HOOK_PREFIX);
-        if !hooks.is_empty() {
-            return Stage::PreTerminateHook(hooks);
-        }
+    }
+    // Whoever waits for these has to do with the host, which may be there without a Node: an etcd member, say.
+    let hooks = hooks(seen, PRE_TERMINATE_HOOK_PREFIX);
+    if !hooks.is_empty() {
+        return Stage::PreTerminateHook(hooks);
     }
     if let Some(removal) = removal(&seen.infrastructure, seen.infrastructure_unknown()) {
         return Stage::DeleteInfrastructure(removal);

@@ -156,3 +156,11 @@ fn the_time_for_deleting_a_node_begins_with_the_first_try() {
     let never = going(json!({"spec": {"deletion": {"nodeDeletionTimeoutSeconds": 0}}}));
     assert!(!gives_up(&never, 100_000));
 }
+
+#[test]
+fn a_hook_before_the_infrastructure_goes_holds_without_a_node_too() {
+    let hook = "pre-terminate.delete.hook.machine.cluster.x-k8s.io/kcp-cleanup";
+    let nodeless = json!({"metadata": {"annotations": {hook: ""}}, "status": {"nodeRef": null},
+        "spec": {"providerID": null}});
+    assert_eq!(first(&going(nodeless)), Stage::PreTerminateHook(vec![hook.to_owned()]));
+}
