@@ -141,6 +141,9 @@ pub struct MachineStatus {
     /// Pending, Provisioning, Provisioned, Running, Deleting and others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<MachinePhase>,
+    /// When the certificates of the control plane on it end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates_expiry_date: Option<Time>,
     /// The generation that this status is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

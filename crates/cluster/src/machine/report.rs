@@ -3,10 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::NodeSystemInfo;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
 use scute_api::cluster::{
     ConditionPolarity, EXTERNALLY_REMEDIATED, HEALTH_CHECK_SUCCEEDED, MachineDeletionStatus,
     MachineInitializationStatus, MachineNodeReference, MachinePhase, MachineStatus, OWNER_REMEDIATED,
 };
+use scute_api::controlplane::CERTIFICATES_EXPIRY_ANNOTATION;
 use scute_contract::summary::{Part, reason, summary};
 use scute_contract::{Reported, fields, named, paused};
 use scute_kit::conditions::{Conditions, Draft, Status, find, whole_seconds};
@@ -57,11 +59,21 @@ pub fn report(
         addresses: reached.addresses.clone().unwrap_or(before.addresses),
         failure_domain: reached.failure_domain.clone(),
         phase: Some(phase),
+        certificates_expiry_date: certificates_end(seen),
         observed_generation: machine.metadata.generation,
         deletion: deleting
             .map(|deleting| deleting.times.clone())
             .filter(|times| *times != Default::default()),
     }
+}
+
+/// When the certificates on it end: said on the Machine, or on its bootstrap configuration, by whoever keeps the control plane.
+fn certificates_end(seen: &Observed) -> Option<Time> {
+    let config = seen.bootstrap.as_ref().and_then(|found| found.object());
+    let of_config =
+        config.and_then(|external| external.object.annotations().get(CERTIFICATES_EXPIRY_ANNOTATION));
+    let said = seen.machine.annotations().get(CERTIFICATES_EXPIRY_ANNOTATION).or(of_config)?;
+    said.parse().ok().map(whole_seconds).map(Time)
 }
 
 /// Swap sizes change all the time on some systems, and every change would be a write.
