@@ -5,10 +5,11 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::DynamicObject;
 use kube::{Resource, ResourceExt};
+use scute_api::bootstrap::KubeadmConfig;
 use scute_api::cluster::Machine;
 use scute_api::controlplane::{
-    KUBEADM_CONTROL_PLANE_FINALIZER, KubeadmControlPlane, PRE_TERMINATE_KCP_CLEANUP_ANNOTATION,
-    REMEDIATION_IN_PROGRESS_ANNOTATION,
+    CERTIFICATES_EXPIRY_ANNOTATION, KUBEADM_CONTROL_PLANE_FINALIZER, KubeadmControlPlane,
+    PRE_TERMINATE_KCP_CLEANUP_ANNOTATION, REMEDIATION_IN_PROGRESS_ANNOTATION,
 };
 use scute_api::meta::CLUSTER_SECRET_TYPE;
 use scute_contract::certificates::{Purpose, make_missing};
@@ -21,9 +22,11 @@ use serde_json::{Value, json};
 
 use crate::clone::{self, New};
 use crate::context::Context;
+use crate::controller::MADE_JUST_NOW;
+use crate::machines::node;
 use crate::observe::{Observed, key_pairs};
 use crate::plan::{Action, Plan};
-use crate::{inside, kubeconfig};
+use crate::{inside, kubeconfig, outdated};
 
 /// Field manager of what control planes make.
 const MANAGER: &str = "scute-kubeadmcontrolplane";
@@ -69,6 +72,7 @@ async fn one(seen: &Observed, action: &Action, context: &Context) -> Result<(), 
         }
         Action::PrepareVersion => return inside::prepare_version(seen, context).await,
         Action::KeepAddons => return inside::keep_addons(seen, context).await,
+        Action::NoteCertificates => note_certificates(seen, context).await,
         Action::Create(new) => return create(seen, new, context).await,
         Action::Record(record) => {
             let text = record.as_ref().map(|record| record.text());
@@ -104,6 +108,30 @@ where
     ignore_gone(context.hub.patch::<K>(key, &patch).await.map(drop))
 }
 
+/// Notes when the certificates on a host end: of its API server's, the first that matters. One that cannot be asked now is
+/// asked the next time.
+async fn note_certificates(seen: &Observed, context: &Context) -> Result<(), Error> {
+    let tenant = TenantKey::capi(&seen.key().namespace, &seen.cluster_name());
+    let Ok(client) = context.tenants.client(&tenant).await else { return Ok(()) };
+    let Some(authority) = seen.certificates.pairs.get(&Purpose::ClusterCa) else { return Ok(()) };
+    for machine in &seen.machines {
+        let (Some(node), Some(config)) = (node(machine), seen.configs.get(&machine.name_any())) else {
+            continue;
+        };
+        if outdated::certificates_end(machine, Some(config.as_ref())).is_some() {
+            continue;
+        }
+        match context.etcd.certificates_end(client.clone(), node, authority.certificate.clone()).await {
+            Ok(end) => {
+                let annotations = json!({ CERTIFICATES_EXPIRY_ANNOTATION: end.to_string() });
+                annotate::<KubeadmConfig>(context, &Key::of(config.as_ref()), annotations).await?;
+            }
+            Err(why) => tracing::debug!(%node, why, "the certificate of the API server was not seen"),
+        }
+    }
+    Ok(())
+}
+
 /// An object that was deleted in between answers an apply with its uid by a conflict, and a newer copy of one that was not
 /// is on its way.
 fn ignore_gone(done: Result<(), Error>) -> Result<(), Error> {
@@ -120,7 +148,7 @@ async fn make_certificates(seen: &Observed, context: &Context) -> Result<(), Why
     let made = make_missing(&context.hub, &key.namespace, &cluster, &wanted, &seen.certificates, &owner);
     match made.await {
         // The next run reads what was made now.
-        Ok(_) => Err(Why::new("WaitingForCertificates", "the certificates were made just now")),
+        Ok(_) => Err(Why::new(MADE_JUST_NOW, "the certificates were made just now")),
         Err(scute_contract::certificates::MakeError::Write(error)) => Err(failed(&error)),
         Err(error) => Err(Why::new("CertificatesNotMade", error.to_string())),
     }
@@ -161,13 +189,7 @@ async fn sync_config(seen: &Observed, name: &str, context: &Context) -> Result<(
         "labels": clone::labels(&seen.kcp, &seen.cluster_name()),
         "annotations": annotations,
     }});
-    ignore_gone(
-        context
-            .hub
-            .patch::<scute_api::bootstrap::KubeadmConfig>(&Key::of(existing.as_ref()), &patch)
-            .await
-            .map(drop),
-    )
+    ignore_gone(context.hub.patch::<KubeadmConfig>(&Key::of(existing.as_ref()), &patch).await.map(drop))
 }
 
 async fn sync_infrastructure(seen: &Observed, name: &str, context: &Context) -> Result<(), Error> {

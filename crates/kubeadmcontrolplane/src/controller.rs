@@ -14,7 +14,7 @@ use scute_contract::owners::{controller, owner_of_kind};
 use scute_contract::{Externals, paused};
 use scute_kit::conditions::Draft;
 use scute_kit::tenants::{TenantKey, Tenants};
-use scute_kit::{Controller, Hub, Key, Next, Watch, Why, when_changed};
+use scute_kit::{Controller, EventType, Hub, Key, Next, Watch, Why, when_changed};
 use serde_json::json;
 
 use crate::context::Context;
@@ -27,6 +27,9 @@ use crate::{Config, apply, health, inspect, report, say};
 const SOON: Duration = Duration::from_secs(10);
 /// Until it is asked again at rest.
 const LATER: Duration = Duration::from_secs(60);
+
+/// Reason of a run that ends because the next one, which is woken, sees what it made.
+pub const MADE_JUST_NOW: &str = "WaitingForCertificates";
 
 /// Runs the controller; never returns.
 pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>, config: Config) {
@@ -144,6 +147,12 @@ async fn reconcile(kcp: Arc<KubeadmControlPlane>, context: Arc<Context>) -> Next
     let plan = plan(&seen, now.as_nanosecond() as i64, now);
     let done = apply::apply(&seen, &plan, &context).await;
     let done = done.and(tell_machines(&seen, health, &plan, &context).await);
+    if let Err(why) = &done
+        && !why.passes()
+        && why.reason != MADE_JUST_NOW
+    {
+        context.hub.event(seen.kcp.as_ref(), EventType::Warning, &why.reason, &why.message).await;
+    }
     // What was made or deleted just now is in the watch already.
     let after = refreshed(&seen, &context);
     let status = report::report(&seen, &after, &plan, done.as_ref().err(), now);
@@ -198,7 +207,7 @@ fn refreshed(seen: &Observed, context: &Context) -> Vec<Arc<Machine>> {
 fn next(seen: &Observed, plan: &Plan, done: Result<(), Why>, now: jiff::Timestamp) -> Next {
     match done {
         // Secrets that were made are heard of.
-        Err(why) if why.reason == "WaitingForCertificates" => return Next::OnChange(why),
+        Err(why) if why.reason == MADE_JUST_NOW => return Next::OnChange(why),
         Err(why) => return Next::Failed(why),
         Ok(()) => {}
     }

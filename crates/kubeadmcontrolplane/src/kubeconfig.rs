@@ -15,6 +15,7 @@ use scute_kubeadm::join_host_port;
 use scute_pki::{Ca, ClientIdentity, Kubeconfig, LEAF_VALIDITY, LeafRequest, Renewal, issue};
 
 use crate::context::Context;
+use crate::controller::MADE_JUST_NOW;
 use crate::observe::Observed;
 
 /// Field manager of it.
@@ -33,7 +34,7 @@ pub async fn keep(seen: &Observed, context: &Context) -> Result<(), Why> {
     let name = seen.cluster_name();
     let Some(authority) = seen.certificates.pairs.get(&Purpose::ClusterCa) else {
         // They have just been made, and the next run sees them.
-        return Err(Why::new("WaitingForCertificates", format!("Secret {name}-ca is not there yet")));
+        return Err(Why::new(MADE_JUST_NOW, format!("Secret {name}-ca is not there yet")));
     };
     let key = Key::new(kcp.namespace.clone(), format!("{name}-kubeconfig"));
     if let Some(found) = &seen.kubeconfig

@@ -3,6 +3,7 @@
 //! leave before their Machine does, and words about all of it. Never: writes bootstrap data, or touches a host.
 
 mod apply;
+mod available;
 mod clone;
 mod context;
 mod controller;
@@ -21,6 +22,9 @@ mod remediation;
 mod report;
 mod rollout;
 mod say;
+mod scale;
+#[cfg(test)]
+mod stories;
 
 use std::sync::Arc;
 

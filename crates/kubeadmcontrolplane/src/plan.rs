@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use scute_api::cluster::Machine;
 use scute_api::controlplane::KUBEADM_CONTROL_PLANE_FINALIZER;
-use scute_api::naming::suffix;
 use scute_contract::Found;
 use scute_contract::cloned::has_pairs;
 use scute_contract::owners::{belonging, is_controlled_by, owner};
@@ -16,12 +15,12 @@ use scute_kit::{Why, finalizer};
 
 use crate::clone::{self, New};
 use crate::inspect::Tenant;
-use crate::machines::{has_hook, is_leaving, is_to_be_remediated, newest, node, oldest, waits_for_us};
+use crate::machines::{has_hook, is_leaving, is_to_be_remediated, node, oldest, waits_for_us};
 use crate::members;
 use crate::observe::{Observed, is_stacked, key_pairs};
 use crate::outdated;
 use crate::remediation::{self, OWNER_REMEDIATED, Record, Verdict};
-use crate::{preflight, rollout};
+use crate::scale::{discard_halves, scale};
 
 /// One write.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +61,8 @@ pub enum Action {
     PrepareVersion,
     /// Bring kube-proxy and CoreDNS to the version that is asked for.
     KeepAddons,
+    /// Note on configurations when the certificates on their hosts end, where it is not noted.
+    NoteCertificates,
     /// Make what is missing of a Machine and its objects.
     Create(New),
     /// Write the record of a replacement, or take it away.
@@ -96,6 +97,7 @@ impl Action {
             | Self::SyncConfig(_)
             | Self::SyncInfrastructure(_)
             | Self::KeepAddons
+            | Self::NoteCertificates
             | Self::RemoveFinalizer => false,
         }
     }
@@ -326,144 +328,6 @@ fn recovered(seen: &Observed) -> Vec<String> {
             && !is_leaving(machine)
     };
     seen.machines.iter().filter(|machine| is_well(machine)).map(|machine| machine.name_any()).collect()
-}
-
-/// Makes or deletes one Machine, when it is a good time.
-fn scale(seen: &Observed, seed: i64, plan: &mut Plan) {
-    let Some(cluster) = &seen.cluster else { return };
-    let (all, stacked) = (seen.machines(), is_stacked(&seen.kcp));
-    let (have, wanted) = (all.len(), seen.wanted());
-    let old: Vec<_> = all
-        .iter()
-        .copied()
-        .filter(|machine| plan.outdated.get(&machine.name_any()).is_some_and(|reasons| !reasons.is_empty()))
-        .collect();
-    let surge = usize::from(surges(seen));
-    let make = if old.is_empty() { have < wanted } else { have < wanted + surge };
-    let remove = if old.is_empty() { have > wanted } else { !make };
-    if let Some(why) = &plan.lost_quorum
-        && (make || remove)
-    {
-        plan.blocked.push(why.clone());
-        return;
-    }
-    if make {
-        create(seen, cluster, &all, &old, seed, plan);
-    } else if remove {
-        let Some(machine) = rollout::next_to_go(cluster, &all, &old, stacked) else { return };
-        plan.blocked.extend(preflight::check(&all, Some(machine), stacked));
-        if !plan.blocked.is_empty() {
-            return;
-        }
-        let others = all.iter().copied().filter(|other| other.name_any() != machine.name_any());
-        let Some(next) = newest(others) else {
-            plan.blocked.push("the only control plane Machine is not deleted".to_owned());
-            return;
-        };
-        if let (true, Some(from), Some(to)) = (stacked, node(machine), node(next)) {
-            plan.actions.push(Action::MoveLeader { from: from.to_owned(), to: to.to_owned() });
-        }
-        plan.actions.push(Action::Delete(machine.name_any()));
-    } else {
-        discard_halves(seen, plan);
-        if is_initialized(seen) && preflight::check(&all, None, stacked).is_empty() {
-            plan.actions.push(Action::KeepAddons);
-        }
-    }
-}
-
-/// Whether one Machine more than wanted may be there during a rollout.
-fn surges(seen: &Observed) -> bool {
-    use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-    let strategy = seen.kcp.spec.rollout.as_ref().and_then(|rollout| rollout.strategy.as_ref());
-    let surge = strategy.and_then(|strategy| strategy.rolling_update.as_ref()?.max_surge.clone());
-    match surge {
-        None => true,
-        Some(IntOrString::Int(number)) => number > 0,
-        Some(IntOrString::String(text)) => text != "0",
-    }
-}
-
-fn create(
-    seen: &Observed,
-    cluster: &scute_api::cluster::Cluster,
-    all: &[&Machine],
-    old: &[&Machine],
-    seed: i64,
-    plan: &mut Plan,
-) {
-    let begins = all.is_empty() && !seen.was_initialized();
-    if all.is_empty() && !begins {
-        plan.blocked.push(
-            "all control plane Machines are gone, and etcd's data with them: a new one would begin another cluster. Delete \
-             this Cluster, or restore etcd from a snapshot"
-                .to_owned(),
-        );
-        return;
-    }
-    if let Some(problem) = &seen.infrastructure.problem {
-        plan.blocked.push(problem.clone());
-        return;
-    }
-    let reference = &seen.kcp.spec.machine_template.spec.infrastructure_ref;
-    if let Some(absence) = seen.infrastructure.template.absence(reference, "KubeadmControlPlane", false) {
-        plan.blocked.push(absence.message);
-        return;
-    }
-    plan.blocked.extend(preflight::check(all, None, is_stacked(&seen.kcp)));
-    if !begins && !is_initialized(seen) {
-        plan.blocked.push("waiting for the control plane to be initialized".to_owned());
-    }
-    if !plan.blocked.is_empty() {
-        return;
-    }
-    if !old.is_empty() {
-        plan.actions.push(Action::PrepareVersion);
-    }
-    // A pass that was cut short has made something under a name: it is used.
-    let (fitting, stale): (Vec<_>, Vec<_>) =
-        halves(seen).into_iter().partition(|name| fits(seen, name, begins));
-    plan.actions.extend(stale.into_iter().map(Action::DeleteHalf));
-    let uid = seen.kcp.uid().unwrap_or_default();
-    let random = suffix(&format!("{uid}/{seed}"));
-    let name =
-        fitting.into_iter().next().unwrap_or_else(|| clone::name(&seen.kcp, &cluster.name_any(), &random));
-    let record = remediation::in_progress(&seen.kcp).filter(|record| !remediation::is_stale(record, all));
-    plan.actions.push(Action::Create(New {
-        name,
-        begins,
-        failure_domain: rollout::emptiest(cluster, all, old),
-        remediation: record.map(|record| record.text()),
-    }));
-    if remediation::in_progress(&seen.kcp).is_some() {
-        plan.actions.push(Action::Record(None));
-    }
-}
-
-/// Names under which something was made, but no Machine.
-fn halves(seen: &Observed) -> Vec<String> {
-    let uid = seen.kcp.metadata.uid.as_deref();
-    let configs = seen.configs.values().map(|config| (&config.metadata, config.name_any()));
-    let objects = seen.infrastructure.objects.values().map(|object| (&object.metadata, object.name_any()));
-    let mut names: Vec<_> = configs
-        .chain(objects)
-        .filter(|(meta, name)| {
-            is_controlled_by(meta, uid) && meta.deletion_timestamp.is_none() && seen.machine(name).is_none()
-        })
-        .map(|(_, name)| name)
-        .collect();
-    names.sort();
-    names.dedup();
-    names
-}
-
-/// Whether what was made under a name is what would be made now.
-fn fits(seen: &Observed, name: &str, begins: bool) -> bool {
-    seen.configs.get(name).is_none_or(|config| config.spec == clone::config_spec(&seen.kcp, begins))
-}
-
-fn discard_halves(seen: &Observed, plan: &mut Plan) {
-    plan.actions.extend(halves(seen).into_iter().map(Action::DeleteHalf));
 }
 
 /// Workers first, then all control-plane Machines at once: etcd goes with them.

@@ -35,7 +35,11 @@ impl Authority {
     pub fn issue(&self, name: &str, organizations: &[&str], server: bool) -> Result<(String, String)> {
         let issuer = Issuer::from_ca_cert_pem(&self.certificate, KeyPair::from_pem(&self.key)?)?;
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-        let names = if server { vec!["localhost".to_owned(), "127.0.0.1".to_owned()] } else { Vec::new() };
+        let names = if server {
+            ["localhost", "127.0.0.1", "kubernetes"].map(str::to_owned).to_vec()
+        } else {
+            Vec::new()
+        };
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);

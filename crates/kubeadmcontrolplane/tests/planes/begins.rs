@@ -74,6 +74,12 @@ fn one_machine_from_nothing_to_available_and_gone() {
             world.case.eventually::<Machine>(&name, type_, is).await;
         }
 
+        let end = |machine: &Machine| {
+            let end = machine.status.as_ref().and_then(|status| status.certificates_expiry_date.as_ref());
+            end.is_some_and(|end| end.0.to_string() == "2099-01-01T00:00:00Z")
+        };
+        world.case.eventually::<Machine>(&name, "told when its certificates end", end).await;
+
         // Its end takes the Machine along, and etcd's member is not asked to leave itself.
         world.delete().await;
         world.case.gone::<KubeadmControlPlane>(NAME).await;

@@ -3,9 +3,10 @@
 use kube::ResourceExt;
 use scute_api::bootstrap::KubeadmConfig;
 use scute_api::cluster::Machine;
+use scute_api::controlplane::KubeadmControlPlane;
 use serde_json::json;
 
-use crate::world::{VERSION, World, manager, run};
+use crate::world::{NAME, VERSION, World, manager, run};
 
 #[test]
 fn from_one_to_three_and_back() {
@@ -104,6 +105,14 @@ fn metadata_and_time_limits_change_in_place() {
         world.case.eventually::<Machine>(&name, "owned again", owned).await;
         world.rests(1).await;
         assert_eq!(world.player.made(), [name], "without another Machine");
+        // Who is paused does nothing, and goes on where it was left.
+        let pause = |value: serde_json::Value| json!({"metadata": {"annotations": {"cluster.x-k8s.io/paused": value}}});
+        world.case.patch::<KubeadmControlPlane>(NAME, pause(json!(""))).await;
+        world.change(json!({"replicas": 3})).await;
+        world.condition("Paused", "True", "Paused").await;
+        assert_eq!(world.names().await.len(), 1);
+        world.case.patch::<KubeadmControlPlane>(NAME, pause(json!(null))).await;
+        world.rests(3).await;
     });
 }
 

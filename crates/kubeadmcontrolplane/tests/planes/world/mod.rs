@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
@@ -54,6 +55,16 @@ impl Reach for Rings {
         let known = rings.iter().find(|ring| ring.names().iter().any(|name| name == node)).cloned();
         let member = known.unwrap_or_default().member(node);
         Box::pin(async move { Ok(member) })
+    }
+
+    fn certificates_end(
+        &self,
+        _tenant: Client,
+        _node: &str,
+        authority: String,
+    ) -> BoxFuture<'static, Result<Timestamp, String>> {
+        assert!(authority.contains("CERTIFICATE"));
+        Box::pin(async { "2099-01-01T00:00:00Z".parse().map_err(|_| "no time".to_owned()) })
     }
 }
 
