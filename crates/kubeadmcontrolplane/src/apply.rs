@@ -156,20 +156,25 @@ async fn make_certificates(seen: &Observed, context: &Context) -> Result<(), Why
 
 /// Secrets of Cluster API's own type belong to the control plane; others stay their user's.
 async fn adopt_certificates(seen: &Observed, context: &Context) -> Result<(), Error> {
-    let (kcp, want) = (seen.key(), owner(seen.kcp.as_ref(), true));
     for purpose in &seen.strays {
-        let key = Key::new(kcp.namespace.clone(), Purpose::secret_name(*purpose, &seen.cluster_name()));
-        let Some(secret) = context.hub.get::<Secret>(&key).await? else { continue };
-        let version = secret.resource_version();
-        if secret.type_.as_deref() != Some(CLUSTER_SECRET_TYPE) {
-            context.keep_users(&kcp, key.name, version.unwrap_or_default());
-            continue;
-        }
-        let references = with_owner(secret.owner_references(), &want);
-        let patch = json!({ "metadata": { "resourceVersion": version, "ownerReferences": references } });
-        ignore_gone(context.hub.patch::<Secret>(&key, &patch).await.map(drop))?;
+        adopt_secret(seen, &purpose.secret_name(&seen.cluster_name()), context).await?;
     }
     Ok(())
+}
+
+/// Takes a Secret that has lost its owner, if it is of Cluster API's own type.
+pub async fn adopt_secret(seen: &Observed, name: &str, context: &Context) -> Result<(), Error> {
+    let (kcp, want) = (seen.key(), owner(seen.kcp.as_ref(), true));
+    let key = Key::new(kcp.namespace.clone(), name);
+    let Some(secret) = context.hub.get::<Secret>(&key).await? else { return Ok(()) };
+    let version = secret.resource_version();
+    if secret.type_.as_deref() != Some(CLUSTER_SECRET_TYPE) {
+        context.keep_users(&kcp, key.name, version.unwrap_or_default());
+        return Ok(());
+    }
+    let references = with_owner(secret.owner_references(), &want);
+    let patch = json!({ "metadata": { "resourceVersion": version, "ownerReferences": references } });
+    ignore_gone(context.hub.patch::<Secret>(&key, &patch).await.map(drop))
 }
 
 async fn sync_machine(seen: &Observed, name: &str, context: &Context) -> Result<(), Error> {

@@ -14,6 +14,7 @@ use scute_kit::{Error, Key, Why};
 use scute_kubeadm::join_host_port;
 use scute_pki::{Ca, ClientIdentity, Kubeconfig, LEAF_VALIDITY, LeafRequest, Renewal, issue};
 
+use crate::apply::adopt_secret;
 use crate::context::Context;
 use crate::controller::MADE_JUST_NOW;
 use crate::observe::Observed;
@@ -37,12 +38,18 @@ pub async fn keep(seen: &Observed, context: &Context) -> Result<(), Why> {
         return Err(Why::new(MADE_JUST_NOW, format!("Secret {name}-ca is not there yet")));
     };
     let key = Key::new(kcp.namespace.clone(), format!("{name}-kubeconfig"));
-    if let Some(found) = &seen.kubeconfig
-        && (!found.own || context.kubeconfig_fits(&kcp, &found.version, &authority.certificate))
-    {
-        return Ok(());
-    }
     let failed = |error: &Error| Why::of("KubeconfigNotWritten", error);
+    match &seen.kubeconfig {
+        Some(found) if found.stray && !context.is_users(&kcp, &key.name, &found.version) => {
+            return adopt_secret(seen, &key.name, context).await.map_err(|error| failed(&error));
+        }
+        Some(found)
+            if !found.own || context.kubeconfig_fits(&kcp, &found.version, &authority.certificate) =>
+        {
+            return Ok(());
+        }
+        _ => {}
+    }
     let before = context.hub.get::<Secret>(&key).await.map_err(|error| failed(&error))?;
     let text = before.as_ref().and_then(|secret| secret.data.as_ref()?.get(VALUE));
     let text = text.and_then(|bytes| String::from_utf8(bytes.0.clone()).ok());

@@ -64,6 +64,8 @@ pub struct Version {
     pub version: String,
     /// Whether it is this control plane's.
     pub own: bool,
+    /// Whether it is nobody's.
+    pub stray: bool,
 }
 
 /// Whether the control plane runs its etcd itself.
@@ -129,6 +131,7 @@ pub async fn observe(kcp: Arc<KubeadmControlPlane>, context: &Context) -> Result
         kubeconfig = context.hub.watch_meta::<Secret>().get(&key).map(|found| Version {
             version: found.resource_version().unwrap_or_default(),
             own: is_controlled_by(&found.metadata, uid),
+            stray: controller(&found.metadata).is_none(),
         });
     }
     Ok(Observed {

@@ -113,7 +113,7 @@ async fn world(kcp: KubeadmControlPlane, machines: Vec<Arc<Machine>>, ring: &Rin
         },
         certificates: Arc::new(Certificates { pairs, ..Certificates::default() }),
         strays: Vec::new(),
-        kubeconfig: Some(Version { version: "1".into(), own: true }),
+        kubeconfig: Some(Version { version: "1".into(), own: true, stray: false }),
         tenant: Tenant::Seen(Box::new(inside)),
     }
 }

@@ -1,5 +1,6 @@
 //! Machines come and go one at a time, and etcd's members before them.
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use scute_api::bootstrap::KubeadmConfig;
 use scute_api::cluster::Machine;
@@ -103,6 +104,13 @@ fn metadata_and_time_limits_change_in_place() {
             machine.owner_references().iter().any(|owner| owner.kind == "KubeadmControlPlane")
         };
         world.case.eventually::<Machine>(&name, "owned again", owned).await;
+        for secret in ["duo-etcd", "duo-kubeconfig"] {
+            world.case.patch::<Secret>(secret, json!({"metadata": {"ownerReferences": null}})).await;
+            let owned = |secret: &Secret| {
+                secret.owner_references().iter().any(|owner| owner.controller == Some(true))
+            };
+            world.case.eventually::<Secret>(secret, "owned again", owned).await;
+        }
         world.rests(1).await;
         assert_eq!(world.player.made(), [name], "without another Machine");
         // Who is paused does nothing, and goes on where it was left.
