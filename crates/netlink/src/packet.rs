@@ -76,6 +76,13 @@ impl UdpFrames {
     }
 }
 
+/// Sends one frame out of the interface with this number. Needs CAP_NET_RAW.
+pub fn send_frame(interface: u32, frame: &[u8]) -> io::Result<()> {
+    let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+    socket.bind(&address(interface)?)?;
+    socket.send(frame).map(drop)
+}
+
 fn address(interface: u32) -> io::Result<SockAddr> {
     let interface = i32::try_from(interface).map_err(io::Error::other)?;
     let family = Domain::PACKET;
