@@ -6,6 +6,8 @@ mod init;
 mod join;
 mod node;
 mod system;
+mod validate;
+pub(crate) mod versions;
 
 pub use clusterconfiguration::*;
 pub use ignition::*;
@@ -13,6 +15,8 @@ pub use init::*;
 pub use join::*;
 pub use node::*;
 pub use system::*;
+pub use validate::*;
+pub(crate) use versions::conversions;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -20,6 +24,7 @@ use kube::{CustomResource, CustomResourceExt, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::DeprecatedStatus;
 use crate::meta::TemplateMeta;
 
 /// The CustomResourceDefinitions of this module.
@@ -40,6 +45,7 @@ pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
     derive = "PartialEq",
     derive = "Default",
     doc = "KubeadmConfig is what a Machine is told at its first boot.",
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     printcolumn = r#"{"name":"Cluster","type":"string","jsonPath":".metadata.labels['cluster\\.x-k8s\\.io/cluster-name']"}"#,
@@ -132,6 +138,9 @@ pub struct KubeadmConfigStatus {
     /// The generation that this status is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Status in the form of v1beta1, as clients of it have written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<DeprecatedStatus>,
 }
 
 /// What a KubeadmConfig has once reached.
@@ -156,6 +165,7 @@ pub struct KubeadmConfigInitializationStatus {
     derive = "PartialEq",
     derive = "Default",
     doc = "KubeadmConfigTemplate is what the KubeadmConfigs of a MachineDeployment are made from.",
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     printcolumn = r#"{"name":"ClusterClass","type":"string","jsonPath":".metadata.ownerReferences[?(@.kind==\"ClusterClass\")].name"}"#,

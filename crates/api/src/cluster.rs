@@ -1,20 +1,29 @@
-//! Cluster, ClusterClass, MachineDeployment, MachineSet and Machine, and the MachinePool that clients look for.
+//! Cluster, ClusterClass, MachineDeployment, MachineSet, Machine, MachineHealthCheck and MachineDrainRule, and the MachinePool
+//! that clients look for.
 
 pub mod clusterclass;
 pub mod defaults;
 mod machine;
 mod machinedeployment;
+mod machinedrainrule;
+mod machinehealthcheck;
+mod machinenames;
 mod machinepool;
 mod machineset;
 mod names;
 pub mod topology;
+pub(crate) mod versions;
 
 pub use machine::*;
 pub use machinedeployment::*;
+pub use machinedrainrule::*;
+pub use machinehealthcheck::*;
+pub use machinenames::*;
 pub use machinepool::*;
 pub use machineset::*;
 use names::SAME_SELECTOR;
 pub use names::*;
+pub(crate) use versions::conversions;
 
 use ipnet::IpNet;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -32,6 +41,8 @@ pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
         MachineDeployment::crd(),
         MachineSet::crd(),
         Machine::crd(),
+        MachineHealthCheck::crd(),
+        MachineDrainRule::crd(),
         MachinePool::crd(),
         clusterclass::ClusterClass::crd(),
     ]
@@ -51,6 +62,7 @@ pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
     derive = "PartialEq",
     derive = "Default",
     doc = "Cluster is one tenant cluster: control plane, infrastructure and workers.",
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     validation = Rule::new("size(self.metadata.name) <= 63").message("the name is used as a label value: at most 63 characters"),
@@ -314,6 +326,12 @@ pub struct V1Beta1Status {
     /// Conditions of v1beta1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<V1Beta1Condition>,
+    /// Why it failed, in one word. Of old clients; nothing here fails for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_reason: Option<String>,
+    /// Why it failed, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_message: Option<String>,
 }
 
 /// A condition of v1beta1.

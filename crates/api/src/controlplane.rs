@@ -7,10 +7,14 @@ mod kubeadm;
 mod kubeadmtemplate;
 mod names;
 pub mod template;
+mod validate;
+mod versions;
 
 pub use kubeadm::*;
 pub use kubeadmtemplate::*;
 pub use names::*;
+pub use validate::*;
+pub(crate) use versions::conversions;
 
 use std::collections::BTreeMap;
 

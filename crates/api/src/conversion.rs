@@ -5,8 +5,10 @@
 //! [`LEFTOVERS`] of the converted object, and comes back from there as long as the object has not been changed so that it
 //! would mean something else: no conversion there and back loses anything.
 
+mod duration;
 mod leftovers;
 mod path;
+mod reference;
 mod rule;
 mod schema;
 mod wording;
@@ -15,7 +17,8 @@ use serde_json::Value;
 
 pub use leftovers::LEFTOVERS;
 pub use rule::Rule;
-pub(crate) use schema::{Column, with_old};
+pub use schema::Column;
+pub(crate) use schema::with_old;
 
 /// Namespace and name of the Service that answers for conversions, and the path there.
 pub const WEBHOOK: [&str; 3] = ["scute-system", "scute-webhook", "/convert"];
@@ -33,6 +36,8 @@ pub struct Conversion {
     pub new: &'static str,
     /// How to come from the old one to the new one; backwards in reverse order.
     pub rules: &'static [Rule],
+    /// Columns of `kubectl get` in the old version; those of the new one if there are none.
+    pub columns: &'static [Column],
 }
 
 /// Why an object is not converted.
@@ -51,13 +56,34 @@ pub enum ConvertError {
         /// The apiVersion that is wanted.
         to: String,
     },
+    /// A reference of the old version names an object in another namespace, which the new one has no word for.
+    #[error(
+        "{path}: Invalid value: {namespace:?}: must be the namespace of the object itself, or be left out"
+    )]
+    Elsewhere {
+        /// Path of the reference's namespace.
+        path: String,
+        /// The namespace.
+        namespace: String,
+    },
 }
 
-/// An object in another version: `to` is an apiVersion.
+/// The version of a kind (by group and kind) that a provider offers to who speaks the old version.
+pub type KnownVersions<'a> = &'a dyn Fn(&str, &str) -> Option<String>;
+
+/// As [`convert_with`], where nothing is known of other providers' kinds.
 ///
 /// # Errors
-/// When the kind has no such versions.
+/// As there.
 pub fn convert(object: &Value, to: &str) -> Result<Value, ConvertError> {
+    convert_with(object, to, &|_, _| None)
+}
+
+/// An object in another version: `to` is an apiVersion. `versions` is asked for kinds that are not ours.
+///
+/// # Errors
+/// When the kind has no such versions, or the object says what the other version has no word for and cannot be kept.
+pub fn convert_with(object: &Value, to: &str, versions: KnownVersions) -> Result<Value, ConvertError> {
     let text = |name: &str| object.get(name).and_then(Value::as_str).ok_or(ConvertError::NoObject);
     let (from, kind) = (text("apiVersion")?, text("kind")?);
     if from == to {
@@ -70,7 +96,15 @@ pub fn convert(object: &Value, to: &str) -> Result<Value, ConvertError> {
             to: to.to_owned(),
         });
     };
-    let mut converted = conversion.convert(object, direction);
+    let namespace = object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+    let about = About { namespace, versions };
+    if let Some((path, namespace)) = (direction == Direction::ToNew)
+        .then(|| conversion.rules.iter().find_map(|rule| rule.elsewhere("", object, &about)))
+        .flatten()
+    {
+        return Err(ConvertError::Elsewhere { path, namespace });
+    }
+    let mut converted = conversion.convert(object, direction, &about);
     converted["apiVersion"] = to.into();
     Ok(converted)
 }
@@ -103,7 +137,23 @@ fn between(kind: &str, from: &str, to: &str) -> Option<(Conversion, Direction)> 
 /// The conversions of every kind that has two versions with different schemas.
 #[must_use]
 pub fn conversions() -> Vec<Conversion> {
-    [crate::infrastructure::conversions(), crate::ipam::conversions()].concat()
+    [
+        crate::cluster::conversions(),
+        crate::bootstrap::conversions(),
+        crate::controlplane::conversions(),
+        crate::infrastructure::conversions(),
+        crate::ipam::conversions(),
+    ]
+    .concat()
+}
+
+/// What a conversion has to know besides the object's fields.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    /// Namespace of the object.
+    namespace: &'a str,
+    /// Versions of kinds that are not ours.
+    versions: KnownVersions<'a>,
 }
 
 /// From which version to which.
@@ -124,26 +174,24 @@ impl Direction {
 
 impl Conversion {
     /// By the rules alone, with losses.
-    fn apply(&self, object: &Value, direction: Direction) -> Value {
+    fn apply(&self, object: &Value, direction: Direction, about: &About) -> Value {
         let mut object = object.clone();
         match direction {
             Direction::ToNew => self.rules.iter().for_each(|rule| rule.forward(&mut object)),
-            Direction::ToOld => self.rules.iter().rev().for_each(|rule| rule.backward(&mut object)),
+            Direction::ToOld => self.rules.iter().rev().for_each(|rule| rule.backward(&mut object, about)),
         }
         object
     }
 
-    fn convert(&self, object: &Value, direction: Direction) -> Value {
+    fn convert(&self, object: &Value, direction: Direction, about: &About) -> Value {
         let mut given = object.clone();
         let kept = leftovers::take(&mut given);
-        let there = |object: &Value| self.apply(object, direction);
-        let back = |object: &Value| self.apply(object, direction.back());
+        let there = |object: &Value| self.apply(object, direction, about);
+        let back = |object: &Value| self.apply(object, direction.back(), about);
         let converted = leftovers::restored(there(&given), &kept, back);
-        // The order of a list that is a map in the other version says nothing.
         let (said, mut meant) = (back(&converted), given);
-        if direction == Direction::ToOld {
-            self.rules.iter().for_each(|rule| rule.sort(&mut meant));
-        }
-        leftovers::put(converted, &leftovers::lost(&said, &meant))
+        self.rules.iter().for_each(|rule| rule.settle(&mut meant, direction, about));
+        let wholes: Vec<_> = self.rules.iter().flat_map(|rule| rule.wholes("")).collect();
+        leftovers::put(converted, &leftovers::lost(&said, &meant, &wholes))
     }
 }

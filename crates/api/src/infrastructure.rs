@@ -52,11 +52,19 @@ pub struct Initialization {
 
 /// The CustomResourceDefinitions of this module.
 pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
-    let kubevirt = vec![
+    vec![
         KubevirtCluster::crd(),
         KubevirtClusterTemplate::crd(),
         KubevirtMachine::crd(),
         KubevirtMachineTemplate::crd(),
-    ];
-    [kubevirt, metal3versions::crds()].concat()
+        Metal3Cluster::crd(),
+        Metal3ClusterTemplate::crd(),
+        Metal3Machine::crd(),
+        Metal3MachineTemplate::crd(),
+        Metal3Data::crd(),
+        Metal3DataClaim::crd(),
+        Metal3DataTemplate::crd(),
+        Metal3Remediation::crd(),
+        Metal3RemediationTemplate::crd(),
+    ]
 }

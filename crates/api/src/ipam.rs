@@ -8,7 +8,7 @@ mod validate;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 
-use crate::conversion::{Conversion, Rule, with_old};
+use crate::conversion::{Conversion, Rule};
 
 pub use contract::{IPAddressClaim, IPAddressClaimSpec, IPAddressClaimStatus};
 pub use pool::*;
@@ -23,29 +23,14 @@ pub(crate) fn conversions() -> Vec<Conversion> {
         old: "v1beta1",
         new: "v1beta2",
         rules,
+        columns: &[],
     };
     vec![conversion("IPAddressClaim", CLAIM), conversion("IPAddress", &[])]
 }
 
-const CLAIM: &[Rule] = &[
-    Rule::Emptied("status.deprecated"),
-    Rule::Emptied("status.deprecated.v1beta1"),
-    Rule::Moved("status.conditions", "status.deprecated.v1beta1.conditions"),
-    Rule::Moved("status.v1beta2.conditions", "status.conditions"),
-    Rule::Emptied("status.v1beta2"),
-];
+const CLAIM: &[Rule] = &[Rule::Within("status", crate::cluster::versions::STATUS)];
 
 /// The CustomResourceDefinitions of this module.
 pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
-    let contract = [IPAddressClaim::crd(), contract::IPAddress::crd()];
-    let contract = contract.into_iter().zip(conversions()).map(|(crd, both)| {
-        let columns = crd.spec.versions.first().and_then(|new| new.additional_printer_columns.clone());
-        let mut crd = with_old(crd, &both, &[]);
-        crd.spec
-            .versions
-            .iter_mut()
-            .for_each(|version| version.additional_printer_columns.clone_from(&columns));
-        crd
-    });
-    [IPPool::crd(), IPClaim::crd(), IPAddress::crd()].into_iter().chain(contract).collect()
+    vec![IPPool::crd(), IPClaim::crd(), IPAddress::crd(), IPAddressClaim::crd(), contract::IPAddress::crd()]
 }

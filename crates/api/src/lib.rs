@@ -3,12 +3,14 @@
 //! Takes nothing, gives types with their defaults, schemas and validation. Never talks to anything:
 //! no client, no clock, no randomness.
 
+pub mod addons;
 pub mod addresses;
 pub mod bootstrap;
 pub mod bounds;
 pub mod cluster;
 pub mod controlplane;
 pub mod conversion;
+pub mod engines;
 pub mod infrastructure;
 mod invalid;
 pub mod ipam;
@@ -28,10 +30,11 @@ pub use invalid::Invalid;
 /// with a reason, and everything has bounds.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    served().into_iter().map(unserved::refusing).map(bounds::bounded).collect()
+    let refusing = served().into_iter().map(unserved::refusing).collect();
+    conversion::with_old(refusing).into_iter().map(bounds::bounded).collect()
 }
 
-/// The definitions as the types give them.
+/// The definitions as the types give them, without old versions.
 fn served() -> Vec<CustomResourceDefinition> {
     [
         cluster::crds(),
@@ -42,6 +45,7 @@ fn served() -> Vec<CustomResourceDefinition> {
         kubevirt::crds(),
         metal3::crds(),
         ipam::crds(),
+        addons::crds(),
     ]
     .concat()
 }

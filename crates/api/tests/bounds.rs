@@ -79,14 +79,20 @@ fn decode<K: DeserializeOwned>(object: &Value) -> Result<(), String> {
 type Decoder = fn(&Value) -> Result<(), String>;
 
 fn decoders() -> BTreeMap<&'static str, Decoder> {
-    use scute_api::{bootstrap, cluster, controlplane, infrastructure, ipam, kamaji, kubevirt, metal3};
-    let all: [(&str, Decoder); 43] = [
+    use scute_api::{
+        addons, bootstrap, cluster, controlplane, infrastructure, ipam, kamaji, kubevirt, metal3,
+    };
+    let all: [(&str, Decoder); 47] = [
         ("cluster.x-k8s.io/Cluster", decode::<cluster::Cluster>),
         ("cluster.x-k8s.io/ClusterClass", decode::<cluster::clusterclass::ClusterClass>),
         ("cluster.x-k8s.io/MachineDeployment", decode::<cluster::MachineDeployment>),
         ("cluster.x-k8s.io/MachineSet", decode::<cluster::MachineSet>),
         ("cluster.x-k8s.io/Machine", decode::<cluster::Machine>),
+        ("cluster.x-k8s.io/MachineHealthCheck", decode::<cluster::MachineHealthCheck>),
+        ("cluster.x-k8s.io/MachineDrainRule", decode::<cluster::MachineDrainRule>),
         ("cluster.x-k8s.io/MachinePool", decode::<cluster::MachinePool>),
+        ("addons.cluster.x-k8s.io/ClusterResourceSet", decode::<addons::ClusterResourceSet>),
+        ("addons.cluster.x-k8s.io/ClusterResourceSetBinding", decode::<addons::ClusterResourceSetBinding>),
         ("bootstrap.cluster.x-k8s.io/KubeadmConfig", decode::<bootstrap::KubeadmConfig>),
         ("bootstrap.cluster.x-k8s.io/KubeadmConfigTemplate", decode::<bootstrap::KubeadmConfigTemplate>),
         ("controlplane.cluster.x-k8s.io/KamajiControlPlane", decode::<controlplane::KamajiControlPlane>),
@@ -158,8 +164,10 @@ fn edges(path: &str, schema: &JSONSchemaProps) -> Vec<Value> {
         Some("boolean") => vec![json!(true), json!(false)],
         Some("string") => texts(path, schema),
         None if schema.x_kubernetes_int_or_string == Some(true) => {
-            let text =
-                if path.ends_with("maxSurge") || path.ends_with("maxUnavailable") { "25%" } else { "1.5Gi" };
+            let text = match path.rsplit('.').next() {
+                Some("maxSurge" | "maxUnavailable" | "maxInFlight" | "unhealthyLessThanOrEqualTo") => "25%",
+                _ => "1.5Gi",
+            };
             [vec![json!(text)], ends().into()].concat()
         }
         None => vec![json!("anything"), json!(1), json!({"a": [1]})],
@@ -266,9 +274,13 @@ fn what_a_schema_lets_through_the_type_reads() {
 #[test]
 fn a_name_has_a_limit_that_what_is_made_from_it_fits_into() {
     // Kinds whose children's names are cut with a hash, or are their own, or have no children.
-    const FREE: [&str; 36] = [
+    const FREE: [&str; 40] = [
         "ClusterClass",
         "KamajiControlPlaneTemplate",
+        "MachineDrainRule",
+        "ClusterResourceSet",
+        "ClusterResourceSetBinding",
+        "MachineHealthCheck",
         "MachineSet",
         "Machine",
         "MachinePool",

@@ -49,8 +49,15 @@ fn something(dice: &mut Dice, name: &str, schema: &JSONSchemaProps) -> Value {
             json!(least + dice.below(most - least + 1))
         }
         Some("string") if schema.format.as_deref() == Some("date-time") => json!("2026-01-01T00:00:00Z"),
-        Some("string") if name == "timeout" => {
+        Some("string") if schema.pattern.as_deref().is_some_and(|pattern| pattern.contains("ns|us")) => {
             json!(dice.one_of(&["100s", "5m", "5m0s", "1h0m1s", "1500ms", "0s"]))
+        }
+        Some("string") if name == "namespace" => json!("ns"),
+        Some("string")
+            if schema.pattern.as_deref().is_some_and(|pattern| pattern.starts_with("^[^/]+/v")) =>
+        {
+            let ours = "infrastructure.cluster.x-k8s.io/v1beta1";
+            json!(dice.one_of(&["a/v1", "a/v1beta1", "controlplane.cluster.x-k8s.io/v1alpha1", ours]))
         }
         Some("string") => json!(dice.one_of(&["a", "b", "c.d/e", "~f"])),
         Some("array") => list(dice, name, schema),
@@ -84,7 +91,9 @@ fn list(dice: &mut Dice, name: &str, schema: &JSONSchemaProps) -> Value {
 fn object(dice: &mut Dice, schema: &JSONSchemaProps) -> Value {
     let mut fields = Map::new();
     for (name, field) in schema.properties.iter().flatten() {
-        if schema.required.iter().flatten().any(|required| required == name) || dice.below(3) > 0 {
+        let required = schema.required.iter().flatten().any(|required| required == name);
+        // The API server fills in what has a default.
+        if required || field.default.is_some() || dice.below(3) > 0 {
             fields.insert(name.clone(), something(dice, name, field));
         }
     }
@@ -96,6 +105,9 @@ fn an_object(dice: &mut Dice, conversion: &Conversion, version: &str, schema: &J
     object["apiVersion"] = json!(format!("{}/{version}", conversion.group));
     object["kind"] = json!(conversion.kind);
     object["metadata"] = json!({"name": "n"});
+    if dice.below(2) == 0 {
+        object["metadata"]["namespace"] = json!("ns");
+    }
     if dice.below(2) == 0 {
         object["metadata"]["annotations"] = json!({"a": "b"});
     }
@@ -129,8 +141,44 @@ fn unknown(path: &str, value: &Value, schema: &JSONSchemaProps) -> Option<String
     }
 }
 
-/// Lists whose order says nothing, sorted.
+/// References of v1beta1 without a namespace, with it.
+fn with_namespaces(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            let is_reference = ["apiVersion", "kind", "name"].iter().all(|name| fields.contains_key(*name));
+            if is_reference && fields["apiVersion"] != "v1" {
+                fields.entry("namespace").or_insert(json!("ns"));
+            }
+            fields.values_mut().for_each(with_namespaces);
+        }
+        Value::Array(items) => items.iter_mut().for_each(with_namespaces),
+        _ => {}
+    }
+}
+
+/// Arguments, sorted.
+fn with_sorted_arguments(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if let ("extraArgs" | "kubeletExtraArgs", Value::Array(items)) = (name.as_str(), &mut *value)
+                {
+                    items.sort_by_key(|item| item["name"].as_str().unwrap_or_default().to_owned());
+                }
+                with_sorted_arguments(value);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(with_sorted_arguments),
+        _ => {}
+    }
+}
+
+/// Lists whose order says nothing, sorted, and with namespaces where the object has one.
 fn ordered(mut object: Value) -> Value {
+    with_sorted_arguments(&mut object["spec"]);
+    if object.pointer("/metadata/namespace").is_some() {
+        with_namespaces(&mut object["spec"]);
+    }
     let lists = [
         "/spec/failureDomains",
         "/spec/template/spec/failureDomains",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
-use kube::api::{DynamicObject, PartialObjectMeta};
+use kube::api::{ApiResource, DynamicObject, PartialObjectMeta};
 use scute_api::meta::ContractRef;
 use scute_kit::{Hub, Key, Watch};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -79,6 +79,25 @@ impl Externals {
                 None => Found::Missing,
             },
         )
+    }
+
+    /// As [`Externals::get`], of a kind of which the version is known: it need not be of any contract. The namespace is that of
+    /// who asks.
+    pub async fn get_as(&self, asker: &Key, served: &Served, name: &str) -> Found {
+        let ApiResource { group, kind, .. } = &served.resource;
+        if let Err(found @ (Found::NotInstalled(_) | Found::Unknown(_))) =
+            self.served(asker, group, kind).await
+        {
+            return found;
+        }
+        let key = Key::new(asker.namespace.clone(), name);
+        self.interested((served.to_string(), key.clone()), asker);
+        match self.watch(asker, served).await {
+            Ok(watch) => watch
+                .get(&key)
+                .map_or(Found::Missing, |object| Found::Object(External { served: served.clone(), object })),
+            Err(found) => found,
+        }
     }
 
     /// As [`Externals::get`], but asks the API server: for steps that must not act on an old copy. The kind must

@@ -11,13 +11,17 @@ pub mod fields;
 mod found;
 pub mod infracluster;
 mod listing;
+mod offered;
 pub mod owners;
 pub mod paused;
 mod reported;
+pub mod selector;
 mod served;
+pub mod spoken;
 pub mod summary;
 
 pub use externals::Externals;
 pub use found::{Absence, External, Found, Unknown, named};
+pub use offered::offered;
 pub use reported::Reported;
 pub use served::{Contract, ContractError, Served, crd_name, served};

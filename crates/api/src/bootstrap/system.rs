@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct File {
     /// Where it goes.
     #[schemars(length(min = 1, max = 512))]
-    #[x_kube(validation = Rule::new("!(self in ['/run/kubeadm/kubeadm-join-config.yaml', '/run/cluster-api/placeholder', '/run/cluster-api/bootstrap-success.complete'])").message("this file is written by the bootstrap provider"))]
+    #[x_kube(validation = Rule::new("!(self in ['/run/kubeadm/kubeadm.yaml', '/run/kubeadm/kubeadm-join-config.yaml', '/run/cluster-api/placeholder', '/run/cluster-api/bootstrap-success.complete'])").message("this file is written by the bootstrap provider"))]
     pub path: String,
     /// `user:group`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

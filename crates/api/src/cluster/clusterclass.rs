@@ -27,6 +27,7 @@ use crate::meta::TemplateMeta;
     derive = "PartialEq",
     derive = "Default",
     doc = "ClusterClass is what Clusters have in common, and where they may differ.",
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     printcolumn = r#"{"name":"Paused","type":"string","jsonPath":".status.conditions[?(@.type==\"Paused\")].status","description":"Whether it is paused","priority":10}"#,

@@ -8,8 +8,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 
 use super::{
-    AUTOSCALER_MAX_SIZE_ANNOTATION, AUTOSCALER_MIN_SIZE_ANNOTATION, Machine, MachineDeployment, MachineSet,
-    MachineTemplateSpec, RolloutStrategyType,
+    AUTOSCALER_MAX_SIZE_ANNOTATION, AUTOSCALER_MIN_SIZE_ANNOTATION, Machine, MachineDeployment,
+    MachineHealthCheck, MachineSet, MachineTemplateSpec, NODE_STARTUP_TIMEOUT_SECONDS, RolloutStrategyType,
 };
 use crate::meta::{CLUSTER_NAME_LABEL, DEPLOYMENT_NAME_LABEL, SET_NAME_LABEL};
 use crate::naming::label_value;
@@ -49,6 +49,16 @@ pub fn machine_set(given: &MachineSet, old: Option<&MachineSet>) -> MachineSet {
     select(&mut set.spec.selector, &own);
     template(&mut set.spec.template, &own);
     set
+}
+
+/// A MachineHealthCheck with its defaults.
+#[must_use]
+pub fn machine_health_check(given: &MachineHealthCheck) -> MachineHealthCheck {
+    let mut check = given.clone();
+    check.labels_mut().insert(CLUSTER_NAME_LABEL.to_owned(), given.spec.cluster_name.clone());
+    let checks = check.spec.checks.get_or_insert_default();
+    checks.node_startup_timeout_seconds.get_or_insert(NODE_STARTUP_TIMEOUT_SECONDS);
+    check
 }
 
 /// A Machine with its defaults.

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ConditionGate;
+use super::{ConditionGate, DeprecatedStatus};
 use crate::meta::ContractRef;
 
 /// What a Machine should be.
@@ -23,6 +23,7 @@ use crate::meta::ContractRef;
     derive = "PartialEq",
     derive = "Default",
     doc = "Machine is one server, physical or virtual, that is or becomes a Node.",
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     validation = Rule::new("self.spec.clusterName == oldSelf.spec.clusterName").message("clusterName cannot be changed").field_path(".spec.clusterName"),
@@ -76,6 +77,64 @@ pub struct MachineSpec {
     /// Time limits of the steps of a deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<MachineDeletionSpec>,
+    /// Taints of the Node.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key", "effect"]))]
+    pub taints: Vec<MachineTaint>,
+}
+
+/// A taint of the Node of a Machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MachineTaint {
+    /// Key.
+    #[schemars(
+        length(min = 1, max = 317),
+        regex(
+            pattern = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$"
+        )
+    )]
+    pub key: String,
+    /// Value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"))]
+    pub value: Option<String>,
+    /// NoSchedule, PreferNoSchedule or NoExecute.
+    pub effect: MachineTaintEffect,
+    /// Always: kept on the Node, and taken away when it goes from here. OnInitialization: put on a new Node once.
+    pub propagation: MachineTaintPropagation,
+}
+
+/// What a taint does to Pods that do not tolerate it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MachineTaintEffect {
+    /// No new ones come.
+    NoSchedule,
+    /// New ones come if they find no other place.
+    PreferNoSchedule,
+    /// They have to go.
+    NoExecute,
+}
+
+impl MachineTaintEffect {
+    /// The word that the API uses.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSchedule => "NoSchedule",
+            Self::PreferNoSchedule => "PreferNoSchedule",
+            Self::NoExecute => "NoExecute",
+        }
+    }
+}
+
+/// When a taint is put on a Node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MachineTaintPropagation {
+    /// Whenever it is not there.
+    Always,
+    /// When the Node is new.
+    OnInitialization,
 }
 
 /// Where bootstrap data comes from: an object that makes it, or a Secret that has it.
@@ -138,18 +197,21 @@ pub struct MachineStatus {
     /// Where the infrastructure placed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_domain: Option<String>,
+    /// When the certificates of a control-plane Machine end, as its annotation says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates_expiry_date: Option<Time>,
     /// Pending, Provisioning, Provisioned, Running, Deleting and others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<MachinePhase>,
-    /// When the certificates of the control plane on it end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub certificates_expiry_date: Option<Time>,
     /// The generation that this status is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// When the steps of the deletion began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<MachineDeletionStatus>,
+    /// Status in the form of v1beta1, as clients of it have written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<DeprecatedStatus>,
 }
 
 /// What a Machine has once reached.

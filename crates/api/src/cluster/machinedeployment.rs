@@ -6,7 +6,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_MACHINES, MachineSetDeletionOrder, MachineTemplateSpec, SAME_SELECTOR, StatusVersion};
+use super::{
+    DeprecatedStatus, MAX_MACHINES, MachineNamingSpec, MachineSetDeletionOrder, MachineTemplateSpec,
+    SAME_SELECTOR, StatusVersion,
+};
 
 /// What a MachineDeployment should be.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
@@ -23,6 +26,7 @@ use super::{MAX_MACHINES, MachineSetDeletionOrder, MachineTemplateSpec, SAME_SEL
     derive = "Default",
     doc = "MachineDeployment keeps a number of equal Machines and replaces them step by step when their template changes.",
     scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     validation = Rule::new("size(self.metadata.name) <= 63").message("the name is used as a label value: at most 63 characters"),
@@ -59,6 +63,12 @@ pub struct MachineDeploymentSpec {
     pub selector: LabelSelector,
     /// What a Machine of the deployment is.
     pub template: MachineTemplateSpec,
+    /// How Machines are named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_naming: Option<MachineNamingSpec>,
+    /// How many Machines that are not healthy are replaced at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remediation: Option<MachineDeploymentRemediationSpec>,
     /// Which Machines go first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<MachineDeploymentDeletionSpec>,
@@ -117,6 +127,17 @@ pub struct RollingUpdate {
     pub max_surge: Option<IntOrString>,
 }
 
+/// How many Machines that are not healthy are replaced at a time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("minProperties" = 1))]
+pub struct MachineDeploymentRemediationSpec {
+    /// At most this many: a number or a percentage of `replicas`, rounded up. All of them when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("type(self) == int ? self >= 0 : self.matches('^[0-9]+%$')").message("must be a number of at least 0, or a percentage such as 20%"))]
+    pub max_in_flight: Option<IntOrString>,
+}
+
 /// Which Machines go first when a deployment shrinks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -160,6 +181,9 @@ pub struct MachineDeploymentStatus {
     /// ScalingUp, ScalingDown, Running, Failed or Unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<MachineDeploymentPhase>,
+    /// Status in the form of v1beta1, as clients of it have written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<DeprecatedStatus>,
 }
 
 /// What a MachineDeployment is busy with.

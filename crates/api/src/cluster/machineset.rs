@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MAX_MACHINES, MachineSpec, SAME_SELECTOR, StatusVersion};
+use super::{DeprecatedStatus, MAX_MACHINES, MachineSpec, SAME_SELECTOR, StatusVersion};
 use crate::meta::TemplateMeta;
 
 /// What a MachineSet should be.
@@ -27,6 +27,7 @@ use crate::meta::TemplateMeta;
         status_replicas_path = ".status.replicas",
         label_selector_path = ".status.selector"
     ),
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     printcolumn = r#"{"name":"Cluster","type":"string","jsonPath":".spec.clusterName"}"#,
@@ -57,9 +58,24 @@ pub struct MachineSetSpec {
     pub selector: LabelSelector,
     /// What a Machine of the set is.
     pub template: MachineTemplateSpec,
+    /// How Machines are named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine_naming: Option<MachineNamingSpec>,
     /// Which Machines go first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<MachineSetDeletionSpec>,
+}
+
+/// How Machines are named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("minProperties" = 1))]
+pub struct MachineNamingSpec {
+    /// A text with `{{ .random }}` in it, and, if wanted, `{{ .machineSet.name }}` and `{{ .cluster.name }}`. When absent it is
+    /// `{{ .machineSet.name }}-{{ .random }}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub template: Option<String>,
 }
 
 /// What a Machine made from a template is.
@@ -125,4 +141,7 @@ pub struct MachineSetStatus {
     /// The generation that this status is of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Status in the form of v1beta1, as clients of it have written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<DeprecatedStatus>,
 }

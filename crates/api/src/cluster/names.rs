@@ -41,6 +41,10 @@ pub const ROLLOUT_AFTER_ANNOTATION: &str = "scute.dev/rollout-after";
 pub const DISABLE_MACHINE_CREATE_ANNOTATION: &str = "cluster.x-k8s.io/disable-machine-create";
 /// A Machine that goes first when its set shrinks.
 pub const DELETE_MACHINE_ANNOTATION: &str = "cluster.x-k8s.io/delete-machine";
+/// A Machine that a MachineHealthCheck leaves alone.
+pub const SKIP_REMEDIATION_ANNOTATION: &str = "cluster.x-k8s.io/skip-remediation";
+/// A Machine that is not healthy because a person says so.
+pub const REMEDIATE_MACHINE_ANNOTATION: &str = "cluster.x-k8s.io/remediate-machine";
 /// Preflight checks that a MachineSet leaves out: `All` or names, separated by commas.
 pub const SKIP_PREFLIGHT_CHECKS_ANNOTATION: &str = "machineset.cluster.x-k8s.io/skip-preflight-checks";
 /// Smallest size for the cluster autoscaler.
@@ -73,6 +77,10 @@ pub const NODE_OWNER_NAME_ANNOTATION: &str = "cluster.x-k8s.io/owner-name";
 pub const NODE_LABELS_FROM_MACHINE_ANNOTATION: &str = "cluster.x-k8s.io/labels-from-machine";
 /// On Nodes: keys of the annotations that came from the Machine.
 pub const NODE_ANNOTATIONS_FROM_MACHINE_ANNOTATION: &str = "cluster.x-k8s.io/annotations-from-machine";
+/// On Nodes: `key:effect` of the taints that came from the Machine and go with it.
+pub const NODE_TAINTS_FROM_MACHINE_ANNOTATION: &str = "cluster.x-k8s.io/taints-from-machine";
+/// On control-plane Machines or their bootstrap configurations: when the certificates end, in RFC 3339.
+pub const CERTIFICATES_EXPIRY_ANNOTATION: &str = "machine.cluster.x-k8s.io/certificates-expiry";
 /// Taint of a Node that joined and has not got its labels yet.
 pub const UNINITIALIZED_TAINT: &str = "node.cluster.x-k8s.io/uninitialized";
 /// Taint of a Node whose Machine a rollout is going to replace.

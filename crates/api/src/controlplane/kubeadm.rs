@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ControlPlaneInitialization;
 use crate::bootstrap::KubeadmConfigSpec;
-use crate::cluster::{ConditionGate, MachineDeletionSpec, StatusVersion};
+use crate::cluster::{ConditionGate, DeprecatedStatus, MachineDeletionSpec, StatusVersion};
 use crate::meta::{ContractRef, TemplateMeta};
 
 /// Most Machines of one control plane. Etcd members are 7 at most in practice; with an external etcd there may be more.
@@ -33,6 +33,7 @@ pub const DEFAULT_MIN_HEALTHY_PERIOD_SECONDS: i32 = 60 * 60;
     derive = "Default",
     doc = "KubeadmControlPlane is a control plane on Machines, begun and joined by kubeadm.",
     scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("cluster.x-k8s.io/provider", "control-plane-kubeadm"),
     label("clusterctl.cluster.x-k8s.io", ""),
@@ -233,6 +234,9 @@ pub struct KubeadmControlPlaneStatus {
     /// The Machine that was replaced last because it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_remediation: Option<LastRemediationStatus>,
+    /// Status in the form of v1beta1, as clients of it have written it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<DeprecatedStatus>,
 }
 
 /// The Machine that was replaced last because it failed.

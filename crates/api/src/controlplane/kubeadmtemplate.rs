@@ -24,6 +24,7 @@ use crate::meta::TemplateMeta;
     derive = "PartialEq",
     derive = "Default",
     doc = "KubeadmControlPlaneTemplate is what KubeadmControlPlanes of a ClusterClass are made from.",
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("cluster.x-k8s.io/provider", "control-plane-kubeadm"),
     label("clusterctl.cluster.x-k8s.io", ""),

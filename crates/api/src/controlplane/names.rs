@@ -16,5 +16,3 @@ pub const KUBEADM_CLUSTER_CONFIGURATION_ANNOTATION: &str =
 /// On control-plane Machines: the etcd member goes before the infrastructure.
 pub const PRE_TERMINATE_KCP_CLEANUP_ANNOTATION: &str =
     "pre-terminate.delete.hook.machine.cluster.x-k8s.io/kcp-cleanup";
-/// On Machines or their KubeadmConfigs: when the certificates of the control plane on it end, RFC 3339.
-pub const CERTIFICATES_EXPIRY_ANNOTATION: &str = "machine.cluster.x-k8s.io/certificates-expiry";

@@ -80,30 +80,50 @@ fn change(object: &mut Value, place: &str, value: Option<&Value>) -> Option<()> 
     Some(())
 }
 
-/// What `meant` says otherwise than `said`, at the highest place where one of them says nothing.
-pub(super) fn lost(said: &Value, meant: &Value) -> Leftovers {
+/// What `meant` says otherwise than `said`, at the highest place where one of them says nothing, or which counts as a
+/// whole.
+pub(super) fn lost(said: &Value, meant: &Value, wholes: &[String]) -> Leftovers {
     let mut found = Leftovers::default();
     for part in ["spec", "status"] {
-        differences(&format!("/{part}"), said.get(part), meant.get(part), &mut found);
+        differences(&format!("/{part}"), said.get(part), meant.get(part), wholes, &mut found);
     }
     found
 }
 
-fn differences(place: &str, said: Option<&Value>, meant: Option<&Value>, found: &mut Leftovers) {
+/// Whether a place is at a path with `[]` behind its lists.
+fn is_at(place: &str, path: &str) -> bool {
+    let mut steps = place.split('/').skip(1);
+    let same = path.split('.').all(|step| {
+        let name = step.trim_end_matches("[]");
+        steps.next() == Some(name)
+            && (name == step || steps.next().is_some_and(|index| index.parse::<usize>().is_ok()))
+    });
+    same && steps.next().is_none()
+}
+
+fn differences(
+    place: &str,
+    said: Option<&Value>,
+    meant: Option<&Value>,
+    wholes: &[String],
+    found: &mut Leftovers,
+) {
     let below = |name: &str| format!("{place}/{}", name.replace('~', "~0").replace('/', "~1"));
     match (said, meant) {
         (said, meant) if said == meant => {}
-        (Some(Value::Object(said)), Some(Value::Object(meant))) => {
+        (Some(Value::Object(said)), Some(Value::Object(meant)))
+            if !wholes.iter().any(|path| is_at(place, path)) =>
+        {
             let mut names: Vec<_> = said.keys().chain(meant.keys()).collect();
             names.sort_unstable();
             names.dedup();
             for name in names {
-                differences(&below(name), said.get(name), meant.get(name), found);
+                differences(&below(name), said.get(name), meant.get(name), wholes, found);
             }
         }
         (Some(Value::Array(said)), Some(Value::Array(meant))) if said.len() == meant.len() => {
             for (index, (said, meant)) in said.iter().zip(meant).enumerate() {
-                differences(&below(&index.to_string()), Some(said), Some(meant), found);
+                differences(&below(&index.to_string()), Some(said), Some(meant), wholes, found);
             }
         }
         (_, Some(meant)) => {

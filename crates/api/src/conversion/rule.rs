@@ -1,10 +1,10 @@
 //! One difference between two versions.
 
-use std::fmt::Write as _;
-
 use serde_json::{Map, Value, json};
 
-use super::path::{each, put, split, take};
+use super::duration::{duration, seconds};
+use super::path::{all, each, each_value, joined, put, split, take};
+use super::{About, Direction, reference};
 
 /// One difference between an old and a new version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +32,25 @@ pub enum Rule {
     Seconds(&'static str, &'static str),
     /// A whole reference in the old version has name and namespace only in the new one.
     Reference(&'static str),
-    /// A text that the new version has not.
-    OldOnly(&'static str),
+    /// A reference with `apiVersion` and namespace in the old version has `apiGroup` alone in the new one.
+    ContractReference(&'static str),
+    /// A reference with `apiVersion` in both versions, and a namespace and more in the old one.
+    TemplateReference(&'static str),
+    /// A flag of the old version: whether a number that both have is above zero.
+    Positive(&'static str, &'static str),
+    /// A text that every object of the old version has at a place, and the new version has not.
+    Fixed(&'static str, &'static str),
+    /// A field that the new version has not, and its type.
+    OldOnly(&'static str, &'static str),
     /// A field that the old version has not.
     NewOnly(&'static str),
     /// What holds only moved fields, and one version has not: it goes when it is empty. Stands behind the rules that empty
     /// it: last for one of the old version, first for one of the new.
     Emptied(&'static str),
+    /// What the old version has where it is left out of what holds it.
+    Default(&'static str, &'static str),
+    /// Rules for everything at a place, whose own places are below it.
+    Within(&'static str, &'static [Rule]),
 }
 
 /// What a whole reference has more than name and namespace.
@@ -65,15 +77,20 @@ impl Rule {
             Self::Reference(path) => each(object, path, &mut |fields| {
                 fields.retain(|name, _| !REFERENCE.contains(&name.as_str()));
             }),
-            Self::OldOnly(path) => {
+            Self::ContractReference(path) => each(object, path, &mut reference::forward),
+            Self::TemplateReference(path) => each(object, path, &mut reference::bare),
+            Self::OldOnly(path, _) | Self::Fixed(path, _) | Self::Positive(path, _) => {
                 take(object, path);
             }
-            Self::NewOnly(_) => {}
+            Self::NewOnly(_) | Self::Default(..) => {}
             Self::Emptied(path) => emptied(object, path),
+            Self::Within(path, rules) => each_value(object, path, &mut |inner| {
+                rules.iter().for_each(|rule| rule.forward(inner));
+            }),
         }
     }
 
-    pub(super) fn backward(&self, object: &mut Value) {
+    pub(super) fn backward(&self, object: &mut Value, about: &About) {
         match *self {
             Self::Moved(old, new) => relocate(object, new, old, Some),
             Self::Listed { path, key, value } => {
@@ -90,21 +107,76 @@ impl Rule {
             Self::NewOnly(path) => {
                 take(object, path);
             }
-            Self::Reference(_) | Self::OldOnly(_) => {}
+            Self::ContractReference(path) => {
+                each(object, path, &mut |fields| reference::backward(fields, about));
+            }
+            Self::TemplateReference(path) => {
+                each(object, path, &mut |fields| reference::settle(fields, about));
+            }
+            Self::Positive(old, both) => {
+                if let Some(number) = object.pointer(&pointer(both)).and_then(Value::as_i64) {
+                    put(object, old, json!(number > 0));
+                }
+            }
+            Self::Fixed(path, text) => {
+                let (holder, name) = split(path);
+                each(object, holder, &mut |fields| {
+                    fields.insert(name.to_owned(), text.into());
+                });
+            }
+            Self::Reference(_) | Self::OldOnly(..) | Self::Default(..) => {}
             Self::Emptied(path) => emptied(object, path),
+            Self::Within(path, rules) => each_value(object, path, &mut |inner| {
+                rules.iter().rev().for_each(|rule| rule.backward(inner, about));
+            }),
         }
     }
 
-    /// Sorts what is a map in the old version.
-    pub(super) fn sort(&self, object: &mut Value) {
-        let Self::Listed { path, key, .. } = *self else { return };
-        replace(object, path, |mut list| {
-            if let Some(items) = list.as_array_mut() {
-                items
-                    .sort_by_key(|item| item.get(key).and_then(Value::as_str).unwrap_or_default().to_owned());
+    /// Says what an object says in the one way that comes back: a list that is a map in the old version in the order of
+    /// its keys, a reference of the old version with its namespace.
+    pub(super) fn settle(&self, object: &mut Value, direction: Direction, about: &About) {
+        match (*self, direction) {
+            (Self::Listed { path, key, .. }, Direction::ToOld) => replace(object, path, |mut list| {
+                let text =
+                    |item: &Value| item.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+                list.as_array_mut().into_iter().for_each(|items| items.sort_by_key(text));
+                Some(list)
+            }),
+            (Self::ContractReference(path) | Self::TemplateReference(path), Direction::ToNew) => {
+                each(object, path, &mut |fields| reference::settle(fields, about));
             }
-            Some(list)
-        });
+            (Self::Within(path, rules), _) => each_value(object, path, &mut |inner| {
+                rules.iter().for_each(|rule| rule.settle(inner, direction, about));
+            }),
+            _ => {}
+        }
+    }
+
+    /// The first reference to another namespace: the path of the namespace, and the namespace.
+    pub(super) fn elsewhere(&self, above: &str, object: &Value, about: &About) -> Option<(String, String)> {
+        let path = match *self {
+            Self::ContractReference(path) | Self::TemplateReference(path) | Self::Within(path, _) => path,
+            _ => return None,
+        };
+        all(object, path, above).into_iter().find_map(|(place, value)| match *self {
+            Self::Within(_, rules) => rules.iter().find_map(|rule| rule.elsewhere(&place, value, about)),
+            _ => {
+                let namespace = reference::elsewhere(value.as_object()?, about)?;
+                Some((joined(&place, "namespace"), namespace.to_owned()))
+            }
+        })
+    }
+
+    /// Places below `above` whose values count as a whole, with `[]` behind a list.
+    pub(super) fn wholes(&self, above: &str) -> Vec<String> {
+        match *self {
+            Self::ContractReference(path) | Self::TemplateReference(path) => vec![joined(above, path)],
+            Self::Within(path, rules) => {
+                let above = joined(above, path);
+                rules.iter().flat_map(|rule| rule.wholes(&above)).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -164,69 +236,4 @@ fn mapped(list: Value, key: &str, value: Option<&str>) -> Map<String, Value> {
         Some((name, rest))
     };
     items.into_iter().filter_map(entry).collect()
-}
-
-/// Whole seconds of a duration such as `1h5m0s`.
-fn seconds(text: &str) -> Option<u64> {
-    let mut rest = text;
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
-        let (number, tail) = rest.split_at(digits);
-        let unit = tail.find(|letter: char| letter.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit);
-        let size = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" | "μs" => 1e-6,
-            "ns" => 1e-9,
-            _ => return None,
-        };
-        total += number.parse::<f64>().ok()? * size;
-        rest = tail;
-    }
-    // What an i32 holds; a longer wait is none.
-    (!text.is_empty() && total <= f64::from(i32::MAX)).then_some(total as u64)
-}
-
-/// Seconds as Go writes a duration.
-pub(super) fn duration(seconds: u64) -> String {
-    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
-    let mut text = String::new();
-    if hours > 0 {
-        let _ = write!(text, "{hours}h");
-    }
-    if hours > 0 || minutes > 0 {
-        let _ = write!(text, "{minutes}m");
-    }
-    let _ = write!(text, "{}s", seconds % 60);
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_as_go_writes_them() {
-        for (text, number) in [("0s", 0), ("59s", 59), ("5m0s", 300), ("1h0m1s", 3601), ("100h0m0s", 360_000)]
-        {
-            assert_eq!(seconds(text), Some(number));
-            assert_eq!(duration(number), text);
-        }
-        for (text, number) in [
-            ("5m", Some(300)),
-            ("1.5m", Some(90)),
-            ("1500ms", Some(1)),
-            ("", None),
-            ("5", None),
-            ("soon", None),
-            ("5d", None),
-            ("9999999h", None),
-        ] {
-            assert_eq!(seconds(text), number, "{text}");
-        }
-    }
 }

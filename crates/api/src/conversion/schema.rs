@@ -10,15 +10,24 @@ use super::path::split;
 use super::rule::REFERENCE;
 use super::{Conversion, Rule, WEBHOOK};
 
+/// Every definition that has an old version, with it; the others as they are.
+pub(crate) fn with_old(crds: Vec<CustomResourceDefinition>) -> Vec<CustomResourceDefinition> {
+    let conversions = super::conversions();
+    let both = |crd: CustomResourceDefinition| {
+        let same = |both: &&Conversion| both.group == crd.spec.group && both.kind == crd.spec.names.kind;
+        match conversions.iter().find(same) {
+            Some(conversion) => with(crd, conversion),
+            None => crd,
+        }
+    };
+    crds.into_iter().map(both).collect()
+}
+
 /// A definition that has the old version too. Where the versions differ, the API server asks the webhook for the other one;
 /// without it, it would drop what the stored version does not know. Whom to trust there is not in it: that is for who
 /// installs it.
-pub(crate) fn with_old(
-    mut crd: CustomResourceDefinition,
-    conversion: &Conversion,
-    columns: &[Column],
-) -> CustomResourceDefinition {
-    let old = crd.spec.versions.first().and_then(|new| old_version(new, conversion, columns));
+fn with(mut crd: CustomResourceDefinition, conversion: &Conversion) -> CustomResourceDefinition {
+    let old = crd.spec.versions.first().and_then(|new| old_version(new, conversion));
     crd.spec.versions.extend(old);
     if !conversion.rules.is_empty() {
         crd.spec.conversion = Some(by_webhook());
@@ -42,16 +51,16 @@ fn by_webhook() -> CustomResourceConversion {
 }
 
 /// Name, type and path of a column of `kubectl get`.
-pub(crate) type Column = (&'static str, &'static str, &'static str);
+pub type Column = (&'static str, &'static str, &'static str);
 
 fn old_version(
     new: &CustomResourceDefinitionVersion,
     conversion: &Conversion,
-    columns: &[Column],
 ) -> Option<CustomResourceDefinitionVersion> {
     let mut schema = serde_json::to_value(&new.schema).ok()?;
     let root = schema.get_mut("openAPIV3Schema")?;
     conversion.rules.iter().rev().for_each(|rule| rule.backward_schema(root));
+    let same = new.additional_printer_columns.clone();
     let column = |(name, type_, json_path): &Column| CustomResourceColumnDefinition {
         name: (*name).to_owned(),
         type_: (*type_).to_owned(),
@@ -64,7 +73,10 @@ fn old_version(
         storage: false,
         deprecated: Some(true),
         schema: serde_json::from_value(schema).ok(),
-        additional_printer_columns: Some(columns.iter().map(column).collect()),
+        additional_printer_columns: match conversion.columns {
+            [] => same,
+            columns => Some(columns.iter().map(column).collect()),
+        },
         ..new.clone()
     })
 }
@@ -73,8 +85,10 @@ impl Rule {
     fn backward_schema(&self, root: &mut Value) {
         match *self {
             Self::Moved(old, new) => {
+                let required = is_required(root, new);
                 if let Some(moved) = take(root, new) {
                     put(root, old, moved);
+                    require(root, old, required);
                 }
             }
             Self::Listed { path, key, value } => {
@@ -84,20 +98,104 @@ impl Rule {
             }
             Self::Opposite { old, .. } => put(root, old, json!({"type": "boolean", "nullable": true})),
             Self::Seconds(old, new) => {
+                let required = is_required(root, new);
                 take(root, new);
                 let pattern = r"^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$";
                 put(root, old, json!({"type": "string", "maxLength": 64, "pattern": pattern}));
+                require(root, old, required);
             }
             Self::Reference(path) => {
                 for name in REFERENCE {
                     put(root, &format!("{path}.{name}"), json!({"type": "string"}));
                 }
             }
-            Self::OldOnly(path) => put(root, path, json!({"type": "string"})),
+            Self::ContractReference(path) => {
+                if let Some(reference) = at(root, path) {
+                    contract_reference(reference);
+                }
+            }
+            Self::Fixed(path, _) => {
+                let (holder, _) = split(path);
+                if at(root, holder).is_some() {
+                    put(root, path, json!({"type": "string"}));
+                }
+            }
+            Self::TemplateReference(path) => {
+                if let Some(reference) = at(root, path) {
+                    old_reference(reference);
+                }
+            }
+            Self::Positive(path, _) => put(root, path, json!({"type": "boolean"})),
+            Self::OldOnly(path, type_) => put(root, path, json!({"type": type_})),
+            Self::Default(path, value) => {
+                let (holder, name) = split(path);
+                if let Some(field) = at(root, path) {
+                    field["default"] = value.into();
+                }
+                not_required(at(root, holder), name);
+            }
+            Self::Within(path, rules) => {
+                if let Some(inner) = at(root, path) {
+                    rules.iter().rev().for_each(|rule| rule.backward_schema(inner));
+                }
+            }
             Self::NewOnly(path) => {
                 take(root, path);
             }
-            Self::Emptied(_) => {}
+            Self::Emptied(path) => {
+                if let Some(fields) = at(root, path).and_then(Value::as_object_mut) {
+                    fields.remove("minProperties");
+                }
+            }
+        }
+    }
+}
+
+/// What a reference of the old version has: `apiVersion` where the new one has `apiGroup`, and the rest of what the
+/// object reference of Kubernetes has.
+fn contract_reference(reference: &mut Value) {
+    let required = reference.get_mut("required").and_then(Value::as_array_mut);
+    for name in required.into_iter().flatten().filter(|name| *name == "apiGroup") {
+        *name = "apiVersion".into();
+    }
+    take(reference, "apiGroup");
+    let version = json!({"type": "string", "maxLength": 317, "pattern": r"^[^/]+/v[a-z0-9]+$",
+        "description": "API group and version, for example `infrastructure.cluster.x-k8s.io/v1beta1`."});
+    put(reference, "apiVersion", version);
+    old_reference(reference);
+}
+
+/// What the object reference of Kubernetes has more than version, kind and name.
+fn old_reference(reference: &mut Value) {
+    for name in ["fieldPath", "resourceVersion", "uid"] {
+        put(reference, name, json!({"type": "string"}));
+    }
+    let namespace = json!({"type": "string", "description": "That of the object itself, and of no other."});
+    put(reference, "namespace", namespace);
+}
+
+fn is_required(root: &mut Value, path: &str) -> bool {
+    let (holder, name) = split(path);
+    let required = at(root, holder).and_then(|holder| holder.get("required")?.as_array());
+    required.is_some_and(|required| required.iter().any(|required| required == name))
+}
+
+fn require(root: &mut Value, path: &str, required: bool) {
+    let (holder, name) = split(path);
+    let Some(holder) = at(root, holder).filter(|_| required) else { return };
+    let list = holder.get_mut("required").and_then(Value::as_array_mut);
+    match list {
+        Some(list) => list.push(name.into()),
+        None => holder["required"] = json!([name]),
+    }
+}
+
+fn not_required(holder: Option<&mut Value>, name: &str) {
+    let Some(holder) = holder.and_then(Value::as_object_mut) else { return };
+    if let Some(required) = holder.get_mut("required").and_then(Value::as_array_mut) {
+        required.retain(|required| required != name);
+        if required.is_empty() {
+            holder.remove("required");
         }
     }
 }
@@ -138,12 +236,7 @@ fn at<'a>(schema: &'a mut Value, path: &str) -> Option<&'a mut Value> {
 fn take(root: &mut Value, path: &str) -> Option<Value> {
     let (holder, name) = split(path);
     let schema = at(root, holder)?;
-    if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
-        required.retain(|required| required != name);
-        if required.is_empty() {
-            schema.as_object_mut()?.remove("required");
-        }
-    }
+    not_required(Some(&mut *schema), name);
     let fields = schema.get_mut("properties")?.as_object_mut()?;
     let taken = fields.remove(name);
     if fields.is_empty() && !holder.is_empty() {

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::rule::duration;
+use super::duration::duration;
+use super::path::joined;
 use super::{Conversion, Rule};
 
 impl Conversion {
@@ -18,6 +19,19 @@ impl Rule {
             Self::Moved(old, new) => {
                 (below(&path, new).map_or(path.clone(), |rest| format!("{old}{rest}")), value)
             }
+            Self::ContractReference(at) => {
+                let renamed = (path == joined(at, "apiGroup")).then(|| joined(at, "apiVersion"));
+                (renamed.unwrap_or(path), value)
+            }
+            Self::Within("", rules) => {
+                rules.iter().rev().fold((path, value), |field, rule| rule.worded(object, field))
+            }
+            Self::Within(at, rules) => {
+                let Some((before, inner, rest)) = inside(object, &path, at) else { return (path, value) };
+                let field = (rest.to_owned(), value);
+                let (rest, value) = rules.iter().rev().fold(field, |field, rule| rule.worded(inner, field));
+                (joined(before, &rest), value)
+            }
             Self::Seconds(old, new) if path == new => {
                 let seconds = value.parse().map(duration);
                 (old.to_owned(), seconds.unwrap_or(value))
@@ -28,6 +42,25 @@ impl Rule {
             _ => (path, value),
         }
     }
+}
+
+/// A path that is below a place: the part up to there, what stands there, and the part below it.
+fn inside<'a>(object: &'a Value, path: &'a str, at: &str) -> Option<(&'a str, &'a Value, &'a str)> {
+    let (mut rest, mut value) = (path, object);
+    for (number_of, step) in at.split('.').enumerate() {
+        if number_of > 0 {
+            rest = rest.strip_prefix('.')?;
+        }
+        let (name, list) = step.strip_suffix("[]").map_or((step, false), |name| (name, true));
+        rest = below(rest, name)?;
+        value = value.get(name).unwrap_or(&Value::Null);
+        if list {
+            let (index, behind) = number(rest)?;
+            (rest, value) = (behind, value.get(index).unwrap_or(&Value::Null));
+        }
+    }
+    let before = &path[..path.len() - rest.len()];
+    Some((before, value, rest.strip_prefix('.')?))
 }
 
 /// What a path has behind another one, if it is at or below it.

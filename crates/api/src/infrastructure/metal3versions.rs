@@ -1,14 +1,7 @@
 //! How v1beta1 of Metal3's provider differs from v1beta2.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::CustomResourceExt;
-
-use super::{
-    Metal3Cluster, Metal3ClusterTemplate, Metal3Data, Metal3DataClaim, Metal3DataTemplate, Metal3Machine,
-    Metal3MachineTemplate, Metal3Remediation, Metal3RemediationTemplate,
-};
 use crate::conversion::Rule::{Emptied, Listed, Moved, NewOnly, OldOnly, Opposite, Reference, Seconds};
-use crate::conversion::{Column, Conversion, Rule, with_old};
+use crate::conversion::{Column, Conversion, Rule};
 
 const CLUSTER: &[Rule] = &[
     Emptied("status.deprecated"),
@@ -39,7 +32,7 @@ const MACHINE: &[Rule] = &[
     Moved("spec.image.format", "spec.image.diskFormat"),
     Reference("spec.dataTemplate"),
     Reference("status.renderedData"),
-    OldOnly("status.phase"),
+    OldOnly("status.phase", "string"),
     Moved("status.conditions", "status.deprecated.v1beta1.conditions"),
     Moved("status.v1beta2.conditions", "status.conditions"),
     Moved("status.failureReason", "status.deprecated.v1beta1.failureReason"),
@@ -55,12 +48,12 @@ const MACHINE_TEMPLATE: &[Rule] = &[
 ];
 
 const DATA: &[Rule] =
-    &[Reference("spec.claim"), Reference("spec.template"), OldOnly("spec.templateReference")];
+    &[Reference("spec.claim"), Reference("spec.template"), OldOnly("spec.templateReference", "string")];
 
 const DATA_CLAIM: &[Rule] = &[Reference("spec.template"), Reference("status.renderedData")];
 
 const DATA_TEMPLATE: &[Rule] = &[
-    OldOnly("spec.templateReference"),
+    OldOnly("spec.templateReference", "string"),
     Moved("spec.metaData.ipAddressesFromIPPool", "spec.metaData.ipAddressesFromPool"),
     Moved("spec.metaData.prefixesFromIPPool", "spec.metaData.prefixesFromPool"),
     Moved("spec.metaData.gatewaysFromIPPool", "spec.metaData.gatewaysFromPool"),
@@ -78,53 +71,45 @@ const AGE: Column = ("Age", "date", ".metadata.creationTimestamp");
 const READY: Column = ("Ready", "string", ".status.ready");
 const OF_CLUSTER: Column = ("Cluster", "string", r".metadata.labels.cluster\.x-k8s\.io/cluster-name");
 
+const PHASE: Column = ("Phase", "string", ".status.phase");
+
+const CLUSTER_COLUMNS: &[Column] = &[
+    AGE,
+    READY,
+    ("Error", "string", ".status.failureReason"),
+    OF_CLUSTER,
+    ("Endpoint", "string", ".spec.controlPlaneEndpoint.host"),
+];
+const MACHINE_COLUMNS: &[Column] =
+    &[AGE, ("ProviderID", "string", ".spec.providerID"), READY, OF_CLUSTER, PHASE];
+const REMEDIATION_COLUMNS: &[Column] = &[
+    ("Retry limit", "string", ".spec.strategy.retryLimit"),
+    ("Retry count", "string", ".status.retryCount"),
+    ("Last Remediated", "string", ".status.lastRemediated"),
+    ("Strategy", "string", ".spec.strategy.type"),
+    PHASE,
+];
+
 /// The conversions of this module's kinds.
 pub(crate) fn conversions() -> Vec<Conversion> {
-    let rules: [(&'static str, &'static [Rule]); 9] = [
-        ("Metal3Cluster", CLUSTER),
-        ("Metal3ClusterTemplate", CLUSTER_TEMPLATE),
-        ("Metal3Machine", MACHINE),
-        ("Metal3MachineTemplate", MACHINE_TEMPLATE),
-        ("Metal3Data", DATA),
-        ("Metal3DataClaim", DATA_CLAIM),
-        ("Metal3DataTemplate", DATA_TEMPLATE),
-        ("Metal3Remediation", REMEDIATION),
-        ("Metal3RemediationTemplate", REMEDIATION_TEMPLATE),
+    let kinds: [(&'static str, &'static [Rule], &'static [Column]); 9] = [
+        ("Metal3Cluster", CLUSTER, CLUSTER_COLUMNS),
+        ("Metal3ClusterTemplate", CLUSTER_TEMPLATE, &[]),
+        ("Metal3Machine", MACHINE, MACHINE_COLUMNS),
+        ("Metal3MachineTemplate", MACHINE_TEMPLATE, &[AGE]),
+        ("Metal3Data", DATA, &[AGE]),
+        ("Metal3DataClaim", DATA_CLAIM, &[AGE]),
+        ("Metal3DataTemplate", DATA_TEMPLATE, &[OF_CLUSTER, AGE]),
+        ("Metal3Remediation", REMEDIATION, REMEDIATION_COLUMNS),
+        ("Metal3RemediationTemplate", REMEDIATION_TEMPLATE, &[]),
     ];
-    let conversion = |(kind, rules)| Conversion {
+    let conversion = |(kind, rules, columns)| Conversion {
         group: "infrastructure.cluster.x-k8s.io",
         kind,
         old: "v1beta1",
         new: "v1beta2",
         rules,
+        columns,
     };
-    rules.into_iter().map(conversion).collect()
-}
-
-/// The definitions of this module's kinds, with both versions.
-pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
-    let error = ("Error", "string", ".status.failureReason");
-    let endpoint = ("Endpoint", "string", ".spec.controlPlaneEndpoint.host");
-    let provider_id = ("ProviderID", "string", ".spec.providerID");
-    let phase = ("Phase", "string", ".status.phase");
-    let remediation: [Column; 5] = [
-        ("Retry limit", "string", ".spec.strategy.retryLimit"),
-        ("Retry count", "string", ".status.retryCount"),
-        ("Last Remediated", "string", ".status.lastRemediated"),
-        ("Strategy", "string", ".spec.strategy.type"),
-        phase,
-    ];
-    let kinds: [(CustomResourceDefinition, Vec<Column>); 9] = [
-        (Metal3Cluster::crd(), vec![AGE, READY, error, OF_CLUSTER, endpoint]),
-        (Metal3ClusterTemplate::crd(), vec![]),
-        (Metal3Machine::crd(), vec![AGE, provider_id, READY, OF_CLUSTER, phase]),
-        (Metal3MachineTemplate::crd(), vec![AGE]),
-        (Metal3Data::crd(), vec![AGE]),
-        (Metal3DataClaim::crd(), vec![AGE]),
-        (Metal3DataTemplate::crd(), vec![OF_CLUSTER, AGE]),
-        (Metal3Remediation::crd(), remediation.to_vec()),
-        (Metal3RemediationTemplate::crd(), vec![]),
-    ];
-    let conversions = conversions();
-    kinds.into_iter().zip(&conversions).map(|((crd, columns), both)| with_old(crd, both, &columns)).collect()
+    kinds.into_iter().map(conversion).collect()
 }

@@ -11,12 +11,9 @@ type Line = (&'static str, Shape, &'static str);
 /// Every unserved field of every kind.
 #[must_use]
 pub fn fields() -> Vec<Unserved> {
-    let groups: [(&[Place], &[Line]); 12] = [
+    let groups: [(&[Place], &[Line]); 9] = [
         (&[("Cluster", "spec")], CLUSTER),
         (&[("ClusterClass", "spec")], CLUSTER_CLASS),
-        (&[("MachineDeployment", "spec")], MACHINE_DEPLOYMENT),
-        (&[("MachineSet", "spec")], MACHINE_SET),
-        (MACHINES, MACHINE),
         (KUBEADM_CONTROL_PLANES, KUBEADM_CONTROL_PLANE),
         (KAMAJI, KAMAJI_CONTROL_PLANE),
         (&[("TenantControlPlane", "spec")], TENANT_CONTROL_PLANE),
@@ -46,21 +43,6 @@ const CLUSTER_CLASS: &[Line] = &[
     ("upgrade", Object, "extensions of a Runtime SDK are not served: list kubernetesVersions"),
     ("availabilityGates", List, "gates of a class are not served yet: set availabilityGates of the Cluster"),
 ];
-
-const NAMING: &str = "names cannot be chosen yet: they are <owner>-<five letters>";
-const MACHINE_DEPLOYMENT: &[Line] = &[
-    ("machineNaming", Object, NAMING),
-    ("remediation", Object, "MachineHealthCheck is not served yet, so there is no remediation to limit"),
-];
-const MACHINE_SET: &[Line] = &[("machineNaming", Object, NAMING)];
-
-const MACHINES: &[Place] =
-    &[("Machine", "spec"), ("MachineSet", "spec.template.spec"), ("MachineDeployment", "spec.template.spec")];
-const MACHINE: &[Line] = &[(
-    "taints",
-    List,
-    "taints of Machines are not served yet: set joinConfiguration.nodeRegistration.taints of the bootstrap configuration",
-)];
 
 const KUBEADM_CONTROL_PLANES: &[Place] = &[
     ("KubeadmControlPlane", "spec.machineTemplate.spec"),
