@@ -120,11 +120,14 @@ pub enum Verdict {
 /// The path of a field and its value.
 pub type PathAndValue = (String, String);
 
-/// What knows the versions of kinds. Pure; objects are whole, versions are apiVersions.
-#[derive(Clone, Copy)]
+/// An object in another version, or why not.
+type Convert = Arc<dyn Fn(&Value, &str) -> Result<Value, String> + Send + Sync>;
+
+/// What knows the versions of kinds. Objects are whole, versions are apiVersions.
+#[derive(Clone)]
 pub struct Versions {
     /// An object in another version, or why not.
-    pub convert: fn(&Value, &str) -> Result<Value, String>,
+    pub convert: Convert,
     /// The path of a field of the object and its value in the words of another version, where they differ.
     pub worded: fn(&Value, &str, &str, &str) -> Option<PathAndValue>,
 }
@@ -138,8 +141,8 @@ type Adviser = Arc<dyn Fn(AdmissionRequest) -> BoxFuture<'static, Vec<String>> +
 pub struct Admission {
     versions: Option<Versions>,
     decoders: HashMap<(String, String), Decoder>,
-    handlers: HashMap<(String, String), Handler>,
-    advisers: HashMap<(String, String), Adviser>,
+    handlers: HashMap<(String, String), Vec<Handler>>,
+    advisers: HashMap<(String, String), Vec<Adviser>>,
 }
 
 /// Why the server ended.
@@ -160,13 +163,14 @@ impl Admission {
         Self::default()
     }
 
-    /// Adds the handler of a kind.
+    /// Adds a handler of a kind. Several of one kind are asked in the order in which they were added, each with what those
+    /// before it have filled in; the first that says no is heard.
     #[must_use]
     pub fn on<F>(mut self, group: &str, kind: &str, handler: F) -> Self
     where
         F: Fn(AdmissionRequest) -> BoxFuture<'static, Verdict> + Send + Sync + 'static,
     {
-        self.handlers.insert((group.to_owned(), kind.to_owned()), Arc::new(handler));
+        self.handlers.entry((group.to_owned(), kind.to_owned())).or_default().push(Arc::new(handler));
         self
     }
 
@@ -176,7 +180,7 @@ impl Admission {
     where
         F: Fn(AdmissionRequest) -> BoxFuture<'static, Vec<String>> + Send + Sync + 'static,
     {
-        self.advisers.insert((group.to_owned(), kind.to_owned()), Arc::new(adviser));
+        self.advisers.entry((group.to_owned(), kind.to_owned())).or_default().push(Arc::new(adviser));
         self
     }
 
@@ -279,7 +283,7 @@ impl Admission {
     /// is registered.
     fn as_written(&self, request: &Request, bad: Vec<FieldError>) -> Vec<FieldError> {
         let GroupKind { group, version, .. } = &request.request_kind;
-        let (Some(versions), false) = (self.versions, *version == request.kind.version) else { return bad };
+        let (Some(versions), false) = (&self.versions, *version == request.kind.version) else { return bad };
         let written = format!("{group}/{version}");
         let worded =
             |bad: FieldError| match (versions.worded)(&request.object, &written, &bad.path, &bad.value) {
@@ -300,13 +304,17 @@ impl Admission {
         {
             return Verdict::Deny(vec![bad]);
         }
-        match self.handlers.get(&kind) {
+        let (mut request, mut filled) = (request, false);
+        for handler in self.handlers.get(&kind).into_iter().flatten() {
             // A fault in a handler must not end the process for whoever sends the same object again and again.
-            Some(handler) => guarded(handler(request))
-                .await
-                .unwrap_or_else(|fault| Verdict::Refuse(500, fault.to_string())),
-            None => Verdict::Allow,
+            let verdict = guarded(handler(request.clone())).await;
+            match verdict.unwrap_or_else(|fault| Verdict::Refuse(500, fault.to_string())) {
+                Verdict::Allow => {}
+                Verdict::Replace(object) => (request.object, filled) = (object, true),
+                no => return no,
+            }
         }
+        if filled { Verdict::Replace(request.object) } else { Verdict::Allow }
     }
 }
 
@@ -315,10 +323,11 @@ impl Admission {
     async fn warnings(&self, review: &Review) -> Vec<String> {
         let kind = (review.request.kind.group.clone(), review.request.kind.kind.clone());
         let request = AdmissionRequest::from(review.request.clone());
-        match self.advisers.get(&kind).filter(|_| request.changes_spec()) {
-            Some(adviser) => guarded(adviser(request)).await.unwrap_or_default(),
-            None => Vec::new(),
+        let mut warnings = Vec::new();
+        for adviser in self.advisers.get(&kind).into_iter().flatten().filter(|_| request.changes_spec()) {
+            warnings.extend(guarded(adviser(request.clone())).await.unwrap_or_default());
         }
+        warnings
     }
 }
 

@@ -380,9 +380,32 @@ impl Hub {
     where
         K: Kind + Serialize + Resource<DynamicType = ()>,
     {
+        self.write_status(seen, None, status).await
+    }
+
+    /// As [`Hub::patch_status`], of an object that has this version: that somebody else has written to it since is a conflict.
+    ///
+    /// # Errors
+    /// As [`Hub::patch_status`].
+    pub async fn patch_status_of<K>(&self, seen: &K, version: &str, status: Value) -> Result<(), Error>
+    where
+        K: Kind + Serialize + Resource<DynamicType = ()>,
+    {
+        self.write_status(seen, Some(version), status).await
+    }
+
+    async fn write_status<K>(&self, seen: &K, version: Option<&str>, status: Value) -> Result<(), Error>
+    where
+        K: Kind + Serialize + Resource<DynamicType = ()>,
+    {
         let target = Target::typed::<K>(Key::of(seen));
         let current = target.encoded(serde_json::to_value(seen))?.get("status").cloned();
-        let Some(changes) = status_patch(seen.meta().uid.as_deref(), current, status) else { return Ok(()) };
+        let Some(mut changes) = status_patch(seen.meta().uid.as_deref(), current, status) else {
+            return Ok(());
+        };
+        if let (Some(version), Some(changes)) = (version, changes.as_array_mut()) {
+            changes.push(json!({ "op": "replace", "path": "/metadata/resourceVersion", "value": version }));
+        }
         let patch = Patch::<Value>::Json(target.encoded(serde_json::from_value(changes))?);
         let (name, params) = (&target.key.name, patch_params());
         let request =

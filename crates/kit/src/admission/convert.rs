@@ -30,7 +30,7 @@ pub(super) async fn convert(
     Json(review): Json<Review>,
 ) -> Json<Value> {
     let Request { uid, desired, objects } = review.request;
-    let (objects, result) = match converted(admission.versions, desired, objects).await {
+    let (objects, result) = match converted(admission.versions.clone(), desired, objects).await {
         Ok(objects) => (objects, json!({"status": "Success"})),
         Err(why) => (Vec::new(), json!({"status": "Failure", "message": why})),
     };
@@ -48,11 +48,11 @@ async fn converted(
     objects: Vec<Value>,
 ) -> Result<Vec<Value>, String> {
     let Some(versions) = versions else { return Err("no kind has versions here".to_owned()) };
-    let all = move || objects.iter().map(|object| one(versions, object, &desired)).collect();
+    let all = move || objects.iter().map(|object| one(&versions, object, &desired)).collect();
     tokio::task::spawn_blocking(all).await.unwrap_or_else(|_| Err("the manager stops".to_owned()))
 }
 
-fn one(versions: Versions, object: &Value, desired: &str) -> Result<Value, String> {
+fn one(versions: &Versions, object: &Value, desired: &str) -> Result<Value, String> {
     let done = guarded_call(|| (versions.convert)(object, desired));
     let done = done.unwrap_or_else(|panicked| Err(panicked.to_string()));
     done.map_err(|why| format!("{}: {why}", title(object)))
@@ -74,11 +74,11 @@ mod tests {
 
     async fn answer(objects: Value) -> (u16, Value) {
         let versions = Versions {
-            convert: |object, to| match object["spec"].as_str() {
+            convert: Arc::new(|object, to| match object["spec"].as_str() {
                 Some("bad") => Err("is wrong".to_owned()),
                 Some("panic") => panic!("as the test wants"),
                 _ => Ok(json!({"apiVersion": to, "spec": object["spec"]})),
-            },
+            }),
             worded: |_, _, _, _| None,
         };
         let review = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "ConversionReview",

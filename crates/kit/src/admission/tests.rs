@@ -55,9 +55,29 @@ async fn who_writes_something_new_is_advised_once_and_only_when_it_is_taken() {
 }
 
 #[tokio::test]
+async fn several_handlers_of_a_kind_are_all_asked() {
+    let fills = |field: &'static str| {
+        move |request: AdmissionRequest| -> BoxFuture<'static, Verdict> {
+            let mut object = request.object;
+            object[field] = json!(object.as_object().map_or(0, serde_json::Map::len));
+            Box::pin(std::future::ready(Verdict::Replace(object)))
+        }
+    };
+    let both = Admission::new().on("g", "K", fills("a")).on("g", "K", fills("b"));
+    let review = || Review { request: request(json!({"spec": 1})) };
+    let Verdict::Replace(object) = both.clone().judge(&review()).await else {
+        panic!("nothing was filled in")
+    };
+    assert_eq!(object, json!({"spec": 1, "a": 1, "b": 2}));
+    let no = || Verdict::Refuse(403, "no".into());
+    let refusing = both.on("g", "K", move |_| Box::pin(std::future::ready(no())));
+    assert_eq!(refusing.judge(&review()).await, no());
+}
+
+#[tokio::test]
 async fn a_refusal_is_worded_as_the_object_was_written() {
     let versions = Versions {
-        convert: |_, _| Err(String::new()),
+        convert: Arc::new(|_, _| Err(String::new())),
         worded: |object, to, path, value| {
             assert_eq!((object, to), (&json!({"spec": {"sizeMiB": 2}}), "g/v1"));
             (path == "spec.sizeMiB").then(|| ("spec.size".into(), format!("{value} MiB")))
