@@ -8,8 +8,10 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{Api, ObjectMeta, Patch};
 use kube::{Client, Resource, ResourceExt};
-use scute_api::bootstrap::KubeadmConfig;
+use scute_api::bootstrap::{Format, KubeadmConfig};
 use scute_api::meta::{CLUSTER_NAME_LABEL, CLUSTER_SECRET_TYPE};
+use scute_contract::certificates::{self, MakeError, Wanted};
+use scute_contract::owners::owner;
 use scute_kit::conditions::whole_seconds;
 use scute_kit::tenants::TenantKey;
 use scute_kit::{Key, Why, patch_params, post_params, said};
@@ -17,16 +19,29 @@ use scute_pki::{BootstrapToken, system_random};
 use serde_json::json;
 
 use crate::observe::Observed;
-use crate::plan::{Make, Plan};
-use crate::{Context, render};
+use crate::plan::{self, Make, Plan};
+use crate::render::{self, What, Wish};
+use crate::{Context, lock};
 
 /// Field manager of the bootstrap Secret.
 const MANAGER: &str = "scute-kubeadmconfig";
 
 /// Writes what the plan says.
 pub async fn apply(seen: &Observed, plan: &Plan, context: &Context, now: Timestamp) -> Result<(), Why> {
+    let held = seen.cluster.as_ref().zip(seen.machine.as_ref());
+    if let (true, Some((cluster, machine))) = (plan::gives_lock_back(seen, plan), held) {
+        lock::release(&context.hub, cluster, &machine.name_any()).await.map_err(|error| failed(&error))?;
+    }
     match plan {
         Plan::Make(make) => self::make(seen, make, context, now).await,
+        Plan::Certificates => make_certificates(seen, context).await,
+        Plan::Init { version } => init(seen, version, context).await,
+        Plan::Unlock { machine } => match &seen.cluster {
+            Some(cluster) => {
+                lock::release(&context.hub, cluster, machine).await.map_err(|error| failed(&error))
+            }
+            None => Ok(()),
+        },
         Plan::Refresh(Some(token)) => {
             let client = client(seen, context).await?;
             keep(&client, &parse(token)?, seen, context, now).await
@@ -40,10 +55,68 @@ pub async fn apply(seen: &Observed, plan: &Plan, context: &Context, now: Timesta
     }
 }
 
+/// The key pairs that are missing, in the name of the configuration.
+async fn make_certificates(seen: &Observed, context: &Context) -> Result<(), Why> {
+    let Some(cluster) = &seen.cluster else { return Ok(()) };
+    let wanted = Wanted::of(seen.config.spec.cluster_configuration.as_ref());
+    let namespace = seen.config.namespace().unwrap_or_default();
+    let owner = owner(seen.config.as_ref(), true);
+    let name = cluster.name_any();
+    certificates::make_missing(&context.hub, &namespace, &name, &wanted, &seen.certificates, &owner)
+        .await
+        .map(|_| ())
+        .map_err(|error| match error {
+            MakeError::Write(error) => failed(&error),
+            MakeError::Pki(_) | MakeError::Ended => Why::new("InternalError", error.to_string()),
+        })
+}
+
+/// The data of the host that begins the Cluster: text first, as a lock without data would keep all others away.
+async fn init(seen: &Observed, version: &str, context: &Context) -> Result<(), Why> {
+    let (Some(cluster), Some(machine)) = (&seen.cluster, &seen.machine) else { return Ok(()) };
+    let spec = &seen.config.spec;
+    let configuration = spec.cluster_configuration.clone().unwrap_or_default();
+    let documents = [
+        scute_kubeadm::init::cluster_configuration(&configuration, &cluster.name_any(), cluster, version),
+        scute_kubeadm::init::init_configuration(&spec.init_configuration.clone().unwrap_or_default()),
+    ];
+    let text = rendered(seen, What::Init(&documents))?;
+    let taken =
+        lock::take(&context.hub, cluster, &machine.name_any()).await.map_err(|error| failed(&error))?;
+    if !taken && seen.lock != Some(lock::Lock::Mine) {
+        return Err(Why::new(
+            "WaitingForControlPlaneInitialized",
+            "another Machine has just begun the Cluster",
+        ));
+    }
+    context.hub.apply(MANAGER, &secret(seen, text)).await.map(|_| ()).map_err(|error| failed(&error))
+}
+
+fn rendered(seen: &Observed, what: What<'_>) -> Result<String, Why> {
+    let spec = &seen.config.spec;
+    let version = seen.machine.as_ref().and_then(|machine| machine.spec.version.clone());
+    let wanted = Wanted::of(spec.cluster_configuration.as_ref());
+    let wish = Wish {
+        spec,
+        what,
+        version: version.as_deref(),
+        certificates: render::certificate_files(spec, &wanted, &seen.certificates),
+        sources: &seen.sources,
+        control_plane_version: seen.control_plane_version.as_deref(),
+    };
+    render::data(&wish).map_err(|error| Why::new("DataNotRendered", error.to_string()))
+}
+
 async fn make(seen: &Observed, make: &Make, context: &Context, now: Timestamp) -> Result<(), Why> {
+    let mut join = make.join.clone();
+    let worker = make.join.control_plane.is_none();
+    if make.by_file() {
+        let text = rendered(seen, What::Join { join: &join, worker })?;
+        let written = context.hub.apply(MANAGER, &secret(seen, text)).await;
+        return written.map(|_| ()).map_err(|error| failed(&error));
+    }
     // Who cannot be reached needs no token written down.
     let client = client(seen, context).await?;
-    let mut join = make.join.clone();
     let token = match make.token() {
         Some(token) => parse(token)?,
         None => BootstrapToken::generate(system_random)
@@ -60,9 +133,7 @@ async fn make(seen: &Observed, make: &Make, context: &Context, now: Timestamp) -
         context.hub.patch::<KubeadmConfig>(&key, &patch).await.map_err(|error| failed(&error))?;
     }
     keep(&client, &token, seen, context, now).await?;
-    let version = seen.machine.as_ref().and_then(|machine| machine.spec.version.clone());
-    let text = render::cloud_config(&seen.config.spec, &join, version.as_deref(), &seen.sources)
-        .map_err(|error| Why::new("DataNotRendered", error.to_string()))?;
+    let text = rendered(seen, What::Join { join: &join, worker })?;
     let secret = secret(seen, text);
     context.hub.apply(MANAGER, &secret).await.map_err(|error| failed(&error))?;
     Ok(())
@@ -140,6 +211,10 @@ fn left(secret: &Secret, now: Timestamp) -> SignedDuration {
 /// The Secret with the bootstrap data, named as its KubeadmConfig.
 fn secret(seen: &Observed, text: String) -> Secret {
     let config = &seen.config;
+    let format = match config.spec.format.unwrap_or_default() {
+        Format::CloudConfig => "cloud-config",
+        Format::Ignition => "ignition",
+    };
     let cluster = seen.machine.as_ref().map(|machine| machine.spec.cluster_name.clone()).unwrap_or_default();
     Secret {
         metadata: ObjectMeta {
@@ -159,7 +234,7 @@ fn secret(seen: &Observed, text: String) -> Secret {
         type_: Some(CLUSTER_SECRET_TYPE.to_owned()),
         data: Some(
             [
-                ("format".to_owned(), ByteString(b"cloud-config".to_vec())),
+                ("format".to_owned(), ByteString(format.as_bytes().to_vec())),
                 ("value".to_owned(), ByteString(text.into_bytes())),
             ]
             .into(),

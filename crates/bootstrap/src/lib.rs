@@ -1,8 +1,10 @@
 //! In: KubeadmConfigs, their Machines and Clusters, the CA and the API server of the tenant. Out: a bootstrap
-//! token in the tenant, the discovery in the spec, and a Secret with cloud-config that makes a host join.
+//! token in the tenant, the discovery in the spec, and a Secret with the data that makes a host begin the Cluster or join it.
 //! Never: starts a host, or writes bootstrap data anywhere but into that Secret.
 
+mod admission;
 mod apply;
+mod lock;
 mod observe;
 mod plan;
 mod render;
@@ -14,12 +16,15 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use scute_api::bootstrap::{KubeadmConfig, KubeadmConfigTemplate};
+use scute_api::bootstrap::KubeadmConfig;
 use scute_api::cluster::{Cluster, Machine};
-use scute_api::meta::CLUSTER_NAME_LABEL;
+use scute_api::meta::{CLUSTER_NAME_LABEL, CONTROL_PLANE_LABEL};
+use scute_contract::Externals;
+use scute_contract::certificates::Purpose;
 use scute_kit::tenants::Tenants;
 use scute_kit::{Admission, Controller, Hub, Key, Next, Watch, Why};
 use serde_json::json;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinSet;
 
 use observe::observe;
@@ -38,6 +43,9 @@ impl Default for Config {
     }
 }
 
+/// How often somebody who waits for the lock looks at it.
+const LOCK: Duration = Duration::from_secs(30);
+
 /// What the controller works with.
 pub(crate) struct Context {
     hub: Arc<Hub>,
@@ -45,27 +53,30 @@ pub(crate) struct Context {
     config: Config,
     clusters: Watch<Cluster>,
     machines: Watch<Machine>,
+    externals: Externals,
 }
 
-/// No handlers: what can be decoded is checked by the schema.
+/// What is checked at the door.
 #[must_use]
 pub fn admission(_hub: &Arc<Hub>, admission: Admission) -> Admission {
-    admission.decodes::<KubeadmConfig>().decodes::<KubeadmConfigTemplate>()
+    admission::admission(admission)
 }
 
 /// Starts the controller.
 pub fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: Config, tasks: &mut JoinSet<()>) {
+    let (externals, woken) = Externals::new(hub);
     let context = Context {
+        externals,
         hub: Arc::clone(hub),
         tenants: Arc::clone(tenants),
         config,
         clusters: hub.watch(),
         machines: hub.watch(),
     };
-    tasks.spawn(run(context));
+    tasks.spawn(run(context, woken));
 }
 
-async fn run(context: Context) {
+async fn run(context: Context, woken: UnboundedReceiver<Key>) {
     let hub = Arc::clone(&context.hub);
     context.clusters.ready().await;
     context.machines.ready().await;
@@ -84,32 +95,42 @@ async fn run(context: Context) {
         let name = secret.name_any();
         pending(&configs, &secret.namespace().unwrap_or_default(), |config| needs(config).contains(&name))
     };
-    let of_machine = |machine: &Machine| {
+    let configs = hub.watch::<KubeadmConfig>();
+    let of_machine = move |machine: &Machine| {
+        let namespace = machine.namespace().unwrap_or_default();
+        // Who waits for a lock hears of its holder's end.
+        let mut keys = if machine.labels().contains_key(CONTROL_PLANE_LABEL) {
+            let cluster = &machine.spec.cluster_name;
+            pending(&configs, &namespace, |config| config.labels().get(CLUSTER_NAME_LABEL) == Some(cluster))
+        } else {
+            Vec::new()
+        };
         let reference = machine.spec.bootstrap.config_ref.as_ref();
-        reference
-            .filter(|reference| reference.kind == "KubeadmConfig")
-            .map(|reference| Key::new(machine.namespace().unwrap_or_default(), reference.name.clone()))
-            .into_iter()
-            .collect()
+        keys.extend(
+            reference
+                .filter(|reference| reference.kind == "KubeadmConfig")
+                .map(|reference| Key::new(namespace, reference.name.clone())),
+        );
+        keys
     };
     Controller::<KubeadmConfig>::new("kubeadmconfig", &hub)
         .watches::<Machine>(of_machine)
         .watches::<Cluster>(of_cluster)
         .listen(hub.watch_meta::<Secret>(), of_secret)
+        .on(woken)
         .run(Arc::new(context), reconcile)
         .await;
 }
 
-/// Configurations that have not made their Secret yet; the others wait for nothing but their Node.
+/// Configurations that have not made their Secret yet, and those that may have a lock to give back; the others wait for
+/// nothing but their Node.
 fn pending(configs: &Watch<KubeadmConfig>, namespace: &str, is: impl Fn(&KubeadmConfig) -> bool) -> Vec<Key> {
-    let created = |config: &KubeadmConfig| {
-        let status = config.status.as_ref().and_then(|status| status.initialization.as_ref());
-        status.is_some_and(|initialization| initialization.data_secret_created == Some(true))
-    };
+    let begun =
+        |config: &KubeadmConfig| config.labels().contains_key(CONTROL_PLANE_LABEL) && plan::has_begun(config);
     configs
         .list_in(namespace)
         .iter()
-        .filter(|config| !created(config) && is(config))
+        .filter(|config| (!plan::is_created(config) || begun(config)) && is(config))
         .map(|config| Key::of(config.as_ref()))
         .collect()
 }
@@ -120,7 +141,15 @@ fn needs(config: &KubeadmConfig) -> BTreeSet<String> {
     let users = config.spec.users.iter().filter_map(|user| user.passwd_from.as_ref());
     let mut names: BTreeSet<_> = files.chain(users).map(|source| source.secret.name.clone()).collect();
     if let Some(cluster) = config.labels().get(CLUSTER_NAME_LABEL) {
-        names.extend([format!("{cluster}-ca"), format!("{cluster}-kubeconfig")]);
+        names.insert(format!("{cluster}-kubeconfig"));
+        let pairs = [
+            Purpose::ClusterCa,
+            Purpose::EtcdCa,
+            Purpose::FrontProxyCa,
+            Purpose::ServiceAccount,
+            Purpose::ApiServerEtcdClient,
+        ];
+        names.extend(pairs.map(|purpose| purpose.secret_name(cluster)));
     }
     names
 }
@@ -147,11 +176,20 @@ async fn reconcile(config: Arc<KubeadmConfig>, context: Arc<Context>) -> Next {
         (_, Err(error)) => Next::Failed(Why::of("InternalError", &error)),
         (Ok(()), Ok(())) => match plan {
             Plan::Paused(why) => Next::OnChange(Why::new("Paused", why)),
-            Plan::Wait(why) => Next::OnChange(why),
-            Plan::Refuse(why) => Next::OnChange(why),
-            Plan::Done => Next::Settled,
+            // Nobody watches the ConfigMap of the lock.
+            Plan::Wait(why) if matches!(seen.lock, Some(lock::Lock::Held(_))) => Next::After(LOCK, why),
+            Plan::Refuse(why) if seen.lock == Some(lock::Lock::Unreadable) => Next::After(LOCK, why),
+            Plan::Wait(why) | Plan::Refuse(why) => Next::OnChange(why),
+            // The next step is looked for with what has just been written.
+            Plan::Certificates | Plan::Unlock { .. } => {
+                Next::After(Duration::ZERO, Why::new("Preparing", "the Cluster is about to begin"))
+            }
+            // The end of its lock is looked for until the Cluster is there; its Machine tells.
+            Plan::Done | Plan::Init { .. } => Next::Settled,
             // The token's time passes by itself.
-            Plan::Make(_) | Plan::Refresh(_) | Plan::Restore { .. } => Next::After(
+            Plan::Make(make) if make.by_file() => Next::Settled,
+            Plan::Refresh(None) => Next::Settled,
+            Plan::Make(_) | Plan::Refresh(Some(_)) | Plan::Restore { .. } => Next::After(
                 context.config.token_ttl / 3,
                 Why::new("WaitingForNode", "the bootstrap token is extended until the Node has joined"),
             ),

@@ -1,14 +1,20 @@
-//! From the user's words to cloud-config. Pure.
+//! From the user's words to bootstrap data. Pure.
+
+mod ignition;
+mod join;
+#[cfg(test)]
+mod judged;
+mod system;
+mod template;
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::ByteString;
-use scute_api::bootstrap::{
-    BootstrapTokenDiscovery, Encoding, File, FileSource, ImagePullPolicy, JoinConfiguration,
-    KubeadmConfigSpec, NodeRegistrationOptions, TableType, Timeouts, User,
-};
+use scute_api::bootstrap::{Format, JoinConfiguration, KubeadmConfigSpec};
+use scute_contract::certificates::{Certificates, Purpose, Wanted};
 use scute_kubeadm::cloud_config::{self, CloudConfig};
-use scute_kubeadm::{Version, VersionError, YamlError, join};
+use scute_kubeadm::init::to_template_yaml;
+use scute_kubeadm::{Version, VersionError, YamlError};
+use serde_json::Value;
 
 /// Why there is no text.
 #[derive(Debug, thiserror::Error)]
@@ -27,205 +33,150 @@ pub enum RenderError {
         /// Key in it.
         key: String,
     },
+    /// The template of a file cannot be filled in.
+    #[error("the template of file {path}: {why}")]
+    Template {
+        /// Path of the file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Ignition cannot say what is asked for.
+    #[error("{path}: {why}")]
+    Ignition {
+        /// Path of the field.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
 }
 
 /// Content of Secrets, by name and key.
 pub type Sources = BTreeMap<(String, String), Vec<u8>>;
 
-/// Where kubeadm has the CA's certificate unless it is told otherwise.
-const CA_CERT_PATH: &str = "/etc/kubernetes/pki/ca.crt";
+/// What a host is told to do.
+pub enum What<'a> {
+    /// Begin the Cluster: ClusterConfiguration and InitConfiguration.
+    Init(&'a [Value]),
+    /// Join it.
+    Join {
+        /// How, with the whole discovery.
+        join: &'a JoinConfiguration,
+        /// As a worker; such a Node is tainted until its Machine's labels are on it.
+        worker: bool,
+    },
+}
 
-/// The cloud-config that makes a host of this version join. Holds secrets.
+/// Everything that bootstrap data is made of.
+pub struct Wish<'a> {
+    /// The user's words.
+    pub spec: &'a KubeadmConfigSpec,
+    /// What the host does.
+    pub what: What<'a>,
+    /// Version of the Machine.
+    pub version: Option<&'a str>,
+    /// Key pairs of the control plane, as files.
+    pub certificates: Vec<cloud_config::File>,
+    /// What Secrets hold.
+    pub sources: &'a Sources,
+    /// Version of the control plane, for templates.
+    pub control_plane_version: Option<&'a str>,
+}
+
+/// The bootstrap data, in the format that the user wants. Holds secrets.
 ///
 /// # Errors
-/// When the version is none or too old, or a Secret does not hold text where text is needed.
-pub fn cloud_config(
-    spec: &KubeadmConfigSpec,
-    join: &JoinConfiguration,
-    version: Option<&str>,
-    sources: &Sources,
-) -> Result<String, RenderError> {
-    if let Some(version) = version {
+/// When the version is none or too old, a Secret does not hold text where text is needed, or Ignition has no word for
+/// what is asked for.
+pub fn data(wish: &Wish<'_>) -> Result<String, RenderError> {
+    let spec = wish.spec;
+    if let Some(version) = wish.version {
         version.parse::<Version>()?.check_oldest()?;
     }
-    let document = kubeadm_join(join).with_uninitialized_taint().render()?;
-    let mut config = CloudConfig::join(&document, spec.verbosity);
-    let files: Result<Vec<_>, _> = spec.files.iter().map(|given| file(given, sources)).collect();
-    config = config.with_user_files(files?);
+    let mut files = wish.certificates.clone();
+    for given in &spec.files {
+        files.push(system::file(given, wish.sources, wish.control_plane_version)?);
+    }
+    let mut config = match &wish.what {
+        What::Init(documents) => CloudConfig::init(&to_template_yaml(documents)?, spec.verbosity),
+        What::Join { join, worker } => {
+            let file = join.discovery.as_ref().and_then(|discovery| discovery.file.as_ref());
+            files.extend(file.map(join::kubeconfig).transpose()?.flatten());
+            let document = join::configuration(join);
+            let document = if *worker { document.with_uninitialized_taint() } else { document };
+            CloudConfig::join(&document.render()?, spec.verbosity)
+        }
+    };
+    config = config.with_user_files(files);
     config.boot_commands = spec.boot_commands.clone();
     config.pre_kubeadm_commands = spec.pre_kubeadm_commands.clone();
     config.post_kubeadm_commands = spec.post_kubeadm_commands.clone();
     config.ntp =
         spec.ntp.as_ref().map(|ntp| cloud_config::Ntp { enabled: ntp.enabled, servers: ntp.servers.clone() });
-    config.users = spec.users.iter().map(|given| user(given, sources)).collect::<Result<_, _>>()?;
+    config.users =
+        spec.users.iter().map(|given| system::user(given, wish.sources)).collect::<Result<_, _>>()?;
     config.mounts = spec.mounts.clone();
     if let Some(disks) = &spec.disk_setup {
-        config.disk_setup = disks
-            .partitions
-            .iter()
-            .map(|partition| {
-                let entry = cloud_config::Partition {
-                    table_type: partition.table_type.map(|table| match table {
-                        TableType::Mbr => "mbr".to_owned(),
-                        TableType::Gpt => "gpt".to_owned(),
-                    }),
-                    layout: partition.layout.unwrap_or_default(),
-                    overwrite: partition.overwrite,
-                };
-                (partition.device.clone(), entry)
-            })
-            .collect();
-        config.fs_setup = disks
-            .filesystems
-            .iter()
-            .map(|given| cloud_config::Filesystem {
-                label: given.label.clone(),
-                filesystem: given.filesystem.clone(),
-                device: given.device.clone(),
-                partition: given.partition.clone(),
-                overwrite: given.overwrite,
-                replace_fs: given.replace_fs.clone(),
-                extra_opts: given.extra_opts.clone(),
-            })
-            .collect();
+        system::disks(disks, &mut config);
     }
-    Ok(config.render()?)
-}
-
-fn kubeadm_join(given: &JoinConfiguration) -> join::JoinConfiguration {
-    let discovery = given.discovery.clone().unwrap_or_default();
-    join::JoinConfiguration {
-        ca_cert_path: Some(given.ca_cert_path.clone().unwrap_or_else(|| CA_CERT_PATH.to_owned())),
-        discovery: join::Discovery {
-            bootstrap_token: discovery.bootstrap_token.map(by_token),
-            file: None,
-            tls_bootstrap_token: discovery.tls_bootstrap_token,
-        },
-        node_registration: registration(given.node_registration.clone().unwrap_or_default()),
-        skip_phases: given.skip_phases.clone(),
-        patches: given
-            .patches
-            .as_ref()
-            .and_then(|patches| patches.directory.clone())
-            .map(|directory| join::Patches { directory }),
-        timeouts: given.timeouts.as_ref().map(timeouts),
+    match spec.format.unwrap_or_default() {
+        Format::CloudConfig => Ok(config.render()?),
+        Format::Ignition => ignition::render(&config, spec),
     }
 }
 
-fn by_token(given: BootstrapTokenDiscovery) -> join::BootstrapTokenDiscovery {
-    join::BootstrapTokenDiscovery {
-        token: given.token.unwrap_or_default(),
-        api_server_endpoint: given.api_server_endpoint,
-        ca_cert_hashes: given.ca_cert_hashes,
-        unsafe_skip_ca_verification: given.unsafe_skip_ca_verification.unwrap_or_default(),
-    }
-}
-
-fn registration(given: NodeRegistrationOptions) -> join::NodeRegistration {
-    join::NodeRegistration {
-        name: given.name,
-        cri_socket: given.cri_socket,
-        taints: given.taints.map(|taints| {
-            let taint = |taint: k8s_openapi::api::core::v1::Taint| join::Taint {
-                key: taint.key,
-                value: taint.value.unwrap_or_default(),
-                effect: taint.effect,
-            };
-            taints.into_iter().map(taint).collect()
-        }),
-        kubelet_extra_args: given
-            .kubelet_extra_args
-            .into_iter()
-            .map(|arg| join::Arg { name: arg.name, value: arg.value })
-            .collect(),
-        ignore_preflight_errors: given.ignore_preflight_errors,
-        image_pull_policy: given.image_pull_policy.map(|policy| match policy {
-            ImagePullPolicy::Always => "Always".to_owned(),
-            ImagePullPolicy::IfNotPresent => "IfNotPresent".to_owned(),
-            ImagePullPolicy::Never => "Never".to_owned(),
-        }),
-        image_pull_serial: given.image_pull_serial,
-    }
-}
-
-fn timeouts(given: &Timeouts) -> join::Timeouts {
-    let duration = |seconds: Option<i32>| seconds.map(|seconds| format!("{seconds}s"));
-    join::Timeouts {
-        kubelet_health_check: duration(given.kubelet_health_check_seconds),
-        kubernetes_api_call: duration(given.kubernetes_api_call_seconds),
-        tls_bootstrap: duration(given.tls_bootstrap_seconds),
-        discovery: duration(given.discovery_seconds),
-        ..Default::default()
-    }
-}
-
-fn file(given: &File, sources: &Sources) -> Result<cloud_config::File, RenderError> {
-    let mut encoding = given.encoding.map(|encoding| match encoding {
-        Encoding::Base64 => "base64".to_owned(),
-        Encoding::Gzip => "gzip".to_owned(),
-        Encoding::GzipBase64 => "gzip+base64".to_owned(),
-    });
-    let content = match &given.content_from {
-        None => given.content.clone().unwrap_or_default(),
-        Some(source) => match (std::str::from_utf8(content(source, sources)), &encoding) {
-            (Ok(text), _) => text.to_owned(),
-            // Bytes that are no text can still be carried, unless the user says that they mean something else.
-            (Err(_), None) => {
-                encoding = Some("base64".to_owned());
-                base64(content(source, sources))
+/// The key pairs of a control plane as files on its hosts.
+#[must_use]
+pub fn certificate_files(
+    spec: &KubeadmConfigSpec,
+    wanted: &Wanted,
+    certificates: &Certificates,
+) -> Vec<cloud_config::File> {
+    let configuration = spec.cluster_configuration.as_ref();
+    let external =
+        configuration.and_then(|given| given.etcd.as_ref()).and_then(|etcd| etcd.external.as_ref());
+    let folder =
+        configuration.and_then(|given| given.certificates_dir.as_deref()).unwrap_or("/etc/kubernetes/pki");
+    let folder = folder.trim_end_matches('/');
+    let mut files = Vec::new();
+    for purpose in wanted.purposes() {
+        let Some(pair) = certificates.pairs.get(&purpose) else { continue };
+        let (certificate, key) = match (purpose, external) {
+            (Purpose::EtcdCa, Some(external)) => (external.ca_file.clone(), None),
+            (Purpose::ApiServerEtcdClient, Some(external)) => {
+                (external.cert_file.clone(), Some(external.key_file.clone()))
             }
-            (Err(_), Some(_)) => return Err(not_text(source)),
-        },
-    };
-    Ok(cloud_config::File {
-        path: given.path.clone(),
-        encoding,
-        owner: given.owner.clone(),
-        permissions: given.permissions.clone(),
-        append: given.append.unwrap_or_default(),
-        content,
-    })
-}
-
-fn content<'a>(source: &FileSource, sources: &'a Sources) -> &'a [u8] {
-    let key = (source.secret.name.clone(), source.secret.key.clone());
-    sources.get(&key).map(Vec::as_slice).unwrap_or_default()
-}
-
-fn not_text(source: &FileSource) -> RenderError {
-    RenderError::NotText { secret: source.secret.name.clone(), key: source.secret.key.clone() }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    let encoded = serde_json::to_value(ByteString(bytes.to_vec())).unwrap_or_default();
-    encoded.as_str().unwrap_or_default().to_owned()
-}
-
-fn user(given: &User, sources: &Sources) -> Result<cloud_config::User, RenderError> {
-    let passwd = match &given.passwd_from {
-        None => given.passwd.clone(),
-        Some(source) => {
-            let text = std::str::from_utf8(content(source, sources)).map_err(|_| not_text(source))?;
-            Some(text.to_owned())
+            (Purpose::ApiServerEtcdClient, None) => continue,
+            (Purpose::ClusterCa, _) => (format!("{folder}/ca.crt"), Some(format!("{folder}/ca.key"))),
+            (Purpose::EtcdCa, None) => {
+                (format!("{folder}/etcd/ca.crt"), Some(format!("{folder}/etcd/ca.key")))
+            }
+            (Purpose::FrontProxyCa, _) => {
+                (format!("{folder}/front-proxy-ca.crt"), Some(format!("{folder}/front-proxy-ca.key")))
+            }
+            (Purpose::ServiceAccount, _) => (format!("{folder}/sa.pub"), Some(format!("{folder}/sa.key"))),
+        };
+        files.push(owned_by_root(certificate, "0640", &pair.certificate));
+        if let (Some(path), Some(key)) = (key, &pair.key) {
+            files.push(owned_by_root(path, "0600", key));
         }
-    };
-    Ok(cloud_config::User {
-        name: given.name.clone(),
-        passwd,
-        gecos: given.gecos.clone(),
-        groups: given.groups.clone(),
-        homedir: given.home_dir.clone(),
-        inactive: given.inactive,
-        lock_passwd: given.lock_password,
-        shell: given.shell.clone(),
-        primary_group: given.primary_group.clone(),
-        sudo: given.sudo.clone(),
-        ssh_authorized_keys: given.ssh_authorized_keys.clone(),
-    })
+    }
+    files
+}
+
+fn owned_by_root(path: String, permissions: &str, content: &str) -> cloud_config::File {
+    cloud_config::File {
+        path,
+        owner: Some("root:root".to_owned()),
+        permissions: Some(permissions.to_owned()),
+        content: content.to_owned(),
+        ..cloud_config::File::default()
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use scute_api::bootstrap::BootstrapTokenDiscovery;
     use serde_json::{Value, json};
 
     use super::*;
@@ -239,7 +190,17 @@ mod tests {
             ca_cert_hashes: vec!["sha256:00".into()],
             unsafe_skip_ca_verification: None,
         });
-        cloud_config(&spec, &join, Some("v1.35.4"), sources).expect("a cloud-config")
+        worker(&spec, &join, Some("v1.35.4"), sources).expect("a cloud-config")
+    }
+
+    fn worker(
+        spec: &KubeadmConfigSpec,
+        join: &JoinConfiguration,
+        version: Option<&str>,
+        sources: &Sources,
+    ) -> Result<String, RenderError> {
+        let what = What::Join { join, worker: true };
+        data(&Wish { spec, what, version, certificates: Vec::new(), sources, control_plane_version: None })
     }
 
     #[test]
@@ -294,9 +255,9 @@ mod tests {
 
     #[test]
     fn what_is_no_version_is_refused_with_its_field() {
-        let error = cloud_config(&Default::default(), &Default::default(), Some("latest"), &Sources::new());
+        let error = worker(&Default::default(), &Default::default(), Some("latest"), &Sources::new());
         assert!(error.expect_err("no version").to_string().starts_with("Machine spec.version"));
-        let error = cloud_config(&Default::default(), &Default::default(), Some("v1.30.9"), &Sources::new());
+        let error = worker(&Default::default(), &Default::default(), Some("v1.30.9"), &Sources::new());
         let said = error.expect_err("its kubeadm cannot read the cluster's configuration").to_string();
         assert!(said.starts_with("Machine spec.version") && said.contains("v1.31"), "{said}");
     }

@@ -10,6 +10,11 @@ use scute_kit::conditions::{Conditions, Status};
 use crate::observe::{Ca, Observed};
 use crate::plan::Plan;
 
+/// Whether all key pairs that the host needs are there.
+fn has_certificates(seen: &Observed) -> bool {
+    matches!(seen.ca, Ca::Known { .. }) && seen.certificates.is_complete()
+}
+
 /// The status of a configuration. `failed` says what went wrong.
 #[must_use]
 pub fn report(seen: &Observed, plan: &Plan, failed: Option<&Why>, now: Timestamp) -> KubeadmConfigStatus {
@@ -21,7 +26,7 @@ pub fn report(seen: &Observed, plan: &Plan, failed: Option<&Why>, now: Timestamp
     }
     let conditions = Conditions::new(&before.conditions, generation, now);
     let secret = match plan {
-        Plan::Make(_) if failed.is_none() => Some(seen.config.name_any()),
+        Plan::Make(_) | Plan::Init { .. } if failed.is_none() => Some(seen.config.name_any()),
         Plan::Restore { secret } => Some(secret.clone()),
         _ => before.data_secret_name.clone(),
     };
@@ -38,10 +43,8 @@ pub fn report(seen: &Observed, plan: &Plan, failed: Option<&Why>, now: Timestamp
         }
         (false, None) => conditions.put("DataSecretAvailable", Status::False, "NotAvailable", ""),
     };
-    let conditions = match (&seen.ca, available, &why) {
-        (Ca::Hash(_), _, _) | (_, true, _) => {
-            conditions.put("CertificatesAvailable", Status::True, "Available", "")
-        }
+    let conditions = match (has_certificates(seen), available, &why) {
+        (true, _, _) | (_, true, _) => conditions.put("CertificatesAvailable", Status::True, "Available", ""),
         (_, false, Some(why)) if why.reason == "WaitingForCertificates" => {
             conditions.put("CertificatesAvailable", Status::False, "NotAvailable", why.message.clone())
         }
@@ -63,5 +66,6 @@ pub fn report(seen: &Observed, plan: &Plan, failed: Option<&Why>, now: Timestamp
             .or(before.initialization),
         data_secret_name: secret,
         observed_generation: generation,
+        deprecated: before.deprecated,
     }
 }

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
+#[path = "configs/control_planes.rs"]
+mod control_planes;
+
 /// Short, so that a test can see a token being extended.
 const TTL: Duration = Duration::from_secs(6);
 
@@ -70,7 +73,7 @@ impl Case {
 
     fn resource(kind: &str) -> ApiResource {
         let (group, version) = match kind {
-            "Secret" => ("", "v1"),
+            "Secret" | "ConfigMap" => ("", "v1"),
             "KubeadmConfig" => ("bootstrap.cluster.x-k8s.io", "v1beta2"),
             _ => ("cluster.x-k8s.io", "v1beta2"),
         };
@@ -343,7 +346,7 @@ fn bad_configurations_are_refused_at_the_door() {
             (json!({"users": [{"name": "capk"}, {"name": "ops"}, {"name": "capk"}]}), "every name may appear once"),
             (json!({"files": [{"path": JOIN_CONFIGURATION, "content": "a"}]}), "this file is written by the bootstrap provider"),
             (json!({"files": [{"path": SENTINEL, "content": "success"}]}), "this file is written by the bootstrap provider"),
-            (json!({"format": "ignition"}), "spec.format"),
+            (json!({"format": "toml"}), "spec.format"),
             (json!({"files": [{"path": "/x", "content": "x".repeat(10241)}]}), "spec.files[0].content"),
         ];
         for (spec, want) in cases {

@@ -9,7 +9,9 @@ use std::{collections::BTreeMap, fmt};
 pub const HEADER: &str = "## template: jinja\n#cloud-config\n";
 /// Where the JoinConfiguration lies on the Node.
 pub const JOIN_CONFIGURATION: &str = "/run/kubeadm/kubeadm-join-config.yaml";
-/// Exists once `kubeadm join` has succeeded, with the text `success`.
+/// Where ClusterConfiguration and InitConfiguration lie on the first Node.
+pub const INIT_CONFIGURATION: &str = "/run/kubeadm/kubeadm.yaml";
+/// Exists once kubeadm has succeeded, with the text `success`.
 pub const SENTINEL: &str = "/run/cluster-api/bootstrap-success.complete";
 
 /// A cloud-config around one kubeadm command. `Debug` shows no contents.
@@ -41,15 +43,16 @@ pub struct CloudConfig {
 #[derive(Clone, Default, PartialEq, Serialize)]
 pub struct File {
     /// Absolute path.
+    #[serde(serialize_with = "template")]
     pub path: String,
     /// `base64`, `gzip` or `gzip+base64`; plain text if absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_template")]
     pub encoding: Option<String>,
     /// `user:group`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_template")]
     pub owner: Option<String>,
     /// Octal mode, such as `0640`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_template")]
     pub permissions: Option<String>,
     /// Append to what is there.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -66,7 +69,7 @@ pub struct Ntp {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
     /// Servers.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "templates")]
     pub servers: Vec<String>,
 }
 
@@ -74,18 +77,19 @@ pub struct Ntp {
 #[derive(Clone, Default, PartialEq, Serialize)]
 pub struct User {
     /// Login name.
+    #[serde(serialize_with = "template")]
     pub name: String,
     /// Hashed password.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_template")]
     pub passwd: Option<String>,
     /// Comment.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_template")]
     pub gecos: Option<String>,
     /// Comma separated groups.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_template")]
     pub groups: Option<String>,
     /// Home directory.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_template")]
     pub homedir: Option<String>,
     /// Create it inactive.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -94,16 +98,16 @@ pub struct User {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lock_passwd: Option<bool>,
     /// Login shell.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_template")]
     pub shell: Option<String>,
     /// Primary group.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_template")]
     pub primary_group: Option<String>,
     /// sudo rule.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_template")]
     pub sudo: Option<String>,
     /// Public keys.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "templates")]
     pub ssh_authorized_keys: Vec<String>,
 }
 
@@ -113,34 +117,62 @@ pub struct Partition {
     /// `mbr` or `gpt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table_type: Option<String>,
-    /// One partition over the whole device, or none.
-    pub layout: bool,
+    /// The partitions.
+    pub layout: Layout,
     /// Overwrite what is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overwrite: Option<bool>,
+}
+
+/// `layout` of an entry of `disk_setup`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Layout {
+    /// One partition over the whole device, or none.
+    Whole(bool),
+    /// Shares of the device in percent, each with its type where it has one.
+    Shares(Vec<Share>),
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self::Whole(false)
+    }
+}
+
+/// A share of a device in percent.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Share {
+    /// Of the usual type.
+    Plain(i32),
+    /// Of this type: a code of MBR, or a GUID of GPT.
+    Typed(i32, #[serde(serialize_with = "number_or_text")] String),
 }
 
 /// An entry of `fs_setup`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Filesystem {
     /// Label.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_template")]
     pub label: Option<String>,
     /// Type, such as `ext4`.
+    #[serde(serialize_with = "template")]
     pub filesystem: String,
     /// Device.
+    #[serde(serialize_with = "template")]
     pub device: String,
     /// Partition: a number, `auto`, `any` or `none`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_number")]
     pub partition: Option<String>,
     /// Overwrite what is there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overwrite: Option<bool>,
     /// Replace a file system of this type only.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "maybe_template")]
     pub replace_fs: Option<String>,
     /// Further options of mkfs.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "templates")]
     pub extra_opts: Vec<String>,
 }
 
@@ -148,14 +180,23 @@ impl CloudConfig {
     /// A cloud-config that joins with `join_configuration` (YAML, a secret); `verbosity` becomes kubeadm's `--v`.
     /// Fill in the user's wishes afterwards; their files go in front of ours.
     pub fn join(join_configuration: &str, verbosity: Option<i32>) -> Self {
+        Self::around("join", JOIN_CONFIGURATION, &format!("---\n{join_configuration}"), verbosity)
+    }
+
+    /// As [`CloudConfig::join`], for the first Node: `configuration` has all documents, with their `---`.
+    pub fn init(configuration: &str, verbosity: Option<i32>) -> Self {
+        Self::around("init", INIT_CONFIGURATION, configuration, verbosity)
+    }
+
+    fn around(command: &str, path: &str, configuration: &str, verbosity: Option<i32>) -> Self {
         let verbosity = verbosity.map(|level| format!(" --v {level}")).unwrap_or_default();
         Self {
             files: vec![
-                system_file(JOIN_CONFIGURATION, &format!("---\n{join_configuration}")),
+                system_file(path, configuration),
                 // Makes the sentinel's directory: write_files creates parents, a command would need a shell per OS.
                 system_file("/run/cluster-api/placeholder", "This file exists so that its directory does.\n"),
             ],
-            kubeadm_command: format!("kubeadm join --config {JOIN_CONFIGURATION}{verbosity}"),
+            kubeadm_command: format!("kubeadm {command} --config {path}{verbosity}"),
             ..Self::default()
         }
     }
@@ -182,7 +223,7 @@ impl CloudConfig {
             users: &self.users,
             disk_setup: &self.disk_setup,
             fs_setup: &self.fs_setup,
-            mounts: &self.mounts,
+            mounts: self.mounts.iter().map(|fields| commands(fields)).collect(),
         };
         Ok(format!("{HEADER}{}", to_yaml(&document)?))
     }
@@ -206,6 +247,31 @@ fn template<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error>
     Template(text).serialize(serializer)
 }
 
+#[allow(clippy::ref_option)] // the signature is serde's
+fn maybe_template<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_deref().map(Template).serialize(serializer)
+}
+
+/// cloud-init's schema wants a number where it is one.
+fn number_or_text<S: Serializer>(text: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    match text.parse::<u32>() {
+        Ok(number) => number.serialize(serializer),
+        Err(_) => Template(text).serialize(serializer),
+    }
+}
+
+#[allow(clippy::ref_option)] // the signature is serde's
+fn maybe_number<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    match text {
+        Some(text) => number_or_text(text, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn templates<S: Serializer>(texts: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(texts.iter().map(|text| Template(text)))
+}
+
 #[derive(Serialize)]
 struct Document<'a> {
     write_files: &'a [File],
@@ -220,8 +286,8 @@ struct Document<'a> {
     disk_setup: &'a BTreeMap<String, Partition>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     fs_setup: &'a [Filesystem],
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    mounts: &'a [Vec<String>],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mounts: Vec<Vec<Template<'a>>>,
 }
 
 impl fmt::Debug for CloudConfig {

@@ -19,6 +19,9 @@ pub struct JoinConfiguration {
     pub discovery: Discovery,
     /// The Node's registration.
     pub node_registration: NodeRegistration,
+    /// The Node becomes one of the control plane.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<ControlPlane>,
     /// Phases of `kubeadm join` to leave out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub skip_phases: Vec<String>,
@@ -68,6 +71,27 @@ pub struct BootstrapTokenDiscovery {
 pub struct FileDiscovery {
     /// Path or URL of a kubeconfig.
     pub kube_config_path: String,
+}
+
+/// `controlPlane`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlPlane {
+    /// Where the API server of the Node listens.
+    #[serde(rename = "localAPIEndpoint", skip_serializing_if = "Option::is_none")]
+    pub local_api_endpoint: Option<LocalApiEndpoint>,
+}
+
+/// `localAPIEndpoint`. Texts may be jinja expressions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalApiEndpoint {
+    /// Address that it tells others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertise_address: Option<String>,
+    /// Port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bind_port: Option<i32>,
 }
 
 /// `nodeRegistration`.

@@ -9,6 +9,7 @@ pub mod cloud_config;
 mod cluster_configuration;
 mod cluster_info;
 mod facts;
+pub mod init;
 pub mod join;
 mod kubelet;
 mod ranges;

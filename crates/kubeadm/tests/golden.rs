@@ -4,7 +4,7 @@ use scute_kubeadm::{
     ClusterFacts, KUBERNETES_VERSION, addons,
     addons::ImageOverride,
     args::{ApiServer, Arguments, ControllerManager, EtcdAccess, Scheduler},
-    cloud_config::{CloudConfig, File, Filesystem, Ntp, Partition, User},
+    cloud_config::{CloudConfig, File, Filesystem, Layout, Ntp, Partition, User},
     join::{Arg, BootstrapTokenDiscovery, Discovery, JoinConfiguration, NodeRegistration},
     join_objects, kubelet_config, to_yaml,
 };
@@ -219,7 +219,7 @@ fn cloud_config_with_every_wish() {
     }];
     config.disk_setup.insert(
         text("/dev/vdb"),
-        Partition { table_type: Some(text("gpt")), layout: true, overwrite: Some(false) },
+        Partition { table_type: Some(text("gpt")), layout: Layout::Whole(true), overwrite: Some(false) },
     );
     config.fs_setup = vec![Filesystem {
         label: Some(text("data")),
