@@ -4,30 +4,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
-use scute_api::cluster::clusterclass::ClusterClass;
 use scute_api::cluster::{
     AUTOSCALER_MAX_SIZE_ANNOTATION, AUTOSCALER_MIN_SIZE_ANNOTATION, Cluster, MAX_MACHINES, Machine,
-    MachineDeployment, MachineSet, RolloutStrategyType, SKIP_PREFLIGHT_CHECKS_ANNOTATION, defaults,
+    MachineDeployment, MachineDrainRule, MachineHealthCheck, MachineNames, MachineNamingSpec, MachineSet,
+    MachineTaint, OUTDATED_REVISION_TAINT, RolloutStrategyType, SKIP_PREFLIGHT_CHECKS_ANNOTATION,
+    UNINITIALIZED_TAINT, defaults,
 };
+use scute_api::meta::{CLUSTER_NAME_LABEL, CONTROL_PLANE_LABEL};
+use scute_contract::selector;
 use scute_kit::{Admission, AdmissionRequest, FieldError, Hub, Operation, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::machineset::preflight::{CHECKS, skipped};
-use crate::selector;
 
-/// Adds the decoders of this room's kinds, and the handlers of MachineDeployment, MachineSet and Machine.
+/// Adds the decoders of this room's kinds, and the handlers of MachineDeployment, MachineSet, Machine and
+/// MachineHealthCheck.
 #[must_use]
 pub fn admission(_hub: &Arc<Hub>, admission: Admission) -> Admission {
     const GROUP: &str = "cluster.x-k8s.io";
     admission
         .decodes::<Cluster>()
-        .decodes::<ClusterClass>()
         .decodes::<MachineDeployment>()
         .decodes::<MachineSet>()
         .decodes::<Machine>()
+        .decodes::<MachineHealthCheck>()
+        .decodes::<MachineDrainRule>()
         .on(GROUP, "MachineDeployment", |request| {
             let verdict = judge(&request, defaults::machine_deployment, check_deployment);
             futures::future::ready(verdict).boxed()
@@ -35,8 +40,16 @@ pub fn admission(_hub: &Arc<Hub>, admission: Admission) -> Admission {
         .on(GROUP, "MachineSet", |request| {
             futures::future::ready(judge(&request, defaults::machine_set, check_set)).boxed()
         })
+        .on(GROUP, "MachineHealthCheck", |request| {
+            let verdict = judge(&request, |new, _| defaults::machine_health_check(new), check_health_check);
+            futures::future::ready(verdict).boxed()
+        })
+        .on(GROUP, "MachineDrainRule", |request| {
+            let verdict = judge::<MachineDrainRule>(&request, |new, _| new.clone(), check_drain_rule);
+            futures::future::ready(verdict).boxed()
+        })
         .on(GROUP, "Machine", |request| {
-            let verdict = judge::<Machine>(&request, |new, _| defaults::machine(new), |_| Vec::new());
+            let verdict = judge::<Machine>(&request, |new, _| defaults::machine(new), check_machine);
             futures::future::ready(verdict).boxed()
         })
 }
@@ -112,6 +125,8 @@ fn check_deployment(deployment: &MachineDeployment) -> Vec<FieldError> {
         ));
     }
     errors.extend(check_annotations(deployment.annotations()));
+    errors.extend(check_naming(spec.machine_naming.as_ref()));
+    errors.extend(check_taints(&spec.template.spec.taints, true, "spec.template.spec.taints"));
     errors
 }
 
@@ -122,7 +137,73 @@ fn check_set(set: &MachineSet) -> Vec<FieldError> {
         errors.push(unmatched(&selector::text(&set.spec.selector)));
     }
     errors.extend(check_annotations(set.annotations()));
+    errors.extend(check_naming(set.spec.machine_naming.as_ref()));
+    errors.extend(check_taints(&set.spec.template.spec.taints, true, "spec.template.spec.taints"));
     errors
+}
+
+fn check_machine(machine: &Machine) -> Vec<FieldError> {
+    let is_worker = !machine.labels().contains_key(CONTROL_PLANE_LABEL);
+    check_taints(&machine.spec.taints, is_worker, "spec.taints")
+}
+
+fn check_naming(naming: Option<&MachineNamingSpec>) -> Option<FieldError> {
+    let template = naming?.template.as_deref()?;
+    let error = MachineNames::parse(template).err()?;
+    Some(FieldError::new("spec.machineNaming.template", template, error.to_string()))
+}
+
+/// Taints that are somebody's own: the kubelet's, the node lifecycle controller's, the core's.
+fn check_taints(taints: &[MachineTaint], of_worker: bool, path: &str) -> Vec<FieldError> {
+    const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+    let wrong = |key: &str| match key {
+        UNINITIALIZED_TAINT | OUTDATED_REVISION_TAINT => {
+            Some("is put on Nodes by the Machine controller alone")
+        }
+        OUT_OF_SERVICE => None,
+        _ if key.starts_with("node.kubernetes.io/") => {
+            Some("must not begin with node.kubernetes.io/, but for node.kubernetes.io/out-of-service")
+        }
+        _ if key.starts_with("node.cloudprovider.kubernetes.io/") => {
+            Some("must not begin with node.cloudprovider.kubernetes.io/")
+        }
+        "node-role.kubernetes.io/master" => Some("is not in use since Kubernetes 1.24"),
+        "node-role.kubernetes.io/control-plane" if of_worker => Some("is for Machines of a control plane"),
+        _ => None,
+    };
+    let faults = taints.iter().enumerate().filter_map(|(index, taint)| {
+        Some(FieldError::new(format!("{path}[{index}].key"), &taint.key, wrong(&taint.key)?))
+    });
+    faults.collect()
+}
+
+fn check_health_check(check: &MachineHealthCheck) -> Vec<FieldError> {
+    let spec = &check.spec;
+    let mut errors = selector::faults(&spec.selector, "spec.selector");
+    let named = spec.selector.match_labels.as_ref().and_then(|labels| labels.get(CLUSTER_NAME_LABEL));
+    if let Some(other) = named.filter(|name| **name != spec.cluster_name) {
+        errors.push(FieldError::new(
+            format!("spec.selector.matchLabels[{CLUSTER_NAME_LABEL}]"),
+            other,
+            format!("must be {}, as spec.clusterName says, or left out", spec.cluster_name),
+        ));
+    }
+    errors
+}
+
+fn check_drain_rule(rule: &MachineDrainRule) -> Vec<FieldError> {
+    let faults = |selector: &Option<LabelSelector>, path: String| {
+        selector.as_ref().map(|selector| selector::faults(selector, &path)).unwrap_or_default()
+    };
+    let machines = rule.spec.machines.iter().enumerate().flat_map(|(index, one)| {
+        let path = |field: &str| format!("spec.machines[{index}].{field}");
+        [faults(&one.selector, path("selector")), faults(&one.cluster_selector, path("clusterSelector"))]
+    });
+    let pods = rule.spec.pods.iter().enumerate().flat_map(|(index, one)| {
+        let path = |field: &str| format!("spec.pods[{index}].{field}");
+        [faults(&one.selector, path("selector")), faults(&one.namespace_selector, path("namespaceSelector"))]
+    });
+    machines.chain(pods).flatten().collect()
 }
 
 fn unmatched(selector: &str) -> FieldError {
@@ -233,6 +314,25 @@ mod tests {
             "rollingUpdate": {"maxSurge": "0%", "maxUnavailable": 0}}}});
         let Verdict::Deny(errors) = judged(nothing) else { panic!("accepted") };
         assert_eq!(errors[0].path, "spec.rollout.strategy.rollingUpdate.maxUnavailable");
+    }
+
+    #[test]
+    fn taints_of_others_and_names_that_meet_are_refused() {
+        let taint = |key: &str| json!({"key": key, "effect": "NoSchedule", "propagation": "Always"});
+        let spec = json!({"machineNaming": {"template": "worker"}, "template": {"spec": {"clusterName": "c", "bootstrap": {},
+            "infrastructureRef": {"apiGroup": "g", "kind": "k", "name": "n"},
+            "taints": [taint("mine"), taint("node.kubernetes.io/not-ready"), taint("node.kubernetes.io/out-of-service"),
+                taint("node-role.kubernetes.io/control-plane")]}}});
+        let Verdict::Deny(errors) = judged(spec) else { panic!("accepted") };
+        let paths: Vec<_> = errors.iter().map(|error| error.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            [
+                "spec.machineNaming.template",
+                "spec.template.spec.taints[1].key",
+                "spec.template.spec.taints[3].key"
+            ]
+        );
     }
 
     #[test]

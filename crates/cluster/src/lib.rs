@@ -1,4 +1,4 @@
-//! In: Cluster, MachineDeployment, MachineSet and Machine objects, providers' objects through their
+//! In: Cluster, MachineDeployment, MachineSet, Machine and MachineHealthCheck objects, providers' objects through their
 //! contracts, tenants' Nodes. Out: what those objects need of each other, and statuses that say what is
 //! missing. Never: knows a provider's kind, or makes infrastructure or bootstrap data itself.
 
@@ -7,9 +7,9 @@ mod calls;
 mod cluster;
 mod machine;
 mod machinedeployment;
+mod machinehealthcheck;
 mod machines;
 mod machineset;
-mod selector;
 mod tenants;
 
 use std::sync::Arc;
@@ -31,5 +31,6 @@ pub fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: Config, tasks: &mut
     tasks.spawn(cluster::run(Arc::clone(hub), Arc::clone(tenants), Arc::clone(&lanes)));
     tasks.spawn(machinedeployment::run(Arc::clone(hub)));
     tasks.spawn(machineset::run(Arc::clone(hub)));
+    tasks.spawn(machinehealthcheck::run(Arc::clone(hub), Arc::clone(tenants)));
     tasks.spawn(machine::run(Arc::clone(hub), Arc::clone(tenants), lanes));
 }

@@ -3,9 +3,12 @@
 use kube::ResourceExt;
 use scute_api::cluster::{Machine, StatusVersion};
 use scute_contract::Reported;
+use scute_contract::spoken::{HEALTH_CHECK_SUCCEEDED, OWNER_REMEDIATED, is};
 use scute_contract::summary::{Part, listed, reason, summary};
 use scute_kit::conditions::{Conditions, Status, find, is_true};
 use scute_kubeadm::Version;
+
+use crate::machineset::is_given_up;
 
 /// How many Machines are what.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -102,6 +105,26 @@ pub fn put_machines<'a>(conditions: Conditions<'a>, machines: &[&Machine]) -> Co
         current_reason,
         current_message,
     )
+}
+
+/// Puts Remediating: True while Machines that were given up are there, whatever they wait for.
+#[must_use]
+pub fn put_remediating<'a>(conditions: Conditions<'a>, machines: &[&Machine]) -> Conditions<'a> {
+    let of = |is: &dyn Fn(&Machine) -> bool| -> Vec<&Machine> {
+        machines.iter().filter(|machine| is(machine)).copied().collect()
+    };
+    let given_up = of(&is_given_up);
+    if !given_up.is_empty() {
+        let (_, _, message) = aggregate(&given_up, OWNER_REMEDIATED, READY);
+        return conditions.put("Remediating", Status::True, "Remediating", message);
+    }
+    let ill = of(&|machine| is(machine, HEALTH_CHECK_SUCCEEDED, "False"));
+    let message = match ill.as_slice() {
+        [] => String::new(),
+        [one] => format!("{} is not healthy (not to be remediated by MachineSet)", named(&[one])),
+        more => format!("{} are not healthy (not to be remediated by MachineSet)", named(more)),
+    };
+    conditions.put("Remediating", Status::False, "NotRemediating", message)
 }
 
 /// Reasons of a condition about many Machines: all good, one bad, one not known.

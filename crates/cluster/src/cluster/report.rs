@@ -396,5 +396,5 @@ fn deprecated(seen: &Observed, reached: &Reached, now: Timestamp) -> DeprecatedS
             message: Some(reported.message).filter(|message| !message.is_empty()),
         });
     }
-    DeprecatedStatus { v1beta1: Some(V1Beta1Status { conditions: put }) }
+    DeprecatedStatus { v1beta1: Some(V1Beta1Status { conditions: put, ..V1Beta1Status::default() }) }
 }

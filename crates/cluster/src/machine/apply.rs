@@ -152,7 +152,8 @@ enum Step {
 async fn release(seen: &Observed, context: &Context, node: &str, drain: bool, now: Timestamp) -> Step {
     let (draining, detaching) = (Stage::Drain(node.to_owned()), Stage::DetachVolumes(node.to_owned()));
     let stage = if drain { draining.clone() } else { detaching.clone() };
-    let ask = Ask::Release { node: node.to_owned(), drain, detach: deletion::must_detach(seen, now) };
+    let detach = deletion::must_detach(seen, now);
+    let ask = Ask::Release { node: node.to_owned(), drain, detach, rules: seen.rules.clone() };
     match &seen.call {
         Call::Ended(asked, outcome) if *asked == ask => match outcome {
             Ok(Answer::PodsLeft { message, blocked }) => {

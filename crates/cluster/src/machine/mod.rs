@@ -7,6 +7,7 @@ mod node;
 mod observe;
 mod plan;
 mod report;
+mod rules;
 #[cfg(test)]
 mod stories;
 mod tenant;
@@ -17,12 +18,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-use scute_api::cluster::{Cluster, Machine, MachineDeployment, MachineSet, REVISION_ANNOTATION};
+use scute_api::cluster::{
+    Cluster, Machine, MachineDeployment, MachineDrainRule, MachineSet, REVISION_ANNOTATION,
+};
 use scute_contract::owners::owner_of_kind;
 use scute_contract::{Externals, paused};
 use scute_kit::tenants::Tenants;
 use scute_kit::{Controller, Hub, Key, Next, Watch, Why};
+use serde_json::json;
 
 use crate::calls::{Calls, Lanes};
 use crate::tenants::machines_of;
@@ -42,6 +47,7 @@ pub struct Context {
     machines: Watch<Machine>,
     sets: Watch<MachineSet>,
     deployments: Watch<MachineDeployment>,
+    rules: Watch<MachineDrainRule>,
     calls: Calls<Ask, Answer>,
     /// When it was first tried to delete the Node of a Machine. After a restart the time begins anew.
     node_deletions: Mutex<HashMap<Key, Timestamp>>,
@@ -76,6 +82,7 @@ pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>, lanes: Arc<Lanes>) {
         machines: hub.watch(),
         sets: hub.watch(),
         deployments: hub.watch(),
+        rules: hub.watch(),
         calls,
         node_deletions: Mutex::default(),
         unsaid: Unsaid::default(),
@@ -85,6 +92,7 @@ pub async fn run(hub: Arc<Hub>, tenants: Arc<Tenants>, lanes: Arc<Lanes>) {
     context.clusters.ready().await;
     context.sets.ready().await;
     context.deployments.ready().await;
+    context.rules.ready().await;
     let machines = context.machines.clone();
     let of_cluster = when_changed(cluster_facts, move |cluster: &Cluster| {
         let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
@@ -148,7 +156,7 @@ fn deployment_facts(deployment: &MachineDeployment) -> (Option<i64>, Option<Stri
 
 /// Brings one Machine a step on.
 async fn reconcile(machine: Arc<Machine>, context: Arc<Context>) -> Next {
-    let seen = observe(machine, &context).await;
+    let mut seen = observe(machine, &context).await;
     let now = context.hub.now();
     if let Some(why) = paused::paused(seen.cluster.as_deref(), seen.machine.as_ref()) {
         return pause(&seen, &context, &why).await;
@@ -169,8 +177,12 @@ async fn reconcile(machine: Arc<Machine>, context: Arc<Context>) -> Next {
         );
     }
     context.unsaid.said(&key);
+    let heard = hear_others(&mut seen, &context);
     let status = report(&seen, &plan.reached, None, now);
-    let reported = context.hub.patch_status(seen.machine.as_ref(), serde_json::json!(status)).await;
+    let reported = match heard {
+        Some(version) => context.hub.patch_status_of(seen.machine.as_ref(), &version, json!(status)).await,
+        None => context.hub.patch_status(seen.machine.as_ref(), json!(status)).await,
+    };
     if let Err(next) = done.and(reported.map_err(|error| failed(&error))) {
         return next;
     }
@@ -190,11 +202,36 @@ async fn reconcile(machine: Arc<Machine>, context: Arc<Context>) -> Next {
     }
 }
 
+/// Others write conditions onto the Machine too. What they say now counts, not what they said when this run began: a Machine
+/// that is well again must not be said to be given up. Returns the version of the Machine that has their words, if any.
+fn hear_others(seen: &mut Observed, context: &Context) -> Option<String> {
+    let newest = context.machines.get(&Key::of(seen.machine.as_ref()))?;
+    if newest.metadata.uid != seen.machine.metadata.uid {
+        return None;
+    }
+    let foreign = |machine: &Machine| -> Vec<Condition> {
+        let conditions = machine.status.as_ref().map(|status| status.conditions.as_slice());
+        let of_others = |condition: &&Condition| report::FOREIGN.contains(&condition.type_.as_str());
+        conditions.unwrap_or_default().iter().filter(of_others).cloned().collect()
+    };
+    let said = foreign(&newest);
+    if foreign(&seen.machine) != said {
+        let status = Arc::make_mut(&mut seen.machine).status.get_or_insert_default();
+        status.conditions.retain(|condition| !report::FOREIGN.contains(&condition.type_.as_str()));
+        status.conditions.extend(said.iter().cloned());
+        status.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    }
+    // Of a MachineDeployment's Machine this controller says itself whether it is up to date.
+    let ours = |type_: &str| type_ == "UpToDate" && seen.rollout.differences.is_some();
+    let of_others = said.iter().any(|condition| !ours(&condition.type_));
+    of_others.then(|| newest.resource_version()).flatten()
+}
+
 async fn pause(seen: &Observed, context: &Context, why: &str) -> Next {
     let mut status = seen.machine.status.clone().unwrap_or_default();
     status.conditions =
         paused::only_paused(&status.conditions, &seen.machine.metadata, context.hub.now(), why);
-    match context.hub.patch_status(seen.machine.as_ref(), serde_json::json!(status)).await {
+    match context.hub.patch_status(seen.machine.as_ref(), json!(status)).await {
         Ok(()) => Next::OnChange(Why::new("Paused", why)),
         Err(error) => failed(&error),
     }

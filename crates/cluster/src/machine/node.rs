@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::ResourceExt;
 use scute_api::cluster::{
-    Machine, NODE_ANNOTATIONS_FROM_MACHINE_ANNOTATION, NODE_CLUSTER_NAME_ANNOTATION,
-    NODE_CLUSTER_NAMESPACE_ANNOTATION, NODE_LABELS_FROM_MACHINE_ANNOTATION, NODE_MACHINE_ANNOTATION,
-    NODE_OWNER_KIND_ANNOTATION, NODE_OWNER_NAME_ANNOTATION, OUTDATED_REVISION_TAINT, UNINITIALIZED_TAINT,
+    Machine, MachineTaint, MachineTaintPropagation, NODE_ANNOTATIONS_FROM_MACHINE_ANNOTATION,
+    NODE_CLUSTER_NAME_ANNOTATION, NODE_CLUSTER_NAMESPACE_ANNOTATION, NODE_LABELS_FROM_MACHINE_ANNOTATION,
+    NODE_MACHINE_ANNOTATION, NODE_OWNER_KIND_ANNOTATION, NODE_OWNER_NAME_ANNOTATION,
+    NODE_TAINTS_FROM_MACHINE_ANNOTATION, OUTDATED_REVISION_TAINT, UNINITIALIZED_TAINT,
 };
 use scute_contract::Reported;
 use scute_contract::owners::controller;
@@ -25,6 +26,7 @@ pub fn node_patch(node: &Node, machine: &Machine, outdated: bool) -> Option<Valu
     let mut annotations = owner_annotations(machine);
     annotations.insert(NODE_LABELS_FROM_MACHINE_ANNOTATION.into(), keys(&labels));
     annotations.insert(NODE_ANNOTATIONS_FROM_MACHINE_ANNOTATION.into(), keys(&copied));
+    annotations.insert(NODE_TAINTS_FROM_MACHINE_ANNOTATION.into(), kept(&machine.spec.taints));
     annotations.extend(copied.clone());
 
     let mut metadata = Map::new();
@@ -38,7 +40,8 @@ pub fn node_patch(node: &Node, machine: &Machine, outdated: bool) -> Option<Valu
     }
     let mut patch = Map::new();
     let seen = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
-    let taints = wanted_taints(&seen, outdated);
+    let from_machine = node.annotations().get(NODE_TAINTS_FROM_MACHINE_ANNOTATION).map(String::as_str);
+    let taints = wanted_taints(&seen, &machine.spec.taints, from_machine, outdated);
     if taints != seen {
         patch.insert("spec".to_owned(), json!({ "taints": taints }));
     }
@@ -110,8 +113,49 @@ fn is_synced_annotation(key: &str) -> bool {
     is_in(domain(key), "node.cluster.x-k8s.io")
 }
 
-fn wanted_taints(seen: &[Taint], outdated: bool) -> Vec<Taint> {
-    let mut taints: Vec<_> = seen.iter().filter(|taint| taint.key != UNINITIALIZED_TAINT).cloned().collect();
+/// `key:effect`, by which a taint is told from others.
+fn id(key: &str, effect: &str) -> String {
+    format!("{key}:{effect}")
+}
+
+/// The taints that are kept on the Node, and go with the Machine's, as the annotation has them.
+fn kept(taints: &[MachineTaint]) -> String {
+    let always = taints.iter().filter(|taint| taint.propagation == MachineTaintPropagation::Always);
+    let ids: BTreeSet<_> = always.map(|taint| id(&taint.key, taint.effect.as_str())).collect();
+    ids.into_iter().collect::<Vec<_>>().join(",")
+}
+
+/// `from_machine` are those that came from the Machine before; a Node that has no word of it is new.
+fn wanted_taints(
+    seen: &[Taint],
+    of_machine: &[MachineTaint],
+    from_machine: Option<&str>,
+    outdated: bool,
+) -> Vec<Taint> {
+    let is_of_machine = |taint: &Taint| {
+        of_machine.iter().any(|own| own.key == taint.key && own.effect.as_str() == taint.effect)
+    };
+    let before: BTreeSet<_> = from_machine.unwrap_or_default().split(',').collect();
+    let stays = |taint: &&Taint| {
+        taint.key != UNINITIALIZED_TAINT
+            && (is_of_machine(taint) || !before.contains(id(&taint.key, &taint.effect).as_str()))
+    };
+    let mut taints: Vec<_> = seen.iter().filter(stays).cloned().collect();
+    for own in of_machine {
+        if own.propagation == MachineTaintPropagation::OnInitialization && from_machine.is_some() {
+            continue;
+        }
+        let same = |taint: &&mut Taint| taint.key == own.key && taint.effect == own.effect.as_str();
+        match taints.iter_mut().find(same) {
+            Some(known) => known.value.clone_from(&own.value),
+            None => taints.push(Taint {
+                key: own.key.clone(),
+                value: own.value.clone(),
+                effect: own.effect.as_str().to_owned(),
+                time_added: None,
+            }),
+        }
+    }
     let has = taints.iter().any(|taint| taint.key == OUTDATED_REVISION_TAINT);
     if outdated && !has {
         taints.push(Taint {
@@ -239,10 +283,46 @@ mod tests {
 
     #[test]
     fn outdated_nodes_are_shunned_and_forgiven() {
-        let taints = wanted_taints(&[], true);
+        let taints = wanted_taints(&[], &[], None, true);
         assert_eq!(taints[0].key, OUTDATED_REVISION_TAINT);
-        assert_eq!(wanted_taints(&taints, true), taints);
-        assert!(wanted_taints(&taints, false).is_empty());
+        assert_eq!(wanted_taints(&taints, &[], None, true), taints);
+        assert!(wanted_taints(&taints, &[], None, false).is_empty());
+    }
+
+    #[test]
+    fn the_story_of_a_machines_taints() {
+        let taint = |key: &str, value: &str, propagation: &str| json!({"key": key, "value": value, "effect": "NoSchedule", "propagation": propagation});
+        let with = |taints: Value| {
+            let mut machine = machine(json!({}));
+            machine.spec.taints = serde_json::from_value(taints).expect("taints");
+            machine
+        };
+        let said = |node: &Value| -> Vec<String> {
+            let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+            taints
+                .iter()
+                .map(|taint| format!("{}={}", taint["key"], taint["value"]).replace('"', ""))
+                .collect()
+        };
+        let mut seen = json!({"metadata": {"name": "n"}, "spec": {"taints": [{"key": "theirs", "value": "x", "effect": "NoSchedule"}]}});
+        let first = with(json!([taint("always", "1", "Always"), taint("once", "1", "OnInitialization")]));
+        let patch = node_patch(&node(seen.clone()), &first, false).expect("a new Node");
+        json_patch_merge(&mut seen, &patch);
+        assert_eq!(said(&seen), ["theirs=x", "always=1", "once=1"]);
+        assert_eq!(node_patch(&node(seen.clone()), &first, false), None);
+
+        seen["spec"]["taints"] = json!([{"key": "theirs", "value": "x", "effect": "NoSchedule"}]);
+        let patch = node_patch(&node(seen.clone()), &first, false).expect("one is missing");
+        json_patch_merge(&mut seen, &patch);
+        assert_eq!(said(&seen), ["theirs=x", "always=1"], "what was for the beginning does not come back");
+
+        let changed = with(json!([taint("always", "2", "Always")]));
+        let patch = node_patch(&node(seen.clone()), &changed, false).expect("another value");
+        json_patch_merge(&mut seen, &patch);
+        assert_eq!(said(&seen), ["theirs=x", "always=2"]);
+        let patch = node_patch(&node(seen.clone()), &with(json!([])), false).expect("none");
+        json_patch_merge(&mut seen, &patch);
+        assert_eq!(said(&seen), ["theirs=x"]);
     }
 
     fn json_patch_merge(target: &mut Value, patch: &Value) {

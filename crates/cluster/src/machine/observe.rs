@@ -14,6 +14,7 @@ use scute_kit::Key;
 use scute_kit::tenants::{Standing, TenantKey};
 
 use super::Context;
+use super::rules::Rules;
 use super::tenant::{Answer, Ask};
 use crate::calls::Call;
 use crate::machinedeployment::{overtaken, template};
@@ -36,6 +37,8 @@ pub struct Observed {
     pub rollout: Rollout,
     /// Whether anything in the tenant cluster can still be asked about the Node.
     pub control_plane: ControlPlane,
+    /// What is done about the Pods of a Machine that goes away.
+    pub rules: Rules,
     /// How the latest call to the tenant stands.
     pub call: Call<Ask, Answer>,
 }
@@ -91,6 +94,13 @@ pub async fn observe(machine: Arc<Machine>, context: &Context) -> Observed {
         }
         _ => ControlPlane::Usable,
     };
+    let rules = match machine.metadata.deletion_timestamp {
+        Some(_) => {
+            let all = context.rules.list_in(&namespace);
+            Rules::of(all.iter().map(AsRef::as_ref), &machine, cluster.as_deref())
+        }
+        None => Rules::default(),
+    };
     let (rollout, call) = (rollout(&machine, context), context.calls.look(&asker));
     Observed {
         machine,
@@ -101,6 +111,7 @@ pub async fn observe(machine: Arc<Machine>, context: &Context) -> Observed {
         nodes,
         rollout,
         control_plane,
+        rules,
         call,
     }
 }

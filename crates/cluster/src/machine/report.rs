@@ -5,10 +5,11 @@ use k8s_openapi::api::core::v1::NodeSystemInfo;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use scute_api::cluster::{
-    ConditionPolarity, EXTERNALLY_REMEDIATED, HEALTH_CHECK_SUCCEEDED, MachineDeletionStatus,
-    MachineInitializationStatus, MachineNodeReference, MachinePhase, MachineStatus, OWNER_REMEDIATED,
+    CERTIFICATES_EXPIRY_ANNOTATION, ConditionPolarity, MachineDeletionStatus, MachineInitializationStatus,
+    MachineNodeReference, MachinePhase, MachineStatus,
 };
-use scute_api::controlplane::CERTIFICATES_EXPIRY_ANNOTATION;
+use scute_api::meta::CONTROL_PLANE_LABEL;
+use scute_contract::spoken::{EXTERNALLY_REMEDIATED, HEALTH_CHECK_SUCCEEDED, OWNER_REMEDIATED};
 use scute_contract::summary::{Part, reason, summary};
 use scute_contract::{Reported, fields, named, paused};
 use scute_kit::conditions::{Conditions, Draft, Status, find, whole_seconds};
@@ -58,22 +59,25 @@ pub fn report(
         },
         addresses: reached.addresses.clone().unwrap_or(before.addresses),
         failure_domain: reached.failure_domain.clone(),
+        certificates_expiry_date: certificates_expiry(seen),
         phase: Some(phase),
-        certificates_expiry_date: certificates_end(seen),
         observed_generation: machine.metadata.generation,
         deletion: deleting
             .map(|deleting| deleting.times.clone())
             .filter(|times| *times != Default::default()),
+        deprecated: before.deprecated,
     }
 }
 
-/// When the certificates on it end: said on the Machine, or on its bootstrap configuration, by whoever keeps the control plane.
-fn certificates_end(seen: &Observed) -> Option<Time> {
+/// When the certificates of a control-plane Machine end: its own annotation counts before that of its bootstrap configuration.
+/// What is no time is nothing.
+fn certificates_expiry(seen: &Observed) -> Option<Time> {
+    let own = seen.machine.annotations().get(CERTIFICATES_EXPIRY_ANNOTATION);
     let config = seen.bootstrap.as_ref().and_then(|found| found.object());
     let of_config =
-        config.and_then(|external| external.object.annotations().get(CERTIFICATES_EXPIRY_ANNOTATION));
-    let said = seen.machine.annotations().get(CERTIFICATES_EXPIRY_ANNOTATION).or(of_config)?;
-    said.parse().ok().map(whole_seconds).map(Time)
+        || config.and_then(|config| config.object.annotations().get(CERTIFICATES_EXPIRY_ANNOTATION));
+    let said = own.or_else(of_config).filter(|_| seen.machine.labels().contains_key(CONTROL_PLANE_LABEL))?;
+    said.parse().ok().map(|time| Time(whole_seconds(time)))
 }
 
 /// Swap sizes change all the time on some systems, and every change would be a write.
@@ -248,7 +252,7 @@ fn healthy(node: &k8s_openapi::api::core::v1::Node) -> Vec<Draft> {
 }
 
 /// Conditions that others write onto the Machine: health checks, and the control plane that it is of.
-const FOREIGN: [&str; 4] = [HEALTH_CHECK_SUCCEEDED, OWNER_REMEDIATED, EXTERNALLY_REMEDIATED, "UpToDate"];
+pub const FOREIGN: [&str; 4] = [HEALTH_CHECK_SUCCEEDED, OWNER_REMEDIATED, EXTERNALLY_REMEDIATED, "UpToDate"];
 
 /// Adds Ready and Available, and keeps what others have written.
 fn summarised(seen: &Observed, own: Vec<Condition>, deleting: bool, now: Timestamp) -> Vec<Condition> {

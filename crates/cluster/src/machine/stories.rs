@@ -52,6 +52,7 @@ fn going(over: Value) -> Observed {
         nodes: Nodes::Unknown("the tenant is silent".into()),
         rollout: Rollout::default(),
         control_plane: ControlPlane::Usable,
+        rules: Default::default(),
         call: Call::Idle,
     }
 }

@@ -1,12 +1,12 @@
 //! Talking to the tenant about a Node: cordon, evictions, volumes, deletion, what a Machine writes onto it. Each is a
 //! call of its own (see [`crate::calls`]), with a limit in time, and in what is taken from the tenant.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch};
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::drain::{self, DrainPlan, PodId};
 use super::node::is_unreachable;
+use super::rules::Rules;
 
 /// What is asked of a tenant.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,8 @@ pub enum Ask {
         drain: bool,
         /// Whether to look for volumes.
         detach: bool,
+        /// What is done about its Pods.
+        rules: Rules,
     },
     /// To delete a Node.
     DeleteNode(String),
@@ -55,7 +58,9 @@ pub enum Answer {
 /// Carries out what is asked.
 pub async fn answer(client: Client, ask: Ask, now: Timestamp) -> Result<Answer, kube::Error> {
     match ask {
-        Ask::Release { node, drain, detach } => release(&client, &node, drain, detach, now).await,
+        Ask::Release { node, drain, detach, rules } => {
+            release(&client, &node, drain, detach, rules, now).await
+        }
         Ask::DeleteNode(node) => delete_node(&client, &node).await.map(|()| Answer::Done),
         Ask::PatchNode(node, patch) => patch_node(&client, &node, &patch).await.map(|()| Answer::Done),
     }
@@ -66,15 +71,36 @@ async fn release(
     name: &str,
     drain: bool,
     detach: bool,
+    rules: Rules,
     now: Timestamp,
 ) -> Result<Answer, kube::Error> {
     // A Node that is gone has neither.
     let Some(node) = Api::<Node>::all(client.clone()).get_opt(name).await? else { return Ok(Answer::Done) };
-    if drain && let Some(left) = cordon_and_evict(client, &node, name, now).await? {
+    let rules = with_namespaces(client, rules).await?;
+    if drain && let Some(left) = cordon_and_evict(client, &node, name, &rules, now).await? {
         return Ok(left);
     }
-    let volumes = if detach { attached_volumes(client, &node, name).await? } else { Vec::new() };
+    let volumes = if detach { attached_volumes(client, &node, name, &rules).await? } else { Vec::new() };
     Ok(if volumes.is_empty() { Answer::Done } else { Answer::VolumesLeft(volumes) })
+}
+
+/// Namespaces whose labels are looked at; Pods of others have none.
+const MOST_NAMESPACES: usize = 10_000;
+
+/// Labels of namespaces, where a rule asks for them.
+async fn with_namespaces(client: &Client, rules: Rules) -> Result<Rules, kube::Error> {
+    if !rules.ask_for_namespaces() {
+        return Ok(rules);
+    }
+    let mut labels = BTreeMap::new();
+    each_page(&Api::<Namespace>::all(client.clone()), ListParams::default(), |namespaces| {
+        labels.extend(namespaces.into_iter().filter_map(|namespace| {
+            Some((namespace.metadata.name?, namespace.metadata.labels.unwrap_or_default()))
+        }));
+        if labels.len() < MOST_NAMESPACES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
+    .await?;
+    Ok(rules.with_namespaces(labels))
 }
 
 /// `None` when no Pods are left.
@@ -82,6 +108,7 @@ async fn cordon_and_evict(
     client: &Client,
     node: &Node,
     name: &str,
+    rules: &Rules,
     now: Timestamp,
 ) -> Result<Option<Answer>, kube::Error> {
     if node.spec.as_ref().and_then(|spec| spec.unschedulable) != Some(true) {
@@ -91,14 +118,14 @@ async fn cordon_and_evict(
     let unreachable = is_unreachable(node);
     let mut plan = DrainPlan::default();
     each_pod(client, name, |pods| {
-        plan.add(&pods, unreachable, now);
+        plan.add(&pods, rules, unreachable, now);
         if plan.len() < MOST_PODS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })
     .await?;
     if plan.is_done() {
         return Ok(None);
     }
-    plan.sort();
+    plan.settle();
     let refused = evict(client, &plan, unreachable).await?;
     let message = drain::message(name, &plan, &refused);
     Ok(Some(Answer::PodsLeft { message, blocked: !refused.is_empty() || !plan.completing.is_empty() }))
@@ -167,7 +194,12 @@ async fn evict_one(client: &Client, pod: &PodId, grace: Option<i64>) -> Result<(
 }
 
 /// Volumes that are still attached to the Node, but for those of Pods that the drain left alone.
-async fn attached_volumes(client: &Client, node: &Node, name: &str) -> Result<Vec<String>, kube::Error> {
+async fn attached_volumes(
+    client: &Client,
+    node: &Node,
+    name: &str,
+    rules: &Rules,
+) -> Result<Vec<String>, kube::Error> {
     // An attachment can be selected by its name only.
     let mut volumes: Vec<(String, Option<String>)> = Vec::new();
     each_page(&Api::<VolumeAttachment>::all(client.clone()), ListParams::default(), |attachments| {
@@ -191,7 +223,7 @@ async fn attached_volumes(client: &Client, node: &Node, name: &str) -> Result<Ve
     if volumes.is_empty() {
         return Ok(Vec::new());
     }
-    let left = volumes_left_alone(client, name).await?;
+    let left = volumes_left_alone(client, name, rules).await?;
     let mut names: Vec<_> = volumes
         .into_iter()
         .filter(|(_, volume)| !volume.as_ref().is_some_and(|volume| left.contains(volume)))
@@ -201,10 +233,14 @@ async fn attached_volumes(client: &Client, node: &Node, name: &str) -> Result<Ve
     Ok(names)
 }
 
-async fn volumes_left_alone(client: &Client, node: &str) -> Result<BTreeSet<String>, kube::Error> {
+async fn volumes_left_alone(
+    client: &Client,
+    node: &str,
+    rules: &Rules,
+) -> Result<BTreeSet<String>, kube::Error> {
     let mut claims = BTreeSet::new();
     each_pod(client, node, |pods| {
-        claims.extend(drain::claims_left_alone(&pods));
+        claims.extend(drain::claims_left_alone(&pods, rules));
         if claims.len() < MOST_VOLUMES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })
     .await?;

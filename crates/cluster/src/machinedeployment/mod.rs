@@ -27,6 +27,7 @@ use crate::machine::failure;
 use observe::{Observed, observe};
 use plan::Action;
 pub(crate) use plan::overtaken;
+pub(crate) use rollout::resolve;
 use scute_kit::when_changed;
 
 /// Field manager of the MachineSets.

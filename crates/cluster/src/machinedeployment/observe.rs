@@ -5,10 +5,10 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use scute_api::cluster::{Cluster, Machine, MachineDeployment, MachineSet};
 use scute_contract::owners::{controller, is_controlled_by};
+use scute_contract::selector;
 use scute_kit::Key;
 
 use super::Context;
-use crate::selector;
 
 /// A MachineDeployment and what surrounds it.
 pub struct Observed {

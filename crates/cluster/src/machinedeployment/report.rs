@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use scute_api::cluster::{Machine, MachineDeploymentPhase, MachineDeploymentStatus};
 use scute_contract::paused;
+use scute_contract::selector;
 use scute_kit::conditions::{Conditions, Status, find};
 
 use super::observe::{Observed, SetSeen};
@@ -10,7 +11,6 @@ use super::plan::current;
 use super::rollout::Want;
 use super::template::differences;
 use crate::machines::{self, Counted};
-use crate::selector;
 
 /// The status of a deployment. `failed` says what went wrong.
 #[must_use]
@@ -28,7 +28,7 @@ pub fn report(seen: &Observed, failed: Option<&str>, now: Timestamp) -> MachineD
     let conditions = machines::put_scaling(conditions, counted.replicas, want.replicas, deleting, &why);
     let conditions = machines::put_machines(conditions, &machines);
     let conditions = put_rolling_out(conditions, seen, &why, now);
-    let conditions = conditions.put("Remediating", Status::False, "NotRemediating", "");
+    let conditions = machines::put_remediating(conditions, &machines);
     let conditions = if deleting {
         let message = format!("Waiting for {} MachineSets to be deleted", seen.sets.len());
         conditions.put("Deleting", Status::True, "Deleting", message)
@@ -50,6 +50,7 @@ pub fn report(seen: &Observed, failed: Option<&str>, now: Timestamp) -> MachineD
         up_to_date_replicas: Some(counted.up_to_date),
         phase: Some(phase(want, &counted)),
         versions: counted.versions,
+        deprecated: before.deprecated,
     }
 }
 

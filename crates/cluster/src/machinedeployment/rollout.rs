@@ -71,7 +71,9 @@ impl Want {
     }
 }
 
-fn resolve(limit: Option<&IntOrString>, default: i32, replicas: i32, up: bool) -> i32 {
+/// What a number or a percentage of `replicas` comes to.
+#[must_use]
+pub fn resolve(limit: Option<&IntOrString>, default: i32, replicas: i32, up: bool) -> i32 {
     match limit {
         None => default,
         Some(IntOrString::Int(number)) => (*number).max(0),

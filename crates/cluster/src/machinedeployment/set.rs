@@ -9,6 +9,7 @@ use scute_api::cluster::{
     MachineDeployment, MachineSet, MachineSetDeletionSpec, MachineSetSpec, MachineSpec, MachineTemplateSpec,
     REVISION_ANNOTATION, ROLLOUT_AFTER_ANNOTATION, RolloutStrategyType, TEMPLATE_HASH_LABEL,
 };
+use scute_api::conversion::LEFTOVERS;
 use scute_api::naming::{child, suffix};
 use scute_contract::owners::owner;
 
@@ -16,8 +17,9 @@ use super::rollout::Want;
 use super::template::template_hash;
 
 /// Annotations of a deployment that mean nothing on its sets.
-const OWN_ANNOTATIONS: [&str; 5] = [
+const OWN_ANNOTATIONS: [&str; 6] = [
     "kubectl.kubernetes.io/last-applied-configuration",
+    LEFTOVERS,
     REVISION_ANNOTATION,
     DESIRED_REPLICAS_ANNOTATION,
     MAX_REPLICAS_ANNOTATION,
@@ -82,6 +84,7 @@ pub fn kept_set(
     let spec = MachineSpec {
         min_ready_seconds: template.min_ready_seconds,
         readiness_gates: template.readiness_gates.clone(),
+        taints: template.taints.clone(),
         deletion: template.deletion.clone(),
         ..existing.spec.template.spec.clone()
     };
@@ -140,6 +143,7 @@ fn build(deployment: &MachineDeployment, want: Want, kept: Kept) -> MachineSet {
             replicas: Some(kept.replicas),
             selector: kept.selector,
             template: MachineTemplateSpec { metadata: Some(metadata), spec: kept.spec },
+            machine_naming: deployment.spec.machine_naming.clone(),
             deletion: order.map(|order| MachineSetDeletionSpec { order: Some(order) }),
         },
     );

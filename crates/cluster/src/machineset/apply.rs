@@ -4,12 +4,14 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use scute_api::cluster::{MACHINE_SET_FINALIZER, MachineSet};
 use scute_contract::owners::{adopt, owner};
+use scute_contract::spoken::{Words, say};
 use scute_contract::{External, cloned};
 use scute_kit::{Error, EventType, Key, Why, finalizer};
 
 use super::clone;
 use super::observe::{Observed, Source};
 use super::plan::{Action, Part, Plan};
+use super::remediate::farewell;
 use super::{Context, MANAGER};
 use crate::machine::failure;
 
@@ -55,15 +57,13 @@ async fn one(seen: &Observed, action: &Action, context: &Context) -> Result<(), 
         Action::SyncMachine(name) => sync_machine(seen, name, context).await,
         Action::SyncObject(part, name) => sync_object(seen, *part, name, context).await,
         Action::Create(name) => return create(seen, name, context).await,
-        Action::Delete(name) => {
-            let Some(machine) = seen.machines.iter().find(|machine| machine.name_any() == *name) else {
-                return Ok(());
-            };
-            let done = context.hub.delete(machine.as_ref()).await;
-            event(seen, context, EventType::Normal, "SuccessfulDelete", &format!("Deleted Machine {name}"))
-                .await;
-            done
-        }
+        Action::Delete(name) => delete(seen, name, context).await,
+        Action::Tell(name, words) => tell(seen, name, words.clone(), context).await,
+        Action::Remediate(name) => match tell(seen, name, farewell(), context).await {
+            Ok(()) => delete(seen, name, context).await,
+            // Somebody may just have said that it is well.
+            Err(error) => Err(error),
+        },
         Action::DeleteHalf(part, name) => {
             let half = source(seen, *part)
                 .and_then(|source| Some((source.resource.as_ref()?, source.objects.get(name)?)));
@@ -78,6 +78,22 @@ async fn one(seen: &Observed, action: &Action, context: &Context) -> Result<(), 
         }
     }
     .map_err(|error| failure(&error))
+}
+
+async fn tell(seen: &Observed, name: &str, words: Words, context: &Context) -> Result<(), Error> {
+    match seen.machines.iter().find(|machine| machine.name_any() == name) {
+        Some(machine) => say(&context.hub, machine, words).await,
+        None => Ok(()),
+    }
+}
+
+async fn delete(seen: &Observed, name: &str, context: &Context) -> Result<(), Error> {
+    let Some(machine) = seen.machines.iter().find(|machine| machine.name_any() == name) else {
+        return Ok(());
+    };
+    let done = context.hub.delete(machine.as_ref()).await;
+    event(seen, context, EventType::Normal, "SuccessfulDelete", &format!("Deleted Machine {name}")).await;
+    done
 }
 
 fn source(seen: &Observed, part: Part) -> Option<&Source> {

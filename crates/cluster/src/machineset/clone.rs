@@ -54,6 +54,7 @@ pub fn machine_in_place(set: &MachineSet, existing: &Machine, owner: OwnerRefere
     let spec = MachineSpec {
         min_ready_seconds: template.min_ready_seconds,
         readiness_gates: template.readiness_gates.clone(),
+        taints: template.taints.clone(),
         deletion: template.deletion.clone(),
         provider_id: None,
         bootstrap: Bootstrap {

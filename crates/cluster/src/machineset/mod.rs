@@ -6,6 +6,7 @@ mod observe;
 mod order;
 mod plan;
 pub mod preflight;
+mod remediate;
 mod report;
 
 use std::collections::HashMap;
@@ -13,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kube::ResourceExt;
-use scute_api::cluster::{Cluster, Machine, MachineSet, defaults};
-use scute_contract::owners::controller;
+use scute_api::cluster::{Cluster, Machine, MachineDeployment, MachineSet, REVISION_ANNOTATION, defaults};
+use scute_contract::owners::{controller, is_controlled_by};
 use scute_contract::{Externals, paused};
 use scute_kit::{Controller, Hub, Key, Next, Watch, Why};
 use serde_json::json;
@@ -24,6 +25,7 @@ use observe::observe;
 use scute_kit::when_changed;
 
 pub(crate) use observe::belongs;
+pub(crate) use remediate::is_given_up;
 
 /// Field manager of what the sets make.
 const MANAGER: &str = "scute-machineset";
@@ -34,6 +36,7 @@ pub struct Context {
     externals: Externals,
     clusters: Watch<Cluster>,
     machines: Watch<Machine>,
+    deployments: Watch<MachineDeployment>,
     /// Names that could not be made, by set. A quota that refuses one every time is told with one name, and what was
     /// made for it is used in the end.
     again: Mutex<HashMap<Key, String>>,
@@ -58,10 +61,12 @@ pub async fn run(hub: Arc<Hub>) {
         externals,
         clusters: hub.watch(),
         machines: hub.watch(),
+        deployments: hub.watch(),
         again: Mutex::default(),
     };
     context.clusters.ready().await;
     context.machines.ready().await;
+    context.deployments.ready().await;
     let sets = hub.watch::<MachineSet>();
     let of_cluster = when_changed(
         |cluster: &Cluster| (cluster.metadata.generation, cluster.metadata.deletion_timestamp.is_some()),
@@ -70,6 +75,19 @@ pub async fn run(hub: Arc<Hub>) {
             move |cluster: &Cluster| {
                 let name = cluster.name_any();
                 keys(&sets, &cluster.namespace().unwrap_or_default(), |set| set.spec.cluster_name == name)
+            }
+        },
+    );
+    let of_deployment = when_changed(
+        |deployment: &MachineDeployment| {
+            (deployment.metadata.generation, deployment.annotations().get(REVISION_ANNOTATION).cloned())
+        },
+        {
+            let sets = sets.clone();
+            move |deployment: &MachineDeployment| {
+                let uid = deployment.metadata.uid.as_deref();
+                let namespace = deployment.namespace().unwrap_or_default();
+                keys(&sets, &namespace, |set| is_controlled_by(&set.metadata, uid))
             }
         },
     );
@@ -84,6 +102,7 @@ pub async fn run(hub: Arc<Hub>) {
         .sums_owned::<Machine>()
         .watches::<Machine>(of_orphan)
         .watches::<Cluster>(of_cluster)
+        .watches::<MachineDeployment>(of_deployment)
         .on(woken)
         .run(Arc::new(context), reconcile)
         .await;

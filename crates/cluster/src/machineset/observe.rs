@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use kube::ResourceExt;
 use kube::api::{ApiResource, DynamicObject};
-use scute_api::cluster::{Cluster, Machine, MachineSet, SKIP_PREFLIGHT_CHECKS_ANNOTATION};
+use scute_api::cluster::{Cluster, Machine, MachineDeployment, MachineSet, SKIP_PREFLIGHT_CHECKS_ANNOTATION};
 use scute_api::meta::ContractRef;
 use scute_contract::cloned::{templated, templated_kind};
-use scute_contract::owners::{controller, is_controlled_by};
+use scute_contract::owners::{controller, is_controlled_by, owner_of_kind};
+use scute_contract::selector;
 use scute_contract::{External, Found, Served, fields, named};
 use scute_kit::Key;
 
 use super::Context;
 use super::preflight::{Facts, skipped};
-use crate::selector;
 
 /// A MachineSet and what surrounds it.
 pub struct Observed {
@@ -22,6 +22,8 @@ pub struct Observed {
     pub set: Arc<MachineSet>,
     /// Its Cluster, if it exists.
     pub cluster: Option<Arc<Cluster>>,
+    /// The MachineDeployment that it is of.
+    pub deployment: Option<Arc<MachineDeployment>>,
     /// Its Machines, and orphans that it selects, by name.
     pub machines: Vec<Arc<Machine>>,
     /// The template of infrastructure Machines and what was made from it.
@@ -61,7 +63,9 @@ pub async fn observe(set: Arc<MachineSet>, context: &Context) -> Observed {
         None => None,
     };
     let preflight = preflight(&asker, &set, cluster.as_deref(), context).await;
-    Observed { set, cluster, machines, infrastructure, bootstrap, preflight }
+    let deployment = owner_of_kind::<MachineDeployment>(&set.metadata)
+        .and_then(|owner| context.deployments.get(&Key::new(namespace.clone(), owner.name.clone())));
+    Observed { set, cluster, deployment, machines, infrastructure, bootstrap, preflight }
 }
 
 /// Whether a Machine is the set's, or an orphan that the set selects.

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 
 use kube::ResourceExt;
 use scute_api::cluster::{
-    DISABLE_MACHINE_CREATE_ANNOTATION, HEALTH_CHECK_SUCCEEDED, MACHINE_SET_FINALIZER, Machine,
-    OWNER_REMEDIATED,
+    DISABLE_MACHINE_CREATE_ANNOTATION, MACHINE_SET_FINALIZER, Machine, MachineNames, MachineSet,
 };
 use scute_api::naming::{child, suffix};
 use scute_contract::Found;
 use scute_contract::cloned::has_pairs;
 use scute_contract::owners::{belonging, owner};
-use scute_kit::conditions::{is_false, is_true};
+use scute_contract::spoken::Words;
 use scute_kit::finalizer;
 use serde_json::Value;
 
@@ -19,6 +18,7 @@ use super::clone::{annotations, labels, pairs};
 use super::observe::{Observed, Source};
 use super::order::by_departure;
 use super::preflight;
+use super::remediate::{Remediation, is_given_up, remediate};
 
 /// Which template or object of a Machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,10 @@ pub enum Action {
     Create(String),
     /// Delete a Machine.
     Delete(String),
+    /// Say something on a Machine.
+    Tell(String, Words),
+    /// Delete a Machine that was given up, and say so before.
+    Remediate(String),
     /// Delete an object whose Machine was never made and is not wanted any more.
     DeleteHalf(Part, String),
     /// Drop the finalizer.
@@ -162,9 +166,10 @@ fn in_place(seen: &Observed) -> Vec<Action> {
         let name = machine.name_any();
         let template = &set.spec.template.spec;
         let same = has_pairs(machine.as_ref(), &labels, &annotations)
-            && scute_contract::owners::is_controlled_by(&machine.metadata, set.metadata.uid.as_deref())
+            && machine.owner_references().contains(&owner(set.as_ref(), true))
             && machine.spec.min_ready_seconds == template.min_ready_seconds
             && machine.spec.readiness_gates == template.readiness_gates
+            && machine.spec.taints == template.taints
             && machine.spec.deletion == template.deletion;
         if changed || !same {
             actions.push(Action::SyncMachine(name.clone()));
@@ -190,22 +195,29 @@ fn scale(seen: &Observed, seed: i64, again: Option<&str>, plan: &mut Plan) {
     if have >= want {
         let order = set.spec.deletion.as_ref().and_then(|deletion| deletion.order).unwrap_or_default();
         let leaving = by_departure(seen.machines.iter().map(AsRef::as_ref), order);
-        let (surplus, staying) = leaving.split_at(have - want);
-        let mut given_up = staying.iter().copied().filter(|machine| is_given_up(machine)).peekable();
-        // A Machine that is not well is better than none.
-        let replaced = given_up.peek().is_some() && obstacles(seen).is_empty();
-        delete(surplus.iter().copied().chain(given_up.filter(|_| replaced)), plan);
+        let (surplus, rest) = leaving.split_at(have - want);
+        delete(surplus.iter().copied(), plan);
+        replace(seen, rest, plan);
         plan.actions.extend(halves.iter().flat_map(|name| discard(seen, name)));
         return;
     }
     plan.blocked = obstacles(seen);
+    let all: Vec<_> = seen.machines.iter().map(AsRef::as_ref).collect();
+    replace(seen, &all, plan);
     if !plan.blocked.is_empty() {
         return;
     }
     let missing = want - have;
     let uid = set.metadata.uid.as_deref().unwrap_or_default();
     let taken: BTreeSet<_> = seen.machines.iter().map(|machine| machine.name_any()).collect();
-    let fresh = (0..).map(|n| child(&set.name_any(), &suffix(&format!("{uid}/{seed}/{n}"))));
+    let names_of = naming(set);
+    let fresh = (0..).map(|n| {
+        let random = suffix(&format!("{uid}/{seed}/{n}"));
+        match &names_of {
+            Some(names) => names.name(&set.spec.cluster_name, &set.name_any(), &random),
+            None => child(&set.name_any(), &random),
+        }
+    });
     let (wanted, surplus) = halves.split_at(missing.min(halves.len()));
     let names = again.map(str::to_owned).into_iter().chain(fresh);
     let names = to_make(wanted, names.filter(|name| !taken.contains(name)), missing.min(AT_ONCE));
@@ -214,10 +226,23 @@ fn scale(seen: &Observed, seed: i64, again: Option<&str>, plan: &mut Plan) {
     plan.actions.extend(surplus.iter().flat_map(|name| discard(seen, name)));
 }
 
-/// Whether a Machine is to be replaced: who was to mend it says that its owner shall, and no health check says that it is well.
-fn is_given_up(machine: &Machine) -> bool {
-    let conditions = machine.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    is_false(conditions, OWNER_REMEDIATED) && !is_true(conditions, HEALTH_CHECK_SUCCEEDED)
+/// Replaces Machines that were given up: they go, and the next pass makes others.
+fn replace(seen: &Observed, machines: &[&Machine], plan: &mut Plan) {
+    if !machines.iter().any(|machine| is_given_up(machine)) {
+        return;
+    }
+    let remediation = remediate(&seen.set, seen.deployment.as_deref(), machines, &obstacles(seen));
+    let Remediation { deferred, now } = remediation;
+    plan.actions.extend(deferred.into_iter().map(|(name, words)| Action::Tell(name, words)));
+    plan.more |= now.len() > AT_ONCE;
+    plan.actions.extend(now.into_iter().take(AT_ONCE).map(Action::Remediate));
+}
+
+/// How Machines are named, where the set says so. A template that the webhook has not seen and that cannot be meant is not
+/// followed.
+fn naming(set: &MachineSet) -> Option<MachineNames> {
+    let template = set.spec.machine_naming.as_ref()?.template.as_deref()?;
+    MachineNames::parse(template).ok()
 }
 
 /// Names to make: first those that are half made, then others, each once.

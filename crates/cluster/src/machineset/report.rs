@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use scute_api::cluster::{Machine, MachineSetStatus};
 use scute_contract::paused;
+use scute_contract::selector;
 use scute_kit::conditions::{Conditions, Status};
 
 use super::observe::Observed;
 use crate::machines::{self, Counted};
-use crate::selector;
 
 /// The status of a set. `blocked` says why Machines that are wanted are not made, `failed` what went wrong.
 #[must_use]
@@ -23,7 +23,7 @@ pub fn report(seen: &Observed, blocked: &[String], failed: Option<&str>, now: Ti
     why.extend(failed.map(str::to_owned));
     let conditions = machines::put_scaling(conditions, counted.replicas, desired, deleting, &why);
     let conditions = machines::put_machines(conditions, &machines);
-    let conditions = conditions.put("Remediating", Status::False, "NotRemediating", "");
+    let conditions = machines::put_remediating(conditions, &machines);
     let conditions = if deleting {
         let message = format!("Waiting for {} to be deleted", machines::named(&machines));
         conditions.put("Deleting", Status::True, "Deleting", message)
@@ -44,5 +44,6 @@ pub fn report(seen: &Observed, blocked: &[String], failed: Option<&str>, now: Ti
         } else {
             before.observed_generation
         },
+        deprecated: before.deprecated,
     }
 }

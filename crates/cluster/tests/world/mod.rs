@@ -269,11 +269,15 @@ fn resource(kind: &str) -> ApiResource {
         "Secret" | "Node" | "Pod" | "Namespace" => ("", "v1"),
         "PodDisruptionBudget" => ("policy", "v1"),
         "CustomResourceDefinition" => ("apiextensions.k8s.io", "v1"),
-        "Cluster" | "MachineDeployment" | "MachineSet" | "MachinePool" | "Machine" => {
-            ("cluster.x-k8s.io", "v1beta2")
+        "Event" => ("events.k8s.io", "v1"),
+        "Cluster" | "MachineDeployment" | "MachineSet" | "MachinePool" | "Machine" | "MachineHealthCheck"
+        | "MachineDrainRule" => ("cluster.x-k8s.io", "v1beta2"),
+        "TestConfig" | "TestConfigTemplate" | "OldConfig" | "OldConfigTemplate" => {
+            ("bootstrap.cluster.x-k8s.io", "v1")
         }
-        "TestConfig" | "TestConfigTemplate" => ("bootstrap.cluster.x-k8s.io", "v1"),
-        "TestControlPlane" | "HiddenControlPlane" => ("controlplane.cluster.x-k8s.io", "v1"),
+        "TestControlPlane" | "HiddenControlPlane" | "OldControlPlane" => {
+            ("controlplane.cluster.x-k8s.io", "v1")
+        }
         _ => ("infrastructure.cluster.x-k8s.io", "v1"),
     };
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
