@@ -2,6 +2,7 @@
 //! and kubeconfig of the Cluster, Machines with their configurations and infrastructure one at a time, etcd members that
 //! leave before their Machine does, and words about all of it. Never: writes bootstrap data, or touches a host.
 
+mod admission;
 mod apply;
 mod available;
 mod clone;
@@ -28,7 +29,6 @@ mod stories;
 
 use std::sync::Arc;
 
-use scute_api::controlplane::{KubeadmControlPlane, KubeadmControlPlaneTemplate};
 use scute_kit::tenants::Tenants;
 use scute_kit::{Admission, Hub};
 use tokio::task::JoinSet;
@@ -50,7 +50,7 @@ impl Default for Config {
 /// What is checked at the door.
 #[must_use]
 pub fn admission(_hub: &Arc<Hub>, admission: Admission) -> Admission {
-    admission.decodes::<KubeadmControlPlane>().decodes::<KubeadmControlPlaneTemplate>()
+    admission::admission(admission)
 }
 
 /// Starts the controller.

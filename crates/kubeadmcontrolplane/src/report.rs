@@ -102,6 +102,7 @@ pub fn report(
         up_to_date_replicas: count(&|machine| {
             plan.outdated.get(&machine.name_any()).map_or_else(|| is(machine, "UpToDate"), Vec::is_empty)
         }),
+        deprecated: before.deprecated,
         version: versions.first().map(|oldest| oldest.version.clone()),
         versions,
         // A run that failed has not seen to everything in the spec.
