@@ -9,6 +9,7 @@ use crate::{
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{Api, Client, ResourceExt};
+use scute_api::engines::crds_without;
 use serde_json::Value;
 
 /// What may be chosen.
@@ -60,11 +61,11 @@ impl Installation {
             registry: &options.registry,
         };
         let mut objects = vec![apply::namespace(NAMESPACE)];
-        objects.extend(rbac::objects());
+        objects.extend(rbac::objects(&configuration.without));
         objects.extend(manager.objects()?);
-        let mut webhooks = webhooks::configurations("");
+        let mut webhooks = webhooks::configurations("", &configuration.without);
         webhooks.iter_mut().for_each(without_authority);
-        Ok(Self { definitions: scute_api::crds(), objects, webhooks })
+        Ok(Self { definitions: crds_without(&configuration.without), objects, webhooks })
     }
 
     /// All of it, as YAML documents would have it.

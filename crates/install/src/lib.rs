@@ -29,6 +29,7 @@ use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{Api, Client};
+use scute_api::engines::{Engine, crds_without};
 use scute_kubeadm::{ClusterFacts, IMAGE_REPOSITORY, addons};
 use serde_json::Value;
 use tokio::time::{Duration, Instant, sleep, timeout};
@@ -182,10 +183,10 @@ impl std::fmt::Debug for TenantsEtcd {
     }
 }
 
-/// Applies every CustomResourceDefinition and waits until the API server serves them. `webhook_ca` is the authority of the
-/// webhook that converts between versions: PEM.
-pub async fn definitions(client: &Client, webhook_ca: &str) -> Result<(), InstallError> {
-    let crds = webhooks::trusting(scute_api::crds(), webhook_ca);
+/// Applies every CustomResourceDefinition, but for those of engines that are off, and waits until the API server serves them.
+/// `webhook_ca` is the authority of the webhook that converts between versions: PEM.
+pub async fn definitions(client: &Client, webhook_ca: &str, without: &[Engine]) -> Result<(), InstallError> {
+    let crds = webhooks::trusting(crds_without(without), webhook_ca);
     let objects = crds.iter().map(apply::to_value).collect::<Result<Vec<_>, _>>()?;
     apply_all(client, objects).await?;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
@@ -211,14 +212,14 @@ pub async fn manager(client: &Client, facts: &Facts) -> Result<(), InstallError>
     policies::warn(client).await?;
     let manager =
         Manager { configuration, certificate: Some(webhook), image_digest, replicas: 1, registry: REGISTRY };
-    let mut objects = rbac::objects();
+    let mut objects = rbac::objects(&configuration.without);
     objects.push(rbac::kubelets());
     objects.extend(manager.objects()?);
     objects.extend(coredns(dns));
     objects.extend(tenants_etcd::secrets(tenants_etcd));
     apply_all(client, objects).await?;
     available(client).await?;
-    apply_all(client, webhooks::configurations(&webhook.ca)).await?;
+    apply_all(client, webhooks::configurations(&webhook.ca, &configuration.without)).await?;
     through_webhooks(client, tenants_etcd::datastore(tenants_etcd)).await
 }
 

@@ -3,6 +3,7 @@
 use crate::manager::{NODE_FOLDER, RAMDISK_FOLDER};
 use ipnet::IpNet;
 use scute_api::addresses::AddressRange;
+use scute_api::engines::Engine;
 use scute_qemu::Accelerator;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -24,6 +25,9 @@ pub struct ManagerConfig {
     /// without any: whoever has an external IP has it for the whole management cluster.
     #[serde(rename = "externalIPs", skip_serializing_if = "Vec::is_empty")]
     pub external_ips: Vec<IpNet>,
+    /// Engines that are off: upstream projects, which are installed beside this, do their work.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<Engine>,
     /// Built-in addresses for Services of type LoadBalancer; none without pools.
     pub load_balancer: LoadBalancerConfig,
     /// Bare-metal servers; none are managed without it.

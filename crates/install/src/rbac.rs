@@ -2,6 +2,7 @@
 //! Secrets and Pods of all namespaces is to be trusted like an administrator.
 
 use crate::{MANAGER, NAMESPACE, webhooks};
+use scute_api::engines::{Engine, crds_without, engine_of};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -13,15 +14,15 @@ const PROVIDERS: &str = "scute-manager-providers";
 /// By this label a provider's ClusterRole counts for the manager of Cluster API, whichever that is.
 const AGGREGATE_TO_MANAGER: &str = "cluster.x-k8s.io/aggregate-to-manager";
 
-/// ServiceAccount, ClusterRoles and bindings.
-pub fn objects() -> Vec<Value> {
+/// ServiceAccount, ClusterRoles and bindings, for a manager without some engines.
+pub fn objects(without: &[Engine]) -> Vec<Value> {
     vec![
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": MANAGER, "namespace": NAMESPACE}}),
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRole",
             "metadata": {"name": MANAGER},
-            "rules": rules(),
+            "rules": rules(without),
         }),
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -72,8 +73,8 @@ fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
     json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
 }
 
-fn rules() -> Vec<Value> {
-    let mut rules = own_kinds();
+fn rules(without: &[Engine]) -> Vec<Value> {
+    let mut rules = kinds(without);
     rules.extend([
         // Tenants' certificates, kubeconfigs, bootstrap data and SSH keys.
         rule("", &["secrets"], &WRITE),
@@ -111,19 +112,19 @@ fn rules() -> Vec<Value> {
         ),
         rule("coordination.k8s.io", &["leases"], &["get", "list", "watch", "create", "update", "patch"]),
     ]);
-    rules.extend(trust());
+    rules.extend(trust(without));
     rules
 }
 
 /// By name: our webhooks and definitions, nobody else's.
-fn trust() -> [Value; 2] {
+fn trust(without: &[Engine]) -> [Value; 2] {
     let named = |group: &str, resources: &[&str], names: Vec<String>| {
         let mut rule = rule(group, resources, &["patch"]);
         rule["resourceNames"] = names.into();
         rule
     };
     let configurations = ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"];
-    let converted = scute_api::crds().into_iter().filter(|crd| crd.spec.conversion.is_some());
+    let converted = crds_without(without).into_iter().filter(|crd| crd.spec.conversion.is_some());
     let definitions = converted.filter_map(|crd| crd.metadata.name).collect();
     [
         named("admissionregistration.k8s.io", &configurations, vec![webhooks::NAME.to_owned()]),
@@ -131,11 +132,25 @@ fn trust() -> [Value; 2] {
     ]
 }
 
-/// Every kind that we serve: the manager writes specs (defaults, replicas, endpoints), status and finalizers.
-fn own_kinds() -> Vec<Value> {
+/// Every kind that we serve: the manager writes specs (defaults, replicas, endpoints), status and finalizers. Kinds of an
+/// engine that is off are somebody else's, and read only, but for what is said on Machines. (What a provider's contract asks the
+/// core to write comes with the provider's own role.)
+fn kinds(without: &[Engine]) -> Vec<Value> {
     let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut others: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for crd in scute_api::crds() {
-        groups.entry(crd.spec.group).or_default().push(crd.spec.names.plural);
+        let of = if without.contains(&engine_of(&crd)) { &mut others } else { &mut groups };
+        of.entry(crd.spec.group).or_default().push(crd.spec.names.plural);
+    }
+    let mut foreign: Vec<_> = others
+        .into_iter()
+        .map(|(group, plurals)| {
+            let plurals: Vec<&str> = plurals.iter().map(String::as_str).collect();
+            rule(&group, &plurals, &READ)
+        })
+        .collect();
+    if without.contains(&Engine::ClusterApi) {
+        foreign.push(rule("cluster.x-k8s.io", &["machines/status"], &["patch"]));
     }
     let rule_of = |(group, plurals): (String, Vec<String>)| {
         let below = |sub: &str| plurals.iter().map(|plural| format!("{plural}/{sub}")).collect::<Vec<_>>();
@@ -148,7 +163,7 @@ fn own_kinds() -> Vec<Value> {
             .collect();
         json!({"apiGroups": [group], "resources": resources, "verbs": WRITE})
     };
-    groups.into_iter().map(rule_of).collect()
+    groups.into_iter().map(rule_of).chain(foreign).collect()
 }
 
 #[cfg(test)]
@@ -157,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_kinds_of_other_providers_come_with_their_roles() {
-        let objects = objects();
+        let objects = objects(&[]);
         let role = objects.iter().find(|object| object["metadata"]["name"] == PROVIDERS).expect("a role");
         let selected = &role["aggregationRule"]["clusterRoleSelectors"][0]["matchLabels"];
         assert_eq!(*selected, json!({"cluster.x-k8s.io/aggregate-to-manager": "true"}));
@@ -170,8 +185,24 @@ mod tests {
     }
 
     #[test]
+    fn kinds_of_an_engine_that_is_off_are_read_and_not_written() {
+        let rules = rules(&[Engine::Kubevirt, Engine::ClusterApi]);
+        let verbs_of = |group: &str, resource: &str| -> Vec<Value> {
+            let about = rules.iter().filter(|rule| {
+                rule["apiGroups"] == json!([group])
+                    && rule["resources"].as_array().is_some_and(|all| all.contains(&json!(resource)))
+            });
+            about.map(|rule| rule["verbs"].clone()).collect()
+        };
+        assert_eq!(verbs_of("infrastructure.cluster.x-k8s.io", "kubevirtmachines"), [json!(READ)]);
+        assert_eq!(verbs_of("infrastructure.cluster.x-k8s.io", "metal3machines"), [json!(WRITE)]);
+        assert_eq!(verbs_of("cluster.x-k8s.io", "machines"), [json!(READ)]);
+        assert_eq!(verbs_of("cluster.x-k8s.io", "machines/status"), [json!(["patch"])]);
+    }
+
+    #[test]
     fn nothing_is_granted_by_wildcard_and_no_rights_can_be_widened() {
-        for rule in rules() {
+        for rule in [rules(&[]), rules(&[Engine::ClusterApi, Engine::Metal3])].concat() {
             let text = rule.to_string();
             assert!(!text.contains('*'), "{text}");
             assert!(!text.contains("rbac.authorization") && !text.contains("impersonate"), "{text}");

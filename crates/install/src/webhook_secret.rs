@@ -2,7 +2,7 @@
 //! certificate in that Secret, made and renewed in place; the authority in everything that names our webhooks. Whoever serves
 //! follows the Secret; one manager keeps it.
 
-use crate::webhooks;
+use crate::{NAMESPACE, webhooks};
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -10,7 +10,9 @@ use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, WebhookClientConfig,
+};
 use kube::api::{PartialObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
@@ -255,7 +257,11 @@ impl WebhookSecret {
             let Some(found) = seen(&name, all.get_opt(&name).await)? else { continue };
             let webhook = found.spec.conversion.and_then(|conversion| conversion.webhook);
             let told = webhook.and_then(|webhook| webhook.client_config);
-            if told.is_none_or(|config| config.ca_bundle.as_ref() == Some(&bundle)) {
+            // One of an engine that is off asks somebody else's webhook.
+            let foreign = |config: &WebhookClientConfig| {
+                config.service.as_ref().is_some_and(|service| service.namespace != NAMESPACE)
+            };
+            if told.is_none_or(|config| foreign(&config) || config.ca_bundle.as_ref() == Some(&bundle)) {
                 continue;
             }
             let patch = json!({"spec": {"conversion": {"webhook": {"clientConfig": {"caBundle": bundle}}}}});

@@ -2,9 +2,10 @@
 //! for conversion between versions.
 
 use crate::NAMESPACE;
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::ByteString;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use scute_api::engines::{Engine, crds_without};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -23,17 +24,19 @@ pub fn trusting(mut crds: Vec<CustomResourceDefinition>, ca: &str) -> Vec<Custom
 }
 
 /// Both configurations. They name only our own kinds and evictions, which an absent manager does not hold up; status
-/// is not named, so that the manager's own reports do not call it back.
-pub fn configurations(ca: &str) -> Vec<Value> {
+/// is not named, so that the manager's own reports do not call it back. Kinds of engines that are off are not ours.
+pub fn configurations(ca: &str, without: &[Engine]) -> Vec<Value> {
     let ca = STANDARD.encode(ca);
     let mut validating =
-        configuration("ValidatingWebhookConfiguration", "validate.scute.dev", "/validate", &ca, true);
-    if let Some(webhooks) = validating["webhooks"].as_array_mut() {
+        configuration("ValidatingWebhookConfiguration", "validate.scute.dev", "/validate", &ca, without);
+    if !without.contains(&Engine::Kubevirt)
+        && let Some(webhooks) = validating["webhooks"].as_array_mut()
+    {
         webhooks.push(evictions(&ca));
     }
     vec![
         validating,
-        configuration("MutatingWebhookConfiguration", "default.scute.dev", "/mutate", &ca, false),
+        configuration("MutatingWebhookConfiguration", "default.scute.dev", "/mutate", &ca, without),
     ]
 }
 
@@ -55,9 +58,9 @@ fn evictions(ca: &str) -> Value {
     })
 }
 
-fn configuration(kind: &str, name: &str, path: &str, ca: &str, deletions: bool) -> Value {
+fn configuration(kind: &str, name: &str, path: &str, ca: &str, without: &[Engine]) -> Value {
     let mut operations = vec!["CREATE", "UPDATE"];
-    if deletions {
+    if kind.starts_with("Validating") {
         operations.push("DELETE");
     }
     let mut webhook = json!({
@@ -71,7 +74,7 @@ fn configuration(kind: &str, name: &str, path: &str, ca: &str, deletions: bool) 
             "caBundle": ca,
             "service": {"namespace": NAMESPACE, "name": SERVICE, "path": path, "port": 443},
         },
-        "rules": rules(&operations),
+        "rules": rules(&operations, without),
     });
     if kind.starts_with("Mutating") {
         webhook["reinvocationPolicy"] = "Never".into();
@@ -85,9 +88,9 @@ fn configuration(kind: &str, name: &str, path: &str, ca: &str, deletions: bool) 
 }
 
 /// The versions that are stored: an object of another one is converted before it is sent here.
-fn rules(operations: &[&str]) -> Vec<Value> {
+fn rules(operations: &[&str], without: &[Engine]) -> Vec<Value> {
     let mut groups: BTreeMap<String, (Vec<String>, Vec<String>)> = BTreeMap::new();
-    for crd in scute_api::crds() {
+    for crd in crds_without(without) {
         let (resources, versions) = groups.entry(crd.spec.group).or_default();
         resources.push(crd.spec.names.plural);
         let stored = crd.spec.versions.into_iter().filter(|version| version.storage);
@@ -121,7 +124,7 @@ mod tests {
 
     #[test]
     fn what_is_asked_about_is_in_the_version_that_is_stored() {
-        let rules = rules(&["CREATE"]);
+        let rules = rules(&["CREATE"], &[]);
         let of = |group: &str| rules.iter().find(|rule| rule["apiGroups"] == json!([group])).unwrap();
         assert_eq!(of("infrastructure.cluster.x-k8s.io")["apiVersions"], json!(["v1alpha1", "v1beta2"]));
         assert_eq!(of("ipam.cluster.x-k8s.io")["apiVersions"], json!(["v1beta2"]));
@@ -129,7 +132,7 @@ mod tests {
 
     #[test]
     fn only_our_own_kinds_are_named_and_no_subresource() {
-        for rule in rules(&["CREATE"]) {
+        for rule in rules(&["CREATE"], &[]) {
             let text = |key: &str| {
                 rule[key]
                     .as_array()

@@ -163,7 +163,7 @@ async fn attempt(site: &Arc<Site>, kept: &mut JoinSet<()>) -> Result<(), BringUp
     let mounted = [install::ramdisk_image(), install::node_image()];
     images.extend(mounted.into_iter().filter(|image| bundle.image(image).is_ok()));
     let webhook_ca = facts::webhook(&site.layout)?.ca;
-    let definitions = install::definitions(&client, &webhook_ca);
+    let definitions = install::definitions(&client, &webhook_ca, &[]);
     let definitions = board.step("custom resources", definitions).map_err(BringUpError::from);
     let probe = async {
         board.step("manager, launcher and DNS images", importer.import_named(&bundle, &images)).await?;
