@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{Cache, Key};
-use crate::workspace::{self, CONTAINERD, COREDNS, KUBERNETES};
+use crate::workspace::{self, CLUSTERCTL, CONTAINERD, COREDNS, KUBERNETES};
 use crate::{run, say, setup};
 
 /// Which components to build.
@@ -79,6 +79,12 @@ pub fn kube(cache: &Cache, version: &'static str) -> Result<PathBuf> {
     let binary = make(cache, &kubernetes(version)?)?.join("kube");
     cache.link(&format!("kube-{version}"), &binary)?;
     Ok(binary)
+}
+
+/// Builds clusterctl, which no bundle has: tests call it.
+pub fn clusterctl(cache: &Cache) -> Result<PathBuf> {
+    let module = Module { folder: "clusterctl", version: CLUSTERCTL, packages: ".", tags: "", set: vec![] };
+    Ok(make(cache, &module)?.join("clusterctl"))
 }
 
 fn kubernetes(version: &'static str) -> Result<Module> {

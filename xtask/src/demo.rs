@@ -21,6 +21,9 @@ pub struct Args {
     /// A tenant with two kinds of Nodes, a virtual machine and a server of a virtual rack
     #[arg(long)]
     metal: bool,
+    /// A tenant of virtual machines alone, its control plane too
+    #[arg(long, conflicts_with = "metal")]
+    virtualized: bool,
 }
 
 /// What is shown.
@@ -35,10 +38,16 @@ const FIRST: Story =
     Story { tenant: "first", manifest: "examples/first-tenant.yaml", pools: &["first-md-0"] };
 const MIXED: Story =
     Story { tenant: "mixed", manifest: "examples/mixed-tenant.yaml", pools: &["mixed-vm", "mixed-metal"] };
+const VIRTUALIZED: Story =
+    Story { tenant: "virtual", manifest: "examples/virtualized-tenant.yaml", pools: &["virtual-md-0"] };
 
 /// `cargo xtask demo`.
 pub fn run(args: &Args) -> Result<()> {
-    let story = if args.metal { &MIXED } else { &FIRST };
+    let story = match (args.metal, args.virtualized) {
+        (true, _) => &MIXED,
+        (_, true) => &VIRTUALIZED,
+        _ => &FIRST,
+    };
     let started = Instant::now();
     setup::run()?;
     setup::root("bringing up a site")?;
@@ -51,6 +60,9 @@ pub fn run(args: &Args) -> Result<()> {
         servers(&scute, &management)?;
     }
     let ready = Instant::now();
+    if args.virtualized {
+        say::step("ConfigMap of the Pod network", || pod_network(&scute, &management))?;
+    }
     story.apply(&management, &scute)?;
     drop(telling);
     let kubeconfig = say::step("kubeconfig of the tenant", || kubeconfig(story.tenant, &scute, &bundle))?;
@@ -78,6 +90,14 @@ fn servers(scute: &Path, management: &Kubectl) -> Result<()> {
         management.output(&["wait", "baremetalhosts", "--all", available, PATIENCE])
     })
     .map(drop)
+}
+
+/// What the example's ClusterResourceSet puts into its cluster.
+fn pod_network(scute: &Path, management: &Kubectl) -> Result<String> {
+    let manifests = run::output(Command::new(scute).args(["podnet", "manifests"]))?;
+    let metadata = serde_json::json!({"name": "podnet"});
+    let map = serde_json::json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"podnet.yaml": manifests}});
+    management.apply(&map.to_string())
 }
 
 /// What the servers say of what goes on, printed when it changes, until this is dropped.

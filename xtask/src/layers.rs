@@ -25,7 +25,7 @@ const NOT_PURE: [&str; 12] = [
     "tonic",
 ];
 /// What runs on a machine and talks to no API server.
-const TOOLS: [&str; 7] = [
+const TOOLS: [&str; 8] = [
     "scute-agent",
     "scute-bmc",
     "scute-bundle",
@@ -33,18 +33,21 @@ const TOOLS: [&str; 7] = [
     "scute-netlink",
     "scute-launcher",
     "scute-rack",
+    "scute-vip",
 ];
 /// Clients of an API server, and what needs one.
 const NOT_TOOLS: [&str; 3] = ["kube-client", "kube-core", KIT];
 /// What reaches outside, behind a narrow trait: knows no stage.
 const PORTS: [&str; 3] = ["scute-etcd", "scute-qemu", "scute-redfish"];
-const STAGES: [&str; 7] = [
+const STAGES: [&str; 9] = [
+    "scute-addons",
     "scute-bootstrap",
     "scute-cluster",
     "scute-controlplane",
     "scute-kubeadmcontrolplane",
     "scute-loadbalancer",
     "scute-metal",
+    "scute-topology",
     "scute-vm",
 ];
 /// What makes and fills a management cluster: no stage, and known by none. Stages are put there as an image.

@@ -12,6 +12,7 @@ struct Package(&'static str, &'static str);
 const PACKAGES: &[Package] = &[
     Package("build-essential", "linker for Rust, C compiler for aws-lc"),
     Package("ca-certificates", "roots in the images"),
+    Package("cloud-init", "its schema judges bootstrap data in tests"),
     Package("containernetworking-plugins", "bridge, host-local, loopback and portmap for Pods"),
     Package("dosfstools", "the other side in tests of FAT"),
     Package("e2fsprogs", "the node image's file system"),

@@ -46,6 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
             run::loud(run::linting_cargo()?.args(tests).env("SCUTE_KUBE", &kube).env(SEED.0, seed()))
         })?;
         judges::test(&cache)?;
+        clusterctl(&cache, &kube)?;
         bundle.map(join).transpose()
     })?;
     if let Some(bundle) = bundle {
@@ -53,6 +54,17 @@ pub fn run(args: &Args) -> Result<()> {
     }
     say::note(&format!("all tests passed after {}", say::duration(started.elapsed())));
     Ok(())
+}
+
+/// What `clusterctl` thinks of it.
+fn clusterctl(cache: &Cache, kube: &Path) -> Result<()> {
+    let program = components::clusterctl(cache)?;
+    say::stream("clusterctl", || {
+        // Out of the whole workspace: alone, the package's dependencies would be compiled again with fewer features.
+        let mut cargo = run::linting_cargo()?;
+        cargo.args(["test", "--workspace", "--test", "versions", "--", "--ignored"]);
+        run::loud(cargo.env("SCUTE_CLUSTERCTL", &program).env("SCUTE_KUBE", kube))
+    })
 }
 
 fn seed() -> String {

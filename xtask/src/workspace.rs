@@ -11,6 +11,8 @@ pub const ETCD: &str = "3.6.6-0";
 pub const COREDNS: &str = "v1.13.1";
 /// containerd; image volumes need 2.1 or later.
 pub const CONTAINERD: &str = "v2.4.2";
+/// The client of management clusters that tests call.
+pub const CLUSTERCTL: &str = "v1.14.2";
 /// The sandbox image.
 pub const PAUSE: &str = "3.10.1";
 /// Scute's own version.
@@ -42,6 +44,7 @@ mod tests {
             ("components/kube/go.mod", format!("k8s.io/kubernetes {}\n", kubernetes())),
             ("components/coredns/go.mod", format!("github.com/coredns/coredns {COREDNS}\n")),
             ("components/containerd/go.mod", format!("containerd/v2 {CONTAINERD} ")),
+            ("components/clusterctl/go.mod", format!("require sigs.k8s.io/cluster-api {CLUSTERCTL}\n")),
         ];
         for (file, text) in wanted {
             let found = std::fs::read_to_string(root().join(file)).unwrap();

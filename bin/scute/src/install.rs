@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use scute_api::engines::Engine;
 use scute_install::{Installation, ManagerConfig, Options, REGISTRY};
 
 use crate::client::ClientArgs;
@@ -16,6 +17,9 @@ pub struct InstallArgs {
     /// The manager's configuration, as `scute manager --config` reads it: networks, pools, servers
     #[arg(long)]
     config: Option<PathBuf>,
+    /// Engines that are off, as upstream projects do their work: clusterapi, kubeadm, kamaji, kubevirt, metal3
+    #[arg(long, value_delimiter = ',', value_name = "ENGINE")]
+    without: Vec<Engine>,
     /// Managers: one works, the others take over
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
     replicas: u8,
@@ -39,10 +43,11 @@ enum Printed {
 impl InstallArgs {
     /// Prints it, or applies it and waits until the managers are available.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let configuration = match &self.config {
+        let mut configuration = match &self.config {
             Some(path) => ManagerConfig::load(path)?,
             None => ManagerConfig::default(),
         };
+        configuration.without.extend(&self.without);
         let options = Options { configuration, replicas: self.replicas, registry: self.registry };
         let installation = Installation::of(&options)?;
         if self.output.is_some() {

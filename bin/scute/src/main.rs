@@ -9,6 +9,7 @@ mod planner;
 mod podnet;
 mod rack;
 mod site;
+mod vip;
 
 use std::process::ExitCode;
 
@@ -61,7 +62,9 @@ enum Command {
     },
     /// Prepare a server as the init of the provisioning ramdisk
     Agent,
-    /// Run the embedded Pod network's agent on a Node
+    /// Hold an address that one of several servers has: the endpoint of their control plane
+    Vip(vip::VipArgs),
+    /// Run the embedded Pod network's agent on a Node, or print what puts it there
     Podnet(podnet::PodnetArgs),
     /// Print the CustomResourceDefinitions that Scute serves
     Crds,
@@ -116,10 +119,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(scute_launcher::main(arguments))
         }
         Command::Agent => Ok(agent()),
-        Command::Podnet(command) => {
+        Command::Vip(command) => {
             log_to_stderr();
-            // One thread: the agent waits, and answers a Node's change in microseconds.
-            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command.run())
+            one_thread()?.block_on(command.run())
+        }
+        Command::Podnet(command) => {
+            if command.is_agent() {
+                log_to_stderr();
+            }
+            one_thread()?.block_on(command.run())
         }
         Command::Crds => {
             for crd in scute_api::crds() {
@@ -144,6 +152,11 @@ fn agent() -> ExitCode {
 /// Commands bring up their own runtime: the launcher needs none of several threads.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// For who waits, and answers in microseconds.
+fn one_thread() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
 /// What is logged unless `RUST_LOG` says otherwise.

@@ -10,6 +10,7 @@ use clap::{ArgAction, Args};
 use jiff::Timestamp;
 use kube::Config;
 use scute_api::conversion;
+use scute_api::engines::Engine;
 use scute_api::ranges::{Claim, Management};
 use scute_install::{ManagementNetworks, ManagerConfig, WebhookSecret, WebhookSecretError};
 use scute_kit::admission::ServeError;
@@ -28,6 +29,9 @@ pub struct ManagerArgs {
     /// Configuration; `scute up` writes one
     #[arg(long)]
     config: Option<PathBuf>,
+    /// Engines that are off, as upstream projects do their work: clusterapi, kubeadm, kamaji, kubevirt, metal3
+    #[arg(long, value_delimiter = ',', value_name = "ENGINE")]
+    without: Vec<Engine>,
     /// Port of probes
     #[arg(long, default_value_t = 8080)]
     health_port: u16,
@@ -51,10 +55,11 @@ pub struct ManagerArgs {
 impl ManagerArgs {
     /// Runs until it is told to stop, or until a part fails: then the Pod is started anew.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let config = match &self.config {
+        let mut config = match &self.config {
             Some(path) => ManagerConfig::load(path)?,
             None => ManagerConfig::default(),
         };
+        config.without.extend(&self.without);
         let mut stop = signal(SignalKind::terminate())?;
         let server = Config::infer().await.context("no API server to talk to")?;
         let hub = Hub::new(scute_kit::client(server, Limits::MANAGEMENT)?);
@@ -179,19 +184,34 @@ fn part_ended(ended: Result<(), tokio::task::JoinError>) -> anyhow::Error {
 
 /// The versions of all kinds, and what every stage decodes, checks and fills in.
 fn admission(hub: &Arc<Hub>, config: &ManagerConfig) -> Admission {
-    let versions = Versions {
-        convert: |object, to| conversion::convert(object, to).map_err(|error| error.to_string()),
-        worded: conversion::worded,
+    let offered = scute_contract::offered(hub);
+    let convert = move |object: &serde_json::Value, to: &str| {
+        conversion::convert_with(object, to, &offered).map_err(|error| error.to_string())
     };
-    let admission = scute_cluster::admission(hub, Admission::new().versions(versions));
-    let admission = scute_bootstrap::admission(hub, admission);
-    let admission = scute_vm::admission(hub, admission);
-    let admission = scute_metal::admission(hub, management(config), admission);
-    let admission = scute_kubeadmcontrolplane::admission(hub, admission);
-    scute_controlplane::admission(hub, &controlplane(config), admission)
+    let versions = Versions { convert: Arc::new(convert), worded: conversion::worded };
+    let runs = |engine| !config.without.contains(&engine);
+    let mut admission = Admission::new().versions(versions);
+    if runs(Engine::ClusterApi) {
+        admission = scute_addons::admission(hub, scute_cluster::admission(hub, admission));
+        admission = scute_topology::admission(hub, admission);
+    }
+    if runs(Engine::Kubeadm) {
+        admission = scute_bootstrap::admission(hub, admission);
+        admission = scute_kubeadmcontrolplane::admission(hub, admission);
+    }
+    if runs(Engine::Kubevirt) {
+        admission = scute_vm::admission(hub, admission);
+    }
+    if runs(Engine::Metal3) {
+        admission = scute_metal::admission(hub, management(config), admission);
+    }
+    if runs(Engine::Kamaji) {
+        admission = scute_controlplane::admission(hub, &controlplane(config), admission);
+    }
+    admission
 }
 
-/// Starts every stage with its part of the configuration.
+/// Starts every stage that is not off, with its part of the configuration.
 fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: &ManagerConfig, tasks: &mut JoinSet<()>) {
     let defaults = scute_vm::Config::default();
     let accelerator = config.accelerator.unwrap_or(defaults.accelerator);
@@ -202,18 +222,33 @@ fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: &ManagerConfig, tasks: 
         pod_ranges: config.networks.pods.clone(),
         service_ranges: config.networks.services.clone(),
     };
-    scute_cluster::spawn(hub, tenants, scute_cluster::Config::default(), tasks);
-    scute_bootstrap::spawn(hub, tenants, scute_bootstrap::Config::default(), tasks);
-    scute_controlplane::spawn(hub, tenants, controlplane(config), tasks);
-    scute_kubeadmcontrolplane::spawn(hub, tenants, scute_kubeadmcontrolplane::Config::default(), tasks);
-    scute_vm::spawn(hub, tenants, vm, tasks);
-    scute_metal::spawn_provider(hub, tenants, management(config), tasks);
+    let runs = |engine| !config.without.contains(&engine);
+    if runs(Engine::ClusterApi) {
+        scute_cluster::spawn(hub, tenants, scute_cluster::Config::default(), tasks);
+        scute_addons::spawn(hub, tenants, tasks);
+        scute_topology::spawn(hub, tasks);
+    }
+    if runs(Engine::Kubeadm) {
+        scute_bootstrap::spawn(hub, tenants, scute_bootstrap::Config::default(), tasks);
+        let config = scute_kubeadmcontrolplane::Config::default();
+        scute_kubeadmcontrolplane::spawn(hub, tenants, config, tasks);
+    }
+    if runs(Engine::Kamaji) {
+        scute_controlplane::spawn(hub, tenants, controlplane(config), tasks);
+    }
+    if runs(Engine::Kubevirt) {
+        scute_vm::spawn(hub, tenants, vm, tasks);
+    }
+    if runs(Engine::Metal3) {
+        scute_metal::spawn_provider(hub, tenants, management(config), tasks);
+    }
     scute_loadbalancer::spawn(hub, &config.load_balancer.pools, tasks);
 }
 
 /// Starts what bare-metal servers need, where that is configured.
 fn spawn_metal(hub: &Arc<Hub>, config: &ManagerConfig, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
-    let Some(metal) = &config.metal else { return Ok(()) };
+    let metal = config.metal.as_ref().filter(|_| !config.without.contains(&Engine::Metal3));
+    let Some(metal) = metal else { return Ok(()) };
     let read = |path: &PathBuf| {
         std::fs::read_to_string(path)
             .with_context(|| format!("reading metal.bmcAuthorities {}", path.display()))
@@ -271,5 +306,17 @@ mod tests {
             // Every MachinePool is refused, whatever it holds.
             assert!(kind.1 == "MachinePool" || decoded.contains(&kind), "{kind:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn of_an_engine_that_is_off_no_kind_is_judged() {
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let hub = Hub::new(kube::Client::try_from(config).unwrap());
+        let off =
+            ManagerConfig { without: vec![Engine::Kubevirt, Engine::Kubeadm], ..ManagerConfig::default() };
+        let kinds = admission(&hub, &off).decoded();
+        let of = |(group, kind): &(String, String)| Engine::of(group, kind);
+        assert!(!kinds.iter().any(|kind| off.without.contains(&of(kind))), "{kinds:?}");
+        assert!(kinds.iter().any(|kind| of(kind) == Engine::ClusterApi));
     }
 }
