@@ -242,7 +242,7 @@ impl Kubectl {
         self.run(&["wait", object, &for_, &timeout]).map(|_| ())
     }
 
-    /// Waits until `kubectl get` of these arguments lists nothing.
+    /// Waits until `kubectl get` of these arguments, the kind last, lists nothing.
     ///
     /// # Errors
     /// When something is still there after `patience`; says what.
@@ -252,8 +252,9 @@ impl Kubectl {
         if !names.trim().is_empty() {
             let timeout = format!("--timeout={}s", patience.as_secs());
             let names: Vec<_> = names.split_whitespace().collect();
+            let options = arguments.split_last().map_or(arguments, |(_, options)| options);
             // Fails as well when the last one goes before it looks; what counts is what is left.
-            let _ = self.run(&[&["wait", "--for=delete", &timeout], &names[..]].concat());
+            let _ = self.run(&[&["wait", "--for=delete", &timeout], &names[..], options].concat());
         }
         let left = self.run(&get)?;
         ensure!(left.trim().is_empty(), "still there:\n{left}");
