@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use kube::ResourceExt;
-use scute_api::cluster::{Machine, OWNER_REMEDIATED};
+use scute_api::cluster::Machine;
 use scute_api::infrastructure::{METAL3_REMEDIATION_FINALIZER, Metal3Remediation};
 use scute_api::metal3::UNHEALTHY_ANNOTATION;
-use scute_kit::conditions::{Conditions, Status};
+use scute_contract::spoken::{OWNER_REMEDIATED, Words, say};
+use scute_kit::conditions::{Draft, Status};
 use scute_kit::tenants::{TenantError, Tenants};
 use scute_kit::{Error, Hub, Key, finalizer, said};
 use serde_json::{Value, json};
@@ -14,7 +15,6 @@ use serde_json::{Value, json};
 use super::observe::{Observed, hold, tenant};
 use super::plan::{Action, BOOT_ANNOTATION};
 use super::tenant::put_out_of_service;
-use crate::told::tell;
 
 /// Value of [`UNHEALTHY_ANNOTATION`], as upstream has it.
 const UNHEALTHY: &str = "capm3/UnhealthyNode";
@@ -99,12 +99,6 @@ async fn service(
 
 /// Whoever owns the Machine replaces one with this condition.
 async fn hand_over(hub: &Hub, machine: &Machine, message: &str) -> Result<(), Error> {
-    let before = machine.status.clone().unwrap_or_default().conditions;
-    let ours = Conditions::new(&before, machine.metadata.generation, hub.now())
-        .put(OWNER_REMEDIATED, Status::False, "WaitingForRemediation", message)
-        .finish();
-    let others = before.iter().filter(|condition| condition.type_ != OWNER_REMEDIATED).cloned();
-    let mut conditions: Vec<_> = others.chain(ours).collect();
-    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-    tell(hub, machine, json!({ "conditions": conditions })).await
+    let given_up = Draft::new(OWNER_REMEDIATED, Status::False, "WaitingForRemediation", message);
+    say(hub, machine, Words { said: vec![given_up], unsaid: Vec::new() }).await
 }

@@ -15,15 +15,16 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Node;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::ResourceExt;
-use scute_api::cluster::{HEALTH_CHECK_SUCCEEDED, Machine, OWNER_REMEDIATED};
+use scute_api::cluster::Machine;
 use scute_api::infrastructure::{
     METAL3_REMEDIATION_FINALIZER, Metal3Remediation, Metal3RemediationStatus, RemediationPhase as Phase,
     RemediationStrategy,
 };
 use scute_api::metal3::BareMetalHost;
-use scute_kit::conditions::{find, is_false, whole_seconds};
+use scute_contract::spoken::{HEALTH_CHECK_SUCCEEDED, OWNER_REMEDIATED, condition, is};
+use scute_kit::conditions::whole_seconds;
 use scute_kit::{EventType, Next, Why, finalizer};
 
 use super::observe::{Left, Observed, Seen, hold, is_on};
@@ -274,7 +275,7 @@ impl Work<'_> {
 
     /// The Machine is for its owner to replace. Said again if somebody has written over it.
     fn handed_over(&self, mut plan: Plan, machine: &Arc<Machine>) -> Plan {
-        if !is_false(conditions(machine), OWNER_REMEDIATED) {
+        if !is(machine, OWNER_REMEDIATED, "False") {
             let tries = plan.status.retry_count.unwrap_or_default().saturating_add(1);
             let message = format!(
                 "Metal3Remediation {} has tried {tries} times to restart the server, and it is no Node that is well",
@@ -369,13 +370,9 @@ fn boot_id(node: &Node) -> &str {
     info.map(|info| info.boot_id.as_str()).unwrap_or_default()
 }
 
-fn conditions(machine: &Machine) -> &[Condition] {
-    machine.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default()
-}
-
 /// What a MachineHealthCheck still says of a Machine whose Node is back.
 fn complaint(machine: &Machine) -> Option<String> {
-    let said = find(conditions(machine), HEALTH_CHECK_SUCCEEDED).filter(|said| said.status == "False")?;
+    let said = condition(machine, HEALTH_CHECK_SUCCEEDED).filter(|said| said.status == "False")?;
     Some(format!("Machine {} is not healthy yet: {}", machine.name_any(), said.message))
 }
 
