@@ -2,5 +2,6 @@
 
 mod clusterctl;
 mod core;
+mod cost;
 mod metal3;
 mod world;

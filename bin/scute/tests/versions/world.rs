@@ -25,17 +25,7 @@ pub struct World {
 }
 
 impl World {
-    /// Of a manager that waits for its lease: only webhooks.
     pub async fn start() -> Self {
-        Self::with(true).await
-    }
-
-    /// Of a manager that works.
-    pub async fn working() -> Self {
-        Self::with(false).await
-    }
-
-    async fn with(waiting: bool) -> Self {
         let server = ApiServer::start().await.expect("an API server");
         let client = server.client().await;
         let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port().expect("a port"));
@@ -46,7 +36,7 @@ impl World {
         write("tls.key", key);
         write("kubeconfig", server.kubeconfig());
         write("config.yaml", json!({"webhookCertificates": folder.path()}).to_string());
-        held(&client, waiting).await;
+        held_by_another(&client).await;
         let manager = manager(folder.path(), port);
         scute_install::definitions(&client, &ca, &[]).await.expect("installed");
         let world = Self { _server: server, client, folder, port, manager };
@@ -138,8 +128,8 @@ impl World {
     }
 }
 
-/// The namespace of the manager, and a lease that nobody gives back.
-async fn held(client: &Client, by_another: bool) {
+/// Nobody gives this lease back.
+async fn held_by_another(client: &Client) {
     let post = PostParams::default();
     let namespace =
         serde_json::from_value(json!({"metadata": {"name": "scute-system"}})).expect("a Namespace");
@@ -147,9 +137,6 @@ async fn held(client: &Client, by_another: bool) {
         .create(&post, &namespace)
         .await
         .expect("made");
-    if !by_another {
-        return;
-    }
     let spec = json!({"holderIdentity": "another", "leaseDurationSeconds": 3600});
     let lease = serde_json::from_value(json!({"metadata": {"name": "scute-manager"}, "spec": spec}))
         .expect("a Lease");
