@@ -190,13 +190,15 @@ impl CloudConfig {
 
     fn around(command: &str, path: &str, configuration: &str, verbosity: Option<i32>) -> Self {
         let verbosity = verbosity.map(|level| format!(" --v {level}")).unwrap_or_default();
+        // What it prints is on the machine's console, which more people read than may join.
+        let silence = if command == "init" { " --skip-token-print" } else { "" };
         Self {
             files: vec![
                 system_file(path, configuration),
                 // Makes the sentinel's directory: write_files creates parents, a command would need a shell per OS.
                 system_file("/run/cluster-api/placeholder", "This file exists so that its directory does.\n"),
             ],
-            kubeadm_command: format!("kubeadm {command} --config {path}{verbosity}"),
+            kubeadm_command: format!("kubeadm {command} --config {path}{silence}{verbosity}"),
             ..Self::default()
         }
     }

@@ -309,7 +309,7 @@ mod tests {
         assert_eq!(document["ignition"]["version"], "2.3.0");
         assert_eq!(
             content(&document, SCRIPT),
-            "#!/bin/bash\nset -e\necho before\nkubeadm init --config /etc/kubeadm.yml --v 5\nmkdir -p /run/cluster-api && echo success > /run/cluster-api/bootstrap-success.complete\nmv /etc/kubeadm.yml /tmp/\necho after\n"
+            "#!/bin/bash\nset -e\necho before\nkubeadm init --config /etc/kubeadm.yml --skip-token-print --v 5\nmkdir -p /run/cluster-api && echo success > /run/cluster-api/bootstrap-success.complete\nmv /etc/kubeadm.yml /tmp/\necho after\n"
         );
         assert_eq!(
             content(&document, CONFIGURATION),
