@@ -1,5 +1,7 @@
 //! What Debian must provide, and its installation. It never touches what is already there.
 
+use std::fs::File;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -9,10 +11,11 @@ use crate::{run, say};
 /// A Debian package, why it is needed.
 struct Package(&'static str, &'static str);
 
+const CLOUD_INIT: &str = "cloud-init";
 const PACKAGES: &[Package] = &[
     Package("build-essential", "linker for Rust, C compiler for aws-lc"),
     Package("ca-certificates", "roots in the images"),
-    Package("cloud-init", "its schema judges bootstrap data in tests"),
+    Package(CLOUD_INIT, "its schema judges bootstrap data in tests"),
     Package("containernetworking-plugins", "bridge, host-local, loopback and portmap for Pods"),
     Package("dosfstools", "the other side in tests of FAT"),
     Package("e2fsprogs", "the node image's file system"),
@@ -101,8 +104,18 @@ fn install(packages: &[&Package]) -> Result<()> {
         apt.args(["-q", "-y", "--no-install-recommends"]).env("DEBIAN_FRONTEND", "noninteractive");
         apt
     };
+    if packages.iter().any(|Package(name, _)| *name == CLOUD_INIT) {
+        never_starts_cloud_init()?;
+    }
     run::quiet(apt().arg("update"))?;
     run::quiet(apt().arg("install").args(packages.iter().map(|Package(name, _)| name)))
+}
+
+/// It is a program for tests here. As a service it might take the machine for a new one at the next boot, and give it other keys.
+fn never_starts_cloud_init() -> Result<()> {
+    let switch = Path::new("/etc/cloud/cloud-init.disabled");
+    std::fs::create_dir_all("/etc/cloud")?;
+    File::create(switch).with_context(|| format!("write {}", switch.display())).map(drop)
 }
 
 #[cfg(test)]
