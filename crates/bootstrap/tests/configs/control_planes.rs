@@ -72,8 +72,10 @@ fn one_of_two_hosts_begins_the_cluster_and_the_other_joins_it() {
         let first = holder(&case).await.expect("a holder");
         let second = if first == "a" { "b" } else { "a" };
         let begins = document(&case, &first).await;
-        let message = says(&case, second, "WaitingForControlPlaneInitialized").await;
-        assert_eq!(message, format!("Machine {first} begins the Cluster"));
+        // Who was slower by a moment says so first, and then looks who it was.
+        let waits = format!("Machine {first} begins the Cluster");
+        let is = |config: &DynamicObject| condition(config, "DataSecretAvailable")["message"] == waits.as_str();
+        scute_testkit::eventually(case.api("KubeadmConfig"), second, "told whom it waits for", is).await;
         assert!(case.api("Secret").get_opt(second).await.expect("an answer").is_none());
 
         assert_eq!(
