@@ -46,9 +46,9 @@ pub fn run(args: &Args) -> Result<()> {
             run::loud(run::linting_cargo()?.args(tests).env("SCUTE_KUBE", &kube).env(SEED.0, seed()))
         })?;
         judges::test(&cache)?;
-        clusterctl(&cache, &kube)?;
         bundle.map(join).transpose()
     })?;
+    clusterctl(&cache, &kube)?;
     if let Some(bundle) = bundle {
         end_to_end(&bundle)?;
     }
@@ -71,10 +71,11 @@ fn seed() -> String {
     std::env::var(SEED.0).unwrap_or_else(|_| SEED.1.to_owned())
 }
 
-/// The bundle for the end-to-end tests, built by programs that let all others go first.
+/// clusterctl, and the bundle for the end-to-end tests, built by programs that let all others go first.
 fn build_in_pauses() -> Result<PathBuf> {
     // The niceness of a thread of Linux is its own, and that of the processes that it starts.
     rustix::process::nice(15).context("let others go first")?;
+    components::clusterctl(&Cache::open()?)?;
     bundle::default().context("the bundle for the end-to-end tests")
 }
 
