@@ -89,6 +89,12 @@ async fn init(seen: &Observed, version: &str, context: &Context) -> Result<(), W
             "another Machine has just begun the Cluster",
         ));
     }
+    // Whoever begins it gives the lock back when it is there, which the copy that this pass has looked at may not know yet:
+    // a second Cluster would be begun in the place of the first.
+    if !lock::is_to_be_begun(&context.hub, cluster).await.map_err(|error| failed(&error))? {
+        lock::release(&context.hub, cluster, &machine.name_any()).await.map_err(|error| failed(&error))?;
+        return Err(Why::new("WaitingForControlPlaneInitialized", "the Cluster has just been begun"));
+    }
     context.hub.apply(MANAGER, &secret(seen, text)).await.map(|_| ()).map_err(|error| failed(&error))
 }
 

@@ -84,6 +84,19 @@ pub async fn take(hub: &Hub, cluster: &Cluster, machine: &str) -> Result<bool, E
     }
 }
 
+/// Whether the Cluster is still there and not begun. Asks the API server: a copy may be old.
+///
+/// # Errors
+/// When the API server does not answer.
+pub async fn is_to_be_begun(hub: &Hub, cluster: &Cluster) -> Result<bool, Error> {
+    let found = hub.get::<Cluster>(&Key::of(cluster)).await?;
+    let status = found.filter(|found| found.uid() == cluster.uid()).map(|found| found.status);
+    let initialization = status.map(|status| status.and_then(|status| status.initialization));
+    Ok(initialization.is_some_and(|initialization| {
+        initialization.is_none_or(|initialization| initialization.control_plane_initialized != Some(true))
+    }))
+}
+
 /// Gives the lock of this Machine back. One that names another stays.
 ///
 /// # Errors
