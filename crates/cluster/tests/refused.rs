@@ -69,16 +69,12 @@ fn bad_objects_are_refused_at_the_door() {
                 "must be a number of at least 0, or a percentage such as 20%",
             ),
             (
-                with(deployment(), "/spec/machineNaming", json!({"template": "x"})),
-                "spec.machineNaming: Forbidden: names cannot be chosen yet",
-            ),
-            (
                 with(
                     deployment(),
                     "/spec/template/spec/taints",
                     json!([{"key": "k", "effect": "NoSchedule"}]),
                 ),
-                "spec.template.spec.taints: Forbidden: taints of Machines are not served yet",
+                "spec.template.spec.taints[0].propagation: Required value",
             ),
             (
                 with(build::machine("m", "c"), "/spec/deletion", json!({"nodeDrainTimeoutSeconds": -1})),
