@@ -21,7 +21,7 @@ pub use links::{Link, NewLink};
 pub use mac::{Mac, MacError};
 pub use monitor::Monitor;
 pub use neighbours::{Forwarding, Neighbour};
-pub use packet::{UdpFrames, send_frame};
+pub use packet::{FrameSender, UdpFrames};
 pub use routes::Route;
 pub use vxlan::Vxlan;
 

@@ -48,7 +48,7 @@ impl UdpFrames {
         let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
         socket.set_nonblocking(true)?;
         socket.attach_filter(&filter(port))?;
-        socket.bind(&address(interface)?)?;
+        socket.bind(&address(interface, EVERYTHING)?)?;
         // SAFETY: `as_raw_fd` of an OwnedFd is always the same descriptor, open until the OwnedFd is dropped; it is owned by
         // the AsyncFd, which deregisters it first, and never replaced.
         let socket = unsafe { AsyncFd::register(socket.into())? };
@@ -76,19 +76,32 @@ impl UdpFrames {
     }
 }
 
-/// Sends one frame out of the interface with this number. Needs CAP_NET_RAW.
-pub fn send_frame(interface: u32, frame: &[u8]) -> io::Result<()> {
-    let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
-    socket.bind(&address(interface)?)?;
-    socket.send(frame).map(drop)
+/// A way to send frames out of an interface of the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct FrameSender(Socket);
+
+impl FrameSender {
+    /// Opens it for the interface with this number. Needs CAP_NET_RAW.
+    pub fn open(interface: u32) -> io::Result<Self> {
+        // Without a protocol nothing arrives.
+        let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+        socket.bind(&address(interface, 0)?)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self(socket))
+    }
+
+    /// Sends one frame. One that cannot be sent now is lost like any.
+    pub fn send(&self, frame: &[u8]) -> io::Result<()> {
+        self.0.send(frame).map(drop)
+    }
 }
 
-fn address(interface: u32) -> io::Result<SockAddr> {
+fn address(interface: u32, protocol: u16) -> io::Result<SockAddr> {
     let interface = i32::try_from(interface).map_err(io::Error::other)?;
     let family = Domain::PACKET;
     let wanted = LinkAddress {
         family: i32::from(family) as u16,
-        protocol: EVERYTHING.to_be(),
+        protocol: protocol.to_be(),
         interface,
         rest: [0; 12],
     };

@@ -21,6 +21,9 @@ use election::{Act, Election, INTERVAL};
 pub use health::watch as watch_health;
 pub use segment::Segment;
 
+/// How often the neighbours are told of a new holder: what has changed within the last second Linux does not believe again.
+const ANNOUNCED: u8 = 6;
+
 /// What is wanted.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -97,9 +100,12 @@ pub async fn run_on(
         address: config.address,
     };
     let is_meant = |heard: &Advertisement| (heard.router, heard.address) == (config.router(), config.address);
+    // What it says already counts too.
+    healthy.mark_changed();
     // What a process that was killed has left would be a second holder.
     segment.drop_address()?;
     let mut stop = std::pin::pin!(stop);
+    let mut untold = 0;
     loop {
         let now = || begin.elapsed();
         let acts = tokio::select! {
@@ -119,12 +125,19 @@ pub async fn run_on(
                 Act::Take => {
                     tracing::info!(address = %config.address, "taken");
                     segment.take_address()?;
+                    untold = ANNOUNCED;
                 }
                 Act::Drop => {
                     tracing::info!(address = %config.address, "given up");
                     segment.drop_address()?;
                 }
-                Act::Say(priority) => segment.say(&said(priority)),
+                Act::Say(priority) => {
+                    segment.say(&said(priority));
+                    if untold > 0 {
+                        untold -= 1;
+                        segment.announce();
+                    }
+                }
             }
         }
     }
@@ -152,7 +165,9 @@ fn find(netlink: &mut Netlink, config: &Config) -> Result<(LocalAddress, String)
     match addresses.iter().filter(fits).collect::<Vec<_>>()[..] {
         [one] => Ok((*one, name(one.link).unwrap_or_default())),
         [] => {
-            let have: Vec<_> = addresses.iter().map(|address| address.net.to_string()).collect();
+            let others =
+                addresses.iter().filter(|have| have.net.addr().is_ipv4() && !have.net.addr().is_loopback());
+            let have: Vec<_> = others.map(|address| address.net.to_string()).collect();
             let on = config.interface.as_ref().map_or(String::new(), |name| format!(" of interface {name}"));
             let (address, have) = (config.address, have.join(", "));
             Err(VipError::Interface(format!("{address} is in no network{on} of this machine ({have})")))

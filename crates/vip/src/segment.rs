@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use ipnet::{IpNet, Ipv4Net};
-use scute_netlink::{LocalAddress, Mac, Netlink, send_frame};
+use scute_netlink::{FrameSender, LocalAddress, Mac, Netlink};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
@@ -20,10 +20,10 @@ const BROADCAST: [u8; 6] = [0xff; 6];
 #[derive(Debug)]
 pub struct Segment {
     interface: String,
-    index: u32,
     own: Ipv4Addr,
     address: LocalAddress,
     mac: Mac,
+    frames: FrameSender,
     netlink: Netlink,
     socket: AsyncFd<Socket>,
 }
@@ -47,12 +47,13 @@ impl Segment {
         };
         let failed = |source| VipError::Socket { interface: interface.clone(), source };
         let socket = listen(&interface, own.link, net.addr()).map_err(failed)?;
+        let frames = FrameSender::open(own.link).map_err(failed)?;
         let address = IpNet::V4(Ipv4Net::from(config.address));
         Ok(Self {
-            index: own.link,
             own: net.addr(),
             address: LocalAddress { net: address, link: own.link },
             mac,
+            frames,
             netlink,
             socket,
             interface,
@@ -101,19 +102,22 @@ impl Segment {
         }
     }
 
-    /// Takes the address and tells the neighbours.
+    /// Takes the address.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn take_address(&mut self) -> Result<(), VipError> {
-        self.netlink.add_address(&self.address)?;
-        let IpNet::V4(net) = self.address.net else { return Ok(()) };
+        Ok(self.netlink.add_address(&self.address)?)
+    }
+
+    /// Tells the neighbours whose the address is.
+    pub fn announce(&self) {
+        let IpNet::V4(net) = self.address.net else { return };
         for frame in announcements(self.mac, net.addr()) {
-            if let Err(error) = send_frame(self.index, &frame) {
+            if let Err(error) = self.frames.send(&frame) {
                 tracing::warn!(%error, interface = self.interface, "the neighbours were not told");
             }
         }
-        Ok(())
     }
 
     /// Gives the address up; fine if it is not there.
