@@ -14,6 +14,7 @@ const RESOURCE_SET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/10-arch1-kubevi
 const NAMESPACE: &str = "tenant-a";
 
 #[test]
+#[ignore = "an emulated control plane wants both processors of such a machine to itself: run it alone, with --ignored"]
 fn a_cluster_of_vms_comes_and_goes() {
     let before = Traces::look();
     let site = step("scute up", || Site::up("e2e"));
@@ -93,7 +94,7 @@ impl Management {
 
 /// Two Nodes, Ready, each with the provider id of a KubeVirt VM.
 fn nodes_are_vms(tenant: &Kubectl) -> Result<()> {
-    let timeout = format!("--timeout={}s", QUICK.as_secs());
+    let timeout = format!("--timeout={}s", PATIENCE.as_secs());
     tenant.run(&["wait", "nodes", "--all", "--for=condition=Ready", &timeout])?;
     let nodes = tenant.json(&["nodes"])?;
     let nodes = nodes["items"].as_array().context("a list")?;
