@@ -1,11 +1,9 @@
 //! Conditions of a Machine that others than its own controller write: health checks, and who mends it.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt;
-use kube::api::ApiResource;
 use scute_api::cluster::Machine;
 use scute_kit::conditions::{Conditions, Draft, find};
-use scute_kit::{Error, Hub, Key};
+use scute_kit::{Error, Hub};
 use serde_json::json;
 
 pub use scute_api::cluster::{EXTERNALLY_REMEDIATED, HEALTH_CHECK_SUCCEEDED, OWNER_REMEDIATED};
@@ -63,20 +61,5 @@ pub async fn say(hub: &Hub, machine: &Machine, words: Words) -> Result<(), Error
     };
     let mut conditions: Vec<_> = before.iter().filter(stays).chain(&ours).cloned().collect();
     conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
-    let patch = json!({
-        "metadata": { "uid": machine.uid(), "resourceVersion": machine.resource_version() },
-        "status": { "conditions": conditions },
-    });
-    let resource = ApiResource::erase::<Machine>(&());
-    match hub.patch_dynamic(&resource, &Key::of(machine), Some("status"), &patch).await {
-        Ok(written) => {
-            // What cannot be read back comes by the watch, which says so.
-            if let Ok(written) = written.as_ref().clone().try_parse::<Machine>() {
-                hub.watch::<Machine>().learn(written);
-            }
-            Ok(())
-        }
-        Err(error) if error.is_not_found() => Ok(()),
-        Err(error) => Err(error),
-    }
+    hub.tell(machine, json!({ "conditions": conditions })).await
 }

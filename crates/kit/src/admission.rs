@@ -14,8 +14,8 @@ use axum_server::tls_rustls::RustlsConfig;
 use futures::future::BoxFuture;
 use kube::Resource;
 use scute_pki::KeyPairPem;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -24,6 +24,7 @@ use crate::limits::LOOK_AT_CERTIFICATES;
 
 use crate::decode::{Decoder, decode};
 use crate::guard::guarded;
+use crate::json::overlay;
 
 /// What is asked of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -115,6 +116,18 @@ pub enum Verdict {
     Deny(Vec<FieldError>),
     /// Not now: HTTP status and message, for example 429 for an eviction.
     Refuse(u16, String),
+}
+
+impl Verdict {
+    /// The object as it was sent, with what was filled in: fields that our types do not know stay for the schema to judge.
+    #[must_use]
+    pub fn filled<K: Serialize + PartialEq>(request: &AdmissionRequest, new: &K, filled: &K) -> Self {
+        if filled == new {
+            return Self::Allow;
+        }
+        let filled = serde_json::to_value(filled);
+        filled.map_or(Self::Allow, |filled| Self::Replace(overlay(request.object.clone(), filled)))
+    }
 }
 
 /// The path of a field and its value.

@@ -56,6 +56,21 @@ pub fn merge_patch(from: &Value, to: &Value) -> Option<Value> {
     }
 }
 
+/// What was sent with what was filled in: members that `filled` does not know stay.
+#[must_use]
+pub fn overlay(sent: Value, filled: Value) -> Value {
+    match (sent, filled) {
+        (Value::Object(mut sent), Value::Object(filled)) => {
+            for (key, value) in filled {
+                let before = sent.remove(&key).unwrap_or(Value::Null);
+                sent.insert(key, overlay(before, value));
+            }
+            Value::Object(sent)
+        }
+        (_, filled) => filled,
+    }
+}
+
 /// `value` without the members that are null.
 #[must_use]
 pub fn without_nulls(value: Value) -> Value {

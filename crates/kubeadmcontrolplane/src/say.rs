@@ -2,11 +2,9 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt;
-use kube::api::ApiResource;
 use scute_api::cluster::Machine;
 use scute_kit::conditions::{Conditions, Draft, find};
-use scute_kit::{Error, Hub, Key};
+use scute_kit::{Error, Hub};
 use serde_json::json;
 
 use crate::machines::conditions;
@@ -41,22 +39,7 @@ pub async fn say(hub: &Hub, machine: &Machine, wanted: &[Condition]) -> Result<(
     if same(conditions(machine), wanted) {
         return Ok(());
     }
-    let patch = json!({
-        "metadata": { "uid": machine.uid(), "resourceVersion": machine.resource_version() },
-        "status": { "conditions": wanted },
-    });
-    let resource = ApiResource::erase::<Machine>(&());
-    match hub.patch_dynamic(&resource, &Key::of(machine), Some("status"), &patch).await {
-        Ok(written) => {
-            // What cannot be read back comes by the watch, which says so.
-            if let Ok(written) = written.as_ref().clone().try_parse::<Machine>() {
-                hub.watch::<Machine>().learn(written);
-            }
-            Ok(())
-        }
-        Err(error) if error.is_not_found() => Ok(()),
-        Err(error) => Err(error),
-    }
+    hub.tell(machine, json!({ "conditions": wanted })).await
 }
 
 fn same(before: &[Condition], wanted: &[Condition]) -> bool {

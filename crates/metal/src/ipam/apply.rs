@@ -78,5 +78,5 @@ pub async fn tell(hub: &Hub, claim: &IPClaim, status: IPClaimStatus) -> Result<(
         return Ok(());
     }
     let IPClaimStatus { address, error_message } = status;
-    told::tell(hub, claim, json!({ "address": address, "errorMessage": error_message })).await
+    hub.tell(claim, json!({ "address": address, "errorMessage": error_message })).await
 }

@@ -75,5 +75,5 @@ pub async fn tell(hub: &Hub, claim: &Metal3DataClaim, status: Metal3DataClaimSta
         return Ok(());
     }
     let Metal3DataClaimStatus { rendered_data, error_message } = status;
-    told::tell(hub, claim, json!({ "renderedData": rendered_data, "errorMessage": error_message })).await
+    hub.tell(claim, json!({ "renderedData": rendered_data, "errorMessage": error_message })).await
 }
