@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod cloned;
+pub mod dry_run;
 mod externals;
 pub mod fields;
 mod found;

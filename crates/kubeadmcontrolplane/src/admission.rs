@@ -10,10 +10,10 @@ use scute_api::controlplane::{
     validate_kubeadm_control_plane_change, validate_kubeadm_control_plane_template,
     validate_kubeadm_control_plane_template_change,
 };
+use scute_contract::dry_run::of_topology;
 use scute_kit::{Admission, AdmissionRequest, FieldError, Operation, Verdict};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 /// What is asked of a kind.
 struct Rules<K> {
@@ -46,9 +46,6 @@ where
     admission.decodes::<K>().on(&K::group(&()), &K::kind(&()), handler)
 }
 
-/// Annotation of an object that a topology writes to see what would become of it.
-const TOPOLOGY_DRY_RUN: &str = "topology.cluster.x-k8s.io/dry-run";
-
 fn verdict<K: DeserializeOwned + Serialize + PartialEq>(
     request: &AdmissionRequest,
     rules: &Rules<K>,
@@ -61,7 +58,7 @@ fn verdict<K: DeserializeOwned + Serialize + PartialEq>(
     let Ok(new) = serde_json::from_value::<K>(request.object.clone()) else { return Verdict::Allow };
     let old = request.old.as_ref().and_then(|old| serde_json::from_value::<K>(old.clone()).ok());
     let filled = (rules.fill)(&new);
-    let bad = match old.map(|old| (rules.fill)(&old)).filter(|_| !is_topology_dry_run(request)) {
+    let bad = match old.map(|old| (rules.fill)(&old)).filter(|_| !of_topology(request)) {
         None => (rules.object)(&filled),
         Some(old) => {
             // A fault is held against the write that brings it.
@@ -75,35 +72,12 @@ fn verdict<K: DeserializeOwned + Serialize + PartialEq>(
             bad.into_iter().map(|bad| FieldError::new(bad.path, bad.value, bad.detail)).collect(),
         );
     }
-    if filled == new {
-        return Verdict::Allow;
-    }
-    serde_json::to_value(&filled)
-        .map_or(Verdict::Allow, |filled| Verdict::Replace(overlay(request.object.clone(), filled)))
-}
-
-fn is_topology_dry_run(request: &AdmissionRequest) -> bool {
-    let annotations = request.object.pointer("/metadata/annotations");
-    request.dry_run && annotations.is_some_and(|annotations| annotations.get(TOPOLOGY_DRY_RUN).is_some())
-}
-
-/// The object as it was sent, with what was filled in: fields that our types do not know stay for the schema to judge.
-fn overlay(sent: Value, filled: Value) -> Value {
-    match (sent, filled) {
-        (Value::Object(mut sent), Value::Object(filled)) => {
-            for (key, value) in filled {
-                let before = sent.remove(&key).unwrap_or(Value::Null);
-                sent.insert(key, overlay(before, value));
-            }
-            Value::Object(sent)
-        }
-        (_, filled) => filled,
-    }
+    Verdict::filled(request, &new, &filled)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

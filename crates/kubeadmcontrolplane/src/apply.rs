@@ -6,8 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::DynamicObject;
 use kube::{Resource, ResourceExt};
 use scute_api::bootstrap::KubeadmConfig;
-use scute_api::cluster::CERTIFICATES_EXPIRY_ANNOTATION;
-use scute_api::cluster::Machine;
+use scute_api::cluster::{CERTIFICATES_EXPIRY_ANNOTATION, Machine};
 use scute_api::controlplane::{
     KUBEADM_CONTROL_PLANE_FINALIZER, KubeadmControlPlane, PRE_TERMINATE_KCP_CLEANUP_ANNOTATION,
     REMEDIATION_IN_PROGRESS_ANNOTATION,

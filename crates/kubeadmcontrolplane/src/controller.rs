@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::PartialObjectMeta;
 use scute_api::bootstrap::KubeadmConfig;
-use scute_api::cluster::{Cluster, Machine};
+use scute_api::cluster::{Cluster, Machine, OWNER_REMEDIATED};
 use scute_api::controlplane::KubeadmControlPlane;
 use scute_contract::owners::{controller, owner_of_kind};
 use scute_contract::{Externals, paused};
@@ -20,7 +20,6 @@ use serde_json::json;
 use crate::context::Context;
 use crate::observe::{Observed, belongs, is_stacked, observe};
 use crate::plan::{Action, Plan, is_initialized, plan};
-use crate::remediation::OWNER_REMEDIATED;
 use crate::{Config, apply, health, inspect, report, say};
 
 /// Until the tenant is asked again while something is under way: nobody watches its Pods and its etcd.

@@ -3,9 +3,9 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-use scute_api::cluster::{Machine, PRE_TERMINATE_HOOK_PREFIX};
+use scute_api::cluster::{HEALTH_CHECK_SUCCEEDED, Machine, OWNER_REMEDIATED, PRE_TERMINATE_HOOK_PREFIX};
 use scute_api::controlplane::PRE_TERMINATE_KCP_CLEANUP_ANNOTATION;
-use scute_kit::conditions::{find, is_true};
+use scute_kit::conditions::{find, is_false, is_true};
 
 /// Condition of a Machine: its API server's Pod.
 pub const API_SERVER: &str = "APIServerPodHealthy";
@@ -40,7 +40,7 @@ pub fn is(machine: &Machine, type_: &str) -> bool {
 /// Whether a condition is there and False.
 #[must_use]
 pub fn is_not(machine: &Machine, type_: &str) -> bool {
-    find(conditions(machine), type_).is_some_and(|condition| condition.status == "False")
+    is_false(conditions(machine), type_)
 }
 
 /// Name of its Node, once it has one; the etcd member on it has the same.
@@ -82,13 +82,13 @@ pub fn newest<'a>(machines: impl IntoIterator<Item = &'a Machine>) -> Option<&'a
 /// Whether a health check gave it up and leaves it to its owner.
 #[must_use]
 pub fn is_to_be_remediated(machine: &Machine) -> bool {
-    is_not(machine, "HealthCheckSucceeded") && is_not(machine, "OwnerRemediated")
+    is_unhealthy(machine) && is_not(machine, OWNER_REMEDIATED)
 }
 
 /// Whether a health check found it bad.
 #[must_use]
 pub fn is_unhealthy(machine: &Machine) -> bool {
-    is_not(machine, "HealthCheckSucceeded")
+    is_not(machine, HEALTH_CHECK_SUCCEEDED)
 }
 
 /// Whether its deletion waits for our hook, and for no other any more: etcd beside it is what its kubelet talks to, so

@@ -7,8 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use scute_api::bootstrap::{KubeadmConfig, KubeadmConfigSpec};
-use scute_api::cluster::CERTIFICATES_EXPIRY_ANNOTATION;
-use scute_api::cluster::{CLONED_FROM_GROUP_KIND_ANNOTATION, CLONED_FROM_NAME_ANNOTATION, Machine};
+use scute_api::cluster::{
+    CERTIFICATES_EXPIRY_ANNOTATION, CLONED_FROM_GROUP_KIND_ANNOTATION, CLONED_FROM_NAME_ANNOTATION, Machine,
+};
 use scute_api::controlplane::{KUBEADM_CLUSTER_CONFIGURATION_ANNOTATION, KubeadmControlPlane};
 use scute_kubeadm::Version;
 use serde_json::{Value, json};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use scute_api::cluster::Machine;
+use scute_api::cluster::{HEALTH_CHECK_SUCCEEDED, Machine, OWNER_REMEDIATED};
 use scute_api::controlplane::KUBEADM_CONTROL_PLANE_FINALIZER;
 use scute_contract::Found;
 use scute_contract::cloned::has_pairs;
@@ -19,7 +19,7 @@ use crate::machines::{has_hook, is_leaving, is_to_be_remediated, node, oldest, w
 use crate::members;
 use crate::observe::{Observed, is_stacked, key_pairs};
 use crate::outdated;
-use crate::remediation::{self, OWNER_REMEDIATED, Record, Verdict};
+use crate::remediation::{self, Record, Verdict};
 use crate::scale::{discard_halves, scale};
 
 /// One write.
@@ -323,7 +323,7 @@ fn members_and_hooks(seen: &Observed, plan: &mut Plan) {
 /// Machines that are well again and still carry the mark of being given up.
 fn recovered(seen: &Observed) -> Vec<String> {
     let is_well = |machine: &Machine| {
-        crate::machines::is(machine, "HealthCheckSucceeded")
+        crate::machines::is(machine, HEALTH_CHECK_SUCCEEDED)
             && crate::machines::is_not(machine, OWNER_REMEDIATED)
             && !is_leaving(machine)
     };

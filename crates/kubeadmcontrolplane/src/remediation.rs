@@ -5,7 +5,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
-use scute_api::cluster::Machine;
+use scute_api::cluster::{Machine, OWNER_REMEDIATED};
 use scute_api::controlplane::{
     DEFAULT_MIN_HEALTHY_PERIOD_SECONDS, KubeadmControlPlane, REMEDIATION_FOR_ANNOTATION,
     REMEDIATION_IN_PROGRESS_ANNOTATION,
@@ -17,9 +17,6 @@ use crate::inspect::Tenant;
 use crate::machines::{is_coming, is_leaving, is_to_be_remediated, is_unhealthy, made, newest, node, oldest};
 use crate::members;
 use crate::observe::{Observed, is_stacked};
-
-/// Condition of a Machine about this.
-pub const OWNER_REMEDIATED: &str = "OwnerRemediated";
 
 /// The record of a replacement: on the control plane until the new Machine is made, then on that.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

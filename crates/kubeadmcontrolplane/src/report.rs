@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
-use scute_api::cluster::{Machine, StatusVersion};
+use scute_api::cluster::{Machine, OWNER_REMEDIATED, StatusVersion};
 use scute_api::controlplane::{ControlPlaneInitialization, KubeadmControlPlaneStatus, LastRemediationStatus};
 use scute_api::meta::{CLUSTER_NAME_LABEL, CONTROL_PLANE_LABEL};
 use scute_contract::paused;
@@ -21,7 +21,7 @@ use crate::machines::{ETCD_MEMBER, conditions, health_conditions, is, is_to_be_r
 use crate::members;
 use crate::observe::{Observed, is_stacked};
 use crate::plan::{Plan, is_initialized};
-use crate::remediation::{self, OWNER_REMEDIATED};
+use crate::remediation;
 
 /// What a Machine is told beside how it fares.
 #[must_use]

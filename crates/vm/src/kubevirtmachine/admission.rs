@@ -4,13 +4,12 @@ use scute_api::infrastructure::{
     KUBEVIRT_MACHINE_FINALIZER, KubevirtMachine, KubevirtMachineSpec, KubevirtMachineTemplate,
 };
 use scute_api::kubevirt::{CloudInit, SecretRef, VirtualMachineInstanceSpec, Volume};
+use scute_contract::dry_run::of_topology;
 use scute_kit::{AdmissionRequest, FieldError, Operation, Verdict};
 
 use super::render::{SEED_VOLUME, provider_id};
 use crate::virtualmachineinstance::{decode, validate::validate, verdict, verdict_with};
 
-/// Annotation with which ClusterClass marks the dry runs of its templates.
-const DRY_RUN_ANNOTATION: &str = "topology.cluster.x-k8s.io/dry-run";
 /// The longest name: it becomes a label value and the guest's host name.
 const LONGEST_NAME: usize = 63;
 
@@ -49,9 +48,7 @@ pub fn judge_template(request: &AdmissionRequest) -> Verdict {
     if !is_write(request) || unchanged(request) {
         return Verdict::Allow;
     }
-    let annotated =
-        request.object.pointer("/metadata/annotations").and_then(|all| all.get(DRY_RUN_ANNOTATION));
-    if request.old.is_some() && !(request.dry_run && annotated.is_some()) {
+    if request.old.is_some() && !of_topology(request) {
         return Verdict::Deny(vec![FieldError::new(
             "spec",
             "",
