@@ -1,25 +1,20 @@
 //! `scute install`: the manager and its kinds in any Kubernetes cluster.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use scute_api::engines::Engine;
-use scute_install::{Installation, ManagerConfig, Options, REGISTRY};
+use scute_install::{Installation, Options, REGISTRY};
 
 use crate::client::ClientArgs;
+use crate::manager::ConfigArgs;
 use crate::output;
 
 /// Put Scute into a Kubernetes cluster
 #[derive(Args)]
 pub struct InstallArgs {
-    /// The manager's configuration, as `scute manager --config` reads it: networks, pools, servers
-    #[arg(long)]
-    config: Option<PathBuf>,
-    /// Engines that are off, as upstream projects do their work: clusterapi, kubeadm, kamaji, kubevirt, metal3
-    #[arg(long, value_delimiter = ',', value_name = "ENGINE")]
-    without: Vec<Engine>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Managers: one works, the others take over
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=9))]
     replicas: u8,
@@ -43,12 +38,8 @@ enum Printed {
 impl InstallArgs {
     /// Prints it, or applies it and waits until the managers are available.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let mut configuration = match &self.config {
-            Some(path) => ManagerConfig::load(path)?,
-            None => ManagerConfig::default(),
-        };
-        configuration.without.extend(&self.without);
-        let options = Options { configuration, replicas: self.replicas, registry: self.registry };
+        let options =
+            Options { configuration: self.config.load()?, replicas: self.replicas, registry: self.registry };
         let installation = Installation::of(&options)?;
         if self.output.is_some() {
             for document in installation.documents()? {

@@ -23,15 +23,31 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// Run the controllers
+/// What a manager is told.
 #[derive(Args)]
-pub struct ManagerArgs {
-    /// Configuration; `scute up` writes one
+pub struct ConfigArgs {
+    /// The manager's configuration: networks, pools, servers; `scute up` writes one
     #[arg(long)]
     config: Option<PathBuf>,
     /// Engines that are off, as upstream projects do their work: clusterapi, kubeadm, kamaji, kubevirt, metal3
     #[arg(long, value_delimiter = ',', value_name = "ENGINE")]
     without: Vec<Engine>,
+}
+
+impl ConfigArgs {
+    /// The file, or what suits a cluster that is no site, with these engines off.
+    pub fn load(&self) -> anyhow::Result<ManagerConfig> {
+        let mut config = self.config.as_deref().map(ManagerConfig::load).transpose()?.unwrap_or_default();
+        config.without.extend(&self.without);
+        Ok(config)
+    }
+}
+
+/// Run the controllers
+#[derive(Args)]
+pub struct ManagerArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Port of probes
     #[arg(long, default_value_t = 8080)]
     health_port: u16,
@@ -55,11 +71,7 @@ pub struct ManagerArgs {
 impl ManagerArgs {
     /// Runs until it is told to stop, or until a part fails: then the Pod is started anew.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let mut config = match &self.config {
-            Some(path) => ManagerConfig::load(path)?,
-            None => ManagerConfig::default(),
-        };
-        config.without.extend(&self.without);
+        let config = self.config.load()?;
         let mut stop = signal(SignalKind::terminate())?;
         let server = Config::infer().await.context("no API server to talk to")?;
         let hub = Hub::new(scute_kit::client(server, Limits::MANAGEMENT)?);

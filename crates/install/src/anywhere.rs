@@ -1,14 +1,12 @@
 //! Scute in any Kubernetes cluster. In: [`Options`]. Out: the objects, as data or applied, in the order that they need.
 
 use crate::{
-    AT_ONCE, InstallError, LAUNCHER, ManagerConfig, NAMESPACE, REGISTRY, SCUTE, VERSION, apply, apply_all,
-    available, established, image,
+    InstallError, LAUNCHER, ManagerConfig, NAMESPACE, SCUTE, VERSION, apply, apply_all, available, image,
     manager::{Manager, WEBHOOK_SECRET},
-    rbac, webhooks,
+    rbac, serve, webhooks,
 };
-use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{Api, Client, ResourceExt};
+use kube::Client;
 use scute_api::engines::crds_without;
 use serde_json::Value;
 
@@ -23,18 +21,14 @@ pub struct Options {
     pub registry: String,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Self { configuration: ManagerConfig::default(), replicas: 2, registry: REGISTRY.to_owned() }
-    }
-}
-
 /// Every object, in the order of their needs.
 #[derive(Clone, Debug)]
 pub struct Installation {
     /// The kinds that are served.
     pub definitions: Vec<CustomResourceDefinition>,
-    /// Namespace, rights and manager.
+    /// What everything else is in.
+    pub namespace: Value,
+    /// Rights and manager.
     pub objects: Vec<Value>,
     /// What has the API server ask the manager: from then on nothing of our kinds is written that it has not seen.
     pub webhooks: Vec<Value>,
@@ -60,12 +54,15 @@ impl Installation {
             replicas: options.replicas,
             registry: &options.registry,
         };
-        let mut objects = vec![apply::namespace(NAMESPACE)];
-        objects.extend(rbac::objects(&configuration.without));
+        let mut objects = rbac::objects(&configuration.without);
         objects.extend(manager.objects()?);
-        let mut webhooks = webhooks::configurations("", &configuration.without);
-        webhooks.iter_mut().for_each(without_authority);
-        Ok(Self { definitions: crds_without(&configuration.without), objects, webhooks })
+        Ok(Self {
+            definitions: crds_without(&configuration.without),
+            namespace: apply::namespace(NAMESPACE),
+            objects,
+            // The manager says which authority to trust.
+            webhooks: webhooks::configurations(None, &configuration.without),
+        })
     }
 
     /// All of it, as YAML documents would have it.
@@ -74,7 +71,8 @@ impl Installation {
     /// When a definition is none.
     pub fn documents(&self) -> Result<Vec<Value>, InstallError> {
         let definitions = self.definitions.iter().map(apply::to_value);
-        let others = self.objects.iter().chain(&self.webhooks).cloned().map(Ok);
+        let others =
+            [&self.namespace].into_iter().chain(&self.objects).chain(&self.webhooks).cloned().map(Ok);
         definitions.chain(others).collect()
     }
 
@@ -84,27 +82,10 @@ impl Installation {
     /// # Errors
     /// When the API server refuses or the managers do not come up.
     pub async fn apply(&self, client: &Client) -> Result<(), InstallError> {
-        let definitions = self.definitions.iter().map(apply::to_value).collect::<Result<Vec<_>, _>>()?;
-        apply_all(client, definitions).await?;
-        let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-        let names = self.definitions.iter().map(ResourceExt::name_any);
-        stream::iter(names)
-            .map(|name| established(&api, name))
-            .buffer_unordered(AT_ONCE)
-            .try_collect::<()>()
-            .await?;
-        apply::apply(client, apply::namespace(NAMESPACE)).await?;
+        serve(client, &self.definitions).await?;
+        apply::apply(client, self.namespace.clone()).await?;
         apply_all(client, self.objects.clone()).await?;
         available(client).await?;
         apply_all(client, self.webhooks.clone()).await
-    }
-}
-
-/// The manager puts its authority there.
-fn without_authority(configuration: &mut Value) {
-    for webhook in configuration["webhooks"].as_array_mut().into_iter().flatten() {
-        if let Some(client) = webhook["clientConfig"].as_object_mut() {
-            client.remove("caBundle");
-        }
     }
 }

@@ -28,7 +28,7 @@ use k8s_openapi::{
     api::apps::v1::Deployment,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use scute_api::engines::{Engine, crds_without};
 use scute_kubeadm::{ClusterFacts, IMAGE_REPOSITORY, addons};
 use serde_json::Value;
@@ -186,12 +186,16 @@ impl std::fmt::Debug for TenantsEtcd {
 /// Applies every CustomResourceDefinition, but for those of engines that are off, and waits until the API server serves them.
 /// `webhook_ca` is the authority of the webhook that converts between versions: PEM.
 pub async fn definitions(client: &Client, webhook_ca: &str, without: &[Engine]) -> Result<(), InstallError> {
-    let crds = webhooks::trusting(crds_without(without), webhook_ca);
+    serve(client, &webhooks::trusting(crds_without(without), webhook_ca)).await
+}
+
+/// Applies definitions and waits until the API server serves them.
+async fn serve(client: &Client, crds: &[CustomResourceDefinition]) -> Result<(), InstallError> {
     let objects = crds.iter().map(apply::to_value).collect::<Result<Vec<_>, _>>()?;
     apply_all(client, objects).await?;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     stream::iter(crds)
-        .map(|crd| established(&api, crd.metadata.name.unwrap_or_default()))
+        .map(|crd| established(&api, crd.name_any()))
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await
@@ -219,7 +223,7 @@ pub async fn manager(client: &Client, facts: &Facts) -> Result<(), InstallError>
     objects.extend(tenants_etcd::secrets(tenants_etcd));
     apply_all(client, objects).await?;
     available(client).await?;
-    apply_all(client, webhooks::configurations(&webhook.ca, &configuration.without)).await?;
+    apply_all(client, webhooks::configurations(Some(&webhook.ca), &configuration.without)).await?;
     through_webhooks(client, tenants_etcd::datastore(tenants_etcd)).await
 }
 

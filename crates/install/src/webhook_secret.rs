@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, WebhookClientConfig,
 };
-use kube::api::{PartialObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use scute_pki::{
@@ -194,10 +194,7 @@ impl WebhookSecret {
     }
 
     /// One look: the Secret, then what trusts it, until there is nothing left to do.
-    ///
-    /// # Errors
-    /// When the API server refuses or no certificate can be made.
-    pub async fn look_after(&self, now: Timestamp) -> Result<(), WebhookSecretError> {
+    async fn look_after(&self, now: Timestamp) -> Result<(), WebhookSecretError> {
         loop {
             let found = self.secrets().get_opt(&self.name).await.map_err(|source| self.failed(source))?;
             let content = found.as_ref().map(Content::of).unwrap_or_default();
@@ -236,20 +233,8 @@ impl WebhookSecret {
     /// Puts the authority wherever the API server is told to call us.
     async fn trust(&self, ca: &str) -> Result<(), WebhookSecretError> {
         let bundle = ByteString(ca.as_bytes().to_vec());
-        let all: Api<ValidatingWebhookConfiguration> = Api::all(self.client.clone());
-        if let Some(found) = seen("ValidatingWebhookConfiguration", all.get_opt(webhooks::NAME).await)? {
-            let hooks = found.webhooks.unwrap_or_default();
-            let stale = hooks.iter().filter(|hook| hook.client_config.ca_bundle.as_ref() != Some(&bundle));
-            let names: Vec<_> = stale.map(|hook| &hook.name).collect();
-            trusted(&all, &names, &bundle).await?;
-        }
-        let all: Api<MutatingWebhookConfiguration> = Api::all(self.client.clone());
-        if let Some(found) = seen("MutatingWebhookConfiguration", all.get_opt(webhooks::NAME).await)? {
-            let hooks = found.webhooks.unwrap_or_default();
-            let stale = hooks.iter().filter(|hook| hook.client_config.ca_bundle.as_ref() != Some(&bundle));
-            let names: Vec<_> = stale.map(|hook| &hook.name).collect();
-            trusted(&all, &names, &bundle).await?;
-        }
+        self.trust_by::<ValidatingWebhookConfiguration>(&bundle).await?;
+        self.trust_by::<MutatingWebhookConfiguration>(&bundle).await?;
         let all: Api<CustomResourceDefinition> = Api::all(self.client.clone());
         // Ours are known; others' are not looked at.
         for ours in scute_api::crds().into_iter().filter(|crd| crd.spec.conversion.is_some()) {
@@ -270,6 +255,27 @@ impl WebhookSecret {
         }
         Ok(())
     }
+
+    /// Has the webhooks of our configuration of a kind trust an authority.
+    async fn trust_by<K>(&self, ca: &ByteString) -> Result<(), WebhookSecretError>
+    where
+        K: kube::Resource<DynamicType = ()>,
+    {
+        let all: Api<DynamicObject> = Api::all_with(self.client.clone(), &ApiResource::erase::<K>(&()));
+        let what = K::kind(&());
+        let Some(found) = seen(&what, all.get_opt(webhooks::NAME).await)? else { return Ok(()) };
+        let bundle = json!(ca);
+        let hooks = found.data["webhooks"].as_array().into_iter().flatten();
+        let stale = hooks.filter(|hook| hook["clientConfig"]["caBundle"] != bundle);
+        let hooks: Vec<_> =
+            stale.map(|hook| json!({"name": hook["name"], "clientConfig": {"caBundle": bundle}})).collect();
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        let patch = Patch::Strategic(json!({"webhooks": hooks}));
+        let done = all.patch(webhooks::NAME, &PatchParams::default(), &patch).await;
+        done.map(drop).map_err(|source| api(what.into_owned(), source))
+    }
 }
 
 fn api(what: String, source: kube::Error) -> WebhookSecretError {
@@ -278,21 +284,6 @@ fn api(what: String, source: kube::Error) -> WebhookSecretError {
 
 fn seen<K>(what: &str, found: Result<Option<K>, kube::Error>) -> Result<Option<K>, WebhookSecretError> {
     found.map_err(|source| api(what.to_owned(), source))
-}
-
-/// Has these webhooks of a configuration trust an authority.
-async fn trusted<K>(all: &Api<K>, names: &[&String], ca: &ByteString) -> Result<(), WebhookSecretError>
-where
-    K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    if names.is_empty() {
-        return Ok(());
-    }
-    let hooks: Vec<_> =
-        names.iter().map(|name| json!({"name": name, "clientConfig": {"caBundle": ca}})).collect();
-    let patch = Patch::Strategic(json!({"webhooks": hooks}));
-    let done = all.patch(webhooks::NAME, &PatchParams::default(), &patch).await;
-    done.map(drop).map_err(|source| api(K::kind(&()).into_owned(), source))
 }
 
 /// Something of a kind was changed.

@@ -25,40 +25,45 @@ pub fn trusting(mut crds: Vec<CustomResourceDefinition>, ca: &str) -> Vec<Custom
 
 /// Both configurations. They name only our own kinds and evictions, which an absent manager does not hold up; status
 /// is not named, so that the manager's own reports do not call it back. Kinds of engines that are off are not ours.
-pub fn configurations(ca: &str, without: &[Engine]) -> Vec<Value> {
-    let ca = STANDARD.encode(ca);
+pub fn configurations(ca: Option<&str>, without: &[Engine]) -> Vec<Value> {
     let mut validating =
-        configuration("ValidatingWebhookConfiguration", "validate.scute.dev", "/validate", &ca, without);
+        configuration("ValidatingWebhookConfiguration", "validate.scute.dev", "/validate", ca, without);
     if !without.contains(&Engine::Kubevirt)
         && let Some(webhooks) = validating["webhooks"].as_array_mut()
     {
-        webhooks.push(evictions(&ca));
+        webhooks.push(evictions(ca));
     }
     vec![
         validating,
-        configuration("MutatingWebhookConfiguration", "default.scute.dev", "/mutate", &ca, without),
+        configuration("MutatingWebhookConfiguration", "default.scute.dev", "/mutate", ca, without),
     ]
 }
 
 /// The eviction of a launcher Pod marks its VMI. When nobody answers, the Pod's PodDisruptionBudget refuses.
-fn evictions(ca: &str) -> Value {
+fn evictions(ca: Option<&str>) -> Value {
     json!({
         "name": "evictions.scute.dev",
         "admissionReviewVersions": ["v1"],
         "sideEffects": "NoneOnDryRun",
         "failurePolicy": "Ignore",
         "timeoutSeconds": 5,
-        "clientConfig": {
-            "caBundle": ca,
-            "service": {"namespace": NAMESPACE, "name": SERVICE, "path": "/validate", "port": 443},
-        },
+        "clientConfig": client_config("/validate", ca),
         "rules": [{
             "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods/eviction"],
         }],
     })
 }
 
-fn configuration(kind: &str, name: &str, path: &str, ca: &str, without: &[Engine]) -> Value {
+/// Where to call, and the authority to trust there (PEM), unless somebody else says that.
+fn client_config(path: &str, ca: Option<&str>) -> Value {
+    let mut config = json!({"service": {"namespace": NAMESPACE, "name": SERVICE, "path": path, "port": 443}});
+    if let Some(ca) = ca {
+        config["caBundle"] = STANDARD.encode(ca).into();
+    }
+    config
+}
+
+fn configuration(kind: &str, name: &str, path: &str, ca: Option<&str>, without: &[Engine]) -> Value {
     let mut operations = vec!["CREATE", "UPDATE"];
     if kind.starts_with("Validating") {
         operations.push("DELETE");
@@ -70,10 +75,7 @@ fn configuration(kind: &str, name: &str, path: &str, ca: &str, without: &[Engine
         "failurePolicy": "Fail",
         "matchPolicy": "Equivalent",
         "timeoutSeconds": 10,
-        "clientConfig": {
-            "caBundle": ca,
-            "service": {"namespace": NAMESPACE, "name": SERVICE, "path": path, "port": 443},
-        },
+        "clientConfig": client_config(path, ca),
         "rules": rules(&operations, without),
     });
     if kind.starts_with("Mutating") {
