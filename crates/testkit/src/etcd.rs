@@ -34,35 +34,15 @@ impl Etcd {
     }
 
     pub(crate) fn start_in(dir: &Path) -> Result<Self> {
-        let ca = certificates::Authority::new("etcd-ca")?;
-        let (certificate, key) = ca.issue("etcd", &[], true)?;
-        std::fs::write(dir.join("ca.crt"), &ca.certificate)?;
-        std::fs::write(dir.join("server.crt"), certificate)?;
-        std::fs::write(dir.join("server.key"), key)?;
+        let ca = authority(dir)?;
         let (client, peer) = (free_port()?, free_port()?);
-        let endpoint = format!("https://127.0.0.1:{client}");
-        let path = |name: &str| dir.join(name).display().to_string();
-        let arguments = [
-            "etcd".to_owned(),
-            format!("--data-dir={}", path("data")),
-            format!("--listen-client-urls={endpoint}"),
-            format!("--advertise-client-urls={endpoint}"),
-            format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
-            format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
-            format!("--initial-cluster=default=http://127.0.0.1:{peer}"),
-            format!("--trusted-ca-file={}", path("ca.crt")),
-            format!("--cert-file={}", path("server.crt")),
-            format!("--key-file={}", path("server.key")),
-            "--client-cert-auth=true".to_owned(),
-            // The data of a test is worth nothing after a power cut.
-            "--unsafe-no-fsync=true".to_owned(),
-            "--log-level=error".to_owned(),
-        ];
+        let arguments =
+            arguments(dir, "default", "data", (client, peer), &format!("default=http://127.0.0.1:{peer}"));
         let (binary, log) = (kube_binary()?, dir.join("etcd.log"));
         let start = Box::new(move || Process::start(&binary, &arguments, &log));
         let process = start()?;
         Ok(Self {
-            endpoint,
+            endpoint: format!("https://127.0.0.1:{client}"),
             ca_certificate: ca.certificate,
             ca_key: ca.key,
             process,
@@ -102,6 +82,38 @@ impl Etcd {
     }
 }
 
+/// A new authority, with the certificate of a server that every member has, in the folder of the etcd.
+fn authority(dir: &Path) -> Result<certificates::Authority> {
+    let ca = certificates::Authority::new("etcd-ca")?;
+    let (certificate, key) = ca.issue("etcd", &[], true)?;
+    std::fs::write(dir.join("ca.crt"), &ca.certificate)?;
+    std::fs::write(dir.join("server.crt"), certificate)?;
+    std::fs::write(dir.join("server.key"), key)?;
+    Ok(ca)
+}
+
+/// How a member is started: where its data is, its ports for clients and for peers, and all members with their peer URLs.
+fn arguments(dir: &Path, name: &str, data: &str, (client, peer): (u16, u16), cluster: &str) -> [String; 14] {
+    let path = |name: &str| dir.join(name).display().to_string();
+    [
+        "etcd".to_owned(),
+        format!("--name={name}"),
+        format!("--data-dir={}", path(data)),
+        format!("--listen-client-urls=https://127.0.0.1:{client}"),
+        format!("--advertise-client-urls=https://127.0.0.1:{client}"),
+        format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
+        format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
+        format!("--initial-cluster={cluster}"),
+        format!("--trusted-ca-file={}", path("ca.crt")),
+        format!("--cert-file={}", path("server.crt")),
+        format!("--key-file={}", path("server.key")),
+        "--client-cert-auth=true".to_owned(),
+        // The data of a test is worth nothing after a power cut.
+        "--unsafe-no-fsync=true".to_owned(),
+        "--log-level=error".to_owned(),
+    ]
+}
+
 /// An etcd of several members on loopback, as kubeadm makes one beside each API server.
 pub struct EtcdRing {
     /// The members, in the order of their names.
@@ -129,12 +141,7 @@ impl EtcdRing {
     pub fn start(count: usize) -> Result<Self> {
         let temporary = tempfile::Builder::new().prefix("scute-etcd-").tempdir()?;
         let dir = temporary.path();
-        let ca = certificates::Authority::new("etcd-ca")?;
-        let (certificate, key) = ca.issue("etcd", &[], true)?;
-        let path = |name: &str| dir.join(name).display().to_string();
-        std::fs::write(dir.join("ca.crt"), &ca.certificate)?;
-        std::fs::write(dir.join("server.crt"), certificate)?;
-        std::fs::write(dir.join("server.key"), key)?;
+        let ca = authority(dir)?;
         let ports: Vec<_> =
             (0..count).map(|_| Ok((free_port()?, free_port()?))).collect::<Result<Vec<(u16, u16)>>>()?;
         let peers: Vec<_> = ports
@@ -145,22 +152,7 @@ impl EtcdRing {
         let mut members = Vec::new();
         for (index, (port, peer)) in ports.iter().enumerate() {
             let name = format!("m{index}");
-            let arguments = [
-                "etcd".to_owned(),
-                format!("--name={name}"),
-                format!("--data-dir={}", path(&name)),
-                format!("--listen-client-urls=https://127.0.0.1:{port}"),
-                format!("--advertise-client-urls=https://127.0.0.1:{port}"),
-                format!("--listen-peer-urls=http://127.0.0.1:{peer}"),
-                format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"),
-                format!("--initial-cluster={}", peers.join(",")),
-                format!("--trusted-ca-file={}", path("ca.crt")),
-                format!("--cert-file={}", path("server.crt")),
-                format!("--key-file={}", path("server.key")),
-                "--client-cert-auth=true".to_owned(),
-                "--unsafe-no-fsync=true".to_owned(),
-                "--log-level=error".to_owned(),
-            ];
+            let arguments = arguments(dir, &name, &name, (*port, *peer), &peers.join(","));
             let process = Process::start(&kube_binary()?, &arguments, &dir.join(format!("{name}.log")))?;
             members.push(RingMember { name, port: *port, process });
         }
