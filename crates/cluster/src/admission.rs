@@ -75,29 +75,7 @@ fn judge<K: DeserializeOwned + Serialize + PartialEq>(
     if !errors.is_empty() {
         return Verdict::Deny(errors);
     }
-    if filled == new {
-        return Verdict::Allow;
-    }
-    match serde_json::to_value(&filled) {
-        Ok(wanted) => Verdict::Replace(overlay(request.object.clone(), wanted)),
-        Err(_) => Verdict::Allow,
-    }
-}
-
-/// The object as it was sent, with what was filled in: fields that our types do not know stay for the
-/// schema to judge.
-fn overlay(sent: serde_json::Value, filled: serde_json::Value) -> serde_json::Value {
-    use serde_json::Value;
-    match (sent, filled) {
-        (Value::Object(mut sent), Value::Object(filled)) => {
-            for (key, value) in filled {
-                let before = sent.remove(&key).unwrap_or(Value::Null);
-                sent.insert(key, overlay(before, value));
-            }
-            Value::Object(sent)
-        }
-        (_, filled) => filled,
-    }
+    Verdict::filled(request, &new, &filled)
 }
 
 fn check_deployment(deployment: &MachineDeployment) -> Vec<FieldError> {
