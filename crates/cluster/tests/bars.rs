@@ -190,15 +190,13 @@ fn at_rest_nothing_is_written_however_often_somebody_is_woken() {
             }
             versions
         };
-        // Sums settle last.
-        let settled = scute_testkit::until("the versions stand still", || async {
+        // Sums settle last, after a rest. Who wakes itself never stands still.
+        scute_testkit::until("the versions stand still", async || {
             let first = versions().await;
-            tickle(&case, &machines, 3).await;
-            (versions().await == first).then_some(first)
+            tickle(&case, &machines, 20).await;
+            (versions().await == first).then_some(())
         })
         .await;
-        tickle(&case, &machines, 20).await;
-        assert_eq!(versions().await, settled);
     });
 }
 
