@@ -7,11 +7,28 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::DeprecatedStatus;
+use crate::conversion::{Conversion, Rule};
 
 /// Keeps a ClusterResourceSet until no binding names it.
 pub const CLUSTER_RESOURCE_SET_FINALIZER: &str = "addons.cluster.x-k8s.io";
 /// Type of Secrets whose content may go into Clusters.
 pub const RESOURCE_SET_SECRET_TYPE: &str = "addons.cluster.x-k8s.io/resource-set";
+
+/// The conversions of this module's kinds.
+pub(crate) fn conversions() -> Vec<Conversion> {
+    let age = &[("Age", "date", ".metadata.creationTimestamp")];
+    let conversion = |kind, rules| Conversion {
+        group: "addons.cluster.x-k8s.io",
+        kind,
+        old: "v1beta1",
+        new: "v1beta2",
+        rules,
+        columns: age,
+    };
+    vec![conversion("ClusterResourceSet", RESOURCE_SET), conversion("ClusterResourceSetBinding", &[])]
+}
+
+const RESOURCE_SET: &[Rule] = &[Rule::Within("status", crate::cluster::versions::STATUS)];
 
 /// The CustomResourceDefinitions of this module.
 pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
@@ -31,6 +48,7 @@ pub(crate) fn crds() -> Vec<CustomResourceDefinition> {
     derive = "PartialEq",
     derive = "Default",
     doc = "ClusterResourceSet puts manifests into every Cluster that has certain labels.",
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     printcolumn = r#"{"name":"Applied","type":"string","jsonPath":".status.conditions[?(@.type==\"ResourcesApplied\")].status","description":"Whether all of it is in all of the Clusters"}"#,
@@ -121,6 +139,7 @@ pub struct ClusterResourceSetStatus {
     derive = "PartialEq",
     derive = "Default",
     doc = "ClusterResourceSetBinding says which ClusterResourceSets have gone into a Cluster.",
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     printcolumn = r#"{"name":"Cluster","type":"string","jsonPath":".spec.clusterName"}"#,

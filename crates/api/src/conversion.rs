@@ -143,6 +143,7 @@ pub fn conversions() -> Vec<Conversion> {
         crate::controlplane::conversions(),
         crate::infrastructure::conversions(),
         crate::ipam::conversions(),
+        crate::addons::conversions(),
     ]
     .concat()
 }

@@ -120,6 +120,32 @@ fn old_reference(group: &str, version: &str, kind: &str) -> Value {
 }
 
 #[test]
+fn a_health_check_of_v1beta1() {
+    let template = old_reference("infrastructure.cluster.x-k8s.io", "v1beta1", "Metal3RemediationTemplate");
+    let old = object(
+        OLD,
+        "MachineHealthCheck",
+        json!({"clusterName": "c", "selector": {"matchLabels": {"a": "b"}}, "nodeStartupTimeout": "10m0s",
+            "maxUnhealthy": "40%", "unhealthyRange": "[1-3]", "remediationTemplate": template,
+            "unhealthyConditions": [{"type": "Ready", "status": "Unknown", "timeout": "5m0s"}],
+            "unhealthyMachineConditions": [{"type": "X", "status": "False", "timeout": "1m0s"}]}),
+        json!({"expectedMachines": 3, "currentHealthy": 2, "targets": ["m"]}),
+    );
+    let new = convert(&old, NEW).unwrap();
+    assert_eq!(
+        new["spec"],
+        json!({"clusterName": "c", "selector": {"matchLabels": {"a": "b"}},
+            "checks": {"nodeStartupTimeoutSeconds": 600,
+                "unhealthyNodeConditions": [{"type": "Ready", "status": "Unknown", "timeoutSeconds": 300}],
+                "unhealthyMachineConditions": [{"type": "X", "status": "False", "timeoutSeconds": 60}]},
+            "remediation": {"triggerIf": {"unhealthyLessThanOrEqualTo": "40%", "unhealthyInRange": "[1-3]"},
+                "templateRef": {"apiVersion": "infrastructure.cluster.x-k8s.io/v1beta1",
+                    "kind": "Metal3RemediationTemplate", "name": "t"}}})
+    );
+    assert_eq!(convert(&new, OLD).unwrap(), old);
+}
+
+#[test]
 fn a_deployment_of_v1beta1() {
     let config = old_reference("bootstrap.cluster.x-k8s.io", "v1beta1", "KubeadmConfigTemplate");
     let machine = old_reference("infrastructure.cluster.x-k8s.io", "v1alpha1", "KubevirtMachineTemplate");

@@ -10,8 +10,7 @@ use kube::ResourceExt;
 use scute_api::cluster::{
     AUTOSCALER_MAX_SIZE_ANNOTATION, AUTOSCALER_MIN_SIZE_ANNOTATION, Cluster, MAX_MACHINES, Machine,
     MachineDeployment, MachineDrainRule, MachineHealthCheck, MachineNames, MachineNamingSpec, MachineSet,
-    MachineTaint, OUTDATED_REVISION_TAINT, RolloutStrategyType, SKIP_PREFLIGHT_CHECKS_ANNOTATION,
-    UNINITIALIZED_TAINT, defaults,
+    MachineTaint, RolloutStrategyType, SKIP_PREFLIGHT_CHECKS_ANNOTATION, defaults,
 };
 use scute_api::meta::{CLUSTER_NAME_LABEL, CONTROL_PLANE_LABEL};
 use scute_contract::selector;
@@ -131,26 +130,9 @@ fn check_naming(naming: Option<&MachineNamingSpec>) -> Option<FieldError> {
     Some(FieldError::new("spec.machineNaming.template", template, error.to_string()))
 }
 
-/// Taints that are somebody's own: the kubelet's, the node lifecycle controller's, the core's.
 fn check_taints(taints: &[MachineTaint], of_worker: bool, path: &str) -> Vec<FieldError> {
-    const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
-    let wrong = |key: &str| match key {
-        UNINITIALIZED_TAINT | OUTDATED_REVISION_TAINT => {
-            Some("is put on Nodes by the Machine controller alone")
-        }
-        OUT_OF_SERVICE => None,
-        _ if key.starts_with("node.kubernetes.io/") => {
-            Some("must not begin with node.kubernetes.io/, but for node.kubernetes.io/out-of-service")
-        }
-        _ if key.starts_with("node.cloudprovider.kubernetes.io/") => {
-            Some("must not begin with node.cloudprovider.kubernetes.io/")
-        }
-        "node-role.kubernetes.io/master" => Some("is not in use since Kubernetes 1.24"),
-        "node-role.kubernetes.io/control-plane" if of_worker => Some("is for Machines of a control plane"),
-        _ => None,
-    };
     let faults = taints.iter().enumerate().filter_map(|(index, taint)| {
-        Some(FieldError::new(format!("{path}[{index}].key"), &taint.key, wrong(&taint.key)?))
+        Some(FieldError::new(format!("{path}[{index}].key"), &taint.key, taint.fault(of_worker)?))
     });
     faults.collect()
 }

@@ -134,6 +134,7 @@ pub fn machine(kcp: &KubeadmControlPlane, cluster: &str, new: &New, owner: Owner
         failure_domain: new.failure_domain.clone(),
         deletion: template.deletion.clone(),
         readiness_gates: gates(kcp),
+        taints: template.taints.clone(),
         ..MachineSpec::default()
     };
     with_meta(kcp, cluster, &new.name, new.remediation.clone(), owner, spec)
@@ -150,6 +151,7 @@ pub fn machine_in_place(
     let spec = MachineSpec {
         readiness_gates: gates(kcp),
         deletion: kcp.spec.machine_template.spec.deletion.clone(),
+        taints: kcp.spec.machine_template.spec.taints.clone(),
         provider_id: None,
         bootstrap: Bootstrap {
             config_ref: existing.spec.bootstrap.config_ref.clone(),

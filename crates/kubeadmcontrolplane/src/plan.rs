@@ -250,6 +250,7 @@ fn in_place(seen: &Observed) -> Vec<Action> {
         let same = is_controlled_by(&machine.metadata, kcp.metadata.uid.as_deref())
             && has_pairs(machine.as_ref(), want.labels(), want.annotations())
             && want.spec.readiness_gates == machine.spec.readiness_gates
+            && want.spec.taints == machine.spec.taints
             && want.spec.deletion == machine.spec.deletion;
         if !same {
             actions.push(Action::SyncMachine(name.clone()));

@@ -240,6 +240,23 @@ async fn a_rollout_makes_one_more_or_takes_one_first() {
 }
 
 #[tokio::test]
+async fn what_changes_in_place_needs_no_new_machine() {
+    let (was, names) = (kcp(json!({})), ["a"]);
+    let machines = vec![machine(&was, "a", 100, json!({}))];
+    let taint = json!({"key": "k", "effect": "NoSchedule", "propagation": "Always"});
+    for change in [
+        json!({"taints": [taint]}),
+        json!({"deletion": {"nodeDrainTimeoutSeconds": 5}}),
+        json!({"readinessGates": [{"conditionType": "a.b/c"}]}),
+    ] {
+        let now = kcp(json!({"spec": {"replicas": 1, "machineTemplate": {"spec": change}}}));
+        let plan = decided(&world(now, machines.clone(), &ring(&names)).await);
+        assert!(plan.actions.contains(&Action::SyncMachine("a".into())), "{change}: {:?}", plan.actions);
+        assert!(told(&plan).iter().all(|line| line != "join" && !line.starts_with("delete")), "{change}");
+    }
+}
+
+#[tokio::test]
 async fn a_member_leaves_before_its_machine_and_no_sooner_than_the_last_hook_but_ours() {
     let cp = kcp(json!({}));
     let three = ring(&["a", "b", "c"]);

@@ -33,11 +33,6 @@ fn template() -> Value {
     json!({"ref": reference, "templateRef": reference})
 }
 
-fn kubeadm_control_plane() -> Value {
-    json!({"version": "v1.35.4", "kubeadmConfigSpec": {}, "machineTemplate": {
-        "infrastructureRef": infrastructure(), "spec": {"infrastructureRef": infrastructure()}}})
-}
-
 fn kamaji_control_plane() -> Value {
     json!({"version": "v1.35.4", "network": {"serviceType": "NodePort"},
         "addons": {}, "apiServer": {}, "controllerManager": {}, "scheduler": {}, "deployment": {}})
@@ -74,10 +69,6 @@ fn spec(kind: &str) -> Value {
             "patches": [{"name": "p", "definitions": [{
                 "selector": {"apiVersion": "a.b/v1", "kind": "KTemplate", "matchResources": {"controlPlane": true}},
                 "jsonPatches": [{"op": "add", "path": "/spec/a", "value": 1}]}]}]}),
-        "KubeadmControlPlane" => kubeadm_control_plane(),
-        "KubeadmControlPlaneTemplate" => {
-            json!({"template": {"spec": {"kubeadmConfigSpec": {}, "machineTemplate": {"spec": {}}}}})
-        }
         "KamajiControlPlane" => kamaji_control_plane(),
         "KamajiControlPlaneTemplate" => json!({"template": {"spec": kamaji_control_plane()}}),
         "TenantControlPlane" => json!({"kubernetes": {"version": "v1.35.4", "kubelet": {}}, "addons": {},

@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ConditionGate, DeprecatedStatus};
+use super::{ConditionGate, DeprecatedStatus, OUTDATED_REVISION_TAINT, UNINITIALIZED_TAINT};
 use crate::meta::ContractRef;
 
 /// What a Machine should be.
@@ -103,6 +103,31 @@ pub struct MachineTaint {
     pub effect: MachineTaintEffect,
     /// Always: kept on the Node, and taken away when it goes from here. OnInitialization: put on a new Node once.
     pub propagation: MachineTaintPropagation,
+}
+
+impl MachineTaint {
+    /// Why nobody may ask for it: it is somebody's own, the kubelet's, the node lifecycle controller's or the core's.
+    #[must_use]
+    pub fn fault(&self, of_worker: bool) -> Option<&'static str> {
+        const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+        match self.key.as_str() {
+            UNINITIALIZED_TAINT | OUTDATED_REVISION_TAINT => {
+                Some("is put on Nodes by the Machine controller alone")
+            }
+            OUT_OF_SERVICE => None,
+            key if key.starts_with("node.kubernetes.io/") => {
+                Some("must not begin with node.kubernetes.io/, but for node.kubernetes.io/out-of-service")
+            }
+            key if key.starts_with("node.cloudprovider.kubernetes.io/") => {
+                Some("must not begin with node.cloudprovider.kubernetes.io/")
+            }
+            "node-role.kubernetes.io/master" => Some("is not in use since Kubernetes 1.24"),
+            "node-role.kubernetes.io/control-plane" if of_worker => {
+                Some("is for Machines of a control plane")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// What a taint does to Pods that do not tolerate it.

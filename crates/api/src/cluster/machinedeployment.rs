@@ -95,7 +95,7 @@ pub struct MachineDeploymentRolloutSpec {
 #[serde(rename_all = "camelCase")]
 pub struct MachineDeploymentRolloutStrategy {
     /// RollingUpdate or OnDelete.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default)]
     pub type_: RolloutStrategyType,
     /// Limits of a RollingUpdate.
     #[serde(default, skip_serializing_if = "Option::is_none")]

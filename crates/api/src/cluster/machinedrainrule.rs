@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     derive = "Default",
     doc = "MachineDrainRule says what is done about Pods when the Node of a Machine is drained. Of several rules for one Pod the first by name counts.",
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     printcolumn = r#"{"name":"Behavior","type":"string","jsonPath":".spec.drain.behavior","description":"What is done about the Pods"}"#,

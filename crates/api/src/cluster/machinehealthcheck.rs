@@ -26,6 +26,7 @@ pub const NODE_STARTUP_TIMEOUT_SECONDS: i32 = 600;
     derive = "PartialEq",
     derive = "Default",
     doc = "MachineHealthCheck says which Machines are not healthy, and has them replaced or mended.",
+    label("cluster.x-k8s.io/v1beta1", "v1beta1"),
     label("cluster.x-k8s.io/v1beta2", "v1beta2"),
     label("clusterctl.cluster.x-k8s.io", ""),
     printcolumn = r#"{"name":"Cluster","type":"string","jsonPath":".spec.clusterName","description":"Cluster"}"#,

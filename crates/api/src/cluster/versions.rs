@@ -175,6 +175,22 @@ const MACHINE_DEPLOYMENT: &[Rule] = &[
     Within("status", STATUS),
 ];
 
+const MACHINE_HEALTH_CHECK: &[Rule] = &[
+    Emptied("spec.checks"),
+    Emptied("spec.remediation"),
+    Emptied("spec.remediation.triggerIf"),
+    Within("spec.unhealthyConditions[]", CONDITION),
+    Moved("spec.unhealthyConditions", "spec.checks.unhealthyNodeConditions"),
+    Within("spec.unhealthyMachineConditions[]", CONDITION),
+    Moved("spec.unhealthyMachineConditions", "spec.checks.unhealthyMachineConditions"),
+    Seconds("spec.nodeStartupTimeout", "spec.checks.nodeStartupTimeoutSeconds"),
+    Moved("spec.maxUnhealthy", "spec.remediation.triggerIf.unhealthyLessThanOrEqualTo"),
+    Moved("spec.unhealthyRange", "spec.remediation.triggerIf.unhealthyInRange"),
+    TemplateReference("spec.remediationTemplate"),
+    Moved("spec.remediationTemplate", "spec.remediation.templateRef"),
+    Within("status", STATUS),
+];
+
 const AGE: Column = ("Age", "date", ".metadata.creationTimestamp");
 const OF_CLUSTER: Column = ("Cluster", "string", ".spec.clusterName");
 const PHASE: Column = ("Phase", "string", ".status.phase");
@@ -217,13 +233,25 @@ const MACHINE_DEPLOYMENT_COLUMNS: &[Column] = &[
     TEMPLATE_VERSION,
 ];
 
+const MACHINE_HEALTH_CHECK_COLUMNS: &[Column] = &[
+    OF_CLUSTER,
+    ("ExpectedMachines", "integer", ".status.expectedMachines"),
+    ("MaxUnhealthy", "string", ".spec.maxUnhealthy"),
+    ("CurrentHealthy", "integer", ".status.currentHealthy"),
+    AGE,
+];
+const MACHINE_DRAIN_RULE_COLUMNS: &[Column] =
+    &[("Behavior", "string", ".spec.drain.behavior"), ("Order", "string", ".spec.drain.order"), AGE];
+
 /// The conversions of this module's kinds.
 pub(crate) fn conversions() -> Vec<Conversion> {
-    let kinds: [(&'static str, &'static [Rule], &'static [Column]); 6] = [
+    let kinds: [(&'static str, &'static [Rule], &'static [Column]); 8] = [
         ("Cluster", CLUSTER, CLUSTER_COLUMNS),
         ("MachineDeployment", MACHINE_DEPLOYMENT, MACHINE_DEPLOYMENT_COLUMNS),
         ("MachineSet", MACHINE_SET, MACHINE_SET_COLUMNS),
         ("Machine", MACHINE, MACHINE_COLUMNS),
+        ("MachineHealthCheck", MACHINE_HEALTH_CHECK, MACHINE_HEALTH_CHECK_COLUMNS),
+        ("MachineDrainRule", &[], MACHINE_DRAIN_RULE_COLUMNS),
         ("MachinePool", &[], &[]),
         ("ClusterClass", CLUSTER_CLASS, &[AGE]),
     ];

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ControlPlaneInitialization;
 use crate::bootstrap::KubeadmConfigSpec;
-use crate::cluster::{ConditionGate, DeprecatedStatus, MachineDeletionSpec, StatusVersion};
+use crate::cluster::{ConditionGate, DeprecatedStatus, MachineDeletionSpec, MachineTaint, StatusVersion};
 use crate::meta::{ContractRef, TemplateMeta};
 
 /// Most Machines of one control plane. Etcd members are 7 at most in practice; with an external etcd there may be more.
@@ -101,6 +101,10 @@ pub struct KubeadmControlPlaneMachineTemplateSpec {
     /// Time limits of the steps of a deletion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion: Option<MachineDeletionSpec>,
+    /// Taints of the Nodes, changed in place.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["key", "effect"]))]
+    pub taints: Vec<MachineTaint>,
 }
 
 /// When and how Machines are replaced.
@@ -136,7 +140,7 @@ pub struct KubeadmControlPlaneRolloutBeforeSpec {
 #[schemars(extend("minProperties" = 1))]
 pub struct KubeadmControlPlaneRolloutStrategy {
     /// RollingUpdate, the only one.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default)]
     pub strategy_type: KubeadmControlPlaneRolloutStrategyType,
     /// Its number.
     #[serde(default, skip_serializing_if = "Option::is_none")]

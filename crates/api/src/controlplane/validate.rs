@@ -41,6 +41,11 @@ pub fn validate_kubeadm_control_plane(kcp: &KubeadmControlPlane) -> Vec<Invalid>
     bad.extend(rollout(spec.rollout.as_ref(), &config, spec.replicas, "spec"));
     bad.extend(naming(spec.machine_naming.as_ref(), "spec"));
     bad.extend(configuration(&config, "spec.kubeadmConfigSpec"));
+    let taints = spec.machine_template.spec.taints.iter().enumerate();
+    bad.extend(taints.filter_map(|(index, taint)| {
+        let path = format!("spec.machineTemplate.spec.taints[{index}].key");
+        Some(Invalid::new(path, &taint.key, taint.fault(false)?))
+    }));
     bad
 }
 

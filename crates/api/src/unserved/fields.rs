@@ -11,10 +11,9 @@ type Line = (&'static str, Shape, &'static str);
 /// Every unserved field of every kind.
 #[must_use]
 pub fn fields() -> Vec<Unserved> {
-    let groups: [(&[Place], &[Line]); 9] = [
+    let groups: [(&[Place], &[Line]); 8] = [
         (&[("Cluster", "spec")], CLUSTER),
         (&[("ClusterClass", "spec")], CLUSTER_CLASS),
-        (KUBEADM_CONTROL_PLANES, KUBEADM_CONTROL_PLANE),
         (KAMAJI, KAMAJI_CONTROL_PLANE),
         (&[("TenantControlPlane", "spec")], TENANT_CONTROL_PLANE),
         (KUBEVIRT, INFRA_CLUSTER),
@@ -43,16 +42,6 @@ const CLUSTER_CLASS: &[Line] = &[
     ("upgrade", Object, "extensions of a Runtime SDK are not served: list kubernetesVersions"),
     ("availabilityGates", List, "gates of a class are not served yet: set availabilityGates of the Cluster"),
 ];
-
-const KUBEADM_CONTROL_PLANES: &[Place] = &[
-    ("KubeadmControlPlane", "spec.machineTemplate.spec"),
-    ("KubeadmControlPlaneTemplate", "spec.template.spec.machineTemplate.spec"),
-];
-const KUBEADM_CONTROL_PLANE: &[Line] = &[(
-    "taints",
-    List,
-    "taints of Machines are not served yet: set nodeRegistration.taints of initConfiguration and joinConfiguration",
-)];
 
 const KONNECTIVITY: &str = "settings of konnectivity are not served yet: there is no tunnel, and the control plane reaches the Nodes directly";
 const INGRESS: &str =

@@ -52,6 +52,16 @@ fn what_is_left_out_is_filled_in() {
 }
 
 #[test]
+fn taints_that_are_somebody_elses_are_refused() {
+    let taint = |key: &str| json!({"key": key, "effect": "NoSchedule", "propagation": "Always"});
+    let taints = [taint("node-role.kubernetes.io/control-plane"), taint("node.kubernetes.io/not-ready")];
+    assert_eq!(
+        bad(json!({"machineTemplate": {"spec": {"taints": taints}}})),
+        ["spec.machineTemplate.spec.taints[1].key"]
+    );
+}
+
+#[test]
 fn a_version_has_three_numbers() {
     for good in ["v1.35.4", "1.35.4", "v1.36.0-rc.1", "v1.35.4+build"] {
         assert!(bad(json!({ "version": good })).is_empty(), "{good}");
