@@ -26,6 +26,8 @@ enum What {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// One MachineDeployment of 100 beside a plain client that does the same writes, and memory at 1,000 Machines
+    Machines,
     /// Many servers on one API server: time, API writes, requests to BMCs, the manager's CPU and memory; then one server of a
     /// rack, from `apply` to a Node
     Metal {
@@ -45,40 +47,42 @@ enum What {
 pub fn run(args: &Args) -> Result<()> {
     setup::run()?;
     match &args.what {
-        What::Plan { arguments } => example("scute-plan", &["--release"], arguments, &[]),
+        What::Plan { arguments } => example("plan", &["--release"], arguments, &[]),
         What::Scale { arguments } => {
             let kube = components::build(&Cache::open()?)?.kube;
-            example("scute-cluster", &["--release"], arguments, &[("SCUTE_KUBE", &kube)])
+            example("cluster", &["--release"], arguments, &[("SCUTE_KUBE", &kube)])
+        }
+        What::Machines => {
+            let kube = components::build(&Cache::open()?)?.kube;
+            example("cluster", &["--release"], &["machines".to_owned()], &[("SCUTE_KUBE", &kube)])
         }
         What::Metal { arguments } => {
             let kube = components::build(&Cache::open()?)?.kube;
-            example("scute-metal", &["--release"], arguments, &[("SCUTE_KUBE", &kube)])?;
+            example("metal", &["--release"], arguments, &[("SCUTE_KUBE", &kube)])?;
             let bundle = bundle::default()?;
             let environment = [("SCUTE_KUBE", kube.as_path()), ("SCUTE_BUNDLE", bundle.as_path())];
-            example("scute-e2e", &[], &["metal".to_owned()], &environment)
+            example("e2e", &[], &["metal".to_owned()], &environment)
         }
         What::FirstTenant { arguments } => {
             let kube = components::build(&Cache::open()?)?.kube;
             let bundle = bundle::default()?;
             // What is measured are the bundle's programs; the one that looks on need not be fast.
-            example("scute-e2e", &[], arguments, &[("SCUTE_KUBE", &kube), ("SCUTE_BUNDLE", &bundle)])
+            example("e2e", &[], arguments, &[("SCUTE_KUBE", &kube), ("SCUTE_BUNDLE", &bundle)])
         }
     }
 }
 
-/// Runs the example `bench` of a crate.
+/// Runs the benchmark of a crate. Examples of a workspace share one folder, so each has a name of its own.
 fn example(
-    krate: &str,
+    room: &str,
     profile: &[&str],
     arguments: &[String],
     env: &[(&str, &std::path::Path)],
 ) -> Result<()> {
     let mut cargo = run::cargo();
-    cargo
-        .args(["run", "--quiet", "--package", krate, "--example", "bench"])
-        .args(profile)
-        .arg("--")
-        .args(arguments);
+    let (package, example) = (format!("scute-{room}"), format!("{room}-bench"));
+    cargo.args(["run", "--quiet", "--package", &package, "--example", &example]);
+    cargo.args(profile).arg("--").args(arguments);
     cargo.envs(env.iter().map(|(name, value)| (*name, *value)));
     run::loud(&mut cargo)
 }

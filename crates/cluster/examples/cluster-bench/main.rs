@@ -1,6 +1,8 @@
 //! The cluster room at scale: a real kube-apiserver and etcd, providers and tenants played in this process, no kubelet.
-//! N Clusters of one MachineDeployment each are created at once, rolled out and deleted. Run by `cargo xtask bench scale`.
+//! N Clusters of one MachineDeployment each are created at once, rolled out and deleted. Run by `cargo xtask bench scale`, and
+//! for one MachineDeployment by `cargo xtask bench machines`.
 
+mod machines;
 mod manager;
 mod objects;
 mod provider;
@@ -29,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(1800);
 /// Requests at a time of who creates and deletes the Clusters.
 const AT_ONCE: usize = 16;
 
-/// `bench [CLUSTERS [MACHINES]]`: 1,000 and 10 unless told otherwise; other sizes are shares of these.
+/// `bench [CLUSTERS [MACHINES]]`: 1,000 and 10 unless told otherwise; other sizes are shares of these. `bench machines`: see there.
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,6 +39,9 @@ async fn main() -> Result<()> {
         && command == "manager"
     {
         return manager::run(kubeconfig.as_ref(), port.parse()?).await;
+    }
+    if arguments.first().is_some_and(|what| what == "machines") {
+        return machines::run().await;
     }
     let number =
         |at: usize, default: usize| arguments.get(at).map_or(Ok(default), |text| text.parse::<usize>());
@@ -98,6 +103,24 @@ impl World {
         let run =
             |seen: &Seen| seen.running.len() >= all && seen.running.iter().filter(is_wanted).count() >= all;
         self.providers.until(PATIENCE, run).await?;
+        Ok(start.elapsed())
+    }
+
+    /// Replaces every Machine.
+    async fn roll_out(&self) -> Result<Duration> {
+        let start = Instant::now();
+        Writer::new(&self.client, AT_ONCE).roll_out(&self.namespaces).await?;
+        // The old generation counts as complete until its controller has looked.
+        self.providers.until(PATIENCE, |seen| seen.complete.len() < seen.deployments.len()).await?;
+        self.providers.until(PATIENCE, |seen| seen.complete.len() == seen.deployments.len()).await?;
+        Ok(start.elapsed())
+    }
+
+    /// Deletes every Cluster.
+    async fn delete(&self) -> Result<Duration> {
+        let start = Instant::now();
+        Writer::new(&self.client, AT_ONCE).delete(&self.namespaces).await?;
+        self.providers.until(PATIENCE, |seen| seen.clusters.is_empty() && seen.machines.is_empty()).await?;
         Ok(start.elapsed())
     }
 }
@@ -166,17 +189,8 @@ async fn whole_life(clusters: usize, machines: usize, floor: Duration, few: f64)
         .print();
     writes::print_each(&more, 1);
 
-    let (start, writer) = (Instant::now(), Writer::new(&world.client, AT_ONCE));
-    writer.roll_out(&world.namespaces).await?;
-    // The old generation counts as complete until its controller has looked.
-    world.providers.until(PATIENCE, |seen| seen.complete.len() < seen.deployments.len()).await?;
-    world.providers.until(PATIENCE, |seen| seen.complete.len() == seen.deployments.len()).await?;
-    Figure::of(&format!("{size}: rolled out"), "s").value(start.elapsed().as_secs_f64()).print();
-
-    let start = Instant::now();
-    writer.delete(&world.namespaces).await?;
-    world.providers.until(PATIENCE, |seen| seen.clusters.is_empty() && seen.machines.is_empty()).await?;
-    Figure::of(&format!("{size}: deleted"), "s").value(start.elapsed().as_secs_f64()).print();
+    Figure::of(&format!("{size}: rolled out"), "s").value(world.roll_out().await?.as_secs_f64()).print();
+    Figure::of(&format!("{size}: deleted"), "s").value(world.delete().await?.as_secs_f64()).print();
     Ok(())
 }
 

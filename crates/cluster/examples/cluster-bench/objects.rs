@@ -71,19 +71,44 @@ impl Writer {
             for kind in ["Cluster", "MachineDeployment", "MachineSet"] {
                 self.status(namespace, kind, NAME, json!({"observedGeneration": 1})).await?;
             }
-            for machine in 0..machines {
-                let name = format!("{NAME}-{machine}");
-                self.create(namespace, build::config(&name)).await?;
-                self.create(namespace, build::infra_machine(&name)).await?;
-                self.create(namespace, build::machine(&name, NAME)).await?;
-                self.status(namespace, "TestConfig", &name, json!({"dataSecretName": name})).await?;
-                let provisioned = json!({"initialization": {"provisioned": true}});
-                self.status(namespace, "TestMachine", &name, provisioned).await?;
-                self.status(namespace, "Machine", &name, json!({"phase": "Running"})).await?;
+            Ok(())
+        })
+        .await?;
+        self.each_machine(namespaces, machines, |namespace, name| async move {
+            self.create(namespace, build::config(&name)).await?;
+            self.create(namespace, build::infra_machine(&name)).await?;
+            self.create(namespace, build::machine(&name, NAME)).await?;
+            self.status(namespace, "TestConfig", &name, json!({"dataSecretName": name})).await?;
+            let provisioned = json!({"initialization": {"provisioned": true}});
+            self.status(namespace, "TestMachine", &name, provisioned).await?;
+            self.status(namespace, "Machine", &name, json!({"phase": "Running"})).await
+        })
+        .await
+    }
+
+    /// Deletes what [`Writer::machines`] made, but for what there is once a namespace.
+    pub async fn delete_machines(&self, namespaces: &[String], machines: i32) -> Result<()> {
+        self.each_machine(namespaces, machines, |namespace, name| async move {
+            for kind in ["Machine", "TestMachine", "TestConfig"] {
+                self.api(namespace, kind).delete(&name, &DeleteParams::default()).await?;
             }
             Ok(())
         })
         .await
+    }
+
+    async fn each_machine<'a, F>(
+        &'a self,
+        namespaces: &'a [String],
+        machines: i32,
+        work: impl Fn(&'a str, String) -> F,
+    ) -> Result<()>
+    where
+        F: Future<Output = Result<()>>,
+    {
+        let of = |namespace| (0..machines).map(move |machine| (namespace, format!("{NAME}-{machine}")));
+        let all = futures::stream::iter(namespaces.iter().flat_map(of));
+        all.map(|(namespace, name)| work(namespace, name)).buffer_unordered(self.at_once).try_collect().await
     }
 
     /// Another template, and every MachineDeployment on it.
