@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{Cache, Key};
-use crate::workspace::{self, CLUSTERCTL, CONTAINERD, COREDNS, KUBERNETES};
+use crate::workspace::{self, CLUSTERCTL, CONTAINERD, COREDNS, HELM, KUBERNETES};
 use crate::{run, say, setup};
 
 /// Which components to build.
@@ -85,6 +85,13 @@ pub fn kube(cache: &Cache, version: &'static str) -> Result<PathBuf> {
 pub fn clusterctl(cache: &Cache) -> Result<PathBuf> {
     let module = Module { folder: "clusterctl", version: CLUSTERCTL, packages: ".", tags: "", set: vec![] };
     Ok(make(cache, &module)?.join("clusterctl"))
+}
+
+/// Builds helm, which judges the chart.
+pub fn helm(cache: &Cache) -> Result<PathBuf> {
+    let set = vec![("helm.sh/helm/v3/internal/version", format!("version={HELM}"))];
+    let module = Module { folder: "helm", version: HELM, packages: "tool", tags: "", set };
+    Ok(make(cache, &module)?.join("helm"))
 }
 
 fn kubernetes(version: &'static str) -> Result<Module> {

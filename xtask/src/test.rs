@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> Result<()> {
         judges::test(&cache)?;
         bundle.map(join).transpose()
     })?;
-    clusterctl(&cache, &kube)?;
+    clients(&cache, &kube)?;
     if let Some(bundle) = bundle {
         end_to_end(&bundle)?;
     }
@@ -56,13 +56,16 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// What `clusterctl` thinks of it.
-fn clusterctl(cache: &Cache, kube: &Path) -> Result<()> {
-    let program = components::clusterctl(cache)?;
-    say::stream("clusterctl", || {
-        let mut cargo = run::tests(["versions"])?;
-        cargo.args(["--", "--ignored", "clusterctl"]);
-        run::loud(cargo.env("SCUTE_CLUSTERCTL", &program).env("SCUTE_KUBE", kube))
+/// What `clusterctl` and `helm` think of it.
+fn clients(cache: &Cache, kube: &Path) -> Result<()> {
+    let (clusterctl, helm) = (components::clusterctl(cache)?, components::helm(cache)?);
+    say::stream("clusterctl and helm", || {
+        let mut cargo = run::tests(["versions", "installed"])?;
+        cargo
+            .args(["--", "--ignored", "clusterctl", "helm"])
+            .env("SCUTE_CLUSTERCTL", &clusterctl)
+            .env("SCUTE_HELM", &helm);
+        run::loud(cargo.env("SCUTE_KUBE", kube))
     })
 }
 
@@ -70,11 +73,13 @@ fn seed() -> String {
     std::env::var(SEED.0).unwrap_or_else(|_| SEED.1.to_owned())
 }
 
-/// clusterctl, and the bundle for the end-to-end tests, built by programs that let all others go first.
+/// clusterctl, helm, and the bundle for the end-to-end tests, built by programs that let all others go first.
 fn build_in_pauses() -> Result<PathBuf> {
     // The niceness of a thread of Linux is its own, and that of the processes that it starts.
     rustix::process::nice(15).context("let others go first")?;
-    components::clusterctl(&Cache::open()?)?;
+    let cache = Cache::open()?;
+    components::clusterctl(&cache)?;
+    components::helm(&cache)?;
     bundle::default().context("the bundle for the end-to-end tests")
 }
 

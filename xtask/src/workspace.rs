@@ -13,6 +13,9 @@ pub const COREDNS: &str = "v1.13.1";
 pub const CONTAINERD: &str = "v2.4.2";
 /// The client of management clusters that tests call.
 pub const CLUSTERCTL: &str = "v1.14.2";
+/// What judges the chart. Of its releases the one that stands on the Kubernetes of the other components, and is built of the
+/// same packages.
+pub const HELM: &str = "v3.20.2";
 /// The sandbox image.
 pub const PAUSE: &str = "3.10.1";
 /// Scute's own version.
@@ -44,6 +47,7 @@ mod tests {
             ("components/kube/go.mod", format!("k8s.io/kubernetes {}\n", kubernetes())),
             ("components/coredns/go.mod", format!("github.com/coredns/coredns {COREDNS}\n")),
             ("components/containerd/go.mod", format!("containerd/v2 {CONTAINERD} ")),
+            ("components/helm/go.mod", format!("helm.sh/helm/v3 {HELM} ")),
             ("components/clusterctl/go.mod", format!("require sigs.k8s.io/cluster-api {CLUSTERCTL}\n")),
         ];
         for (file, text) in wanted {

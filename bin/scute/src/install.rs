@@ -1,10 +1,11 @@
 //! `scute install`: the manager and its kinds in any Kubernetes cluster.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use scute_install::{Installation, Options, REGISTRY};
+use scute_install::{Chart, Installation, NAMESPACE, Options, REGISTRY};
 
 use crate::client::ClientArgs;
 use crate::manager::ConfigArgs;
@@ -24,6 +25,9 @@ pub struct InstallArgs {
     /// Print what would be applied, and apply nothing
     #[arg(short, long, value_enum)]
     output: Option<Printed>,
+    /// Write a Helm chart into a new folder, with these options as its values, and apply nothing
+    #[arg(long, value_name = "FOLDER", conflicts_with = "output")]
+    chart: Option<PathBuf>,
     #[command(flatten)]
     cluster: ClientArgs,
 }
@@ -38,11 +42,20 @@ enum Printed {
 impl InstallArgs {
     /// Prints it, or applies it and waits until the managers are available.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let options =
-            Options { configuration: self.config.load()?, replicas: self.replicas, registry: self.registry };
+        let options = Options {
+            configuration: self.config.load()?,
+            replicas: self.replicas,
+            registry: self.registry,
+            namespace: self.cluster.namespace.clone().unwrap_or_else(|| NAMESPACE.to_owned()),
+        };
+        if let Some(folder) = &self.chart {
+            write(folder, &Chart::of(&options)?)
+                .with_context(|| format!("writing a chart to {}", folder.display()))?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let installation = Installation::of(&options)?;
         if self.output.is_some() {
-            for document in installation.documents()? {
+            for document in installation.documents() {
                 output::say(&format!("---\n{}\n", output::yaml(&document)?))?;
             }
             return Ok(ExitCode::SUCCESS);
@@ -52,4 +65,17 @@ impl InstallArgs {
         output::say("the manager is available\n")?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Into a folder that was not there: what an older chart had in it would be rendered too.
+fn write(folder: &Path, chart: &Chart) -> anyhow::Result<()> {
+    std::fs::create_dir(folder)?;
+    for (name, text) in &chart.files {
+        let file = folder.join(name);
+        if let Some(parent) = file.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(file, text)?;
+    }
+    Ok(())
 }

@@ -91,7 +91,7 @@ impl ManagerArgs {
         label(&hub, &me, true).await;
         keep_certificate(&hub, &config, self.pod_namespace(), &mut tasks);
         spawn(&hub, &tenants, &config, &mut tasks);
-        spawn_metal(&hub, &config, &mut tasks)?;
+        spawn_metal(&hub, &config, self.pod_namespace(), &mut tasks)?;
         let ended = tokio::select! {
             _ = stop.recv() => Ok(ExitCode::SUCCESS),
             Some(ended) = tasks.join_next() => Err(part_ended(ended)),
@@ -258,7 +258,12 @@ fn spawn(hub: &Arc<Hub>, tenants: &Arc<Tenants>, config: &ManagerConfig, tasks: 
 }
 
 /// Starts what bare-metal servers need, where that is configured.
-fn spawn_metal(hub: &Arc<Hub>, config: &ManagerConfig, tasks: &mut JoinSet<()>) -> anyhow::Result<()> {
+fn spawn_metal(
+    hub: &Arc<Hub>,
+    config: &ManagerConfig,
+    namespace: &str,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
     let metal = config.metal.as_ref().filter(|_| !config.without.contains(&Engine::Metal3));
     let Some(metal) = metal else { return Ok(()) };
     let read = |path: &PathBuf| {
@@ -273,7 +278,7 @@ fn spawn_metal(hub: &Arc<Hub>, config: &ManagerConfig, tasks: &mut JoinSet<()>) 
         ..scute_metal::Config::new(
             metal.service_address.clone(),
             metal.ramdisk.clone(),
-            Key::new(scute_install::NAMESPACE, "scute-metal"),
+            Key::new(namespace, "scute-metal"),
             format!("scute/{}", config.site),
             authorities,
         )

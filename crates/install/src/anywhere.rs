@@ -1,13 +1,13 @@
 //! Scute in any Kubernetes cluster. In: [`Options`]. Out: the objects, as data or applied, in the order that they need.
 
 use crate::{
-    InstallError, LAUNCHER, ManagerConfig, NAMESPACE, SCUTE, VERSION, apply, apply_all, available, image,
+    InstallError, LAUNCHER, ManagerConfig, SCUTE, VERSION, apply, apply_all, available, image,
     manager::{Manager, WEBHOOK_SECRET},
+    parts::{self, Choice, When, when},
     rbac, serve, webhooks,
 };
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Client;
-use scute_api::engines::crds_without;
+use scute_api::engines::engine_of;
 use serde_json::Value;
 
 /// What may be chosen.
@@ -19,13 +19,47 @@ pub struct Options {
     pub replicas: u8,
     /// Where Scute's images are.
     pub registry: String,
+    /// Where the manager is.
+    pub namespace: String,
+}
+
+/// Every object, in the order of their needs, with parts that hang on what is chosen.
+pub struct Parts {
+    /// The kinds that are served.
+    pub definitions: Vec<Value>,
+    /// Rights and manager.
+    pub objects: Vec<Value>,
+    /// What has the API server ask the manager.
+    pub webhooks: Vec<Value>,
+}
+
+impl Parts {
+    /// All of them. Nothing secret is in it: the manager makes its certificates itself.
+    ///
+    /// # Errors
+    /// When a definition is none.
+    pub fn all() -> Result<Self, InstallError> {
+        let mut definitions = Vec::new();
+        for crd in scute_api::crds() {
+            let mut definition = apply::to_value(&crd)?;
+            let service = definition.pointer_mut("/spec/conversion/webhook/clientConfig/service/namespace");
+            if let Some(namespace) = service {
+                *namespace = parts::namespace();
+            }
+            definitions.push(when(When::Definitions, when(When::On(engine_of(&crd)), definition)));
+        }
+        let mut objects = rbac::objects();
+        objects.extend(Manager { certificate: None, image_digest: "" }.objects());
+        // The manager says which authority to trust.
+        Ok(Self { definitions, objects, webhooks: webhooks::configurations(None) })
+    }
 }
 
 /// Every object, in the order of their needs.
 #[derive(Clone, Debug)]
 pub struct Installation {
     /// The kinds that are served.
-    pub definitions: Vec<CustomResourceDefinition>,
+    pub definitions: Vec<Value>,
     /// What everything else is in.
     pub namespace: Value,
     /// Rights and manager.
@@ -35,45 +69,34 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Renders it. Nothing secret is in it: the manager makes its certificates itself.
+    /// Renders it.
     ///
     /// # Errors
     /// When the configuration cannot be written as text.
     pub fn of(options: &Options) -> Result<Self, InstallError> {
+        let Options { configuration, replicas, registry, namespace } = options;
         let configuration = ManagerConfig {
-            scute_image: Some(image(&options.registry, SCUTE, VERSION)),
-            launcher_image: Some(image(&options.registry, LAUNCHER, VERSION)),
+            scute_image: Some(image(registry, SCUTE, VERSION)),
+            launcher_image: Some(image(registry, LAUNCHER, VERSION)),
             webhook_secret: Some(WEBHOOK_SECRET.to_owned()),
             webhook_certificates: None,
-            ..options.configuration.clone()
+            ..configuration.clone()
         };
-        let manager = Manager {
-            configuration: &configuration,
-            certificate: None,
-            image_digest: "",
-            replicas: options.replicas,
-            registry: &options.registry,
-        };
-        let mut objects = rbac::objects(&configuration.without);
-        objects.extend(manager.objects()?);
+        let Parts { definitions, objects, webhooks } = Parts::all()?;
+        let choice = Choice::new(&configuration, *replicas, registry, namespace)?;
         Ok(Self {
-            definitions: crds_without(&configuration.without),
-            namespace: apply::namespace(NAMESPACE),
-            objects,
-            // The manager says which authority to trust.
-            webhooks: webhooks::configurations(None, &configuration.without),
+            definitions: choice.resolve(&definitions)?,
+            namespace: apply::namespace(namespace),
+            objects: choice.resolve(&objects)?,
+            webhooks: choice.resolve(&webhooks)?,
         })
     }
 
     /// All of it, as YAML documents would have it.
-    ///
-    /// # Errors
-    /// When a definition is none.
-    pub fn documents(&self) -> Result<Vec<Value>, InstallError> {
-        let definitions = self.definitions.iter().map(apply::to_value);
-        let others =
-            [&self.namespace].into_iter().chain(&self.objects).chain(&self.webhooks).cloned().map(Ok);
-        definitions.chain(others).collect()
+    #[must_use]
+    pub fn documents(&self) -> Vec<Value> {
+        let Self { definitions, namespace, objects, webhooks } = self;
+        definitions.iter().chain([namespace]).chain(objects).chain(webhooks).cloned().collect()
     }
 
     /// Applies it and waits until every manager is available. To apply it again changes nothing; what an older release has
@@ -82,10 +105,10 @@ impl Installation {
     /// # Errors
     /// When the API server refuses or the managers do not come up.
     pub async fn apply(&self, client: &Client) -> Result<(), InstallError> {
-        serve(client, &self.definitions).await?;
+        serve(client, self.definitions.clone()).await?;
         apply::apply(client, self.namespace.clone()).await?;
         apply_all(client, self.objects.clone()).await?;
-        available(client).await?;
+        available(client, self.namespace["metadata"]["name"].as_str().unwrap_or_default()).await?;
         apply_all(client, self.webhooks.clone()).await
     }
 }

@@ -4,8 +4,10 @@
 
 mod anywhere;
 mod apply;
+mod chart;
 mod manager;
 mod manager_config;
+mod parts;
 mod policies;
 mod rbac;
 mod tenants_etcd;
@@ -13,22 +15,23 @@ mod webhook_secret;
 mod webhooks;
 
 pub use anywhere::{Installation, Options};
+pub use chart::Chart;
 pub use manager::{CERTIFICATE_FOLDER, LEADER_LABEL, WEBHOOK_SECRET};
 pub use manager_config::{
     LoadBalancerConfig, ManagementNetworks, ManagerConfig, ManagerConfigError, MetalConfig,
 };
 pub use policies::{NAME as NETWORK_POLICIES, warn as warn_of_network_policies};
 pub use webhook_secret::{WebhookSecret, WebhookSecretError};
-pub use webhooks::configurations as webhook_configurations;
 
 use manager::Manager;
+use parts::Choice;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::{
     api::apps::v1::Deployment,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client};
 use scute_api::engines::{Engine, crds_without};
 use scute_kubeadm::{ClusterFacts, IMAGE_REPOSITORY, addons};
 use serde_json::Value;
@@ -82,10 +85,12 @@ pub enum InstallError {
         source: kube::runtime::wait::Error,
     },
     /// It took too long.
-    #[error("{what} after {} s; see `kubectl -n {NAMESPACE} describe pods`", PATIENCE.as_secs())]
+    #[error("{what} after {} s; see `kubectl -n {namespace} describe pods`", PATIENCE.as_secs())]
     Late {
         /// What has not happened.
         what: &'static str,
+        /// Where to look.
+        namespace: String,
     },
 }
 
@@ -186,16 +191,27 @@ impl std::fmt::Debug for TenantsEtcd {
 /// Applies every CustomResourceDefinition, but for those of engines that are off, and waits until the API server serves them.
 /// `webhook_ca` is the authority of the webhook that converts between versions: PEM.
 pub async fn definitions(client: &Client, webhook_ca: &str, without: &[Engine]) -> Result<(), InstallError> {
-    serve(client, &webhooks::trusting(crds_without(without), webhook_ca)).await
+    let definitions = webhooks::trusting(crds_without(without), webhook_ca);
+    serve(client, definitions.iter().map(apply::to_value).collect::<Result<_, _>>()?).await
+}
+
+/// Both webhook configurations of a site, trusting an authority (PEM).
+///
+/// # Errors
+/// When they cannot be rendered.
+pub fn webhook_configurations(ca: Option<&str>, without: &[Engine]) -> Result<Vec<Value>, InstallError> {
+    let configuration = ManagerConfig { without: without.to_vec(), ..ManagerConfig::default() };
+    Choice::new(&configuration, 1, REGISTRY, NAMESPACE)?.resolve(&webhooks::configurations(ca))
 }
 
 /// Applies definitions and waits until the API server serves them.
-async fn serve(client: &Client, crds: &[CustomResourceDefinition]) -> Result<(), InstallError> {
-    let objects = crds.iter().map(apply::to_value).collect::<Result<Vec<_>, _>>()?;
-    apply_all(client, objects).await?;
+async fn serve(client: &Client, definitions: Vec<Value>) -> Result<(), InstallError> {
+    let names: Vec<_> = definitions.iter().filter_map(|crd| crd["metadata"]["name"].as_str()).collect();
+    let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+    apply_all(client, definitions).await?;
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
-    stream::iter(crds)
-        .map(|crd| established(&api, crd.name_any()))
+    stream::iter(names)
+        .map(|name| established(&api, name))
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await
@@ -204,7 +220,8 @@ async fn serve(client: &Client, crds: &[CustomResourceDefinition]) -> Result<(),
 async fn established(api: &Api<CustomResourceDefinition>, name: String) -> Result<(), InstallError> {
     let condition = kube::runtime::conditions::is_crd_established();
     let wait = kube::runtime::wait::await_condition(api.clone(), &name, condition);
-    let late = |_| InstallError::Late { what: "a custom resource is not served" };
+    let late =
+        |_| InstallError::Late { what: "a custom resource is not served", namespace: NAMESPACE.to_owned() };
     let done = timeout(PATIENCE, wait).await.map_err(late)?;
     done.map(drop).map_err(|source| InstallError::Watch { what: name, source })
 }
@@ -214,16 +231,16 @@ pub async fn manager(client: &Client, facts: &Facts) -> Result<(), InstallError>
     let Facts { configuration, image_digest, webhook, dns, tenants_etcd } = facts;
     apply_all(client, vec![apply::namespace(NAMESPACE)]).await?;
     policies::warn(client).await?;
-    let manager =
-        Manager { configuration, certificate: Some(webhook), image_digest, replicas: 1, registry: REGISTRY };
-    let mut objects = rbac::objects(&configuration.without);
+    let choice = Choice::new(configuration, 1, REGISTRY, NAMESPACE)?;
+    let mut objects = rbac::objects();
     objects.push(rbac::kubelets());
-    objects.extend(manager.objects()?);
+    objects.extend(Manager { certificate: Some(webhook), image_digest }.objects());
+    let mut objects = choice.resolve(&objects)?;
     objects.extend(coredns(dns));
     objects.extend(tenants_etcd::secrets(tenants_etcd));
     apply_all(client, objects).await?;
-    available(client).await?;
-    apply_all(client, webhooks::configurations(Some(&webhook.ca), &configuration.without)).await?;
+    available(client, NAMESPACE).await?;
+    apply_all(client, choice.resolve(&webhooks::configurations(Some(&webhook.ca)))?).await?;
     through_webhooks(client, tenants_etcd::datastore(tenants_etcd)).await
 }
 
@@ -241,8 +258,8 @@ async fn through_webhooks(client: &Client, object: Value) -> Result<(), InstallE
     }
 }
 
-async fn available(client: &Client) -> Result<(), InstallError> {
-    let api: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
+async fn available(client: &Client, namespace: &str) -> Result<(), InstallError> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let rolled_out = |deployment: Option<&Deployment>| {
         deployment.is_some_and(|d| {
             let status = d.status.clone().unwrap_or_default();
@@ -253,7 +270,8 @@ async fn available(client: &Client) -> Result<(), InstallError> {
         })
     };
     let wait = kube::runtime::wait::await_condition(api, MANAGER, rolled_out);
-    let late = |_| InstallError::Late { what: "the manager is not available" };
+    let late =
+        |_| InstallError::Late { what: "the manager is not available", namespace: namespace.to_owned() };
     let done = timeout(PATIENCE, wait).await.map_err(late)?;
     done.map(drop).map_err(|source| InstallError::Watch { what: MANAGER.to_owned(), source })
 }

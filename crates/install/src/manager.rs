@@ -1,9 +1,7 @@
 //! The manager's Deployment, its configuration, and the Service and certificate of its webhooks. Pure.
 
-use crate::{
-    InstallError, KVM_RUNTIME, MANAGER, ManagerConfig, MetalConfig, NAMESPACE, NODE, Pem, RAMDISK, SCUTE,
-    VERSION, image, webhooks,
-};
+use crate::parts::{Given, When, either, given, namespace, when};
+use crate::{KVM_RUNTIME, MANAGER, NODE, Pem, RAMDISK, SCUTE, VERSION, webhooks};
 use scute_kubeadm::KUBERNETES_VERSION;
 use serde_json::{Value, json};
 
@@ -26,31 +24,23 @@ const WEBHOOK_PORT: u16 = 9443;
 /// Port of probes and metrics in the manager's Pod.
 const HEALTH_PORT: u16 = 8080;
 
-/// The manager as it is wanted.
+/// The manager as it is wanted. What it is told, how many there are and where its images are is chosen later.
 pub struct Manager<'a> {
-    /// What it is told.
-    pub configuration: &'a ManagerConfig,
     /// The certificate of its webhooks; without one it makes its own.
     pub certificate: Option<&'a Pem>,
     /// Digests of its images: another image of the same name makes its Pod new.
     pub image_digest: &'a str,
-    /// How many of them there are. One works, the others wait for its lease and answer reviews.
-    pub replicas: u8,
-    /// Where its images are.
-    pub registry: &'a str,
 }
 
 impl Manager<'_> {
     /// All objects but rights.
-    pub fn objects(&self) -> Result<Vec<Value>, InstallError> {
-        let text = serde_json::to_string_pretty(self.configuration)
-            .map_err(|e| InstallError::Malformed(e.to_string()))?;
+    pub fn objects(&self) -> Vec<Value> {
         let mut objects = vec![
             json!({
                 "apiVersion": "v1",
                 "kind": "ConfigMap",
-                "metadata": {"name": MANAGER, "namespace": NAMESPACE},
-                "data": {"config.yaml": text},
+                "metadata": {"name": MANAGER, "namespace": namespace()},
+                "data": {"config.yaml": given(&Given::Configuration)},
             }),
             json!({
                 "apiVersion": "node.k8s.io/v1",
@@ -59,37 +49,38 @@ impl Manager<'_> {
                 "handler": KVM_RUNTIME,
             }),
             service(),
-            self.deployment(&text),
+            self.deployment(),
         ];
         objects.extend(self.certificate.map(certificate));
-        objects.extend((self.replicas > 1).then(disruption_budget));
-        objects.extend(self.configuration.metal.as_ref().map(metal_service));
-        Ok(objects)
+        objects.push(when(When::Several, disruption_budget()));
+        objects.push(when(When::Metal, metal_service()));
+        objects
     }
 
-    fn deployment(&self, configuration: &str) -> Value {
-        use sha2::{Digest, Sha256};
+    fn deployment(&self) -> Value {
         let labels = json!({"app": MANAGER});
-        let seen = hex::encode(&Sha256::digest(configuration)[..8]);
         // Two managers take turns by a lease. One alone need not wait for the other: a second of absence costs nothing,
         // reconciling is level-based.
-        let strategy = if self.replicas > 1 {
-            json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}})
-        } else {
-            json!({"type": "Recreate"})
-        };
+        let strategy = either(
+            When::Several,
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}),
+            json!({"type": "Recreate"}),
+        );
         json!({
             "apiVersion": "apps/v1",
             "kind": "Deployment",
-            "metadata": {"name": MANAGER, "namespace": NAMESPACE, "labels": labels},
+            "metadata": {"name": MANAGER, "namespace": namespace(), "labels": labels},
             "spec": {
-                "replicas": self.replicas,
+                "replicas": given(&Given::Replicas),
                 "strategy": strategy,
                 "selector": {"matchLabels": labels},
                 "template": {
                     "metadata": {
                         "labels": labels,
-                        "annotations": {"scute.dev/image-digest": self.image_digest, "scute.dev/configuration": seen},
+                        "annotations": {
+                            "scute.dev/image-digest": self.image_digest,
+                            "scute.dev/configuration": given(&Given::ConfigurationSum),
+                        },
                     },
                     "spec": self.pod(),
                 },
@@ -98,7 +89,7 @@ impl Manager<'_> {
     }
 
     fn pod(&self) -> Value {
-        let mut pod = manager_pod(&image(self.registry, SCUTE, VERSION));
+        let mut pod = manager_pod();
         let add = |list: &mut Value, value: Value| {
             if let Some(list) = list.as_array_mut() {
                 list.push(value);
@@ -109,29 +100,28 @@ impl Manager<'_> {
             add(&mut pod["containers"][0]["volumeMounts"], mount);
             add(&mut pod["volumes"], json!({"name": "webhook", "secret": {"secretName": WEBHOOK_SECRET}}));
         }
-        if self.replicas > 1 {
-            pod["topologySpreadConstraints"] = json!([{
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": {"app": MANAGER}},
-            }]);
-        }
-        let Some(metal) = &self.configuration.metal else { return pod };
-        let mut volumes = Vec::new();
+        let spread = json!([{
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "labelSelector": {"matchLabels": {"app": MANAGER}},
+        }]);
+        pod["topologySpreadConstraints"] = when(When::Several, spread);
         let container = &mut pod["containers"][0];
-        add(&mut container["ports"], json!({"name": "agents", "containerPort": metal.service_port}));
-        add(&mut container["ports"], json!({"name": "media", "containerPort": metal.media_port}));
-        let mut mount = |name: &str, folder: &str, image: String| {
-            let mount = json!({"name": name, "mountPath": folder, "readOnly": true});
-            add(&mut container["volumeMounts"], mount);
-            volumes.push(json!({"name": name, "image": {"reference": image, "pullPolicy": "IfNotPresent"}}));
-        };
-        mount("ramdisk", RAMDISK_FOLDER, image(self.registry, RAMDISK, VERSION));
-        if metal.images.values().any(|file| file.starts_with(NODE_FOLDER)) {
-            mount("node", NODE_FOLDER, image(self.registry, NODE, KUBERNETES_VERSION));
+        for (name, port) in [("agents", Given::ServicePort), ("media", Given::MediaPort)] {
+            let port = json!({"name": name, "containerPort": given(&port)});
+            add(&mut container["ports"], when(When::Metal, port));
         }
-        volumes.into_iter().for_each(|volume| add(&mut pod["volumes"], volume));
+        for (condition, name, folder, image, tag) in [
+            (When::Metal, "ramdisk", RAMDISK_FOLDER, RAMDISK, VERSION),
+            (When::NodeDisk, "node", NODE_FOLDER, NODE, KUBERNETES_VERSION),
+        ] {
+            let mount = json!({"name": name, "mountPath": folder, "readOnly": true});
+            add(&mut pod["containers"][0]["volumeMounts"], when(condition, mount));
+            let image = given(&Given::Image(image.to_owned(), tag.to_owned()));
+            let volume = json!({"name": name, "image": {"reference": image, "pullPolicy": "IfNotPresent"}});
+            add(&mut pod["volumes"], when(condition, volume));
+        }
         pod
     }
 }
@@ -141,24 +131,26 @@ fn disruption_budget() -> Value {
     json!({
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": {"name": MANAGER, "namespace": NAMESPACE},
+        "metadata": {"name": MANAGER, "namespace": namespace()},
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": MANAGER}}},
     })
 }
 
 /// On every Node's own addresses: servers and their BMCs need no route to the Services, and no load balancer.
-fn metal_service(metal: &MetalConfig) -> Value {
-    let port =
-        |name: &str, port: u16| json!({"name": name, "port": port, "targetPort": port, "nodePort": port});
+fn metal_service() -> Value {
+    let port = |name: &str, port: Given| {
+        let port = given(&port);
+        json!({"name": name, "port": port, "targetPort": port, "nodePort": port})
+    };
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": METAL_SERVICE, "namespace": NAMESPACE},
+        "metadata": {"name": METAL_SERVICE, "namespace": namespace()},
         "spec": {
             "type": "NodePort",
             // Only who works answers them.
             "selector": {"app": MANAGER, LEADER_LABEL: "true"},
-            "ports": [port("agents", metal.service_port), port("media", metal.media_port)],
+            "ports": [port("agents", Given::ServicePort), port("media", Given::MediaPort)],
         },
     })
 }
@@ -168,7 +160,7 @@ fn certificate(webhook: &Pem) -> Value {
         "apiVersion": "v1",
         "kind": "Secret",
         "type": "kubernetes.io/tls",
-        "metadata": {"name": WEBHOOK_SECRET, "namespace": NAMESPACE},
+        "metadata": {"name": WEBHOOK_SECRET, "namespace": namespace()},
         "stringData": {
             "ca.crt": webhook.ca,
             "tls.crt": webhook.certificate,
@@ -181,7 +173,7 @@ fn service() -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": webhooks::SERVICE, "namespace": NAMESPACE},
+        "metadata": {"name": webhooks::SERVICE, "namespace": namespace()},
         "spec": {
             "selector": {"app": MANAGER},
             "ports": [{"name": "webhook", "port": 443, "targetPort": WEBHOOK_PORT}],
@@ -212,7 +204,7 @@ fn tolerations() -> Vec<Value> {
     starts.into_iter().chain(stays).collect()
 }
 
-fn manager_pod(image: &str) -> Value {
+fn manager_pod() -> Value {
     json!({
         "serviceAccountName": MANAGER,
         "priorityClassName": "system-cluster-critical",
@@ -227,7 +219,7 @@ fn manager_pod(image: &str) -> Value {
         },
         "containers": [{
             "name": "manager",
-            "image": image,
+            "image": given(&Given::Image(SCUTE.to_owned(), VERSION.to_owned())),
             "imagePullPolicy": "IfNotPresent",
             "command": ["/usr/local/bin/scute", "manager"],
             "args": [format!("--config={CONFIG_FOLDER}/config.yaml")],
@@ -273,20 +265,17 @@ fn manager_pod(image: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::parts::Choice;
+    use crate::{ManagerConfig, MetalConfig};
 
     #[test]
     fn what_bare_metal_needs_is_there_when_it_is_asked_for_and_only_then() {
         let pem = Pem { ca: String::new(), certificate: String::new(), key: String::new() };
         let made = |metal: Option<MetalConfig>| {
             let configuration = ManagerConfig { metal, ..ManagerConfig::default() };
-            let manager = Manager {
-                configuration: &configuration,
-                certificate: Some(&pem),
-                image_digest: "",
-                replicas: 1,
-                registry: crate::REGISTRY,
-            };
-            manager.objects().unwrap()
+            let manager = Manager { certificate: Some(&pem), image_digest: "" };
+            let choice = Choice::new(&configuration, 1, crate::REGISTRY, crate::NAMESPACE).unwrap();
+            choice.resolve(&manager.objects()).unwrap()
         };
         let (without, with) = (made(None), made(Some(MetalConfig::on("10.0.0.5".into()))));
         assert_eq!(without.len() + 1, with.len());

@@ -143,11 +143,11 @@ impl MetalConfig {
 const SUM: &str = ".sha256sum";
 
 /// Of the node ports that Kubernetes gives nobody by itself, below 30086.
-fn service_port() -> u16 {
+pub(crate) fn service_port() -> u16 {
     30063
 }
 
-fn media_port() -> u16 {
+pub(crate) fn media_port() -> u16 {
     30061
 }
 

@@ -1,8 +1,9 @@
 //! The manager's rights, each group with its reason. No wildcard, and nothing that widens rights; but who may write
 //! Secrets and Pods of all namespaces is to be trusted like an administrator.
 
-use crate::{MANAGER, NAMESPACE, webhooks};
-use scute_api::engines::{Engine, crds_without, engine_of};
+use crate::parts::{When, either, namespace, when};
+use crate::{MANAGER, webhooks};
+use scute_api::engines::{ENGINES, Engine, engine_of};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -14,22 +15,22 @@ const PROVIDERS: &str = "scute-manager-providers";
 /// By this label a provider's ClusterRole counts for the manager of Cluster API, whichever that is.
 const AGGREGATE_TO_MANAGER: &str = "cluster.x-k8s.io/aggregate-to-manager";
 
-/// ServiceAccount, ClusterRoles and bindings, for a manager without some engines.
-pub fn objects(without: &[Engine]) -> Vec<Value> {
+/// ServiceAccount, ClusterRoles and bindings. Rights hang on the engines that are on.
+pub fn objects() -> Vec<Value> {
     vec![
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": MANAGER, "namespace": NAMESPACE}}),
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": MANAGER, "namespace": namespace()}}),
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRole",
             "metadata": {"name": MANAGER},
-            "rules": rules(without),
+            "rules": rules(),
         }),
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRoleBinding",
             "metadata": {"name": MANAGER},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": MANAGER},
-            "subjects": [{"kind": "ServiceAccount", "name": MANAGER, "namespace": NAMESPACE}],
+            "subjects": [{"kind": "ServiceAccount", "name": MANAGER, "namespace": namespace()}],
         }),
         // Other providers' kinds: each provider of Cluster API ships a ClusterRole with this label, and the cluster's
         // controller-manager fills the rules in. Who may write such a role may widen the manager's rights, and has them
@@ -45,7 +46,7 @@ pub fn objects(without: &[Engine]) -> Vec<Value> {
             "kind": "ClusterRoleBinding",
             "metadata": {"name": PROVIDERS},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": PROVIDERS},
-            "subjects": [{"kind": "ServiceAccount", "name": MANAGER, "namespace": NAMESPACE}],
+            "subjects": [{"kind": "ServiceAccount", "name": MANAGER, "namespace": namespace()}],
         }),
     ]
 }
@@ -73,8 +74,8 @@ fn rule(group: &str, resources: &[&str], verbs: &[&str]) -> Value {
     json!({"apiGroups": [group], "resources": resources, "verbs": verbs})
 }
 
-fn rules(without: &[Engine]) -> Vec<Value> {
-    let mut rules = kinds(without);
+fn rules() -> Vec<Value> {
+    let mut rules = kinds();
     rules.extend([
         // Tenants' certificates, kubeconfigs, bootstrap data and SSH keys.
         rule("", &["secrets"], &WRITE),
@@ -112,47 +113,44 @@ fn rules(without: &[Engine]) -> Vec<Value> {
         ),
         rule("coordination.k8s.io", &["leases"], &["get", "list", "watch", "create", "update", "patch"]),
     ]);
-    rules.extend(trust(without));
+    rules.extend(trust());
     rules
 }
 
-/// By name: our webhooks and definitions, nobody else's.
-fn trust(without: &[Engine]) -> [Value; 2] {
+/// By name: our webhooks and definitions, nobody else's. A rule without names would be one for all: each engine has its own,
+/// and none where it converts nothing.
+fn trust() -> Vec<Value> {
     let named = |group: &str, resources: &[&str], names: Vec<String>| {
         let mut rule = rule(group, resources, &["patch"]);
         rule["resourceNames"] = names.into();
         rule
     };
     let configurations = ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"];
-    let converted = crds_without(without).into_iter().filter(|crd| crd.spec.conversion.is_some());
-    let definitions = converted.filter_map(|crd| crd.metadata.name).collect();
-    [
-        named("admissionregistration.k8s.io", &configurations, vec![webhooks::NAME.to_owned()]),
-        named("apiextensions.k8s.io", &["customresourcedefinitions"], definitions),
-    ]
+    let mut rules =
+        vec![named("admissionregistration.k8s.io", &configurations, vec![webhooks::NAME.to_owned()])];
+    let converted: Vec<_> =
+        scute_api::crds().into_iter().filter(|crd| crd.spec.conversion.is_some()).collect();
+    for engine in ENGINES {
+        let ours = converted.iter().filter(|crd| engine_of(crd) == engine);
+        let names: Vec<_> = ours.filter_map(|crd| crd.metadata.name.clone()).collect();
+        if !names.is_empty() {
+            let rule = named("apiextensions.k8s.io", &["customresourcedefinitions"], names);
+            rules.push(when(When::On(engine), rule));
+        }
+    }
+    rules
 }
 
 /// Every kind that we serve: the manager writes specs (defaults, replicas, endpoints), status and finalizers. Kinds of an
 /// engine that is off are somebody else's, and read only, but for what is said on Machines. (What a provider's contract asks the
 /// core to write comes with the provider's own role.)
-fn kinds(without: &[Engine]) -> Vec<Value> {
-    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut others: BTreeMap<String, Vec<String>> = BTreeMap::new();
+fn kinds() -> Vec<Value> {
+    let mut groups: BTreeMap<(String, Engine), Vec<String>> = BTreeMap::new();
     for crd in scute_api::crds() {
-        let of = if without.contains(&engine_of(&crd)) { &mut others } else { &mut groups };
-        of.entry(crd.spec.group).or_default().push(crd.spec.names.plural);
+        let engine = engine_of(&crd);
+        groups.entry((crd.spec.group, engine)).or_default().push(crd.spec.names.plural);
     }
-    let mut foreign: Vec<_> = others
-        .into_iter()
-        .map(|(group, plurals)| {
-            let plurals: Vec<&str> = plurals.iter().map(String::as_str).collect();
-            rule(&group, &plurals, &READ)
-        })
-        .collect();
-    if without.contains(&Engine::ClusterApi) {
-        foreign.push(rule("cluster.x-k8s.io", &["machines/status"], &["patch"]));
-    }
-    let rule_of = |(group, plurals): (String, Vec<String>)| {
+    let rule_of = |((group, engine), plurals): ((String, Engine), Vec<String>)| {
         let below = |sub: &str| plurals.iter().map(|plural| format!("{plural}/{sub}")).collect::<Vec<_>>();
         let resources: Vec<_> = plurals
             .iter()
@@ -161,18 +159,31 @@ fn kinds(without: &[Engine]) -> Vec<Value> {
             .chain(below("finalizers"))
             .chain(below("scale"))
             .collect();
-        json!({"apiGroups": [group], "resources": resources, "verbs": WRITE})
+        either(
+            When::On(engine),
+            json!({"apiGroups": [group], "resources": resources, "verbs": WRITE}),
+            json!({"apiGroups": [group], "resources": plurals, "verbs": READ}),
+        )
     };
-    groups.into_iter().map(rule_of).chain(foreign).collect()
+    let machines = rule("cluster.x-k8s.io", &["machines/status"], &["patch"]);
+    let said = when(When::Off(Engine::ClusterApi), machines);
+    groups.into_iter().map(rule_of).chain([said]).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ManagerConfig;
+    use crate::parts::Choice;
+
+    fn chosen(objects: &[Value], without: &[Engine]) -> Vec<Value> {
+        let configuration = ManagerConfig { without: without.to_vec(), ..ManagerConfig::default() };
+        Choice::new(&configuration, 2, "r", "n").unwrap().resolve(objects).unwrap()
+    }
 
     #[test]
     fn the_kinds_of_other_providers_come_with_their_roles() {
-        let objects = objects(&[]);
+        let objects = chosen(&objects(), &[]);
         let role = objects.iter().find(|object| object["metadata"]["name"] == PROVIDERS).expect("a role");
         let selected = &role["aggregationRule"]["clusterRoleSelectors"][0]["matchLabels"];
         assert_eq!(*selected, json!({"cluster.x-k8s.io/aggregate-to-manager": "true"}));
@@ -186,7 +197,7 @@ mod tests {
 
     #[test]
     fn kinds_of_an_engine_that_is_off_are_read_and_not_written() {
-        let rules = rules(&[Engine::Kubevirt, Engine::ClusterApi]);
+        let rules = chosen(&rules(), &[Engine::Kubevirt, Engine::ClusterApi]);
         let verbs_of = |group: &str, resource: &str| -> Vec<Value> {
             let about = rules.iter().filter(|rule| {
                 rule["apiGroups"] == json!([group])
@@ -202,8 +213,11 @@ mod tests {
 
     #[test]
     fn nothing_is_granted_by_wildcard_and_no_rights_can_be_widened() {
-        for rule in [rules(&[]), rules(&[Engine::ClusterApi, Engine::Metal3])].concat() {
-            let text = rule.to_string();
+        for without in [&[][..], &[Engine::ClusterApi, Engine::Metal3], &ENGINES] {
+            let rules = chosen(&rules(), without);
+            let text = json!(rules).to_string();
+            let named = rules.iter().filter_map(|rule| rule["resourceNames"].as_array());
+            assert!(named.clone().count() > 0 && named.clone().all(|names| !names.is_empty()), "{text}");
             assert!(!text.contains('*'), "{text}");
             assert!(!text.contains("rbac.authorization") && !text.contains("impersonate"), "{text}");
         }

@@ -2,7 +2,7 @@
 //! certificate in that Secret, made and renewed in place; the authority in everything that names our webhooks. Whoever serves
 //! follows the Secret; one manager keeps it.
 
-use crate::{NAMESPACE, webhooks};
+use crate::webhooks;
 use futures::{Stream, StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -244,7 +244,7 @@ impl WebhookSecret {
             let told = webhook.and_then(|webhook| webhook.client_config);
             // One of an engine that is off asks somebody else's webhook.
             let foreign = |config: &WebhookClientConfig| {
-                config.service.as_ref().is_some_and(|service| service.namespace != NAMESPACE)
+                config.service.as_ref().is_some_and(|service| service.namespace != self.namespace)
             };
             if told.is_none_or(|config| foreign(&config) || config.ca_bundle.as_ref() == Some(&bundle)) {
                 continue;

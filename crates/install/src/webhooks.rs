@@ -1,11 +1,11 @@
 //! Where the API server calls the manager: for admission, one rule per group that we serve and both kinds of webhook, and
 //! for conversion between versions.
 
-use crate::NAMESPACE;
+use crate::parts::{When, namespace, when};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use k8s_openapi::ByteString;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use scute_api::engines::{Engine, crds_without};
+use scute_api::engines::{Engine, engine_of};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -25,18 +25,13 @@ pub fn trusting(mut crds: Vec<CustomResourceDefinition>, ca: &str) -> Vec<Custom
 
 /// Both configurations. They name only our own kinds and evictions, which an absent manager does not hold up; status
 /// is not named, so that the manager's own reports do not call it back. Kinds of engines that are off are not ours.
-pub fn configurations(ca: Option<&str>, without: &[Engine]) -> Vec<Value> {
+pub fn configurations(ca: Option<&str>) -> Vec<Value> {
     let mut validating =
-        configuration("ValidatingWebhookConfiguration", "validate.scute.dev", "/validate", ca, without);
-    if !without.contains(&Engine::Kubevirt)
-        && let Some(webhooks) = validating["webhooks"].as_array_mut()
-    {
-        webhooks.push(evictions(ca));
+        configuration("ValidatingWebhookConfiguration", "validate.scute.dev", "/validate", ca);
+    if let Some(webhooks) = validating["webhooks"].as_array_mut() {
+        webhooks.push(when(When::On(Engine::Kubevirt), evictions(ca)));
     }
-    vec![
-        validating,
-        configuration("MutatingWebhookConfiguration", "default.scute.dev", "/mutate", ca, without),
-    ]
+    vec![validating, configuration("MutatingWebhookConfiguration", "default.scute.dev", "/mutate", ca)]
 }
 
 /// The eviction of a launcher Pod marks its VMI. When nobody answers, the Pod's PodDisruptionBudget refuses.
@@ -56,14 +51,15 @@ fn evictions(ca: Option<&str>) -> Value {
 
 /// Where to call, and the authority to trust there (PEM), unless somebody else says that.
 fn client_config(path: &str, ca: Option<&str>) -> Value {
-    let mut config = json!({"service": {"namespace": NAMESPACE, "name": SERVICE, "path": path, "port": 443}});
+    let mut config =
+        json!({"service": {"namespace": namespace(), "name": SERVICE, "path": path, "port": 443}});
     if let Some(ca) = ca {
         config["caBundle"] = STANDARD.encode(ca).into();
     }
     config
 }
 
-fn configuration(kind: &str, name: &str, path: &str, ca: Option<&str>, without: &[Engine]) -> Value {
+fn configuration(kind: &str, name: &str, path: &str, ca: Option<&str>) -> Value {
     let mut operations = vec!["CREATE", "UPDATE"];
     if kind.starts_with("Validating") {
         operations.push("DELETE");
@@ -76,7 +72,7 @@ fn configuration(kind: &str, name: &str, path: &str, ca: Option<&str>, without: 
         "matchPolicy": "Equivalent",
         "timeoutSeconds": 10,
         "clientConfig": client_config(path, ca),
-        "rules": rules(&operations, without),
+        "rules": rules(&operations),
     });
     if kind.starts_with("Mutating") {
         webhook["reinvocationPolicy"] = "Never".into();
@@ -90,19 +86,21 @@ fn configuration(kind: &str, name: &str, path: &str, ca: Option<&str>, without: 
 }
 
 /// The versions that are stored: an object of another one is converted before it is sent here.
-fn rules(operations: &[&str], without: &[Engine]) -> Vec<Value> {
-    let mut groups: BTreeMap<String, (Vec<String>, Vec<String>)> = BTreeMap::new();
-    for crd in crds_without(without) {
-        let (resources, versions) = groups.entry(crd.spec.group).or_default();
+fn rules(operations: &[&str]) -> Vec<Value> {
+    let mut groups: BTreeMap<(String, Engine), (Vec<String>, Vec<String>)> = BTreeMap::new();
+    for crd in scute_api::crds() {
+        let engine = engine_of(&crd);
+        let (resources, versions) = groups.entry((crd.spec.group, engine)).or_default();
         resources.push(crd.spec.names.plural);
         let stored = crd.spec.versions.into_iter().filter(|version| version.storage);
         versions.extend(stored.map(|version| version.name));
     }
-    let rule = |(group, (mut resources, mut versions)): (String, (Vec<String>, Vec<String>))| {
+    let rule = |((group, engine), (mut resources, mut versions)): (_, (Vec<String>, Vec<String>))| {
         resources.sort();
         versions.sort();
         versions.dedup();
-        json!({"apiGroups": [group], "apiVersions": versions, "operations": operations, "resources": resources})
+        let rule: Value = json!({"apiGroups": [group as String], "apiVersions": versions, "operations": operations, "resources": resources});
+        when(When::On(engine), rule)
     };
     groups.into_iter().map(rule).collect()
 }
@@ -110,6 +108,7 @@ fn rules(operations: &[&str], without: &[Engine]) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::NAMESPACE;
 
     #[test]
     fn every_conversion_asks_the_managers_service_and_trusts_its_authority() {
@@ -124,17 +123,29 @@ mod tests {
         }
     }
 
+    fn chosen() -> Vec<Value> {
+        let configuration = crate::ManagerConfig::default();
+        crate::parts::Choice::new(&configuration, 1, "r", NAMESPACE)
+            .unwrap()
+            .resolve(&rules(&["CREATE"]))
+            .unwrap()
+    }
+
     #[test]
     fn what_is_asked_about_is_in_the_version_that_is_stored() {
-        let rules = rules(&["CREATE"], &[]);
-        let of = |group: &str| rules.iter().find(|rule| rule["apiGroups"] == json!([group])).unwrap();
-        assert_eq!(of("infrastructure.cluster.x-k8s.io")["apiVersions"], json!(["v1alpha1", "v1beta2"]));
-        assert_eq!(of("ipam.cluster.x-k8s.io")["apiVersions"], json!(["v1beta2"]));
+        let rules = chosen();
+        let of = |kinds: &str| {
+            let names = |rule: &&Value| rule["resources"].as_array().unwrap().contains(&json!(kinds));
+            rules.iter().find(names).unwrap()["apiVersions"].clone()
+        };
+        assert_eq!(of("kubevirtmachines"), json!(["v1alpha1"]));
+        assert_eq!(of("metal3machines"), json!(["v1beta2"]));
+        assert_eq!(of("ipaddressclaims"), json!(["v1beta2"]));
     }
 
     #[test]
     fn only_our_own_kinds_are_named_and_no_subresource() {
-        for rule in rules(&["CREATE"], &[]) {
+        for rule in chosen() {
             let text = |key: &str| {
                 rule[key]
                     .as_array()

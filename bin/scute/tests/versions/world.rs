@@ -61,7 +61,7 @@ impl World {
             let name = crd.name_any();
             definitions.patch(&name, &PatchParams::default(), &Patch::Merge(&change)).await.expect("patched");
         }
-        for mut configuration in scute_install::webhook_configurations(Some(ca), &[]) {
+        for mut configuration in scute_install::webhook_configurations(Some(ca), &[]).expect("rendered") {
             for webhook in configuration["webhooks"].as_array_mut().expect("webhooks") {
                 webhook["clientConfig"] = called(webhook["clientConfig"].take());
             }

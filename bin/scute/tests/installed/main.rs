@@ -1,6 +1,8 @@
 //! `scute install` into a cluster that is no site: two managers that make their certificate themselves, of which one works and
 //! the other takes over.
 
+mod helm;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
