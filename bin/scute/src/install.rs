@@ -22,6 +22,9 @@ pub struct InstallArgs {
     /// Where Scute's images are, without the last part of their names
     #[arg(long, default_value = REGISTRY)]
     registry: String,
+    /// Tell Prometheus and Grafana: a ServiceMonitor, alerts and a board; needs the Prometheus operator's kinds
+    #[arg(long)]
+    monitoring: bool,
     /// Print what would be applied, and apply nothing
     #[arg(short, long, value_enum)]
     output: Option<Printed>,
@@ -46,6 +49,7 @@ impl InstallArgs {
             configuration: self.config.load()?,
             replicas: self.replicas,
             registry: self.registry,
+            monitoring: self.monitoring,
             namespace: self.cluster.namespace.clone().unwrap_or_else(|| NAMESPACE.to_owned()),
         };
         if let Some(folder) = &self.chart {

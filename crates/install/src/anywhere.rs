@@ -3,6 +3,7 @@
 use crate::{
     InstallError, LAUNCHER, ManagerConfig, SCUTE, VERSION, apply, apply_all, available, image,
     manager::{Manager, WEBHOOK_SECRET},
+    monitoring,
     parts::{self, Choice, When, when},
     rbac, serve, webhooks,
 };
@@ -21,6 +22,8 @@ pub struct Options {
     pub registry: String,
     /// Where the manager is.
     pub namespace: String,
+    /// Whether Prometheus and Grafana are told of it.
+    pub monitoring: bool,
 }
 
 /// Every object, in the order of their needs, with parts that hang on what is chosen.
@@ -31,6 +34,8 @@ pub struct Parts {
     pub objects: Vec<Value>,
     /// What has the API server ask the manager.
     pub webhooks: Vec<Value>,
+    /// What watches the manager.
+    pub monitoring: Vec<Value>,
 }
 
 impl Parts {
@@ -51,7 +56,8 @@ impl Parts {
         let mut objects = rbac::objects();
         objects.extend(Manager { certificate: None, image_digest: "" }.objects());
         // The manager says which authority to trust.
-        Ok(Self { definitions, objects, webhooks: webhooks::configurations(None) })
+        let webhooks = webhooks::configurations(None);
+        Ok(Self { definitions, objects, webhooks, monitoring: monitoring::objects() })
     }
 }
 
@@ -66,6 +72,8 @@ pub struct Installation {
     pub objects: Vec<Value>,
     /// What has the API server ask the manager: from then on nothing of our kinds is written that it has not seen.
     pub webhooks: Vec<Value>,
+    /// What watches the manager. Last: its kinds are the Prometheus operator's, and nothing else waits for them.
+    pub monitoring: Vec<Value>,
 }
 
 impl Installation {
@@ -74,7 +82,7 @@ impl Installation {
     /// # Errors
     /// When the configuration cannot be written as text.
     pub fn of(options: &Options) -> Result<Self, InstallError> {
-        let Options { configuration, replicas, registry, namespace } = options;
+        let Options { configuration, replicas, registry, namespace, monitoring: monitored } = options;
         let configuration = ManagerConfig {
             scute_image: Some(image(registry, SCUTE, VERSION)),
             launcher_image: Some(image(registry, LAUNCHER, VERSION)),
@@ -82,21 +90,23 @@ impl Installation {
             webhook_certificates: None,
             ..configuration.clone()
         };
-        let Parts { definitions, objects, webhooks } = Parts::all()?;
-        let choice = Choice::new(&configuration, *replicas, registry, namespace)?;
+        let Parts { definitions, objects, webhooks, monitoring } = Parts::all()?;
+        let choice = Choice::new(&configuration, *replicas, registry, namespace)?.monitored(*monitored);
         Ok(Self {
             definitions: choice.resolve(&definitions)?,
             namespace: apply::namespace(namespace),
             objects: choice.resolve(&objects)?,
             webhooks: choice.resolve(&webhooks)?,
+            monitoring: choice.resolve(&monitoring)?,
         })
     }
 
     /// All of it, as YAML documents would have it.
     #[must_use]
     pub fn documents(&self) -> Vec<Value> {
-        let Self { definitions, namespace, objects, webhooks } = self;
-        definitions.iter().chain([namespace]).chain(objects).chain(webhooks).cloned().collect()
+        let Self { definitions, namespace, objects, webhooks, monitoring } = self;
+        let others = objects.iter().chain(webhooks).chain(monitoring);
+        definitions.iter().chain([namespace]).chain(others).cloned().collect()
     }
 
     /// Applies it and waits until every manager is available. To apply it again changes nothing; what an older release has
@@ -109,6 +119,7 @@ impl Installation {
         apply::apply(client, self.namespace.clone()).await?;
         apply_all(client, self.objects.clone()).await?;
         available(client, self.namespace["metadata"]["name"].as_str().unwrap_or_default()).await?;
-        apply_all(client, self.webhooks.clone()).await
+        apply_all(client, self.webhooks.clone()).await?;
+        apply_all(client, self.monitoring.clone()).await
     }
 }

@@ -27,7 +27,13 @@ pub async fn apply(client: &Client, object: Value) -> Result<(), InstallError> {
     let (api, name) = find(client, &object)?;
     let params = PatchParams::apply(FIELD_MANAGER).force();
     let result = api.patch(&name, &params, &Patch::Apply(&object)).await;
-    result.map(drop).map_err(|source| InstallError::Apply { object: title(&object), source })
+    result.map(drop).map_err(|source| match source {
+        // A path that is not there, or an object's namespace, which would be named.
+        kube::Error::Api(status) if status.code == 404 && !status.message.contains("namespaces") => {
+            InstallError::NoKind(title(&object))
+        }
+        source => InstallError::Apply { object: title(&object), source },
+    })
 }
 
 /// Whether an object of this kind and name is there.

@@ -25,7 +25,7 @@ impl Chart {
     /// # Errors
     /// When the configuration cannot be written as text.
     pub fn of(options: &Options) -> Result<Self, InstallError> {
-        let Parts { mut definitions, objects, webhooks } = Parts::all()?;
+        let Parts { mut definitions, objects, webhooks, monitoring } = Parts::all()?;
         definitions.iter_mut().for_each(keep);
         Ok(Self {
             files: BTreeMap::from([
@@ -37,6 +37,7 @@ impl Chart {
                 ("templates/definitions.yaml", documents(&definitions, usize::MAX)?),
                 ("templates/manager.yaml", documents(&objects, LINE)?),
                 ("templates/webhooks.yaml", documents(&webhooks, LINE)?),
+                ("templates/monitoring.yaml", documents(&monitoring, LINE)?),
             ]),
         })
     }
@@ -63,7 +64,7 @@ const OWN: [&str; 5] = ["without", "scuteImage", "launcherImage", "webhookSecret
 
 fn values(options: &Options) -> Result<String, InstallError> {
     // A chart is for whatever namespace its release is in.
-    let Options { configuration, replicas, registry, namespace: _ } = options;
+    let Options { configuration, replicas, registry, namespace: _, monitoring } = options;
     let malformed = |error: String| InstallError::Malformed(error);
     let ManagerConfig { without, .. } = configuration;
     let mut told = serde_json::to_value(configuration).map_err(|error| malformed(error.to_string()))?;
@@ -83,6 +84,9 @@ fn values(options: &Options) -> Result<String, InstallError> {
          # Whether the CustomResourceDefinitions are of the release; `scute crds` prints them for those who apply them by\n\
          # other means.\n\
          definitions: true\n\
+         # Whether Prometheus and Grafana are told: a ServiceMonitor, a PrometheusRule and a board. Needs the Prometheus\n\
+         # operator's kinds.\n\
+         monitoring: {monitoring}\n\
          # The manager's configuration, as `scute manager --config` reads it.\n\
          {told}"
     ))
@@ -94,7 +98,7 @@ fn schema() -> String {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "type": "object",
         "additionalProperties": false,
-        "required": ["replicas", "registry", "without", "definitions", "configuration"],
+        "required": ["replicas", "registry", "without", "definitions", "monitoring", "configuration"],
         "properties": {
             // What Helm itself may put there.
             "global": {"type": "object"},
@@ -107,6 +111,7 @@ fn schema() -> String {
                 "items": {"enum": ENGINES.map(|engine| engine.as_str())},
             },
             "definitions": {"type": "boolean"},
+            "monitoring": {"type": "boolean"},
             "configuration": {"type": "object", "properties": serde_json::Map::from_iter(own)},
         },
     });
@@ -215,6 +220,7 @@ fn condition(when: When) -> String {
         When::Metal => ".Values.configuration.metal".to_owned(),
         When::NodeDisk => "include \"scute.nodeDisk\" .".to_owned(),
         When::Definitions => ".Values.definitions".to_owned(),
+        When::Monitoring => ".Values.monitoring".to_owned(),
     }
 }
 
@@ -263,11 +269,17 @@ mod tests {
     fn the_values_are_what_the_command_was_told() {
         let configuration =
             ManagerConfig { without: vec![Engine::Metal3], site: "lab".into(), ..ManagerConfig::default() };
-        let options =
-            Options { configuration, replicas: 3, registry: "r.example/s".into(), namespace: "n".into() };
+        let options = Options {
+            configuration,
+            replicas: 3,
+            registry: "r.example/s".into(),
+            namespace: "n".into(),
+            monitoring: true,
+        };
         let chart = Chart::of(&options).unwrap();
         let values: Value = serde_saphyr::from_str(&chart.files["values.yaml"]).unwrap();
         assert_eq!((&values["replicas"], &values["registry"]), (&json!(3), &json!("r.example/s")));
+        assert_eq!(values["monitoring"], json!(true));
         assert_eq!(
             (&values["without"], &values["configuration"]["site"]),
             (&json!(["metal3"]), &json!("lab"))

@@ -7,6 +7,7 @@ mod apply;
 mod chart;
 mod manager;
 mod manager_config;
+mod monitoring;
 mod parts;
 mod policies;
 mod rbac;
@@ -72,6 +73,9 @@ pub enum InstallError {
         #[source]
         source: kube::Error,
     },
+    /// The kind is somebody else's, who is not there.
+    #[error("{0} could not be applied: the cluster does not serve this kind")]
+    NoKind(String),
     /// An object of ours is not one.
     #[error("{0} is not an object")]
     Malformed(String),

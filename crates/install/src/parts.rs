@@ -28,6 +28,8 @@ pub enum When {
     NodeDisk,
     /// The chart brings the definitions; the command always does.
     Definitions,
+    /// Prometheus and Grafana are told.
+    Monitoring,
 }
 
 /// What is put in as it was chosen.
@@ -107,6 +109,7 @@ pub struct Choice<'a> {
     replicas: u8,
     registry: &'a str,
     namespace: &'a str,
+    monitoring: bool,
 }
 
 impl<'a> Choice<'a> {
@@ -125,7 +128,13 @@ impl<'a> Choice<'a> {
         let mut value = serde_json::to_value(configuration).map_err(malformed)?;
         value.sort_all_objects();
         let text = serde_json::to_string_pretty(&value).map_err(malformed)?;
-        Ok(Self { configuration, text, replicas, registry, namespace })
+        Ok(Self { configuration, text, replicas, registry, namespace, monitoring: false })
+    }
+
+    /// Whether Prometheus and Grafana are told.
+    #[must_use]
+    pub fn monitored(self, monitoring: bool) -> Self {
+        Self { monitoring, ..self }
     }
 
     /// The objects as they are then.
@@ -168,6 +177,7 @@ impl<'a> Choice<'a> {
                 metal.is_some_and(|metal| metal.images.values().any(|file| file.starts_with(NODE_FOLDER)))
             }
             When::Definitions => true,
+            When::Monitoring => self.monitoring,
         }
     }
 

@@ -94,6 +94,7 @@ fn helm_renders_what_the_command_prints_whatever_is_chosen() {
         (json!({"configuration": metal}), vec![]),
         (json!({"configuration": bare, "without": ["kubevirt"]}), vec!["--without=kubevirt"]),
         (json!({"without": all[1..]}), vec!["--without=kubeadm,kamaji,kubevirt,metal3"]),
+        (json!({"monitoring": true}), vec!["--monitoring"]),
     ];
     let off = all.map(|engine| format!("--without={engine}"));
     choices.extend(

@@ -2,6 +2,7 @@
 //! the other takes over.
 
 mod helm;
+mod monitoring;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -81,9 +82,14 @@ impl Manager {
     }
 
     async fn is_ready(&self) -> bool {
+        self.says("/readyz").await.is_ok()
+    }
+
+    /// What its probe server says.
+    async fn says(&self, path: &str) -> Result<String, kube::Error> {
         let config = kube::Config::new(format!("http://127.0.0.1:{}", self.health).parse().unwrap());
-        let request = http::Request::get("/readyz").body(Vec::new()).unwrap();
-        Client::try_from(config).unwrap().request_text(request).await.is_ok()
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
+        Client::try_from(config).unwrap().request_text(request).await
     }
 }
 
