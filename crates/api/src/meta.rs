@@ -71,6 +71,9 @@ pub const SET_NAME_LABEL: &str = "cluster.x-k8s.io/set-name";
 pub const CONTROL_PLANE_LABEL: &str = "cluster.x-k8s.io/control-plane";
 /// `clusterctl.cluster.x-k8s.io/block-move`: while an object has it, `clusterctl move` waits, and then gives up.
 pub const BLOCK_MOVE_ANNOTATION: &str = "clusterctl.cluster.x-k8s.io/block-move";
+/// `clusterctl.cluster.x-k8s.io/delete-for-move`: on an object that `clusterctl move` deletes here because it is elsewhere now. It
+/// takes the place of all other annotations, those that pause the object among them.
+pub const DELETE_FOR_MOVE_ANNOTATION: &str = "clusterctl.cluster.x-k8s.io/delete-for-move";
 /// `cluster.x-k8s.io/paused`: its presence stops every controller on the object.
 pub const PAUSED_ANNOTATION: &str = "cluster.x-k8s.io/paused";
 /// `cluster.x-k8s.io/managed-by`: somebody else keeps this infrastructure object.

@@ -1,10 +1,11 @@
-//! Pause: `Cluster.spec.paused`, or an annotation on the object itself, whatever its value.
+//! Pause: `Cluster.spec.paused`, or an annotation on the object itself, whatever its value. An object that `clusterctl move`
+//! deletes is paused, too: what it stands for goes on elsewhere.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::core::object::HasStatus;
 use kube::{Resource, ResourceExt};
 use scute_api::cluster::Cluster;
-use scute_api::meta::PAUSED_ANNOTATION;
+use scute_api::meta::{DELETE_FOR_MOVE_ANNOTATION, PAUSED_ANNOTATION};
 use scute_kit::conditions::{Conditions, Status, find};
 use scute_kit::{Hub, Kind, Next, Why};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,7 @@ pub fn paused_by<K: Resource>(cluster: Option<&Cluster>, object: &K, annotations
     let of_cluster = of_cluster.then(|| "Cluster.spec.paused is true".to_owned());
     let own = annotations
         .iter()
+        .chain([&DELETE_FOR_MOVE_ANNOTATION])
         .filter(|annotation| object.annotations().contains_key(**annotation))
         .map(|annotation| format!("the annotation {annotation} is set"));
     let why: Vec<_> = of_cluster.into_iter().chain(own).collect();
@@ -91,6 +93,7 @@ mod tests {
         let (runs, stops) = (cluster(json!(null), json!({})), cluster(json!(true), json!({})));
         let object = |annotation: &str| cluster(json!(null), json!({ annotation: "false" }));
         assert_eq!(paused(Some(&runs), &object("other")), None);
+        assert!(paused(Some(&runs), &object(DELETE_FOR_MOVE_ANNOTATION)).is_some());
         assert_eq!(
             paused(None, &object(PAUSED_ANNOTATION)),
             Some(format!("the annotation {PAUSED_ANNOTATION} is set"))

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use scute_api::metal3::{BareMetalHost, ErrorType, OperationalStatus, ProvisioningState as State};
+use scute_api::metal3::{
+    BareMetalHost, ErrorType, OperationalStatus, ProvisioningState as State, STATUS_ANNOTATION, read_status,
+};
 use scute_bmc::{BootDevice, Fault, Machine as _, Power, Rule};
 use serde_json::{Value, json};
 use support::{Bench, Images, Rig, bare, content, error, said};
@@ -251,14 +253,25 @@ async fn a_host_that_others_provisioned_and_one_that_was_moved_here_are_not_touc
     bench.until_state("a", State::ExternallyProvisioned).await;
     let image = json!({"url": "http://images/node.raw", "checksum": "0".repeat(64), "format": "raw"});
     bench.patch("a", json!({"spec": {"externallyProvisioned": false, "image": image}})).await;
-    let host = bench.until_state("a", State::Provisioned).await;
-    let status = serde_json::to_string(&host.status).unwrap();
+    let kept = |host: &BareMetalHost| host.annotation(STATUS_ANNOTATION).map(read_status);
+    let keeps = |host: &BareMetalHost| {
+        kept(host).is_some_and(|status| status.unwrap().provisioning.state == State::Provisioned)
+    };
+    let host = bench.until("a", "provisioned, with what a move brings", keeps).await;
+    let annotations = host.metadata.annotations.clone().unwrap();
     assert!(rig.machine.starts().iter().all(|start| start.device == BootDevice::Hdd));
-    bench.patch("a", json!({"metadata": {"annotations": {"baremetalhost.metal3.io/detached": ""}}})).await;
+    // As clusterctl does, in its order.
+    let away = json!([{"op": "add", "path": "/metadata/annotations",
+        "value": {"clusterctl.cluster.x-k8s.io/delete-for-move": ""}}]);
+    let away = Patch::<BareMetalHost>::Json(serde_json::from_value(away).unwrap());
+    bench.api::<BareMetalHost>().patch("a", &Default::default(), &away).await.unwrap();
     bench.delete("a").await;
+    let before = rig.machine.starts().len();
+    bench.patch("a", json!({"metadata": {"finalizers": []}})).await;
     bench.gone("a").await;
+    assert_eq!(rig.machine.starts().len(), before);
 
-    let moved = json!({"metadata": {"name": "a", "annotations": {"baremetalhost.metal3.io/status": status}},
+    let moved = json!({"metadata": {"name": "a", "annotations": annotations},
         "spec": {"online": true, "image": image, "bootMACAddress": rig.mac,
             "bmc": {"address": rig.address, "credentialsName": "a", "disableCertificateVerification": true}}});
     bench.create::<BareMetalHost>(moved).await;
@@ -267,7 +280,7 @@ async fn a_host_that_others_provisioned_and_one_that_was_moved_here_are_not_touc
             .status
             .as_ref()
             .is_some_and(|status| !status.good_credentials.credentials_version.is_empty());
-        host.annotation("baremetalhost.metal3.io/status").is_none()
+        keeps(host)
             && support::state(host) == State::Provisioned
             && (taken && said(host, "Manageable").starts_with("True"))
     };

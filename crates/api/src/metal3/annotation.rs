@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::meta::DELETE_FOR_MOVE_ANNOTATION;
+
 use super::{BareMetalHost, BareMetalHostStatus, HardwareDetails};
 
 /// Any value stops all work on the host, its deletion too.
@@ -146,7 +148,13 @@ impl BareMetalHost {
     /// Whether all work on it is stopped.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        self.annotation(PAUSED_ANNOTATION).is_some()
+        self.annotation(PAUSED_ANNOTATION).is_some() || self.is_moved_away()
+    }
+
+    /// Whether `clusterctl move` deletes it here: the server belongs to another management cluster now.
+    #[must_use]
+    pub fn is_moved_away(&self) -> bool {
+        self.annotation(DELETE_FOR_MOVE_ANNOTATION).is_some()
     }
 
     /// What the detached annotation asks for.

@@ -14,6 +14,7 @@ mod hardware;
 mod image;
 mod machine;
 mod material;
+mod moved;
 mod network;
 pub mod order;
 mod power;
@@ -29,10 +30,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use scute_api::metal3::{
-    BareMetalHost, CredentialsStatus, DataImage, HOST_FINALIZER, ProvisioningState, STATUS_ANNOTATION,
-    read_status,
-};
+use scute_api::metal3::{BareMetalHost, DataImage, HOST_FINALIZER, ProvisioningState};
 use scute_kit::{Controller, Error, Key, Next, Why, finalizer};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -70,20 +68,24 @@ async fn reconcile(host: Arc<BareMetalHost>, context: Arc<Context>) -> Next {
         let key = Key::of(host.as_ref());
         context.calls.forget(&key);
         context.probes.forget(&key);
-        return Next::OnChange(Why::new(
-            "Paused",
-            "the annotation baremetalhost.metal3.io/paused asks to leave it alone",
-        ));
+        return match moved::keep(&host, &host.status.clone().unwrap_or_default(), &context).await {
+            Ok(()) => Next::OnChange(Why::new("Paused", "an annotation asks to leave it alone")),
+            Err(error) => failed(error.into()),
+        };
     }
-    advance(host, &context).await.unwrap_or_else(|error| match error {
+    advance(host, &context).await.unwrap_or_else(failed)
+}
+
+fn failed(error: DeskError) -> Next {
+    match error {
         DeskError::Api(error) if error.is_not_found() => Next::Settled,
         DeskError::Api(error) => Next::Failed(Why::of("RequestFailed", &error)),
         error => Next::Failed(Why::new("SecretNotKept", error.to_string())),
-    })
+    }
 }
 
 async fn advance(host: Arc<BareMetalHost>, context: &Context) -> Result<Next, DeskError> {
-    if let Some(next) = restored(&host, context).await? {
+    if let Some(next) = moved::restored(&host, context).await? {
         return Ok(next);
     }
     let Some(host) = admitted(host, context).await? else {
@@ -107,30 +109,6 @@ async fn advance(host: Arc<BareMetalHost>, context: &Context) -> Result<Next, De
     report(&host, context, &notes, &turn.step).await?;
     context.remember(&uid, notes.memory);
     Ok(next(turn.step))
-}
-
-/// Takes the status that a move of the host, or a backup, has written into an annotation, where there is none yet.
-async fn restored(host: &BareMetalHost, context: &Context) -> Result<Option<Next>, Error> {
-    let Some(text) = host.annotation(STATUS_ANNOTATION) else { return Ok(None) };
-    let is_new =
-        host.status.as_ref().is_none_or(|status| status.provisioning.state == ProvisioningState::None);
-    if is_new {
-        let mut status = match read_status(text) {
-            Ok(status) => status,
-            Err(why) => {
-                let why = format!("the annotation {STATUS_ANNOTATION} cannot be read: {why}");
-                return Ok(Some(Next::OnChange(Why::new("InvalidAnnotation", why))));
-            }
-        };
-        // The credentials are another Secret here: the BMC is asked, and nothing else is done to the host.
-        status.good_credentials = CredentialsStatus::default();
-        status.tried_credentials = CredentialsStatus::default();
-        context.hub.patch_status(host, serde_json::json!(status)).await?;
-    }
-    let patch =
-        serde_json::json!({"metadata": {"annotations": {STATUS_ANNOTATION: null}, "uid": host.uid()}});
-    context.hub.patch::<BareMetalHost>(&Key::of(host), &patch).await?;
-    Ok(Some(Next::OnChange(Why::new("Restored", "the status was taken from the annotation"))))
 }
 
 /// The host with its finalizer, and its Secret marked; nothing when that has to be seen first, or it is gone.
@@ -205,7 +183,7 @@ async fn report(host: &BareMetalHost, context: &Context, notes: &Notes, step: &S
     for (kind, reason, note) in report::events(&before, &status) {
         context.hub.event(host, kind, reason, &note).await;
     }
-    Ok(())
+    moved::keep(host, &status, context).await
 }
 
 fn next(step: Step) -> Next {
