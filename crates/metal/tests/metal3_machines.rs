@@ -303,3 +303,27 @@ async fn how_disks_are_cleaned_goes_from_a_template_to_its_machines_and_their_ho
         bench.eventually("server-1", "as its machine", is).await;
     }
 }
+
+#[tokio::test]
+async fn a_pause_that_upstream_puts_on_a_host_for_a_move_ends_where_the_cluster_goes_on() {
+    const PAUSED: &str = "baremetalhost.metal3.io/paused";
+    let bench = Bench::new("arrived").await;
+    let pause = |value: &str| json!({"metadata": {"annotations": {PAUSED: value}}});
+    bench.cluster("c").await;
+    bench.host("server-1", json!({})).await;
+    bench.machine("arrived-m0", "c", json!({})).await;
+    bench.eventually("arrived-m0", "provisioned", provisioned).await;
+    bench.patch::<Cluster>("c", json!({"spec": {"paused": true}})).await;
+    bench.says("arrived-m0", "Paused", "Paused").await;
+    bench.patch::<BareMetalHost>("server-1", pause("metal3.io/capm3")).await;
+    bench.patch::<Cluster>("c", json!({"spec": {"paused": null}})).await;
+    let goes_on = |host: &BareMetalHost| !host.annotations().contains_key(PAUSED);
+    bench.eventually("server-1", "no longer paused", goes_on).await;
+
+    // The user's own stays, whatever else is written to the host.
+    bench.patch::<BareMetalHost>("server-1", pause("")).await;
+    bench.patch::<Metal3Machine>("arrived-m0", json!({"spec": {"automatedCleaningMode": "disabled"}})).await;
+    let told = |host: &BareMetalHost| host.spec.automated_cleaning_mode == AutomatedCleaningMode::Disabled;
+    let host = bench.eventually::<BareMetalHost>("server-1", "told how to clean", told).await;
+    assert_eq!(host.annotations()[PAUSED], "");
+}

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use scute_api::infrastructure::{HOST_ANNOTATION, METAL3_MACHINE_FINALIZER, Metal3DataClaim, Metal3Machine};
 use scute_api::meta::CLUSTER_NAME_LABEL;
-use scute_api::metal3::BareMetalHost;
+use scute_api::metal3::{BareMetalHost, PAUSED_ANNOTATION};
 use scute_kit::tenants::{NodeError, TenantKey, Tenants};
 use scute_kit::{Error, EventType, Hub, Key, finalizer};
 use serde_json::{Value, json};
@@ -70,6 +70,14 @@ async fn act(
         Action::SetCleaning(host) => {
             let mode = json!({ "automatedCleaningMode": object.spec.automated_cleaning_mode });
             write(hub, host, &json!({ "spec": mode })).await?;
+        }
+        Action::Resume(host) => {
+            // A pause that somebody has asked for since then stays.
+            let metadata = json!({
+                "uid": host.metadata.uid, "resourceVersion": host.metadata.resource_version,
+                "annotations": {PAUSED_ANNOTATION: null},
+            });
+            write(hub, host, &json!({ "metadata": metadata })).await?;
         }
         Action::SetProviderId(id) => {
             let patch = json!({ "metadata": { "uid": object.uid() }, "spec": { "providerID": id } });

@@ -11,7 +11,8 @@ use kube::ResourceExt;
 use scute_api::cluster::{Cluster, Machine};
 use scute_api::infrastructure::{HOST_ANNOTATION, METAL3_MACHINE_FINALIZER, Metal3Machine, Selector};
 use scute_api::metal3::{
-    AutomatedCleaningMode, BareMetalHost, OperationalStatus, ProvisioningState as State,
+    AutomatedCleaningMode, BareMetalHost, OperationalStatus, PAUSED_ANNOTATION, PAUSED_BY_MOVE,
+    ProvisioningState as State,
 };
 use scute_kit::{Key, Why, finalizer};
 
@@ -37,6 +38,8 @@ pub enum Action {
     Inherit(AutomatedCleaningMode),
     /// Clean the host's disks as the machine says.
     SetCleaning(Arc<BareMetalHost>),
+    /// Take the pause off the host that upstream's controllers put there at the other end of a move.
+    Resume(Arc<BareMetalHost>),
     /// Write down the providerID.
     SetProviderId(String),
     /// Put the providerID on the Node of this name.
@@ -178,6 +181,9 @@ fn with_host(object: &Metal3Machine, seen: &Observed, owners: &Owners, host: &Ar
     let key = Key::of(host.as_ref());
     if object.annotations().get(HOST_ANNOTATION) != Some(&key.to_string()) {
         plan.actions.push(Action::Note(key));
+    }
+    if host.annotation(PAUSED_ANNOTATION) == Some(PAUSED_BY_MOVE) {
+        plan.actions.push(Action::Resume(Arc::clone(host)));
     }
     let empty = host.spec.image.is_none() && host.spec.custom_deploy.is_none();
     if let Err((why, ask)) = data(object, seen) {
