@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Resource, ResourceExt};
 use scute_api::infrastructure::{KUBEVIRT_MACHINE_FINALIZER, KubevirtMachine};
 use scute_api::kubevirt::VirtualMachine;
-use scute_api::meta::CONTROL_PLANE_LABEL;
+use scute_api::meta::{BLOCK_MOVE_ANNOTATION, CONTROL_PLANE_LABEL};
 use scute_kit::tenants::{NodeError, TenantKey, Tenants};
 use scute_kit::{Error, EventType, Hub, Key, Kind, finalizer};
 use serde_json::json;
@@ -115,7 +115,10 @@ where
 /// Finalizer and providerID in one write: the id follows from the name.
 async fn claim(hub: &Arc<Hub>, object: &KubevirtMachine) -> Result<(), ApplyError> {
     let mut patch = json!({
-        "metadata": {"resourceVersion": object.resource_version()},
+        "metadata": {
+            "resourceVersion": object.resource_version(),
+            "annotations": {BLOCK_MOVE_ANNOTATION: ""},
+        },
         "spec": {"providerID": provider_id(object)},
     });
     if let Some(finalizers) = finalizer::with(object, KUBEVIRT_MACHINE_FINALIZER) {

@@ -16,6 +16,7 @@ use scute_api::infrastructure::{
     CAPK_TERMINAL_LABEL, CheckStrategy, KUBEVIRT_MACHINE_FINALIZER, KubevirtMachine,
 };
 use scute_api::kubevirt::{PrintableStatus, RunStrategy, VirtualMachine, VirtualMachineInstance, VmiPhase};
+use scute_api::meta::BLOCK_MOVE_ANNOTATION;
 use scute_kit::conditions::{find, is_true};
 use scute_kit::{Why, finalizer};
 
@@ -62,7 +63,7 @@ pub enum SshKeys {
 /// One thing to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Finalizer and providerID.
+    /// Finalizer, providerID, and that `clusterctl move` waits: the VM runs on this management cluster, and would be deleted.
     Claim,
     /// Secret and VirtualMachine.
     CreateVm {
@@ -145,7 +146,8 @@ pub fn plan(machine: &KubevirtMachine, seen: &Observed) -> Plan {
         Ok(ready) => ready,
         Err(why) => return Plan { stage: Stage::NotProvisioned(why), ..plan },
     };
-    if !finalizer::has(machine, KUBEVIRT_MACHINE_FINALIZER) || machine.spec.provider_id.is_none() {
+    let claimed = finalizer::has(machine, KUBEVIRT_MACHINE_FINALIZER) && machine.spec.provider_id.is_some();
+    if !claimed || !machine.annotations().contains_key(BLOCK_MOVE_ANNOTATION) {
         plan.actions.push(Action::Claim);
     }
     match vm {

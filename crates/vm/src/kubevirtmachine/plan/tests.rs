@@ -7,7 +7,8 @@ use super::*;
 fn object(change: Value) -> KubevirtMachine {
     let mut object = json!({
         "apiVersion": "infrastructure.cluster.x-k8s.io/v1alpha1", "kind": "KubevirtMachine",
-        "metadata": {"name": "m-0", "namespace": "b", "finalizers": [KUBEVIRT_MACHINE_FINALIZER]},
+        "metadata": {"name": "m-0", "namespace": "b", "finalizers": [KUBEVIRT_MACHINE_FINALIZER],
+            "annotations": {BLOCK_MOVE_ANNOTATION: ""}},
         "spec": {
             "providerID": "kubevirt://m-0",
             "virtualMachineBootstrapCheck": {"checkStrategy": "none"},
@@ -118,7 +119,9 @@ fn a_cluster_of_any_infrastructure_gets_its_vm() {
     let create = Action::CreateVm { bootstrap: "m-0".into(), ssh_keys: None };
     assert_eq!(plan(&object(json!({})), &seen()).actions, std::slice::from_ref(&create));
     let unclaimed = object(json!({"metadata": {"finalizers": []}, "spec": {"providerID": null}}));
-    assert_eq!(plan(&unclaimed, &seen()).actions, [Action::Claim, create]);
+    assert_eq!(plan(&unclaimed, &seen()).actions, [Action::Claim, create.clone()]);
+    let movable = object(json!({"metadata": {"annotations": {BLOCK_MOVE_ANNOTATION: null}}}));
+    assert_eq!(plan(&movable, &seen()).actions, [Action::Claim, create]);
 }
 
 #[test]
