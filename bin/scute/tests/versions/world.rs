@@ -1,6 +1,6 @@
-//! An API server with everything as it is installed, and a manager that is not the leader.
+//! An API server with everything as it is installed, and a manager.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
@@ -15,7 +15,7 @@ pub const NEW: &str = "v1beta2";
 /// Group of Metal3's kinds.
 pub const METAL3: &str = "infrastructure.cluster.x-k8s.io";
 
-/// An API server with everything as `scute up` installs it, and a manager that waits for its lease.
+/// An API server with everything as `scute up` installs it, and a manager.
 pub struct World {
     _server: ApiServer,
     client: Client,
@@ -25,7 +25,17 @@ pub struct World {
 }
 
 impl World {
+    /// Of a manager that waits for its lease: only webhooks.
     pub async fn start() -> Self {
+        Self::with(None).await
+    }
+
+    /// Of a manager that works, with more in its configuration.
+    pub async fn working(more: Value) -> Self {
+        Self::with(Some(more)).await
+    }
+
+    async fn with(work: Option<Value>) -> Self {
         let server = ApiServer::start().await.expect("an API server");
         let client = server.client().await;
         let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port().expect("a port"));
@@ -35,10 +45,16 @@ impl World {
         write("tls.crt", certificate);
         write("tls.key", key);
         write("kubeconfig", server.kubeconfig());
-        write("config.yaml", json!({"webhookCertificates": folder.path()}).to_string());
-        held_by_another(&client).await;
-        let manager = manager(folder.path(), port);
+        let mut config = work.clone().unwrap_or_else(|| json!({}));
+        config["webhookCertificates"] = json!(folder.path());
+        write("config.yaml", config.to_string());
+        namespace(&client).await;
+        if work.is_none() {
+            held_by_another(&client).await;
+        }
         scute_install::definitions(&client, &ca, &[]).await.expect("installed");
+        // Its watches would back off from kinds that are not there yet, and its answers wait for them.
+        let manager = manager(folder.path(), port);
         let world = Self { _server: server, client, folder, port, manager };
         world.call_the_manager(&ca).await;
         world
@@ -118,6 +134,11 @@ impl World {
         Ok(whole(api.patch(name, &PatchParams::apply(who), &Patch::Apply(&object)).await?))
     }
 
+    /// Of its administrator.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+
     pub fn client(&self) -> Client {
         self.client.clone()
     }
@@ -128,20 +149,23 @@ impl World {
     }
 }
 
-/// Nobody gives this lease back.
-async fn held_by_another(client: &Client) {
-    let post = PostParams::default();
+/// The namespace of the manager.
+async fn namespace(client: &Client) {
     let namespace =
         serde_json::from_value(json!({"metadata": {"name": "scute-system"}})).expect("a Namespace");
     Api::<k8s_openapi::api::core::v1::Namespace>::all(client.clone())
-        .create(&post, &namespace)
+        .create(&PostParams::default(), &namespace)
         .await
         .expect("made");
+}
+
+/// Nobody gives this lease back.
+async fn held_by_another(client: &Client) {
     let spec = json!({"holderIdentity": "another", "leaseDurationSeconds": 3600});
     let lease = serde_json::from_value(json!({"metadata": {"name": "scute-manager"}, "spec": spec}))
         .expect("a Lease");
     let leases = Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(client.clone(), "scute-system");
-    leases.create(&post, &lease).await.expect("made");
+    leases.create(&PostParams::default(), &lease).await.expect("made");
 }
 
 pub fn manager(folder: &Path, port: u16) -> Process {
