@@ -50,8 +50,8 @@ const STAGES: [&str; 9] = [
     "scute-topology",
     "scute-vm",
 ];
-/// What makes and fills a management cluster: no stage, and known by none. Stages are put there as an image.
-const MAKERS: [&str; 2] = ["scute-install", "scute-site"];
+/// What makes, fills and empties a management cluster: no stage, and known by none. Stages are put there as an image.
+const MAKERS: [&str; 3] = ["scute-install", "scute-movement", "scute-site"];
 /// The shape of every controller: knows no kind, so nothing of ours but the form of certificates and kubeconfigs.
 const KIT: &str = "scute-kit";
 const KIT_KNOWS: [&str; 2] = [KIT, "scute-pki"];

@@ -26,7 +26,7 @@ pub use etcd::{Etcd, EtcdRing, RingMember};
 pub use figure::{Figure, MIB};
 pub use manager::Manager;
 pub use process::{Process, free_port, kube_binary};
-pub use server::{ApiServer, server};
+pub use server::{ApiServer, second_server, server};
 pub use stories::every_story_ends_as_written;
 
 use std::future::Future;

@@ -47,14 +47,23 @@ struct Started {
 /// When it does not start: the test has failed.
 pub async fn server() -> &'static ApiServer {
     static SERVER: tokio::sync::OnceCell<&'static ApiServer> = tokio::sync::OnceCell::const_new();
-    SERVER
-        .get_or_init(|| async {
-            let server = ApiServer::start().await.unwrap_or_else(|error| panic!("no API server: {error:#}"));
-            CLEANUP.lock().unwrap_or_else(PoisonError::into_inner).push(server.dir.clone());
-            let server: &'static ApiServer = Box::leak(Box::new(server));
-            server
-        })
-        .await
+    SERVER.get_or_init(lasting).await
+}
+
+/// Another one that all tests of a binary share, for what goes from one management cluster to another.
+///
+/// # Panics
+/// When it does not start: the test has failed.
+pub async fn second_server() -> &'static ApiServer {
+    static SERVER: tokio::sync::OnceCell<&'static ApiServer> = tokio::sync::OnceCell::const_new();
+    SERVER.get_or_init(lasting).await
+}
+
+/// An API server that lasts as long as the test binary.
+async fn lasting() -> &'static ApiServer {
+    let server = ApiServer::start().await.unwrap_or_else(|error| panic!("no API server: {error:#}"));
+    CLEANUP.lock().unwrap_or_else(PoisonError::into_inner).push(server.dir.clone());
+    Box::leak(Box::new(server))
 }
 
 /// Folders to remove when the test binary ends; its processes die with it by their death signal.
