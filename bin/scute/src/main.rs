@@ -4,6 +4,7 @@ mod client;
 mod cluster;
 mod install;
 mod manager;
+mod movement;
 mod output;
 mod planner;
 mod podnet;
@@ -52,6 +53,7 @@ enum Command {
     Rack(rack::RackCommand),
     /// Put Scute into a Kubernetes cluster, or bring what is there up to date
     Install(install::InstallArgs),
+    Move(movement::MoveArgs),
     /// Run the controllers and the admission server
     Manager(manager::ManagerArgs),
     /// Run a virtual machine as process 1 of its Pod
@@ -110,6 +112,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(command) => runtime()?.block_on(command.run()),
         Command::Rack(command) => runtime()?.block_on(command.run()),
         Command::Install(command) => runtime()?.block_on(command.run()),
+        Command::Move(command) => runtime()?.block_on(command.run()),
         Command::Manager(command) => {
             log_to_stderr();
             runtime()?.block_on(command.run())
