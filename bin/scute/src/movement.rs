@@ -26,7 +26,7 @@ pub struct MoveArgs {
     #[arg(short, long)]
     namespace: Option<String>,
     /// Clusters, or `all`
-    #[arg(long = "cluster", value_name = "NAME", default_value = ALL)]
+    #[arg(long = "cluster", value_name = "NAME", num_args = 1.., default_value = ALL)]
     clusters: Vec<String>,
     /// Hosts that nobody consumes, too
     #[arg(long)]
