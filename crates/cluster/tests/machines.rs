@@ -106,6 +106,30 @@ fn phases_follow_what_providers_write() {
 }
 
 #[test]
+fn a_control_plane_that_nobody_provides_begins_with_the_node_of_its_first_machine() {
+    run(async {
+        let case = Case::new("manual-unprovided").await;
+        let mut cluster = world::build::cluster("c");
+        cluster["spec"]["controlPlaneRef"] = Value::Null;
+        case.create(world::build::infra_cluster("c")).await;
+        case.create(cluster).await;
+        case.kubeconfig("c").await;
+        case.provision_cluster("c").await;
+        case.create(world::build::config("m")).await;
+        case.create(world::build::infra_machine("m")).await;
+        let mut machine = world::build::machine("m", "c");
+        machine["metadata"]["labels"] = json!({"cluster.x-k8s.io/control-plane": ""});
+        case.create(machine).await;
+        bootstrapped(&case).await;
+        provisioned(&case).await;
+        case.when("Machine", "m", "Provisioned", phase("Provisioned")).await;
+        joined(&case).await;
+        case.when("Machine", "m", "Running", phase("Running")).await;
+        case.condition("Cluster", "c", "ControlPlaneInitialized", "True", "Initialized").await;
+    });
+}
+
+#[test]
 fn a_secret_may_be_given_instead_of_a_configuration() {
     run(async {
         let case = Case::new("manual-secret").await;

@@ -131,8 +131,14 @@ fn is_initialized(cluster: &Cluster) -> bool {
     status.is_some_and(|initialization| initialization.control_plane_initialized == Some(true))
 }
 
+/// Whether the tenant can be asked for its Nodes. A control plane that nobody provides is initialized when one of its Machines
+/// is a Node: it has to be asked before.
+fn may_answer(cluster: &Cluster) -> bool {
+    is_initialized(cluster) || cluster.spec.control_plane_ref.is_none()
+}
+
 fn nodes(machine: &Machine, cluster: Option<&Cluster>, infrastructure: &Found, context: &Context) -> Nodes {
-    if !cluster.is_some_and(is_initialized) {
+    if !cluster.is_some_and(may_answer) {
         return Nodes::Unknown("Waiting for the control plane of the Cluster to be initialized".to_owned());
     }
     let provider_id = machine.spec.provider_id.clone().or_else(|| match infrastructure {
