@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kube::api::DynamicObject;
 use kube::core::ObjectMeta;
+use scute_api::metal3::STATUS_ANNOTATION;
 use serde_json::{Value, json};
 
 use crate::marks::{COPIED_FROM, MOVED_FROM};
@@ -40,6 +41,8 @@ pub fn expected(item: &Item, given: &Given) -> Option<DynamicObject> {
     let mut annotations = source.metadata.annotations.clone().unwrap_or_default();
     annotations.remove(MOVED_FROM);
     annotations.remove(COPIED_FROM);
+    // The status itself is written; each side's controller keeps this copy of it for those who cannot.
+    annotations.remove(STATUS_ANNOTATION);
     let origin = if item.copied { COPIED_FROM } else { MOVED_FROM };
     annotations.insert(origin.to_owned(), item.object.uid().to_owned());
     let mut data = source.data.clone();
