@@ -106,8 +106,10 @@ impl World {
 
     pub fn of(&self, group: &str, version: &str, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
         let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        if kind == "Metal3Data" {
-            resource.plural = "metal3datas".into();
+        match kind {
+            "Metal3Data" => resource.plural = "metal3datas".into(),
+            "HardwareData" => resource.plural = "hardwaredata".into(),
+            _ => {}
         }
         match namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
