@@ -60,9 +60,10 @@ async fn a_server_whose_node_falls_ill_is_restarted_and_left_alone_afterwards() 
     bench.machine_of(name, "c", json!({"pool": "a"}), json!({})).await;
     let is_on = |host: &BareMetalHost| host.status.as_ref().is_some_and(|status| status.powered_on);
     bench.eventually("server-1", "on", is_on).await;
-    let nodes = bench.join(name, json!({"metal3.io/uuid": "u"})).await;
+    let nodes = bench.join(name, json!({})).await;
     says(&nodes, name, "boot-1", "True").await;
-    bench.patch_status::<Machine>(name, json!({"nodeRef": {"name": name}})).await;
+    let is_node = |machine: &Machine| machine.status.as_ref().is_some_and(|status| status.node_ref.is_some());
+    bench.eventually(name, "a Node", is_node).await;
 
     bench
         .create::<Metal3RemediationTemplate>(json!({
