@@ -251,6 +251,25 @@ fn no_machine_is_made_while_the_control_plane_is_upgraded() {
 }
 
 #[test]
+fn what_a_machine_waits_for_in_vain_is_made_again() {
+    run(async {
+        let case = case("manual-lost").await;
+        case.create(world::build::set("ms", "c", "t", 1)).await;
+        let one =
+            |all: &[Value]| all.len() == 1 && all[0]["metadata"]["ownerReferences"][0]["kind"] == "Machine";
+        let machine = name(&case.until("Machine", "one", |all| all.len() == 1).await[0]);
+        for kind in ["TestConfig", "TestMachine"] {
+            let lost = case.until(kind, "one", one).await[0]["metadata"]["uid"].clone();
+            case.delete(kind, &machine).await;
+            let again = |all: &[Value]| one(all) && all[0]["metadata"]["uid"] != lost;
+            let again = case.until(kind, "another", again).await;
+            assert_eq!(names(&again), [machine.as_str()]);
+        }
+        assert_eq!(names(&case.list("Machine").await), [machine]);
+    });
+}
+
+#[test]
 fn a_set_waits_for_a_template_that_is_not_there_yet() {
     run(async {
         let case = Case::new("later").await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
 use kube::{Resource, ResourceExt};
 use scute_api::bootstrap::KubeadmConfig;
@@ -73,6 +74,9 @@ async fn one(seen: &Observed, action: &Action, context: &Context) -> Result<(), 
         Action::PrepareVersion => return inside::prepare_version(seen, context).await,
         Action::KeepAddons => return inside::keep_addons(seen, context).await,
         Action::NoteCertificates => note_certificates(seen, context).await,
+        Action::MakeAgain { name, config, infrastructure } => {
+            return make_again(seen, name, *config, *infrastructure, context).await;
+        }
         Action::Create(new) => return create(seen, new, context).await,
         Action::Record(record) => {
             let text = record.as_ref().map(|record| record.text());
@@ -208,27 +212,68 @@ async fn sync_infrastructure(seen: &Observed, name: &str, context: &Context) -> 
     ignore_gone(context.hub.apply_dynamic(resource, MANAGER, &want).await.map(drop))
 }
 
+/// Makes objects of a Machine again.
+async fn make_again(
+    seen: &Observed,
+    name: &str,
+    config: Option<bool>,
+    infrastructure: bool,
+    context: &Context,
+) -> Result<(), Why> {
+    let Some(machine) = seen.machine(name) else { return Ok(()) };
+    let owner = || owner(machine.as_ref(), true);
+    if let Some(begins) = config {
+        make_config(seen, name, begins, owner(), context).await?;
+    }
+    match infrastructure {
+        true => make_infrastructure(seen, name, owner(), context).await,
+        false => Ok(()),
+    }
+}
+
+async fn make_config(
+    seen: &Observed,
+    name: &str,
+    begins: bool,
+    owner: OwnerReference,
+    context: &Context,
+) -> Result<(), Why> {
+    let config = clone::config(&seen.kcp, &seen.cluster_name(), name, begins, owner);
+    match context.hub.create(&config).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(not_made(seen, context, &format!("KubeadmConfig {name}"), &error).await),
+    }
+}
+
+async fn make_infrastructure(
+    seen: &Observed,
+    name: &str,
+    owner: OwnerReference,
+    context: &Context,
+) -> Result<(), Why> {
+    let source = &seen.infrastructure;
+    let (Some(template), Some(resource)) = (source.template.object(), &source.resource) else {
+        return Ok(());
+    };
+    let key = Key::new(seen.key().namespace, name);
+    let pairs = clone::pairs(Some(&template.object), &seen.kcp, &seen.cluster_name());
+    let object: DynamicObject = cloned::object(&template.object, resource, &key, pairs, owner);
+    match context.hub.apply_dynamic(resource, MANAGER, &object).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(not_made(seen, context, &format!("{} {name}", resource.kind), &error).await),
+    }
+}
+
 /// Makes what is missing under a name: the objects first, so that a Machine never waits for them in vain. What was made
 /// before a failure is found again by its owner reference, and used.
 async fn create(seen: &Observed, new: &New, context: &Context) -> Result<(), Why> {
     let (kcp, cluster) = (&seen.kcp, seen.cluster_name());
     let owner = || owner(kcp.as_ref(), true);
     if !seen.configs.contains_key(&new.name) {
-        let config = clone::config(kcp, &cluster, &new.name, new.begins, owner());
-        if let Err(error) = context.hub.create(&config).await {
-            return Err(not_made(seen, context, &format!("KubeadmConfig {}", new.name), &error).await);
-        }
+        make_config(seen, &new.name, new.begins, owner(), context).await?;
     }
-    let source = &seen.infrastructure;
-    if let (Some(template), Some(resource)) = (source.template.object(), &source.resource)
-        && !source.objects.contains_key(&new.name)
-    {
-        let key = Key::new(seen.key().namespace, &new.name);
-        let pairs = clone::pairs(Some(&template.object), kcp, &cluster);
-        let object: DynamicObject = cloned::object(&template.object, resource, &key, pairs, owner());
-        if let Err(error) = context.hub.apply_dynamic(resource, MANAGER, &object).await {
-            return Err(not_made(seen, context, &format!("{} {}", resource.kind, new.name), &error).await);
-        }
+    if !seen.infrastructure.objects.contains_key(&new.name) {
+        make_infrastructure(seen, &new.name, owner(), context).await?;
     }
     let machine = clone::machine(kcp, &cluster, new, owner());
     match context.hub.apply(MANAGER, &machine).await {

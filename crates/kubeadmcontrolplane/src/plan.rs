@@ -63,6 +63,15 @@ pub enum Action {
     KeepAddons,
     /// Note on configurations when the certificates on their hosts end, where it is not noted.
     NoteCertificates,
+    /// Make the objects of a Machine again that it has lost before it used them.
+    MakeAgain {
+        /// The Machine.
+        name: String,
+        /// Its configuration, and whether that begins the Cluster.
+        config: Option<bool>,
+        /// Its infrastructure.
+        infrastructure: bool,
+    },
     /// Make what is missing of a Machine and its objects.
     Create(New),
     /// Write the record of a replacement, or take it away.
@@ -96,6 +105,7 @@ impl Action {
             | Self::SyncMachine(_)
             | Self::SyncConfig(_)
             | Self::SyncInfrastructure(_)
+            | Self::MakeAgain { .. }
             | Self::KeepAddons
             | Self::NoteCertificates
             | Self::RemoveFinalizer => false,
@@ -151,6 +161,7 @@ pub fn plan(seen: &Observed, seed: i64, now: Timestamp) -> Plan {
         return plan;
     }
     plan.actions.extend(in_place(seen));
+    plan.actions.extend(lost(seen));
     members_and_hooks(seen, &mut plan);
     plan.recovered = recovered(seen);
     match remediation::judge(seen, is_initialized(seen), now) {
@@ -264,6 +275,31 @@ fn in_place(seen: &Observed) -> Vec<Action> {
             && !has_pairs(object.as_ref(), &pairs.labels, &pairs.annotations)
         {
             actions.push(Action::SyncInfrastructure(name));
+        }
+    }
+    actions
+}
+
+/// Objects that Machines wait for in vain. The request for a Machine may outlive the manager that sent it: when the Machine
+/// comes, the next manager may have taken its objects away as those of none.
+fn lost(seen: &Observed) -> Vec<Action> {
+    let source = &seen.infrastructure;
+    let begins = seen.machines.len() == 1 && !is_initialized(seen);
+    let mut actions = Vec::new();
+    for machine in seen.machines.iter().filter(|machine| !is_leaving(machine)) {
+        let name = machine.name_any();
+        let config = machine.awaited_config().is_some_and(|wanted| wanted.name == name);
+        let resource = source
+            .resource
+            .as_ref()
+            .filter(|_| source.problem.is_none() && source.template.object().is_some());
+        let infrastructure = machine.awaited_infrastructure().is_some_and(|wanted| {
+            resource.is_some_and(|resource| resource.kind == wanted.kind && wanted.name == name)
+        });
+        let config = (config && !seen.configs.contains_key(&name)).then_some(begins);
+        let infrastructure = infrastructure && !source.objects.contains_key(&name);
+        if config.is_some() || infrastructure {
+            actions.push(Action::MakeAgain { name, config, infrastructure });
         }
     }
     actions

@@ -185,6 +185,34 @@ async fn the_first_one_begins_and_nothing_follows_before_it_has_begun() {
 }
 
 #[tokio::test]
+async fn what_a_machine_waits_for_in_vain_is_made_again() {
+    let unborn = kcp(json!({"status": {"initialization": null}}));
+    let first = machine(&unborn, "a", 10, json!({"status": {"nodeRef": null}}));
+    let mut seen = world(unborn.clone(), vec![first], &ring(&[])).await;
+    seen.tenant = Tenant::Down("connection refused".into());
+    seen.infrastructure.resource =
+        Some(ApiResource::from_gvk(&GroupVersionKind::gvk("infra.io", "v1", "TestMachine")));
+    let again = |seen: &Observed| {
+        let mut actions = decided(seen).actions;
+        actions.retain(|action| matches!(action, Action::MakeAgain { .. }));
+        actions
+    };
+    let both = Action::MakeAgain { name: "a".into(), config: Some(true), infrastructure: true };
+    assert_eq!(again(&seen), [both], "the only one begins");
+    seen.infrastructure.problem = Some("not listed yet".into());
+    let config = Action::MakeAgain { name: "a".into(), config: Some(true), infrastructure: false };
+    assert_eq!(again(&seen), [config], "what cannot be seen may be there");
+
+    let used = json!({"spec": {"bootstrap": {"dataSecretName": "a"}},
+        "status": {"initialization": {"infrastructureProvisioned": true}}});
+    seen.infrastructure.problem = None;
+    seen.machines = vec![machine(&unborn, "a", 10, used)];
+    assert_eq!(again(&seen), [], "what was used is not made again");
+    seen.machines = vec![machine(&unborn, "a", 10, leaving("Drain"))];
+    assert_eq!(again(&seen), [], "what leaves needs nothing");
+}
+
+#[tokio::test]
 async fn a_control_plane_that_lost_all_its_machines_does_not_begin_another_cluster() {
     let seen = world(kcp(json!({})), Vec::new(), &ring(&[])).await;
     let plan = decided(&seen);

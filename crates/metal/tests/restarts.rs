@@ -11,43 +11,17 @@ use scute_agent::protocol::{Hello, Parameters};
 use scute_api::metal3::{BareMetalHost, ProvisioningState as State};
 use scute_bmc::{BootDevice, Machine as _, Power};
 use scute_metal::Config;
-use scute_testkit::ApiServer;
+use scute_testkit::{ApiServer, Mortal};
 use serde_json::json;
 use support::{Bench, Images, Rig, content, said, state};
-use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, OnceCell};
 
 /// One manager of one API server at a time.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// A manager with a runtime of its own: dropping it stops everything that it ever started, as a killed process would.
-struct Manager(Option<Runtime>);
-
-impl Manager {
-    async fn start(server: &'static ApiServer, config: &Config) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let (runtime, config) = (runtime.unwrap(), config.clone());
-        let started = runtime.spawn(async move {
-            let mut tasks = support::spawn(server.client().await, &config);
-            tokio::spawn(async move { while tasks.join_next().await.is_some() {} });
-        });
-        started.await.unwrap();
-        Self(Some(runtime))
-    }
-
-    /// Ends it, and waits until its ports are free.
-    async fn kill(mut self) {
-        let runtime = self.0.take().unwrap();
-        tokio::task::spawn_blocking(move || runtime.shutdown_timeout(Duration::from_secs(10))).await.unwrap();
-    }
-}
-
-impl Drop for Manager {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
+async fn manager(server: &'static ApiServer, config: &Config) -> Mortal {
+    let config = config.clone();
+    Mortal::start(async move { support::spawn(server.client().await, &config) }).await
 }
 
 async fn server() -> &'static ApiServer {
@@ -88,7 +62,7 @@ async fn refused(parameters: &Parameters, token: &str) -> u16 {
 async fn a_manager_that_is_killed_while_an_image_is_written_is_not_missed_and_its_token_not_taken_twice() {
     let _turn = TURN.lock().await;
     let (server, config) = (server().await, support::config());
-    let first = Manager::start(server, &config).await;
+    let first = manager(server, &config).await;
     let (bench, rig, images) = (Bench::on(server, "killed").await, Rig::new(0x29), Images::open().await);
     bench.available(&rig, "a").await;
     let image = content(8 << 20);
@@ -106,7 +80,7 @@ async fn a_manager_that_is_killed_while_an_image_is_written_is_not_missed_and_it
     assert_eq!(refused(&parameters, "guessed").await, 401);
 
     first.kill().await;
-    let second = Manager::start(server, &config).await;
+    let second = manager(server, &config).await;
     assert_eq!(refused(&parameters, &parameters.token).await, 409, "also by a manager that has just started");
     assert_eq!(refused(&parameters, "guessed").await, 401);
     bench.until("a", "seen again", writing).await;
@@ -128,7 +102,7 @@ const LIVES: [u64; 12] = [400, 700, 300, 900, 500, 1200, 350, 800, 600, 1000, 45
 /// Managers that are killed one after the other, until it is done; past the last of these one lives as long as it takes.
 async fn killed_until(config: &Config, lives: &mut impl Iterator<Item = u64>, done: impl AsyncFn() -> bool) {
     loop {
-        let manager = Manager::start(server().await, config).await;
+        let manager = manager(server().await, config).await;
         let reached =
             scute_testkit::until("a server there and back", || async { done().await.then_some(()) });
         let is_done = match lives.next().map(Duration::from_millis) {

@@ -9,22 +9,22 @@ use kube::api::{Api, DeleteParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, ResourceExt};
 use scute_api::kubevirt::{VirtualMachine, VirtualMachineInstance};
-use scute_testkit::ApiServer;
+use scute_testkit::{ApiServer, Mortal};
 use serde_json::json;
 use support::vm;
 
 /// How long each manager lives, in milliseconds: from before its first listing to well into the work.
 const LIVES: [u64; 12] = [1, 30, 60, 90, 120, 150, 180, 210, 250, 300, 400, 600];
 
-/// Runs one manager on a runtime of its own and kills that: no task gets to its next await.
+async fn manager(server: &'static ApiServer) -> Mortal {
+    Mortal::start(async { support::spawn(server.client().await) }).await
+}
+
+/// Runs one manager and kills it.
 async fn one_life(server: &'static ApiServer, life: Duration) {
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.spawn(async move {
-        let (mut tasks, _hub) = support::spawn(server.client().await);
-        while tasks.join_next().await.is_some() {}
-    });
+    let mortal = manager(server).await;
     tokio::time::sleep(life).await;
-    runtime.shutdown_background();
+    mortal.kill().await;
 }
 
 #[tokio::test]
@@ -45,11 +45,7 @@ async fn killed_at_any_moment() {
     for life in LIVES {
         one_life(server, Duration::from_millis(life)).await;
     }
-    let last = tokio::runtime::Runtime::new().unwrap();
-    last.spawn(async move {
-        let (mut tasks, _hub) = support::spawn(server.client().await);
-        while tasks.join_next().await.is_some() {}
-    });
+    let last = manager(server).await;
     let began = |vm: &VirtualMachine| vm.status.as_ref().is_some_and(|status| status.created == Some(true));
     scute_testkit::eventually(vms.clone(), "a", "created", began).await;
     let vmi = scute_testkit::eventually(vmis.clone(), "a", "with a Pod", |vmi: &VirtualMachineInstance| {
@@ -59,21 +55,17 @@ async fn killed_at_any_moment() {
     let there = pods.list(&Default::default()).await.unwrap().items;
     assert_eq!(there.len(), 1);
     assert_eq!(there[0].owner_references()[0].uid, vmi.uid().unwrap());
-    last.shutdown_background();
+    last.kill().await;
 
     vms.delete("a", &DeleteParams::default()).await.unwrap();
     for life in LIVES {
         one_life(server, Duration::from_millis(life)).await;
     }
-    let last = tokio::runtime::Runtime::new().unwrap();
-    last.spawn(async move {
-        let (mut tasks, _hub) = support::spawn(server.client().await);
-        while tasks.join_next().await.is_some() {}
-    });
+    let last = manager(server).await;
     scute_testkit::eventually_gone(vms, "a").await;
     scute_testkit::eventually_gone(vmis, "a").await;
     assert!(pods.list(&Default::default()).await.unwrap().items.is_empty());
-    last.shutdown_background();
+    last.kill().await;
     // The Secret is the VMI's child: the garbage collector, which this server lacks, takes it.
     let secrets: Api<Secret> = Api::namespaced(client, &namespace);
     for secret in secrets.list(&Default::default()).await.unwrap().items {

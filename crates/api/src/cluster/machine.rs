@@ -239,6 +239,22 @@ pub struct MachineStatus {
     pub deprecated: Option<DeprecatedStatus>,
 }
 
+impl Machine {
+    /// Its bootstrap configuration, until the Machine has its data.
+    #[must_use]
+    pub fn awaited_config(&self) -> Option<&ContractRef> {
+        self.spec.bootstrap.config_ref.as_ref().filter(|_| self.spec.bootstrap.data_secret_name.is_none())
+    }
+
+    /// Its infrastructure Machine, until that was provisioned once.
+    #[must_use]
+    pub fn awaited_infrastructure(&self) -> Option<&ContractRef> {
+        let reached = self.status.as_ref().and_then(|status| status.initialization.as_ref());
+        let provisioned = reached.and_then(|reached| reached.infrastructure_provisioned);
+        Some(&self.spec.infrastructure_ref).filter(|_| provisioned != Some(true))
+    }
+}
+
 /// What a Machine has once reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -1,5 +1,6 @@
 //! The writes of a MachineSet's reconcile.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use scute_api::cluster::{MACHINE_SET_FINALIZER, MachineSet};
@@ -56,6 +57,7 @@ async fn one(seen: &Observed, action: &Action, context: &Context) -> Result<(), 
         },
         Action::SyncMachine(name) => sync_machine(seen, name, context).await,
         Action::SyncObject(part, name) => sync_object(seen, *part, name, context).await,
+        Action::MakeAgain(part, name) => return make_again(seen, *part, name, context).await,
         Action::Create(name) => return create(seen, name, context).await,
         Action::Delete(name) => delete(seen, name, context).await,
         Action::Tell(name, words) => tell(seen, name, words.clone(), context).await,
@@ -144,17 +146,8 @@ fn ignore_gone(done: Result<(), Error>) -> Result<(), Error> {
 /// What was made before a failure is found again by its owner reference, and used or deleted.
 async fn create(seen: &Observed, name: &str, context: &Context) -> Result<(), Why> {
     for part in [Part::Bootstrap, Part::Infrastructure] {
-        let Some(source) = source(seen, part) else { continue };
-        let (Some(template), Some(resource)) = (template(seen, part), &source.resource) else { continue };
-        if source.objects.contains_key(name) {
-            continue;
-        }
-        let owner = owner(seen.set.as_ref(), true);
-        let pairs = clone::pairs(Some(&template.object), &seen.set);
-        let key = Key::new(Key::of(seen.set.as_ref()).namespace, name);
-        let object: DynamicObject = cloned::object(&template.object, resource, &key, pairs, owner);
-        if let Err(error) = context.hub.apply_dynamic(resource, MANAGER, &object).await {
-            return Err(not_made(seen, context, &format!("{} {name}", resource.kind), &error).await);
+        if source(seen, part).is_some_and(|source| !source.objects.contains_key(name)) {
+            make(seen, part, name, owner(seen.set.as_ref(), true), context).await?;
         }
     }
     let machine = clone::machine(&seen.set, name, owner(seen.set.as_ref(), true));
@@ -165,6 +158,33 @@ async fn create(seen: &Observed, name: &str, context: &Context) -> Result<(), Wh
             Ok(())
         }
         Err(error) => Err(not_made(seen, context, &format!("Machine {name}"), &error).await),
+    }
+}
+
+async fn make_again(seen: &Observed, part: Part, name: &str, context: &Context) -> Result<(), Why> {
+    let machine = seen.machines.iter().find(|machine| machine.name_any() == name);
+    match machine {
+        Some(machine) => make(seen, part, name, owner(machine.as_ref(), true), context).await,
+        None => Ok(()),
+    }
+}
+
+/// Makes an object of a Machine from its template.
+async fn make(
+    seen: &Observed,
+    part: Part,
+    name: &str,
+    owner: OwnerReference,
+    context: &Context,
+) -> Result<(), Why> {
+    let Some(source) = source(seen, part) else { return Ok(()) };
+    let (Some(template), Some(resource)) = (template(seen, part), &source.resource) else { return Ok(()) };
+    let pairs = clone::pairs(Some(&template.object), &seen.set);
+    let key = Key::new(Key::of(seen.set.as_ref()).namespace, name);
+    let object: DynamicObject = cloned::object(&template.object, resource, &key, pairs, owner);
+    match context.hub.apply_dynamic(resource, MANAGER, &object).await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(not_made(seen, context, &format!("{} {name}", resource.kind), &error).await),
     }
 }
 

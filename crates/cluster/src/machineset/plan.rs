@@ -42,6 +42,8 @@ pub enum Action {
     SyncMachine(String),
     /// Bring labels and annotations onto an object of a Machine.
     SyncObject(Part, String),
+    /// Make an object of a Machine again that it has lost before it used it.
+    MakeAgain(Part, String),
     /// Make what is missing of bootstrap configuration, infrastructure Machine and Machine of this name.
     Create(String),
     /// Delete a Machine.
@@ -99,6 +101,7 @@ pub fn plan(seen: &Observed, seed: i64, again: Option<&str>) -> Plan {
         }
     }
     actions.extend(in_place(seen));
+    actions.extend(lost(seen));
     scale(seen, seed, again, &mut plan);
     plan
 }
@@ -181,6 +184,31 @@ fn in_place(seen: &Observed) -> Vec<Action> {
             let same = has_pairs(object.as_ref(), &pairs.labels, &pairs.annotations);
             if (changed || !same) && object.metadata.deletion_timestamp.is_none() {
                 actions.push(Action::SyncObject(part, name.clone()));
+            }
+        }
+    }
+    actions
+}
+
+/// Objects that Machines wait for in vain. The request for a Machine may outlive the manager that sent it: when the Machine
+/// comes, the next manager may have taken its objects away as those of none.
+fn lost(seen: &Observed) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for machine in seen.machines.iter().filter(|machine| machine.metadata.deletion_timestamp.is_none()) {
+        for (part, source) in sources(seen) {
+            let Some(resource) = source.resource.as_ref().filter(|_| source.problem.is_none()) else {
+                continue;
+            };
+            let name = machine.name_any();
+            let awaited = match part {
+                Part::Bootstrap => machine.awaited_config(),
+                Part::Infrastructure => machine.awaited_infrastructure(),
+            };
+            if awaited.is_some_and(|wanted| wanted.kind == resource.kind && wanted.name == name)
+                && source.template.object().is_some()
+                && !source.objects.contains_key(&name)
+            {
+                actions.push(Action::MakeAgain(part, name));
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Hosts that never boot, joins that stop, members that die: what is lost is replaced, and nothing is made worse.
 
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use scute_api::cluster::Machine;
 use scute_api::controlplane::KubeadmControlPlane;
 use serde_json::json;
@@ -18,6 +18,15 @@ fn a_first_host_that_never_boots_is_replaced_when_it_is_given_up() {
         world.condition("Initialized", "False", "NotInitialized").await;
         let first =
             scute_testkit::until("a Machine", || async { world.names().await.first().cloned() }).await;
+        scute_testkit::until("its host", || async { world.player.has_host(&first).then_some(()) }).await;
+        // What it waits for in vain is made again.
+        let hosts = world.providers("TestMachine");
+        let lost = hosts.get(&first).await.expect("there").uid();
+        hosts.delete(&first, &DeleteParams::default()).await.expect("deleted");
+        scute_testkit::until("another", || async {
+            hosts.get_opt(&first).await.ok().flatten().filter(|again| again.uid() != lost)
+        })
+        .await;
         world.give_up(&first).await;
         world.rests(1).await;
         let machines = world.machines().await;

@@ -3,4 +3,5 @@
 mod begins;
 mod faults;
 mod scales;
+#[path = "../world/mod.rs"]
 mod world;

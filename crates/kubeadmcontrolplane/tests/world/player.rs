@@ -58,6 +58,11 @@ impl Player {
         *next = hosts.iter().rev().copied().collect();
     }
 
+    /// Whether it is decided what becomes of a Machine's host.
+    pub fn has_host(&self, machine: &str) -> bool {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner).contains_key(machine)
+    }
+
     /// Names of all Machines that ever were.
     pub fn made(&self) -> Vec<String> {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -1,6 +1,8 @@
 //! A management API server with the controllers, one API server more that plays the tenant, and players of what is not
 //! there: infrastructure, bootstrap data, and hosts on which kubeadm runs.
 
+#![allow(dead_code)] // each test binary uses its part
+
 mod kinds;
 pub mod player;
 
