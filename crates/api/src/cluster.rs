@@ -114,6 +114,22 @@ pub struct ClusterSpec {
     pub topology: Option<topology::Topology>,
 }
 
+impl Cluster {
+    /// Whether the control plane has answered once.
+    #[must_use]
+    pub fn is_initialized(&self) -> bool {
+        let status = self.status.as_ref().and_then(|status| status.initialization.as_ref());
+        status.is_some_and(|initialization| initialization.control_plane_initialized == Some(true))
+    }
+
+    /// Whether the tenant can be asked for its Nodes. A control plane that nobody provides is initialized when one of its
+    /// Machines is a Node: it has to be asked before.
+    #[must_use]
+    pub fn may_answer(&self) -> bool {
+        self.is_initialized() || self.spec.control_plane_ref.is_none()
+    }
+}
+
 /// Ranges and names of a Cluster's own network.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

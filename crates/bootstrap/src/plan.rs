@@ -3,7 +3,6 @@
 use k8s_openapi::ByteString;
 use kube::ResourceExt;
 use scute_api::bootstrap::{BootstrapTokenDiscovery, FileDiscovery, JoinConfiguration, KubeadmConfig};
-use scute_api::cluster::Cluster;
 use scute_api::meta::{ApiEndpoint, CONTROL_PLANE_LABEL};
 use scute_contract::certificates::{Purpose, Wanted};
 use scute_contract::paused::paused;
@@ -114,14 +113,9 @@ pub fn has_begun(config: &KubeadmConfig) -> bool {
 /// Whether the lock has done its work, or cannot.
 #[must_use]
 pub fn gives_lock_back(seen: &Observed, plan: &Plan) -> bool {
-    let initialized = seen.cluster.as_ref().is_some_and(|cluster| initialized(cluster));
+    let initialized = seen.cluster.as_ref().is_some_and(|cluster| cluster.is_initialized());
     let stuck = matches!(plan, Plan::Wait(_) | Plan::Refuse(_)) && !created(seen);
     seen.lock == Some(Lock::Mine) && (initialized || stuck)
-}
-
-fn initialized(cluster: &Cluster) -> bool {
-    let status = cluster.status.as_ref().and_then(|status| status.initialization.as_ref());
-    status.is_some_and(|initialization| initialization.control_plane_initialized == Some(true))
 }
 
 /// What comes next.
@@ -168,7 +162,7 @@ fn before_data(seen: &Observed) -> Result<Task, Plan> {
         return wait("WaitingForClusterInfrastructureReady", message.to_owned());
     }
     let controls = machine.labels().contains_key(CONTROL_PLANE_LABEL);
-    match (controls, initialized(cluster)) {
+    match (controls, cluster.is_initialized()) {
         (true, true) => Ok(Task::Join),
         (true, false) => Ok(Task::Init),
         (false, false) => {

@@ -80,7 +80,7 @@ pub async fn observe(cluster: Arc<Cluster>, context: &Context) -> Result<Observe
         &context.externals,
     )
     .await?;
-    let connection = (!deleting && is_initialized(&cluster)).then(|| context.probes.of(&asker));
+    let connection = (!deleting && cluster.is_initialized()).then(|| context.probes.of(&asker));
     let tenant = TenantKey::capi(&asker.namespace, &asker.name);
     let followed = connection.as_ref().map(|_| context.tenants.nodes(&tenant).standing());
     let left_out = followed.filter(|standing| *standing == Standing::Partial).and_then(Standing::message);
@@ -96,11 +96,6 @@ pub async fn observe(cluster: Arc<Cluster>, context: &Context) -> Result<Observe
         control_plane_machines,
         connection,
     })
-}
-
-fn is_initialized(cluster: &Cluster) -> bool {
-    let status = cluster.status.as_ref().and_then(|status| status.initialization.as_ref());
-    status.is_some_and(|initialization| initialization.control_plane_initialized == Some(true))
 }
 
 /// A deletion asks the API server: what is taken for gone must be gone.
@@ -124,8 +119,7 @@ impl Observed {
     /// Why it is not known whether the control plane is there.
     #[must_use]
     pub fn control_plane_unknown(&self) -> Option<String> {
-        let initialization = self.initialization();
-        self.control_plane.as_ref()?.unknown(initialization.control_plane_initialized == Some(true))
+        self.control_plane.as_ref()?.unknown(self.cluster.is_initialized())
     }
 
     /// The Machines that are not of its control plane.

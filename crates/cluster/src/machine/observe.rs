@@ -126,19 +126,8 @@ fn cluster(machine: &Machine, context: &Context) -> (Option<Arc<Cluster>>, Optio
     }
 }
 
-fn is_initialized(cluster: &Cluster) -> bool {
-    let status = cluster.status.as_ref().and_then(|status| status.initialization.as_ref());
-    status.is_some_and(|initialization| initialization.control_plane_initialized == Some(true))
-}
-
-/// Whether the tenant can be asked for its Nodes. A control plane that nobody provides is initialized when one of its Machines
-/// is a Node: it has to be asked before.
-fn may_answer(cluster: &Cluster) -> bool {
-    is_initialized(cluster) || cluster.spec.control_plane_ref.is_none()
-}
-
 fn nodes(machine: &Machine, cluster: Option<&Cluster>, infrastructure: &Found, context: &Context) -> Nodes {
-    if !cluster.is_some_and(may_answer) {
+    if !cluster.is_some_and(Cluster::may_answer) {
         return Nodes::Unknown("Waiting for the control plane of the Cluster to be initialized".to_owned());
     }
     let provider_id = machine.spec.provider_id.clone().or_else(|| match infrastructure {
@@ -184,7 +173,7 @@ fn rollout(machine: &Machine, context: &Context) -> Rollout {
 async fn control_plane(asker: &Key, cluster: &Cluster, context: &Context) -> ControlPlane {
     if let Some(reference) = &cluster.spec.control_plane_ref {
         let found = context.externals.get(asker, &asker.namespace, reference).await;
-        if let Some(why) = found.unknown(is_initialized(cluster)) {
+        if let Some(why) = found.unknown(cluster.is_initialized()) {
             return ControlPlane::Unknown(format!("{} cannot be looked up: {why}", named(reference)));
         }
         match found.object() {
@@ -232,7 +221,7 @@ impl Observed {
     pub fn node_unknown(&self) -> Option<&str> {
         match &self.nodes {
             Nodes::NotYet(why) | Nodes::Unknown(why)
-                if self.cluster.as_deref().is_some_and(is_initialized) =>
+                if self.cluster.as_deref().is_some_and(Cluster::is_initialized) =>
             {
                 Some(why)
             }

@@ -140,9 +140,7 @@ async fn preflight(asker: &Key, set: &MachineSet, cluster: Option<&Cluster>, con
         return facts;
     };
     let found = context.externals.get(asker, &asker.namespace, reference).await;
-    let status = cluster.and_then(|cluster| cluster.status.as_ref()?.initialization.as_ref());
-    let initialized = status.is_some_and(|status| status.control_plane_initialized == Some(true));
-    if let Some(why) = found.unknown(initialized) {
+    if let Some(why) = found.unknown(cluster.is_some_and(Cluster::is_initialized)) {
         facts.unknown = Some(format!("{} cannot be looked up: {why}", named(reference)));
     }
     if let Some(external) = found.object() {

@@ -123,11 +123,7 @@ fn node(tenants: &Arc<Tenants>, object: &Metal3Machine, seen: &Observed) -> Seen
     let (Some(cluster), Some(host), Some(machine)) = (&seen.cluster, &seen.host, &seen.machine) else {
         return Seen::NotAsked;
     };
-    let status = cluster.status.as_ref().and_then(|status| status.initialization.as_ref());
-    let initialized = status.is_some_and(|is| is.control_plane_initialized == Some(true));
-    // A control plane that nobody provides is initialized when one of its Machines is a Node.
-    let may_answer = initialized || cluster.spec.control_plane_ref.is_none();
-    if !may_answer || cluster.metadata.deletion_timestamp.is_some() {
+    if !cluster.may_answer() || cluster.metadata.deletion_timestamp.is_some() {
         return Seen::NotAsked;
     }
     let known = tenants.nodes(&TenantKey::capi(&object.namespace().unwrap_or_default(), &cluster.name_any()));

@@ -129,7 +129,7 @@ fn owners(seen: &Observed) -> Result<Owners<'_>, Why> {
     }
     match machine.spec.bootstrap.data_secret_name.as_deref() {
         Some(bootstrap) => Ok(Owners { machine, bootstrap }),
-        None if status.control_plane_initialized == Some(true) => {
+        None if cluster.is_initialized() => {
             let message = format!("Machine {} has no bootstrap data yet", machine.name_any());
             Err(Why::new("WaitingForBootstrapData", message))
         }

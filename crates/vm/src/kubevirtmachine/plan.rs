@@ -194,7 +194,7 @@ fn ready_to_create<'a>(
         return Err(Why::new("WaitingForClusterInfrastructure", message));
     }
     let Some(bootstrap) = owner.spec.bootstrap.data_secret_name.clone() else {
-        return Err(if status.control_plane_initialized == Some(true) {
+        return Err(if cluster.is_initialized() {
             Why::new(
                 "WaitingForBootstrapData",
                 format!("Machine {} has no bootstrap data yet", owner.name_any()),
