@@ -1,7 +1,8 @@
 //! Scute in any Kubernetes cluster. In: [`Options`]. Out: the objects, as data or applied, in the order that they need.
 
 use crate::{
-    InstallError, LAUNCHER, ManagerConfig, SCUTE, VERSION, apply, apply_all, available, image,
+    InstallError, LAUNCHER, ManagerConfig, NAMESPACE, REGISTRY, SCUTE, VERSION, apply, apply_all, available,
+    image,
     manager::{Manager, WEBHOOK_SECRET},
     monitoring,
     parts::{self, Choice, When, when},
@@ -24,6 +25,15 @@ pub struct Options {
     pub namespace: String,
     /// Whether Prometheus and Grafana are told of it.
     pub monitoring: bool,
+}
+
+impl Options {
+    /// A site: one manager, whose images are on the site itself.
+    #[must_use]
+    pub fn site(configuration: ManagerConfig) -> Self {
+        let (registry, namespace) = (REGISTRY.to_owned(), NAMESPACE.to_owned());
+        Self { configuration, replicas: 1, registry, namespace, monitoring: false }
+    }
 }
 
 /// Every object, in the order of their needs, with parts that hang on what is chosen.
@@ -82,19 +92,19 @@ impl Installation {
     /// # Errors
     /// When the configuration cannot be written as text.
     pub fn of(options: &Options) -> Result<Self, InstallError> {
-        let Options { configuration, replicas, registry, namespace, monitoring: monitored } = options;
         let configuration = ManagerConfig {
-            scute_image: Some(image(registry, SCUTE, VERSION)),
-            launcher_image: Some(image(registry, LAUNCHER, VERSION)),
+            scute_image: Some(image(&options.registry, SCUTE, VERSION)),
+            launcher_image: Some(image(&options.registry, LAUNCHER, VERSION)),
             webhook_secret: Some(WEBHOOK_SECRET.to_owned()),
             webhook_certificates: None,
-            ..configuration.clone()
+            ..options.configuration.clone()
         };
+        let options = Options { configuration, ..options.clone() };
         let Parts { definitions, objects, webhooks, monitoring } = Parts::all()?;
-        let choice = Choice::new(&configuration, *replicas, registry, namespace)?.monitored(*monitored);
+        let choice = Choice::new(&options)?;
         Ok(Self {
             definitions: choice.resolve(&definitions)?,
-            namespace: apply::namespace(namespace),
+            namespace: apply::namespace(&options.namespace),
             objects: choice.resolve(&objects)?,
             webhooks: choice.resolve(&webhooks)?,
             monitoring: choice.resolve(&monitoring)?,

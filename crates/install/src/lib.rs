@@ -205,7 +205,7 @@ pub async fn definitions(client: &Client, webhook_ca: &str, without: &[Engine]) 
 /// When they cannot be rendered.
 pub fn webhook_configurations(ca: Option<&str>, without: &[Engine]) -> Result<Vec<Value>, InstallError> {
     let configuration = ManagerConfig { without: without.to_vec(), ..ManagerConfig::default() };
-    Choice::new(&configuration, 1, REGISTRY, NAMESPACE)?.resolve(&webhooks::configurations(ca))
+    Choice::new(&Options::site(configuration))?.resolve(&webhooks::configurations(ca))
 }
 
 /// Applies definitions and waits until the API server serves them.
@@ -235,7 +235,8 @@ pub async fn manager(client: &Client, facts: &Facts) -> Result<(), InstallError>
     let Facts { configuration, image_digest, webhook, dns, tenants_etcd } = facts;
     apply_all(client, vec![apply::namespace(NAMESPACE)]).await?;
     policies::warn(client).await?;
-    let choice = Choice::new(configuration, 1, REGISTRY, NAMESPACE)?;
+    let options = Options::site(configuration.clone());
+    let choice = Choice::new(&options)?;
     let mut objects = rbac::objects();
     objects.push(rbac::kubelets());
     objects.extend(Manager { certificate: Some(webhook), image_digest }.objects());

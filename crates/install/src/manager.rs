@@ -266,7 +266,7 @@ fn manager_pod() -> Value {
 mod tests {
     use super::*;
     use crate::parts::Choice;
-    use crate::{ManagerConfig, MetalConfig};
+    use crate::{ManagerConfig, MetalConfig, Options};
 
     #[test]
     fn what_bare_metal_needs_is_there_when_it_is_asked_for_and_only_then() {
@@ -274,8 +274,8 @@ mod tests {
         let made = |metal: Option<MetalConfig>| {
             let configuration = ManagerConfig { metal, ..ManagerConfig::default() };
             let manager = Manager { certificate: Some(&pem), image_digest: "" };
-            let choice = Choice::new(&configuration, 1, crate::REGISTRY, crate::NAMESPACE).unwrap();
-            choice.resolve(&manager.objects()).unwrap()
+            let options = Options::site(configuration);
+            Choice::new(&options).unwrap().resolve(&manager.objects()).unwrap()
         };
         let (without, with) = (made(None), made(Some(MetalConfig::on("10.0.0.5".into()))));
         assert_eq!(without.len() + 1, with.len());

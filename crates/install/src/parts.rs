@@ -2,7 +2,7 @@
 //! Out: the object for one [`Choice`]; the chart makes a template for all of them out of the same. Pure.
 
 use crate::manager::NODE_FOLDER;
-use crate::{InstallError, ManagerConfig, image};
+use crate::{InstallError, Options, image};
 use scute_api::engines::Engine;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -104,37 +104,22 @@ pub fn read(value: &Value) -> Result<Part<'_>, InstallError> {
 
 /// What was chosen.
 pub struct Choice<'a> {
-    configuration: &'a ManagerConfig,
+    options: &'a Options,
+    /// The configuration, as the manager reads it.
     text: String,
-    replicas: u8,
-    registry: &'a str,
-    namespace: &'a str,
-    monitoring: bool,
 }
 
 impl<'a> Choice<'a> {
-    /// What a manager is told, how many there are, where its images are and where it is.
+    /// Of these options.
     ///
     /// # Errors
     /// When the configuration cannot be written as text.
-    pub fn new(
-        configuration: &'a ManagerConfig,
-        replicas: u8,
-        registry: &'a str,
-        namespace: &'a str,
-    ) -> Result<Self, InstallError> {
+    pub fn new(options: &'a Options) -> Result<Self, InstallError> {
         // By names, so that whoever renders it elsewhere comes to the same text.
         let malformed = |error: serde_json::Error| InstallError::Malformed(error.to_string());
-        let mut value = serde_json::to_value(configuration).map_err(malformed)?;
+        let mut value = serde_json::to_value(&options.configuration).map_err(malformed)?;
         value.sort_all_objects();
-        let text = serde_json::to_string_pretty(&value).map_err(malformed)?;
-        Ok(Self { configuration, text, replicas, registry, namespace, monitoring: false })
-    }
-
-    /// Whether Prometheus and Grafana are told.
-    #[must_use]
-    pub fn monitored(self, monitoring: bool) -> Self {
-        Self { monitoring, ..self }
+        Ok(Self { options, text: serde_json::to_string_pretty(&value).map_err(malformed)? })
     }
 
     /// The objects as they are then.
@@ -167,27 +152,29 @@ impl<'a> Choice<'a> {
     }
 
     fn holds(&self, when: When) -> bool {
-        let metal = self.configuration.metal.as_ref();
+        let Options { configuration, replicas, monitoring, .. } = self.options;
+        let metal = configuration.metal.as_ref();
         match when {
-            When::On(engine) => !self.configuration.without.contains(&engine),
-            When::Off(engine) => self.configuration.without.contains(&engine),
-            When::Several => self.replicas > 1,
+            When::On(engine) => !configuration.without.contains(&engine),
+            When::Off(engine) => configuration.without.contains(&engine),
+            When::Several => *replicas > 1,
             When::Metal => metal.is_some(),
             When::NodeDisk => {
                 metal.is_some_and(|metal| metal.images.values().any(|file| file.starts_with(NODE_FOLDER)))
             }
             When::Definitions => true,
-            When::Monitoring => self.monitoring,
+            When::Monitoring => *monitoring,
         }
     }
 
     fn value(&self, given: &Given) -> Value {
         use sha2::{Digest, Sha256};
-        let metal = self.configuration.metal.as_ref();
+        let Options { configuration, replicas, registry, namespace, .. } = self.options;
+        let metal = configuration.metal.as_ref();
         match given {
-            Given::Namespace => self.namespace.into(),
-            Given::Replicas => self.replicas.into(),
-            Given::Image(name, tag) => image(self.registry, name, tag).into(),
+            Given::Namespace => namespace.as_str().into(),
+            Given::Replicas => (*replicas).into(),
+            Given::Image(name, tag) => image(registry, name, tag).into(),
             Given::Configuration => self.text.clone().into(),
             Given::ConfigurationSum => hex::encode(&Sha256::digest(&self.text)[..8]).into(),
             Given::ServicePort => metal.map(|metal| metal.service_port).into(),
@@ -199,11 +186,14 @@ impl<'a> Choice<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ManagerConfig;
 
     #[test]
     fn a_part_is_there_when_its_condition_holds_and_a_mark_is_never_left() {
         let configuration = ManagerConfig { without: vec![Engine::Kamaji], ..ManagerConfig::default() };
-        let choice = Choice::new(&configuration, 2, "r", "n").unwrap();
+        let one = Options { registry: "r".into(), namespace: "n".into(), ..Options::site(configuration) };
+        let two = Options { replicas: 2, ..one.clone() };
+        let choice = Choice::new(&two).unwrap();
         let object = json!({
             "a": when(When::On(Engine::Kamaji), json!(1)),
             "b": [when(When::Off(Engine::Kamaji), given(&Given::Replicas)), when(When::Metal, json!(2))],
@@ -213,7 +203,7 @@ mod tests {
         let whole = when(When::Several, object);
         let made = choice.resolve(&[whole.clone(), when(When::Metal, json!({}))]).unwrap();
         assert_eq!(made, [json!({"b": [2], "c": {"d": "n"}, "e": "r/scute:1"})]);
-        let single = Choice::new(&configuration, 1, "r", "n").unwrap();
+        let single = Choice::new(&one).unwrap();
         assert_eq!(single.resolve(&[whole]).unwrap(), [] as [Value; 0]);
         assert!(single.resolve(&[json!({GIVEN: "nothing"})]).is_err());
     }

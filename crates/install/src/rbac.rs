@@ -173,12 +173,12 @@ fn kinds() -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ManagerConfig;
     use crate::parts::Choice;
+    use crate::{ManagerConfig, Options};
 
     fn chosen(objects: &[Value], without: &[Engine]) -> Vec<Value> {
         let configuration = ManagerConfig { without: without.to_vec(), ..ManagerConfig::default() };
-        Choice::new(&configuration, 2, "r", "n").unwrap().resolve(objects).unwrap()
+        Choice::new(&Options::site(configuration)).unwrap().resolve(objects).unwrap()
     }
 
     #[test]

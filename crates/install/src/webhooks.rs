@@ -124,11 +124,8 @@ mod tests {
     }
 
     fn chosen() -> Vec<Value> {
-        let configuration = crate::ManagerConfig::default();
-        crate::parts::Choice::new(&configuration, 1, "r", NAMESPACE)
-            .unwrap()
-            .resolve(&rules(&["CREATE"]))
-            .unwrap()
+        let options = crate::Options::site(crate::ManagerConfig::default());
+        crate::parts::Choice::new(&options).unwrap().resolve(&rules(&["CREATE"])).unwrap()
     }
 
     #[test]
