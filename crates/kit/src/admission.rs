@@ -1,30 +1,38 @@
 //! The webhook server: one handler per kind behind `/validate` and `/mutate`, and the versions of kinds behind `/convert`.
 
+mod certificate;
+mod convert;
+mod review;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fmt, io};
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
-use axum::{Json, Router};
 use axum_server::tls_rustls::RustlsConfig;
 use futures::future::BoxFuture;
 use kube::Resource;
-use scute_pki::KeyPairPem;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::limits::LOOK_AT_CERTIFICATES;
+pub use certificate::Told;
+use certificate::{exchange, look, read};
+use review::{GroupKind, LARGEST_REVIEW, Request, Review, mutate, validate};
 
 use crate::decode::{Decoder, decode};
 use crate::guard::guarded;
 use crate::json::overlay;
+use crate::limits::LOOK_AT_CERTIFICATES;
 
 /// What is asked of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -329,9 +337,7 @@ impl Admission {
         }
         if filled { Verdict::Replace(request.object) } else { Verdict::Allow }
     }
-}
 
-impl Admission {
     /// What is to be said of an object that is taken. An adviser that fails has nothing to say.
     async fn warnings(&self, review: &Review) -> Vec<String> {
         let kind = (review.request.kind.group.clone(), review.request.kind.kind.clone());
@@ -343,159 +349,3 @@ impl Admission {
         warnings
     }
 }
-
-#[derive(Deserialize)]
-struct Review {
-    request: Request,
-}
-
-#[derive(Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Request {
-    uid: String,
-    kind: GroupKind,
-    /// What the request was for; `kind` is what was registered.
-    #[serde(default)]
-    request_kind: GroupKind,
-    #[serde(default)]
-    sub_resource: String,
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    namespace: String,
-    operation: Operation,
-    #[serde(default)]
-    user_info: User,
-    #[serde(default)]
-    object: Value,
-    #[serde(default)]
-    old_object: Value,
-    #[serde(default)]
-    dry_run: bool,
-}
-
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
-struct GroupKind {
-    group: String,
-    version: String,
-    kind: String,
-}
-
-#[derive(Clone, Default, Deserialize)]
-struct User {
-    #[serde(default)]
-    username: String,
-}
-
-impl From<Request> for AdmissionRequest {
-    fn from(request: Request) -> Self {
-        Self {
-            operation: request.operation,
-            namespace: request.namespace,
-            name: request.name,
-            subresource: request.sub_resource,
-            object: request.object,
-            old: (!request.old_object.is_null()).then_some(request.old_object),
-            dry_run: request.dry_run,
-            user: request.user_info.username,
-        }
-    }
-}
-
-/// The largest request that the API server takes is 3 MiB. A review of it has the object and the one before, with
-/// letters escaped that the request had as they are.
-const LARGEST_REVIEW: usize = 16 << 20;
-
-/// The certificate and key to serve with, once there are some.
-pub type Told = watch::Receiver<Option<KeyPairPem>>;
-
-async fn read(folder: &Path) -> io::Result<KeyPairPem> {
-    let text = async |file: &str| tokio::fs::read_to_string(folder.join(file)).await;
-    Ok(KeyPairPem { certificate_pem: text("tls.crt").await?, key_pem: text("tls.key").await? })
-}
-
-/// Looks again and again whether certificate and key were exchanged; does not return.
-async fn look(tell: &watch::Sender<Option<KeyPairPem>>, folder: &Path, every: Duration) {
-    loop {
-        tokio::time::sleep(every).await;
-        if let Ok(found) = read(folder).await {
-            tell.send_if_modified(|told| told.replace(found.clone()) != Some(found));
-        }
-    }
-}
-
-/// Takes each new certificate; does not return. One that cannot be used (a new certificate beside an old key, for a
-/// moment) is left.
-async fn exchange(tls: &RustlsConfig, mut told: Told) {
-    while told.changed().await.is_ok() {
-        let Some(pair) = told.borrow_and_update().clone() else { continue };
-        match tls.reload_from_pem(pair.certificate_pem.into(), pair.key_pem.into()).await {
-            Ok(()) => tracing::info!("the webhook certificate has been exchanged"),
-            Err(error) => tracing::warn!(%error, "the new webhook certificate cannot be used"),
-        }
-    }
-    std::future::pending().await
-}
-
-async fn validate(State(admission): State<Arc<Admission>>, Json(review): Json<Review>) -> Json<Value> {
-    let verdict = match admission.judge(&review).await {
-        Verdict::Replace(_) => Verdict::Allow,
-        verdict => verdict,
-    };
-    let warnings = match verdict {
-        Verdict::Allow => admission.warnings(&review).await,
-        _ => Vec::new(),
-    };
-    let mut answer = answer(&review.request, verdict);
-    if !warnings.is_empty() {
-        answer["response"]["warnings"] = json!(warnings);
-    }
-    Json(answer)
-}
-
-async fn mutate(State(admission): State<Arc<Admission>>, Json(review): Json<Review>) -> Json<Value> {
-    let verdict = admission.judge(&review).await;
-    Json(answer(&review.request, verdict))
-}
-
-fn answer(request: &Request, verdict: Verdict) -> Value {
-    let mut response = json!({ "uid": request.uid, "allowed": true });
-    match verdict {
-        Verdict::Allow => {}
-        Verdict::Replace(object) => {
-            let patch = json_patch::diff(&request.object, &object);
-            if !patch.0.is_empty() {
-                let text = serde_json::to_vec(&patch).unwrap_or_default();
-                response["patchType"] = json!("JSONPatch");
-                response["patch"] = json!(k8s_openapi::ByteString(text));
-            }
-        }
-        Verdict::Deny(errors) => {
-            let text: Vec<_> = errors.iter().map(ToString::to_string).collect();
-            let message = match text.as_slice() {
-                [one] => one.clone(),
-                many => format!("[{}]", many.join(", ")),
-            };
-            refuse(&mut response, 422, "Invalid", &message);
-        }
-        Verdict::Refuse(code, message) => {
-            let reason = match code {
-                429 => "TooManyRequests",
-                500.. => "InternalError",
-                _ => "Forbidden",
-            };
-            refuse(&mut response, code, reason, &message);
-        }
-    }
-    json!({ "apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response })
-}
-
-fn refuse(response: &mut Value, code: u16, reason: &str, message: &str) {
-    response["allowed"] = json!(false);
-    response["status"] = json!({ "status": "Failure", "code": code, "reason": reason, "message": message });
-}
-
-mod convert;
-#[cfg(test)]
-mod tests;

@@ -1,5 +1,9 @@
+use axum::Json;
+use axum::extract::State;
 use rustls::pki_types::pem::PemObject;
+use serde_json::json;
 
+use super::review::*;
 use super::*;
 
 fn request(object: Value) -> Request {
