@@ -74,7 +74,7 @@ impl Writer {
             Ok(())
         })
         .await?;
-        self.each_machine(namespaces, machines, |namespace, name| async move {
+        self.each(names(namespaces, machines), |(namespace, name)| async move {
             self.create(namespace, build::config(&name)).await?;
             self.create(namespace, build::infra_machine(&name)).await?;
             self.create(namespace, build::machine(&name, NAME)).await?;
@@ -88,27 +88,13 @@ impl Writer {
 
     /// Deletes what [`Writer::machines`] made, but for what there is once a namespace.
     pub async fn delete_machines(&self, namespaces: &[String], machines: i32) -> Result<()> {
-        self.each_machine(namespaces, machines, |namespace, name| async move {
+        self.each(names(namespaces, machines), |(namespace, name)| async move {
             for kind in ["Machine", "TestMachine", "TestConfig"] {
                 self.api(namespace, kind).delete(&name, &DeleteParams::default()).await?;
             }
             Ok(())
         })
         .await
-    }
-
-    async fn each_machine<'a, F>(
-        &'a self,
-        namespaces: &'a [String],
-        machines: i32,
-        work: impl Fn(&'a str, String) -> F,
-    ) -> Result<()>
-    where
-        F: Future<Output = Result<()>>,
-    {
-        let of = |namespace| (0..machines).map(move |machine| (namespace, format!("{NAME}-{machine}")));
-        let all = futures::stream::iter(namespaces.iter().flat_map(of));
-        all.map(|(namespace, name)| work(namespace, name)).buffer_unordered(self.at_once).try_collect().await
     }
 
     /// Another template, and every MachineDeployment on it.
@@ -134,12 +120,11 @@ impl Writer {
         .await
     }
 
-    async fn each<'a, F>(&'a self, namespaces: &'a [String], work: impl Fn(&'a str) -> F) -> Result<()>
+    async fn each<T, F>(&self, all: impl IntoIterator<Item = T>, work: impl Fn(T) -> F) -> Result<()>
     where
         F: Future<Output = Result<()>>,
     {
-        let all = futures::stream::iter(namespaces).map(|namespace| work(namespace));
-        all.buffer_unordered(self.at_once).try_collect().await
+        futures::stream::iter(all).map(work).buffer_unordered(self.at_once).try_collect().await
     }
 
     fn api(&self, namespace: &str, kind: &str) -> Api<DynamicObject> {
@@ -161,6 +146,14 @@ impl Writer {
         let done = self.api(namespace, kind).patch_status(name, &PatchParams::default(), &patch).await;
         done.map(|_| ()).with_context(|| format!("status of {kind} {name} in {namespace}"))
     }
+}
+
+/// Namespace and name of every Machine that a plain client makes.
+fn names(namespaces: &[String], machines: i32) -> impl Iterator<Item = (&str, String)> {
+    let of = move |machine| format!("{NAME}-{machine}");
+    namespaces
+        .iter()
+        .flat_map(move |namespace| (0..machines).map(move |machine| (namespace.as_str(), of(machine))))
 }
 
 fn control_plane_status() -> Value {
