@@ -87,14 +87,12 @@ pub fn expected_status(source: &Object, generation: i64, given: &Given) -> Optio
     generations(&mut status, source.is.metadata.generation.unwrap_or_default() - pause, generation);
     if source.kind() == "BareMetalHost" {
         for credentials in ["goodCredentials", "triedCredentials"] {
-            let version = &mut status[credentials]["credentialsVersion"];
+            let Some(version) = status.pointer_mut(&format!("/{credentials}/credentialsVersion")) else {
+                continue;
+            };
             if let Some(new) = version.as_str().and_then(|old| given.versions.get(old)) {
                 *version = json!(new);
             }
-        }
-        // Indexing has made what was not there.
-        if let Some(fields) = status.as_object_mut() {
-            fields.retain(|_, value| value != &json!({"credentialsVersion": null}));
         }
     }
     Some(status)
@@ -104,7 +102,7 @@ pub fn expected_status(source: &Object, generation: i64, given: &Given) -> Optio
 pub fn status_difference(expected: &Value, actual: &Value) -> Option<String> {
     let bare = |status: &Value| {
         let mut status = status.clone();
-        without_times(&mut status);
+        without_own(&mut status);
         status
     };
     within(&bare(expected), &bare(actual), "status")
@@ -130,17 +128,17 @@ fn generations(value: &mut Value, old: i64, new: i64) {
     }
 }
 
-fn without_times(value: &mut Value) {
+fn without_own(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             // Each side's own: translated when it is written, and not to be told once the Secret at the source is gone.
             fields.remove("observedGeneration");
             fields.remove("credentialsVersion");
-            fields.values_mut().for_each(without_times);
+            fields.values_mut().for_each(without_own);
         }
         Value::Array(items) => {
             items.retain(|item| item["type"] != "Paused" || item["status"].is_null());
-            items.iter_mut().for_each(without_times);
+            items.iter_mut().for_each(without_own);
         }
         _ => {}
     }

@@ -26,7 +26,7 @@ fn pause_annotation(object: &Object) -> Option<&'static str> {
 
 /// Whether a move pauses it: what is paused by its Cluster or its owner is not.
 pub fn is_paused_by_move(object: &Object, level: usize) -> bool {
-    level == 0 && object.kind() != "Secret" && object.kind() != "ConfigMap"
+    level == 0 && !object.is_content()
 }
 
 /// The patch that pauses it and names the move. A person's own pause is left as it is, and outlives the move.

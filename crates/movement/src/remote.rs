@@ -66,16 +66,12 @@ impl MoveError {
     /// The API server's code, if it answered.
     pub fn code(&self) -> Option<u16> {
         match self {
-            Self::Request { source, .. } => code(source),
+            Self::Request { source, .. } => match source.as_ref() {
+                Error::Api(status) => Some(status.code),
+                _ => None,
+            },
             _ => None,
         }
-    }
-}
-
-fn code(error: &Error) -> Option<u16> {
-    match error {
-        Error::Api(status) => Some(status.code),
-        _ => None,
     }
 }
 

@@ -134,7 +134,6 @@ async fn a_cluster(world: &World) -> Vec<String> {
     }
     create(world, CLUSTER).await;
     joins(world, "cp").await;
-    begun(world).await;
     let machines = api(world, INFRA, "Metal3Machine");
     let worker = until("the MachineDeployment has a machine", || async {
         let all = machines.list(&ListParams::default()).await.expect("listed");
@@ -145,13 +144,6 @@ async fn a_cluster(world: &World) -> Vec<String> {
     let all = vec!["cp".to_owned(), worker];
     settled(world, &all).await;
     all
-}
-
-/// What a control plane reports: a Cluster without one looks for no Node before, and finds no control plane without a Node.
-async fn begun(world: &World) {
-    let (params, reached) = (PatchParams::default(), json!({"controlPlaneInitialized": true}));
-    let patch = json!({"status": {"initialization": reached}});
-    api(world, CORE, "Cluster").patch_status("c", &params, &Patch::Merge(&patch)).await.expect("reported");
 }
 
 /// Until the controllers have found everything.
@@ -261,7 +253,6 @@ async fn clusterctl_reads_a_cluster_and_moves_it() {
     clusterctl(&source, &["move", "--to-kubeconfig", to.to_str().expect("UTF-8")]).await;
     let left = everything(&source).await;
     assert!(left.is_empty(), "nothing is left behind: {left:?}");
-    begun(&target).await;
     settled(&target, &machines).await;
     same(&everything(&target).await, &before);
 

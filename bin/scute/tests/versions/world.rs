@@ -106,10 +106,11 @@ impl World {
 
     pub fn of(&self, group: &str, version: &str, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
         let mut resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-        match kind {
-            "Metal3Data" => resource.plural = "metal3datas".into(),
-            "HardwareData" => resource.plural = "hardwaredata".into(),
-            _ => {}
+        let ours = scute_movement::kinds().into_iter().map(|ours| ours.resource);
+        if let Some(ours) =
+            ours.into_iter().find(|ours| (&ours.group, &ours.kind) == (&resource.group, &resource.kind))
+        {
+            resource.plural = ours.plural;
         }
         match namespace {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
