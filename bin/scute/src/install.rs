@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use scute_install::etcd::EtcdConfig;
 use scute_install::{Chart, Installation, NAMESPACE, Options, REGISTRY};
 
 use crate::client::ClientArgs;
@@ -22,6 +23,10 @@ pub struct InstallArgs {
     /// Where Scute's images are, without the last part of their names
     #[arg(long, default_value = REGISTRY)]
     registry: String,
+    /// Bring an etcd of so many members for tenants' control planes, as the DataStore `default`: 1, 3 or 5, each on a Node
+    /// of its own
+    #[arg(long, value_name = "MEMBERS", value_parser = members)]
+    etcd: Option<u8>,
     /// Tell Prometheus and Grafana: a ServiceMonitor, alerts and a board; needs the Prometheus operator's kinds
     #[arg(long)]
     monitoring: bool,
@@ -45,8 +50,12 @@ enum Printed {
 impl InstallArgs {
     /// Prints it, or applies it and waits until the managers are available.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut configuration = self.config.load()?;
+        if let Some(members) = self.etcd {
+            configuration.etcd.get_or_insert_default().members = members;
+        }
         let options = Options {
-            configuration: self.config.load()?,
+            configuration,
             replicas: self.replicas,
             registry: self.registry,
             monitoring: self.monitoring,
@@ -69,6 +78,11 @@ impl InstallArgs {
         output::say("the manager is available\n")?;
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn members(text: &str) -> Result<u8, String> {
+    let number = text.parse().map_err(|error: std::num::ParseIntError| error.to_string())?;
+    EtcdConfig::of(number).check().map(|()| number)
 }
 
 /// Into a folder that was not there: what an older chart had in it would be rendered too.

@@ -2,6 +2,7 @@
 
 mod client;
 mod cluster;
+mod etcd_member;
 mod install;
 mod manager;
 mod movement;
@@ -56,6 +57,9 @@ enum Command {
     Move(movement::MoveArgs),
     /// Run the controllers and the admission server
     Manager(manager::ManagerArgs),
+    /// Prepare the start of a member of the installed etcd (the init container of its Pod)
+    #[command(hide = true)]
+    EtcdMember(etcd_member::EtcdMemberArgs),
     /// Run a virtual machine as process 1 of its Pod
     Launcher {
         /// What the launcher is asked for
@@ -116,6 +120,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Manager(command) => {
             log_to_stderr();
             runtime()?.block_on(command.run())
+        }
+        Command::EtcdMember(command) => {
+            log_to_stderr();
+            one_thread()?.block_on(command.run())
         }
         Command::Launcher { arguments } => {
             log_to_stderr();

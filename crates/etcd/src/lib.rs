@@ -1,12 +1,14 @@
 //! In: the endpoints and root credentials of an etcd that many tenants share, and which tenant is wanted or not; or the
-//! way to a member of an etcd that is one cluster's own. Out: authentication that is on, and per tenant a user, a role
-//! and a key prefix of its own, or no trace of them; who the members are, and one less.
+//! way to a member of an etcd that is one cluster's own; or the seats of one that is to start. Out: authentication that is
+//! on, and per tenant a user, a role and a key prefix of its own, or no trace of them; who the members are, and one less;
+//! how a member starts.
 //! Never: knows what a tenant is for, issues certificates, reads a tenant's keys.
 
 mod claim;
 mod error;
 pub mod fake;
 pub mod fake_members;
+pub mod joining;
 mod members;
 mod permission;
 mod real;

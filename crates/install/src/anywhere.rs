@@ -2,7 +2,7 @@
 
 use crate::{
     InstallError, LAUNCHER, ManagerConfig, NAMESPACE, REGISTRY, SCUTE, VERSION, apply, apply_all, available,
-    image,
+    etcd, image,
     manager::{Manager, WEBHOOK_SECRET},
     monitoring,
     parts::{self, Choice, When, when},
@@ -65,6 +65,7 @@ impl Parts {
         }
         let mut objects = rbac::objects();
         objects.extend(Manager { certificate: None, image_digest: "" }.objects());
+        objects.extend(etcd::objects());
         // The manager says which authority to trust.
         let webhooks = webhooks::configurations(None);
         Ok(Self { definitions, objects, webhooks, monitoring: monitoring::objects() })

@@ -2,6 +2,7 @@
 //! that are applied otherwise, with what hangs on a choice as Helm says it. Pure.
 
 use crate::anywhere::{Options, Parts};
+use crate::etcd::EtcdConfig;
 use crate::manager::{NODE_FOLDER, WEBHOOK_SECRET};
 use crate::parts::{Given, Part, When, read};
 use crate::{InstallError, LAUNCHER, ManagerConfig, SCUTE, VERSION};
@@ -221,12 +222,17 @@ fn condition(when: When) -> String {
         When::NodeDisk => "include \"scute.nodeDisk\" .".to_owned(),
         When::Definitions => ".Values.definitions".to_owned(),
         When::Monitoring => ".Values.monitoring".to_owned(),
+        When::Etcd => "hasKey .Values.configuration \"etcd\"".to_owned(),
+        When::EtcdStorageClass => ".Values.configuration.etcd.storageClass".to_owned(),
     }
 }
 
 fn expression(given: &Given) -> String {
     let port = |name: &str, otherwise: u16| {
         format!("{{{{ .Values.configuration.metal.{name} | default {otherwise} | int }}}}")
+    };
+    let etcd = |name: &str, otherwise: &str| {
+        format!("{{{{ .Values.configuration.etcd.{name} | default \"{otherwise}\" | quote }}}}")
     };
     match given {
         Given::Namespace => "{{ .Release.Namespace | quote }}".to_owned(),
@@ -240,6 +246,13 @@ fn expression(given: &Given) -> String {
         }
         Given::ServicePort => port("servicePort", crate::manager_config::service_port()),
         Given::MediaPort => port("mediaPort", crate::manager_config::media_port()),
+        Given::EtcdMembers => {
+            let EtcdConfig { members, .. } = EtcdConfig::default();
+            format!("{{{{ .Values.configuration.etcd.members | default {members} | int }}}}")
+        }
+        Given::EtcdStorage => etcd("storage", &EtcdConfig::default().storage),
+        Given::EtcdStorageClass => etcd("storageClass", ""),
+        Given::EtcdImage => etcd("image", &EtcdConfig::default().image),
     }
 }
 

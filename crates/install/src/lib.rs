@@ -5,6 +5,8 @@
 mod anywhere;
 mod apply;
 mod chart;
+pub mod etcd;
+mod kept;
 mod manager;
 mod manager_config;
 mod monitoring;
@@ -17,12 +19,13 @@ mod webhooks;
 
 pub use anywhere::{Installation, Options};
 pub use chart::Chart;
+pub use kept::CertificateError;
 pub use manager::{CERTIFICATE_FOLDER, LEADER_LABEL, WEBHOOK_SECRET};
 pub use manager_config::{
     LoadBalancerConfig, ManagementNetworks, ManagerConfig, ManagerConfigError, MetalConfig,
 };
 pub use policies::{NAME as NETWORK_POLICIES, warn as warn_of_network_policies};
-pub use webhook_secret::{WebhookSecret, WebhookSecretError};
+pub use webhook_secret::WebhookSecret;
 
 use manager::Manager;
 use parts::Choice;
@@ -246,7 +249,8 @@ pub async fn manager(client: &Client, facts: &Facts) -> Result<(), InstallError>
     apply_all(client, objects).await?;
     available(client, NAMESPACE).await?;
     apply_all(client, choice.resolve(&webhooks::configurations(Some(&webhook.ca)))?).await?;
-    through_webhooks(client, tenants_etcd::datastore(tenants_etcd)).await
+    through_webhooks(client, tenants_etcd::datastore(std::slice::from_ref(&tenants_etcd.endpoint), NAMESPACE))
+        .await
 }
 
 /// Applies an object of ours as soon as its webhooks answer. After a restart of the site the Deployment still counts as

@@ -1,5 +1,6 @@
 //! What a manager is told, as a file: written into a ConfigMap at installation, read by `scute manager --config`.
 
+use crate::etcd::EtcdConfig;
 use crate::manager::{NODE_FOLDER, RAMDISK_FOLDER};
 use ipnet::IpNet;
 use scute_api::addresses::AddressRange;
@@ -33,6 +34,9 @@ pub struct ManagerConfig {
     /// Bare-metal servers; none are managed without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metal: Option<MetalConfig>,
+    /// The etcd that is installed for tenants' control planes, as the DataStore `default`; none without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub etcd: Option<EtcdConfig>,
     /// What guests run on; without it they are emulated, which works everywhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub accelerator: Option<Accelerator>,
@@ -187,6 +191,10 @@ impl ManagerConfig {
             return Err("webhookCertificates and webhookSecret: give one of them".to_owned());
         }
         config.metal.as_ref().map_or(Ok(()), MetalConfig::check)?;
+        config.etcd.as_ref().map_or(Ok(()), EtcdConfig::check)?;
+        if config.etcd.is_some() && config.without.contains(&Engine::Kamaji) {
+            return Err("etcd: without the engine kamaji there are no control planes to keep".to_owned());
+        }
         Ok(config)
     }
 }

@@ -30,6 +30,10 @@ pub enum When {
     Definitions,
     /// Prometheus and Grafana are told.
     Monitoring,
+    /// The etcd of tenants is installed too.
+    Etcd,
+    /// Its volumes are of a class of their own.
+    EtcdStorageClass,
 }
 
 /// What is put in as it was chosen.
@@ -50,6 +54,14 @@ pub enum Given {
     ServicePort,
     /// Port of the media of BMCs.
     MediaPort,
+    /// How many members the etcd of tenants has.
+    EtcdMembers,
+    /// The size of their volumes.
+    EtcdStorage,
+    /// The class of their volumes.
+    EtcdStorageClass,
+    /// Their image.
+    EtcdImage,
 }
 
 /// This part, or none.
@@ -153,7 +165,7 @@ impl<'a> Choice<'a> {
 
     fn holds(&self, when: When) -> bool {
         let Options { configuration, replicas, monitoring, .. } = self.options;
-        let metal = configuration.metal.as_ref();
+        let (metal, etcd) = (configuration.metal.as_ref(), configuration.etcd.as_ref());
         match when {
             When::On(engine) => !configuration.without.contains(&engine),
             When::Off(engine) => configuration.without.contains(&engine),
@@ -164,13 +176,15 @@ impl<'a> Choice<'a> {
             }
             When::Definitions => true,
             When::Monitoring => *monitoring,
+            When::Etcd => etcd.is_some(),
+            When::EtcdStorageClass => etcd.is_some_and(|etcd| etcd.storage_class.is_some()),
         }
     }
 
     fn value(&self, given: &Given) -> Value {
         use sha2::{Digest, Sha256};
         let Options { configuration, replicas, registry, namespace, .. } = self.options;
-        let metal = configuration.metal.as_ref();
+        let (metal, etcd) = (configuration.metal.as_ref(), configuration.etcd.as_ref());
         match given {
             Given::Namespace => namespace.as_str().into(),
             Given::Replicas => (*replicas).into(),
@@ -179,6 +193,10 @@ impl<'a> Choice<'a> {
             Given::ConfigurationSum => hex::encode(&Sha256::digest(&self.text)[..8]).into(),
             Given::ServicePort => metal.map(|metal| metal.service_port).into(),
             Given::MediaPort => metal.map(|metal| metal.media_port).into(),
+            Given::EtcdMembers => etcd.map(|etcd| etcd.members).into(),
+            Given::EtcdStorage => etcd.map(|etcd| etcd.storage.clone()).into(),
+            Given::EtcdStorageClass => etcd.and_then(|etcd| etcd.storage_class.clone()).into(),
+            Given::EtcdImage => etcd.map(|etcd| etcd.image.clone()).into(),
         }
     }
 }

@@ -3,8 +3,12 @@
 use crate::{NAMESPACE, TenantsEtcd};
 use serde_json::{Value, json};
 
-const CA_SECRET: &str = "etcd-tenants-ca";
-const CLIENT_SECRET: &str = "etcd-tenants-root-client";
+/// Its name.
+pub const DATA_STORE: &str = "default";
+/// Secret of its authority, which signs tenants' certificates.
+pub const CA_SECRET: &str = "etcd-tenants-ca";
+/// Secret of its root user's certificate.
+pub const CLIENT_SECRET: &str = "etcd-tenants-root-client";
 
 /// Its authority, which signs tenants' certificates, and its root user's certificate.
 pub fn secrets(etcd: &TenantsEtcd) -> Vec<Value> {
@@ -21,16 +25,16 @@ pub fn secrets(etcd: &TenantsEtcd) -> Vec<Value> {
     vec![secret(CA_SECRET, authority), secret(CLIENT_SECRET, client)]
 }
 
-/// The DataStore `default`.
-pub fn datastore(etcd: &TenantsEtcd) -> Value {
-    let reference = |name: &str, key: &str| json!({"secretReference": {"name": name, "namespace": NAMESPACE, "keyPath": key}});
+/// The DataStore, with its Secrets in a namespace.
+pub fn datastore(endpoints: &[String], namespace: &str) -> Value {
+    let reference = |name: &str, key: &str| json!({"secretReference": {"name": name, "namespace": namespace, "keyPath": key}});
     json!({
         "apiVersion": "kamaji.clastix.io/v1alpha1",
         "kind": "DataStore",
-        "metadata": {"name": "default"},
+        "metadata": {"name": DATA_STORE},
         "spec": {
             "driver": "etcd",
-            "endpoints": [etcd.endpoint],
+            "endpoints": endpoints,
             "tlsConfig": {
                 "certificateAuthority": {
                     "certificate": reference(CA_SECRET, "ca.crt"),

@@ -2,25 +2,24 @@
 //! certificate in that Secret, made and renewed in place; the authority in everything that names our webhooks. Whoever serves
 //! follows the Secret; one manager keeps it.
 
+use crate::kept::{self, CertificateError, Content, Kept, api, events};
 use crate::webhooks;
-use futures::{Stream, StreamExt, stream};
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
-use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, WebhookClientConfig,
 };
-use kube::api::{ApiResource, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use scute_pki::{
     CA_VALIDITY, Ca, KeyAlgorithm, KeyPairPem, LEAF_VALIDITY, LeafRequest, Renewal, Sans, issue,
 };
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -30,62 +29,6 @@ const AUTHORITY: &str = "scute-webhook-ca";
 const LEAF_DEADLINE: Duration = Duration::from_secs(LEAF_VALIDITY.as_secs() / 2);
 /// An authority is followed by another one in its last year: what trusts it is told long before it ends.
 const AUTHORITY_DEADLINE: Duration = LEAF_VALIDITY;
-/// How long to wait before what failed is tried again, and at most until the Secret is looked at again: a certificate that is
-/// due cannot be watched.
-const AGAIN: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_secs(3600);
-
-/// Why the certificate could not be looked after.
-#[derive(Debug, thiserror::Error)]
-pub enum WebhookSecretError {
-    /// The API server refused or did not answer.
-    #[error("{what} could not be read or written")]
-    Api {
-        /// The object.
-        what: String,
-        /// Why.
-        #[source]
-        source: kube::Error,
-    },
-    /// No certificate could be made.
-    #[error("no certificate could be made")]
-    Pki(#[from] scute_pki::Error),
-}
-
-/// What is in the Secret.
-#[derive(Clone, Default)]
-struct Content {
-    /// The authorities that are trusted, the one that signs first.
-    ca: Option<String>,
-    /// Its key; whoever makes certificates elsewhere does not give it.
-    ca_key: Option<String>,
-    /// What is served.
-    pair: Option<KeyPairPem>,
-}
-
-impl Content {
-    fn of(secret: &Secret) -> Self {
-        let text = |key: &str| {
-            let bytes = secret.data.as_ref()?.get(key)?;
-            String::from_utf8(bytes.0.clone()).ok().filter(|text| !text.is_empty())
-        };
-        let pair = text("tls.crt").zip(text("tls.key"));
-        let pair = pair.map(|(certificate_pem, key_pem)| KeyPairPem { certificate_pem, key_pem });
-        Self { ca: text("ca.crt"), ca_key: text("ca.key"), pair }
-    }
-
-    fn data(&self) -> BTreeMap<String, ByteString> {
-        let pair = self.pair.as_ref();
-        let all = [
-            ("ca.crt", self.ca.as_deref()),
-            ("ca.key", self.ca_key.as_deref()),
-            ("tls.crt", pair.map(|pair| &*pair.certificate_pem)),
-            ("tls.key", pair.map(|pair| &*pair.key_pem)),
-        ];
-        let text = |(key, text): (&str, Option<&str>)| Some((key.to_owned(), ByteString(text?.into())));
-        all.into_iter().filter_map(text).collect()
-    }
-}
 
 /// The names of the webhooks' Service.
 fn names(namespace: &str) -> LeafRequest {
@@ -105,9 +48,7 @@ fn next(
     if content.ca_key.is_none() && content.pair.is_some() {
         return Ok(None);
     }
-    let signs = content.ca.clone().zip(content.ca_key.clone());
-    let signs = signs.map(|(certificate_pem, key_pem)| KeyPairPem { certificate_pem, key_pem });
-    let Ok(authority) = Renewal::at(now).check_ca(signs.as_ref()) else {
+    let Ok(authority) = Renewal::at(now).check_ca(content.authority().as_ref()) else {
         let authority = Ca::generate(AUTHORITY, CA_VALIDITY, KeyAlgorithm::EcdsaP256, now)?;
         let pair = Some(issue(request, &authority, now)?);
         let (ca, ca_key) = (authority.certificate_pem().to_owned(), authority.key_pem().to_owned());
@@ -138,32 +79,22 @@ fn first_of(bundle: &str) -> &str {
 pub struct WebhookSecret {
     client: Client,
     namespace: String,
-    name: String,
+    secret: Kept,
 }
 
 impl WebhookSecret {
     /// The Secret of this name in the manager's namespace.
     #[must_use]
     pub fn new(client: Client, namespace: &str, name: &str) -> Self {
-        Self { client, namespace: namespace.to_owned(), name: name.to_owned() }
-    }
-
-    fn secrets(&self) -> Api<Secret> {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    fn changes(&self) -> impl Stream<Item = Secret> + Send + 'static {
-        let only = watcher::Config::default().fields(&format!("metadata.name={}", self.name));
-        let changes = watcher(self.secrets(), only).default_backoff().applied_objects();
-        // What the watch could not do it tries again.
-        changes.filter_map(async |secret| secret.ok()).boxed()
+        let secret = Kept::new(&client, namespace, name);
+        Self { client, namespace: namespace.to_owned(), secret }
     }
 
     /// Tells each certificate that the Secret gets; does not return.
     pub async fn follow(self, tell: watch::Sender<Option<KeyPairPem>>) {
-        let mut changes = self.changes();
+        let mut changes = self.secret.changes();
         while let Some(secret) = changes.next().await {
-            if let Some(pair) = Content::of(&secret).pair {
+            if let Some(pair) = secret.pair {
                 tell.send_if_modified(|told| told.replace(pair.clone()) != Some(pair));
             }
         }
@@ -171,67 +102,34 @@ impl WebhookSecret {
 
     /// Makes the certificate, renews it, and has it trusted, whoever changes the Secret, the definitions or the
     /// configurations; does not return. `failed` hears what could not be done, which is tried again.
-    pub async fn keep(self, now: impl Fn() -> Timestamp, failed: impl Fn(&WebhookSecretError)) {
+    pub async fn keep(self, now: impl Fn() -> Timestamp, failed: impl Fn(&CertificateError)) {
         let touched = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let mut changes = stream::select_all([
-            self.changes().map(drop).boxed(),
+        let changes = stream::select_all([
+            self.secret.changes().map(drop).boxed(),
             events::<ValidatingWebhookConfiguration>(&self.client, touched(webhooks::NAME)),
             events::<MutatingWebhookConfiguration>(&self.client, touched(webhooks::NAME)),
             events::<CustomResourceDefinition>(&self.client, watcher::Config::default()),
         ]);
-        loop {
-            let patience = match self.look_after(now()).await {
-                Ok(()) => LOOK,
-                Err(error) => {
-                    failed(&error);
-                    AGAIN
-                }
-            };
-            // The next change, or time to look again; then what comes with it in the same moment.
-            let _ = tokio::time::timeout(patience, changes.next()).await;
-            while tokio::time::timeout(Duration::from_millis(50), changes.next()).await.is_ok() {}
-        }
+        kept::again_and_again(changes, || self.look_after(now()), failed).await;
     }
 
     /// One look: the Secret, then what trusts it, until there is nothing left to do.
-    async fn look_after(&self, now: Timestamp) -> Result<(), WebhookSecretError> {
+    async fn look_after(&self, now: Timestamp) -> Result<(), CertificateError> {
         loop {
-            let found = self.secrets().get_opt(&self.name).await.map_err(|source| self.failed(source))?;
-            let content = found.as_ref().map(Content::of).unwrap_or_default();
+            let content = self.secret.content().await?;
             let next = next(&content, &names(&self.namespace), now)?;
             if let Some(ca) = &content.ca {
                 self.trust(ca).await?;
             }
             match next {
-                Some(next) => self.write(&next, found.is_some()).await?,
+                Some(next) => self.secret.write(&next).await?,
                 None => return Ok(()),
             }
         }
     }
 
-    fn failed(&self, source: kube::Error) -> WebhookSecretError {
-        api(format!("Secret {}", self.name), source)
-    }
-
-    async fn write(&self, content: &Content, there: bool) -> Result<(), WebhookSecretError> {
-        let secrets = self.secrets();
-        let done = if there {
-            let patch = Patch::Merge(json!({"data": content.data()}));
-            secrets.patch(&self.name, &PatchParams::default(), &patch).await
-        } else {
-            let mut secret = Secret { data: Some(content.data()), ..Secret::default() };
-            secret.metadata.name = Some(self.name.clone());
-            secrets.create(&PostParams::default(), &secret).await
-        };
-        match done {
-            // Somebody was quicker: the next look finds what they made.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-            done => done.map(drop).map_err(|source| self.failed(source)),
-        }
-    }
-
     /// Puts the authority wherever the API server is told to call us.
-    async fn trust(&self, ca: &str) -> Result<(), WebhookSecretError> {
+    async fn trust(&self, ca: &str) -> Result<(), CertificateError> {
         let bundle = ByteString(ca.as_bytes().to_vec());
         self.trust_by::<ValidatingWebhookConfiguration>(&bundle).await?;
         self.trust_by::<MutatingWebhookConfiguration>(&bundle).await?;
@@ -257,7 +155,7 @@ impl WebhookSecret {
     }
 
     /// Has the webhooks of our configuration of a kind trust an authority.
-    async fn trust_by<K>(&self, ca: &ByteString) -> Result<(), WebhookSecretError>
+    async fn trust_by<K>(&self, ca: &ByteString) -> Result<(), CertificateError>
     where
         K: kube::Resource<DynamicType = ()>,
     {
@@ -278,22 +176,8 @@ impl WebhookSecret {
     }
 }
 
-fn api(what: String, source: kube::Error) -> WebhookSecretError {
-    WebhookSecretError::Api { what, source }
-}
-
-fn seen<K>(what: &str, found: Result<Option<K>, kube::Error>) -> Result<Option<K>, WebhookSecretError> {
+fn seen<K>(what: &str, found: Result<Option<K>, kube::Error>) -> Result<Option<K>, CertificateError> {
     found.map_err(|source| api(what.to_owned(), source))
-}
-
-/// Something of a kind was changed.
-fn events<K>(client: &Client, config: watcher::Config) -> stream::BoxStream<'static, ()>
-where
-    K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send,
-    K: 'static,
-{
-    let changes = watcher(Api::<PartialObjectMeta<K>>::all(client.clone()), config);
-    changes.default_backoff().touched_objects().filter_map(async |object| object.ok().map(drop)).boxed()
 }
 
 #[cfg(test)]

@@ -87,6 +87,7 @@ fn helm_renders_what_the_command_prints_whatever_is_chosen() {
             "images": {"node.qcow2": "/node/disk/node.qcow2"}}});
     let bare =
         json!({"metal": {"serviceAddress": "a", "servicePort": 30063, "mediaPort": 30061, "ramdisk": "/r"}});
+    let etcd = json!({"members": 3, "storage": "8Gi", "storageClass": "fast", "image": "r.example/etcd:1"});
     let all = ["clusterapi", "kubeadm", "kamaji", "kubevirt", "metal3"];
     let mut choices = vec![
         (json!({}), vec![]),
@@ -95,6 +96,7 @@ fn helm_renders_what_the_command_prints_whatever_is_chosen() {
         (json!({"configuration": bare, "without": ["kubevirt"]}), vec!["--without=kubevirt"]),
         (json!({"without": all[1..]}), vec!["--without=kubeadm,kamaji,kubevirt,metal3"]),
         (json!({"monitoring": true}), vec!["--monitoring"]),
+        (json!({"configuration": {"etcd": etcd}}), vec!["--etcd=3"]),
     ];
     let off = all.map(|engine| format!("--without={engine}"));
     choices.extend(

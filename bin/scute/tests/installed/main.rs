@@ -11,7 +11,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
 };
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -46,7 +46,7 @@ struct Manager {
 impl Manager {
     fn start(folder: &Path, kubeconfig: &Path, name: &str) -> Self {
         let config = folder.join("config.yaml");
-        std::fs::write(&config, format!("webhookSecret: {SECRET}\n")).unwrap();
+        std::fs::write(&config, format!("webhookSecret: {SECRET}\netcd: {{}}\n")).unwrap();
         let (webhooks, health) = (free_port().unwrap(), free_port().unwrap());
         let arguments = [
             format!("KUBECONFIG={}", kubeconfig.display()),
@@ -150,7 +150,7 @@ async fn two_managers_make_their_certificate_and_one_takes_over() {
     std::fs::write(&kubeconfig, server.kubeconfig()).unwrap();
     let installs = {
         let kubeconfig = kubeconfig.clone();
-        tokio::task::spawn_blocking(move || install(&kubeconfig, &[]))
+        tokio::task::spawn_blocking(move || install(&kubeconfig, &["--etcd=3"]))
     };
     available(&client).await;
     let done = installs.await.unwrap();
@@ -172,12 +172,16 @@ async fn two_managers_make_their_certificate_and_one_takes_over() {
     // Installed again, nothing changes: the authority stays where the manager has put it.
     let again = tokio::task::spawn_blocking({
         let kubeconfig = kubeconfig.clone();
-        move || install(&kubeconfig, &[])
+        move || install(&kubeconfig, &["--etcd=3"])
     });
     assert!(again.await.unwrap().status.success());
     assert_eq!(trusted(&client).await, first);
     let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
     let made = version(secrets.clone(), SECRET).await;
+    // With an etcd, the one that works makes its certificates too.
+    let members: Api<StatefulSet> = Api::namespaced(client.clone(), NAMESPACE);
+    assert_eq!(members.get("etcd-tenants").await.unwrap().spec.unwrap().replicas, Some(3));
+    eventually(secrets.clone(), "etcd-tenants-server", "made", |_| true).await;
 
     // The one that works dies; the other makes what is missing then.
     let dead = managers.iter().position(Manager::works).unwrap();
@@ -210,10 +214,9 @@ fn what_is_printed_is_what_is_applied_and_holds_nothing_secret() {
         documents.contains("image: registry.example/scute/scute:") && !documents.contains("scute.dev/scute:")
     );
     assert!(documents.contains("replicas: 3"));
-    let refused = install(nowhere, &["--replicas=0"]);
-    assert!(
-        !refused.status.success() && text(&refused.stderr).contains("1..=9"),
-        "{}",
-        text(&refused.stderr)
-    );
+    for (flag, why) in [("--replicas=0", "1..=9"), ("--etcd=2", "use 1, 3 or 5")] {
+        let refused = install(nowhere, &[flag]);
+        let said = text(&refused.stderr);
+        assert!(!refused.status.success() && said.contains(why), "{flag}: {said}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The real store: etcd over gRPC with client certificates.
 
+pub mod joining;
 pub mod members;
 mod tenants;
 mod upkeep;

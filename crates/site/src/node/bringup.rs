@@ -6,7 +6,7 @@
 //! ```
 
 use super::{
-    accelerator, cni, containerd, etcd, facts,
+    accelerator, cni, containerd, facts,
     images::{ImageError, Importer},
     init::{InitError, Site, configuration},
     kubelet, pki, proxy, static_pods,
@@ -190,7 +190,7 @@ fn kept_bundle(layout: &Layout, config: &SiteConfig) -> Result<Bundle, BringUpEr
 /// Images without which no Node gets ready.
 fn control_plane_images() -> Vec<String> {
     let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy"];
-    let mut names = vec![containerd::PAUSE_IMAGE.to_owned(), etcd::ETCD_IMAGE.to_owned()];
+    let mut names = vec![containerd::PAUSE_IMAGE.to_owned(), scute_install::etcd::ETCD_IMAGE.to_owned()];
     names.extend(components.map(static_pods::kubernetes_image));
     names
 }

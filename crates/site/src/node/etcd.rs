@@ -2,9 +2,8 @@
 
 use super::static_pods::{Component, StaticPod};
 use crate::{Layout, SiteConfig};
+use scute_install::etcd::ETCD_IMAGE;
 
-/// The image of both etcds.
-pub const ETCD_IMAGE: &str = "registry.k8s.io/etcd:3.6.6-0";
 /// Client port of the tenants' etcd.
 pub const TENANTS_ETCD_PORT: u16 = 2479;
 
