@@ -13,7 +13,7 @@ use scute_api::conversion;
 use scute_api::engines::Engine;
 use scute_api::ranges::{Claim, Management};
 use scute_install::etcd::EtcdKeeper;
-use scute_install::{CertificateError, ManagementNetworks, ManagerConfig, WebhookSecret};
+use scute_install::{ManagementNetworks, ManagerConfig, StorageVersions, UpkeepError, WebhookSecret};
 use scute_kit::admission::ServeError;
 use scute_kit::lease::{self, Election, Holder};
 use scute_kit::limits::{LOOK_AT_CERTIFICATES, Limits, Tenure};
@@ -90,7 +90,7 @@ impl ManagerArgs {
             held = async { match election { Some(election) => Some(election.win().await), None => None } } => held,
         };
         label(&hub, &me, true).await;
-        keep_certificates(&hub, &config, self.pod_namespace(), &mut tasks);
+        keep(&hub, &config, self.pod_namespace(), &mut tasks);
         spawn(&hub, &tenants, &config, &mut tasks);
         spawn_metal(&hub, &config, self.pod_namespace(), &mut tasks)?;
         let ended = tokio::select! {
@@ -175,24 +175,26 @@ fn webhook_secret(hub: &Arc<Hub>, config: &ManagerConfig, namespace: &str) -> Op
     Some(WebhookSecret::new(hub.client(), namespace, name))
 }
 
-/// Makes and renews that certificate, and what the installed etcd needs.
-fn keep_certificates(hub: &Arc<Hub>, config: &ManagerConfig, namespace: &str, tasks: &mut JoinSet<()>) {
+/// Keeps what was installed: makes and renews that certificate and those of the etcd, and has objects in the version of today.
+fn keep(hub: &Arc<Hub>, config: &ManagerConfig, namespace: &str, tasks: &mut JoinSet<()>) {
     let failed = |of: &'static str| {
-        move |error: &CertificateError| {
+        move |error: &UpkeepError| {
             let error = match error {
-                CertificateError::Api { what, source } => format!("{what}: {}", said(source)),
+                UpkeepError::Api { what, source } => format!("{what}: {}", said(source)),
                 other => chain(other),
             };
-            tracing::warn!(error, "certificates of {of} are not looked after");
+            tracing::warn!(error, "{of} cannot be kept");
         }
     };
     if let Some(secret) = webhook_secret(hub, config, namespace) {
-        tasks.spawn(secret.keep(Timestamp::now, failed("the webhooks")));
+        tasks.spawn(secret.keep(Timestamp::now, failed("the certificate of the webhooks")));
     }
     if let Some(etcd) = config.etcd.clone() {
         let keeper = EtcdKeeper::new(hub.client(), namespace, etcd);
         tasks.spawn(keeper.keep(Timestamp::now, failed("the installed etcd")));
     }
+    let versions = StorageVersions::new(hub.client(), &config.without);
+    tasks.spawn(versions.keep(failed("objects in the version of today")));
 }
 
 fn part_ended(ended: Result<(), tokio::task::JoinError>) -> anyhow::Error {

@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_secs(3600);
 
 /// Why certificates could not be looked after.
 #[derive(Debug, thiserror::Error)]
-pub enum CertificateError {
+pub enum UpkeepError {
     /// The API server refused or did not answer.
     #[error("{what} could not be read or written")]
     Api {
@@ -46,8 +46,8 @@ pub enum CertificateError {
     DataStore(#[from] crate::InstallError),
 }
 
-pub fn api(what: String, source: kube::Error) -> CertificateError {
-    CertificateError::Api { what, source }
+pub fn api(what: String, source: kube::Error) -> UpkeepError {
+    UpkeepError::Api { what, source }
 }
 
 /// What is in a Secret.
@@ -117,34 +117,34 @@ impl Kept {
         changes.filter_map(async |secret| secret.ok().map(|secret| Content::of(&secret))).boxed()
     }
 
-    fn failed(&self, source: kube::Error) -> CertificateError {
+    fn failed(&self, source: kube::Error) -> UpkeepError {
         api(format!("Secret {}", self.name), source)
     }
 
-    async fn get(&self) -> Result<Option<Secret>, CertificateError> {
+    async fn get(&self) -> Result<Option<Secret>, UpkeepError> {
         self.secrets.get_opt(&self.name).await.map_err(|source| self.failed(source))
     }
 
     /// What it holds; nothing when it is not there.
-    pub async fn content(&self) -> Result<Content, CertificateError> {
+    pub async fn content(&self) -> Result<Content, UpkeepError> {
         Ok(self.get().await?.as_ref().map(Content::of).unwrap_or_default())
     }
 
     /// Whether it holds something under another key.
-    pub async fn holds(&self, key: &str) -> Result<bool, CertificateError> {
+    pub async fn holds(&self, key: &str) -> Result<bool, UpkeepError> {
         let data = self.get().await?.and_then(|secret| secret.data);
         Ok(data.is_some_and(|data| data.contains_key(key)))
     }
 
     /// Puts text under another key.
-    pub async fn put(&self, key: &str, text: &str) -> Result<(), CertificateError> {
+    pub async fn put(&self, key: &str, text: &str) -> Result<(), UpkeepError> {
         let patch = Patch::Merge(json!({"stringData": {key: text}}));
         let done = self.secrets.patch(&self.name, &PatchParams::default(), &patch).await;
         done.map(drop).map_err(|source| self.failed(source))
     }
 
     /// Writes it, there or not.
-    pub async fn write(&self, content: &Content) -> Result<(), CertificateError> {
+    pub async fn write(&self, content: &Content) -> Result<(), UpkeepError> {
         let patch = Patch::Merge(json!({"data": content.data()}));
         let done = self.secrets.patch(&self.name, &PatchParams::default(), &patch).await;
         let done = match done {
@@ -178,9 +178,9 @@ where
 pub async fn again_and_again<F>(
     mut changes: impl Stream<Item = ()> + Unpin,
     look: impl Fn() -> F,
-    failed: impl Fn(&CertificateError),
+    failed: impl Fn(&UpkeepError),
 ) where
-    F: Future<Output = Result<(), CertificateError>>,
+    F: Future<Output = Result<(), UpkeepError>>,
 {
     loop {
         let patience = match look().await {

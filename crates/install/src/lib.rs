@@ -13,18 +13,20 @@ mod monitoring;
 mod parts;
 mod policies;
 mod rbac;
+mod storage;
 mod tenants_etcd;
 mod webhook_secret;
 mod webhooks;
 
 pub use anywhere::{Installation, Options};
 pub use chart::Chart;
-pub use kept::CertificateError;
+pub use kept::UpkeepError;
 pub use manager::{CERTIFICATE_FOLDER, LEADER_LABEL, WEBHOOK_SECRET};
 pub use manager_config::{
     LoadBalancerConfig, ManagementNetworks, ManagerConfig, ManagerConfigError, MetalConfig,
 };
 pub use policies::{NAME as NETWORK_POLICIES, warn as warn_of_network_policies};
+pub use storage::StorageVersions;
 pub use webhook_secret::WebhookSecret;
 
 use manager::Manager;

@@ -3,6 +3,7 @@
 
 use crate::parts::{When, either, namespace, when};
 use crate::{MANAGER, webhooks};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use scute_api::engines::{ENGINES, Engine, engine_of};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -118,7 +119,7 @@ fn rules() -> Vec<Value> {
 }
 
 /// By name: our webhooks and definitions, nobody else's. A rule without names would be one for all: each engine has its own,
-/// and none where it converts nothing.
+/// and none where it converts nothing. In the status of a definition stands in which versions its objects are stored.
 fn trust() -> Vec<Value> {
     let named = |group: &str, resources: &[&str], names: Vec<String>| {
         let mut rule = rule(group, resources, &["patch"]);
@@ -128,14 +129,19 @@ fn trust() -> Vec<Value> {
     let configurations = ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"];
     let mut rules =
         vec![named("admissionregistration.k8s.io", &configurations, vec![webhooks::NAME.to_owned()])];
-    let converted: Vec<_> =
-        scute_api::crds().into_iter().filter(|crd| crd.spec.conversion.is_some()).collect();
+    let all = scute_api::crds();
     for engine in ENGINES {
-        let ours = converted.iter().filter(|crd| engine_of(crd) == engine);
-        let names: Vec<_> = ours.filter_map(|crd| crd.metadata.name.clone()).collect();
-        if !names.is_empty() {
-            let rule = named("apiextensions.k8s.io", &["customresourcedefinitions"], names);
-            rules.push(when(When::On(engine), rule));
+        let names = |is: fn(&CustomResourceDefinition) -> bool| -> Vec<String> {
+            let ours = all.iter().filter(|crd| engine_of(crd) == engine && is(crd));
+            ours.filter_map(|crd| crd.metadata.name.clone()).collect()
+        };
+        for (resource, names) in [
+            ("customresourcedefinitions", names(|crd| crd.spec.conversion.is_some())),
+            ("customresourcedefinitions/status", names(|_| true)),
+        ] {
+            if !names.is_empty() {
+                rules.push(when(When::On(engine), named("apiextensions.k8s.io", &[resource], names)));
+            }
         }
     }
     rules

@@ -2,7 +2,7 @@
 //! certificate in that Secret, made and renewed in place; the authority in everything that names our webhooks. Whoever serves
 //! follows the Secret; one manager keeps it.
 
-use crate::kept::{self, CertificateError, Content, Kept, api, events};
+use crate::kept::{self, Content, Kept, UpkeepError, api, events};
 use crate::webhooks;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -102,7 +102,7 @@ impl WebhookSecret {
 
     /// Makes the certificate, renews it, and has it trusted, whoever changes the Secret, the definitions or the
     /// configurations; does not return. `failed` hears what could not be done, which is tried again.
-    pub async fn keep(self, now: impl Fn() -> Timestamp, failed: impl Fn(&CertificateError)) {
+    pub async fn keep(self, now: impl Fn() -> Timestamp, failed: impl Fn(&UpkeepError)) {
         let touched = |name: &str| watcher::Config::default().fields(&format!("metadata.name={name}"));
         let changes = stream::select_all([
             self.secret.changes().map(drop).boxed(),
@@ -114,7 +114,7 @@ impl WebhookSecret {
     }
 
     /// One look: the Secret, then what trusts it, until there is nothing left to do.
-    async fn look_after(&self, now: Timestamp) -> Result<(), CertificateError> {
+    async fn look_after(&self, now: Timestamp) -> Result<(), UpkeepError> {
         loop {
             let content = self.secret.content().await?;
             let next = next(&content, &names(&self.namespace), now)?;
@@ -129,7 +129,7 @@ impl WebhookSecret {
     }
 
     /// Puts the authority wherever the API server is told to call us.
-    async fn trust(&self, ca: &str) -> Result<(), CertificateError> {
+    async fn trust(&self, ca: &str) -> Result<(), UpkeepError> {
         let bundle = ByteString(ca.as_bytes().to_vec());
         self.trust_by::<ValidatingWebhookConfiguration>(&bundle).await?;
         self.trust_by::<MutatingWebhookConfiguration>(&bundle).await?;
@@ -155,7 +155,7 @@ impl WebhookSecret {
     }
 
     /// Has the webhooks of our configuration of a kind trust an authority.
-    async fn trust_by<K>(&self, ca: &ByteString) -> Result<(), CertificateError>
+    async fn trust_by<K>(&self, ca: &ByteString) -> Result<(), UpkeepError>
     where
         K: kube::Resource<DynamicType = ()>,
     {
@@ -176,7 +176,7 @@ impl WebhookSecret {
     }
 }
 
-fn seen<K>(what: &str, found: Result<Option<K>, kube::Error>) -> Result<Option<K>, CertificateError> {
+fn seen<K>(what: &str, found: Result<Option<K>, kube::Error>) -> Result<Option<K>, UpkeepError> {
     found.map_err(|source| api(what.to_owned(), source))
 }
 

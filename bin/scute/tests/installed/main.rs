@@ -178,6 +178,18 @@ async fn two_managers_make_their_certificate_and_one_takes_over() {
     assert_eq!(trusted(&client).await, first);
     let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
     let made = version(secrets.clone(), SECRET).await;
+    // Nothing is stored in a version that a definition no longer needs to name.
+    let definitions: Api<CustomResourceDefinition> = Api::all(client.clone());
+    let old = json!({"status": {"storedVersions": ["v1beta1", "v1beta2"]}});
+    let name = "machinedrainrules.cluster.x-k8s.io";
+    definitions.patch_status(name, &PatchParams::default(), &Patch::Merge(&old)).await.unwrap();
+    let one = |crd: &CustomResourceDefinition| {
+        crd.status
+            .as_ref()
+            .and_then(|status| status.stored_versions.as_ref())
+            .is_some_and(|all| all.len() == 1)
+    };
+    eventually(definitions, name, "stored in one version", one).await;
     // With an etcd, the one that works makes its certificates too.
     let members: Api<StatefulSet> = Api::namespaced(client.clone(), NAMESPACE);
     assert_eq!(members.get("etcd-tenants").await.unwrap().spec.unwrap().replicas, Some(3));

@@ -10,7 +10,7 @@ use scute_pki::{CA_VALIDITY, Ca, KeyAlgorithm, LEAF_VALIDITY, LeafRequest, Renew
 use std::time::Duration;
 
 use super::{EtcdConfig, FORMED, NAME, SERVER_SECRET, seats};
-use crate::kept::{self, CertificateError, Content, Kept, api, events};
+use crate::kept::{self, Content, Kept, UpkeepError, api, events};
 use crate::tenants_etcd::{self, CA_SECRET, CLIENT_SECRET};
 
 /// A certificate is renewed in the second half of its life.
@@ -38,7 +38,7 @@ impl EtcdKeeper {
     }
 
     /// Looks after it; does not return. `failed` hears what could not be done, which is tried again.
-    pub async fn keep(self, now: impl Fn() -> Timestamp, failed: impl Fn(&CertificateError)) {
+    pub async fn keep(self, now: impl Fn() -> Timestamp, failed: impl Fn(&UpkeepError)) {
         let secrets =
             [&self.authority, &self.server, &self.root].map(|secret| secret.changes().map(drop).boxed());
         let stores = events::<DataStore>(&self.client, watcher::Config::default());
@@ -50,7 +50,7 @@ impl EtcdKeeper {
     ///
     /// # Errors
     /// What could not be done.
-    pub async fn look_after(&self, now: Timestamp) -> Result<(), CertificateError> {
+    pub async fn look_after(&self, now: Timestamp) -> Result<(), UpkeepError> {
         let (server, root) = (self.server.content().await?, self.root.content().await?);
         let in_use = server.pair.is_some() || root.pair.is_some();
         let authority = self.authority(in_use, now).await?;
@@ -68,14 +68,14 @@ impl EtcdKeeper {
     }
 
     /// The authority, made when there is none and nothing was ever signed. It also signs what tenants show.
-    async fn authority(&self, in_use: bool, now: Timestamp) -> Result<Ca, CertificateError> {
+    async fn authority(&self, in_use: bool, now: Timestamp) -> Result<Ca, UpkeepError> {
         let content = self.authority.content().await?;
         let why = match Renewal::at(now).check_ca(content.authority().as_ref()) {
             Ok(authority) => return Ok(authority),
             Err(why) => why,
         };
         if in_use || content.ca.is_some() || content.ca_key.is_some() {
-            return Err(CertificateError::Authority { secret: self.authority.name().to_owned(), why });
+            return Err(UpkeepError::Authority { secret: self.authority.name().to_owned(), why });
         }
         let made = Ca::generate("etcd-tenants-ca", CA_VALIDITY, KeyAlgorithm::EcdsaP256, now)?;
         let (ca, ca_key) = (made.certificate_pem().to_owned(), made.key_pem().to_owned());
@@ -84,7 +84,7 @@ impl EtcdKeeper {
         let written = self.authority.content().await?;
         Renewal::at(now)
             .check_ca(written.authority().as_ref())
-            .map_err(|why| CertificateError::Authority { secret: self.authority.name().to_owned(), why })
+            .map_err(|why| UpkeepError::Authority { secret: self.authority.name().to_owned(), why })
     }
 
     /// Each member by its full names: etcd looks up those of a peer that calls, and can look up no wildcard.
@@ -97,7 +97,7 @@ impl EtcdKeeper {
     }
 
     /// Makes the DataStore, tells it of more members, and notes that the etcd has been there.
-    async fn data_store(&self) -> Result<(), CertificateError> {
+    async fn data_store(&self) -> Result<(), UpkeepError> {
         let endpoints: Vec<_> =
             seats(&self.config, &self.namespace).into_iter().map(|seat| seat.client).collect();
         let mut wanted = tenants_etcd::datastore(&endpoints, &self.namespace);
