@@ -7,6 +7,7 @@ use scute_api::bootstrap::KubeadmConfig;
 use scute_api::cluster::Machine;
 use scute_api::controlplane::KubeadmControlPlane;
 use scute_pki::Kubeconfig;
+use serde_json::json;
 
 #[test]
 fn one_machine_from_nothing_to_available_and_gone() {
@@ -86,5 +87,41 @@ fn one_machine_from_nothing_to_available_and_gone() {
         assert_eq!(world.names().await, Vec::<String>::new());
         assert_eq!(world.ring.removed(), Vec::<String>::new());
         assert_eq!(world.player.made(), [name], "one Machine was ever made");
+    });
+}
+
+#[test]
+fn an_etcd_of_somebody_elses_is_waited_for_and_left_alone() {
+    run(async {
+        let world = World::new("theirs").await;
+        let external = json!({"endpoints": ["https://etcd.example:2379"], "caFile": "/etc/kubernetes/pki/etcd/ca.crt",
+            "certFile": "/etc/kubernetes/pki/apiserver-etcd-client.crt", "keyFile": "/etc/kubernetes/pki/apiserver-etcd-client.key"});
+        let cluster = json!({"encryptionAlgorithm": "ECDSA-P256", "etcd": {"external": external}});
+        world.control_plane_with(3, json!({"kubeadmConfigSpec": {"clusterConfiguration": cluster}})).await;
+        let message = world.condition("CertificatesAvailable", "False", "").await;
+        assert!(message.contains(&format!("{NAME}-etcd")), "{message}");
+        assert_eq!(world.names().await, Vec::<String>::new());
+
+        let (authority, _) = world.tenant.authority();
+        let (certificate, key, _) = world.tenant.serving_certificate();
+        for (name, data) in [
+            ("etcd", json!({"tls.crt": authority})),
+            ("apiserver-etcd-client", json!({"tls.crt": certificate, "tls.key": key})),
+        ] {
+            let name = format!("{NAME}-{name}");
+            world
+                .case
+                .create::<Secret>(json!({"metadata": {"name": name}, "type": "Opaque", "stringData": data}))
+                .await;
+        }
+        world.rests(3).await;
+        for machine in world.machines().await {
+            let conditions = machine.status.into_iter().flat_map(|status| status.conditions);
+            let of_etcd: Vec<_> = conditions.filter(|one| one.type_.starts_with("Etcd")).collect();
+            assert!(of_etcd.is_empty(), "{of_etcd:?}");
+        }
+        world.change(json!({"replicas": 1})).await;
+        world.rests(1).await;
+        assert_eq!((world.ring.removed(), world.ring.moved()), (Vec::new(), Vec::new()), "nobody asked it");
     });
 }
