@@ -126,7 +126,7 @@ pub enum BeginError {
 }
 
 /// How long to wait before the others are asked again: nobody tells when one answers.
-const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// Finds out how the member of a seat starts, waits for the others where it has to, and writes etcd's configuration. `root` is
 /// the folder with the certificate of etcd's user `root`.
@@ -148,8 +148,9 @@ pub async fn begin(
         certificate_pem: read(root.join("tls.crt"))?,
         key_pem: read(root.join("tls.key"))?,
     };
-    let formed = place.certificates.join(FORMED).exists();
     let start = loop {
+        // Whoever wants to begin anew takes it away.
+        let formed = place.certificates.join(FORMED).exists();
         let begun = joining::start(&access, seats, own, place.has_data(), formed).await;
         match begun {
             // They take in nobody before all that they have are well.
