@@ -125,12 +125,10 @@ async fn run(context: Context, woken: UnboundedReceiver<Key>) {
 /// Configurations that have not made their Secret yet, and those that may have a lock to give back; the others wait for
 /// nothing but their Node.
 fn pending(configs: &Watch<KubeadmConfig>, namespace: &str, is: impl Fn(&KubeadmConfig) -> bool) -> Vec<Key> {
-    let begun =
-        |config: &KubeadmConfig| config.labels().contains_key(CONTROL_PLANE_LABEL) && plan::has_begun(config);
     configs
         .list_in(namespace)
         .iter()
-        .filter(|config| (!plan::is_created(config) || begun(config)) && is(config))
+        .filter(|config| (!plan::is_created(config) || plan::has_begun(config)) && is(config))
         .map(|config| Key::of(config.as_ref()))
         .collect()
 }

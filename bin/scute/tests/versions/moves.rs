@@ -149,6 +149,12 @@ async fn a_cluster(world: &World) -> Vec<String> {
 /// Until the controllers have found everything.
 async fn settled(world: &World, machines: &[String]) {
     says(world, CORE, "Cluster", "c", "/status/initialization/controlPlaneInitialized", json!(true)).await;
+    // Whoever began the Cluster gives its lock back after that; clusterctl moves no object that goes meanwhile.
+    let maps = api(world, "v1", "ConfigMap");
+    until("nobody begins it any more", async || {
+        maps.get_opt("c-lock").await.expect("an answer").is_none().then_some(())
+    })
+    .await;
     says(world, CORE, "Cluster", "c", "/status/initialization/infrastructureProvisioned", json!(true)).await;
     for name in machines {
         says(world, CORE, "Machine", name, "/status/nodeRef/name", json!(name)).await;
