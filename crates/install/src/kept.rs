@@ -10,9 +10,11 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::api::{PartialObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
-use scute_pki::KeyPairPem;
+use scute_pki::{KeyPairPem, LEAF_VALIDITY};
 use serde_json::json;
 
+/// A certificate is renewed in the second half of its life.
+pub const LEAF_DEADLINE: Duration = Duration::from_secs(LEAF_VALIDITY.as_secs() / 2);
 /// How long to wait before what failed is tried again, and at most until a Secret is looked at again: a certificate that is
 /// due cannot be watched.
 const AGAIN: Duration = Duration::from_secs(5);

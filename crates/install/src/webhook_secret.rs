@@ -2,7 +2,7 @@
 //! certificate in that Secret, made and renewed in place; the authority in everything that names our webhooks. Whoever serves
 //! follows the Secret; one manager keeps it.
 
-use crate::kept::{self, Content, Kept, UpkeepError, api, events};
+use crate::kept::{self, Content, Kept, LEAF_DEADLINE, UpkeepError, api, events};
 use crate::webhooks;
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
@@ -25,8 +25,6 @@ use tokio::sync::watch;
 
 /// Common name of the authority.
 const AUTHORITY: &str = "scute-webhook-ca";
-/// A certificate is renewed in the second half of its life.
-const LEAF_DEADLINE: Duration = Duration::from_secs(LEAF_VALIDITY.as_secs() / 2);
 /// An authority is followed by another one in its last year: what trusts it is told long before it ends.
 const AUTHORITY_DEADLINE: Duration = LEAF_VALIDITY;
 

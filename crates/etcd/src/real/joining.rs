@@ -28,10 +28,7 @@ pub async fn list(access: &Access, through: &str) -> Result<Vec<Listed>, Error> 
 
 /// Takes a member out; one that is not there any more is no error.
 pub async fn remove(access: &Access, through: &str, id: u64) -> Result<(), Error> {
-    match client(access, through).await?.member_remove(id).await {
-        Err(error) if says(&error, "member not found") => Ok(()),
-        other => other.map(drop).map_err(failed("removing an etcd member")),
-    }
+    super::members::remove(client(access, through).await?, id).await
 }
 
 /// Takes a member in; one that is there already is no error.

@@ -63,13 +63,15 @@ impl Members for Member {
     }
 
     fn remove(&self, id: u64) -> Answer<'_, ()> {
-        let mut client = self.client.clone();
-        Box::pin(async move {
-            match client.member_remove(id).await {
-                Err(error) if says(&error, "member not found") => Ok(()),
-                other => other.map(drop).map_err(failed("removing an etcd member")),
-            }
-        })
+        Box::pin(remove(self.client.clone(), id))
+    }
+}
+
+/// Takes a member out; one that is not there any more is no error.
+pub async fn remove(mut client: Client, id: u64) -> Result<(), Error> {
+    match client.member_remove(id).await {
+        Err(error) if says(&error, "member not found") => Ok(()),
+        other => other.map(drop).map_err(failed("removing an etcd member")),
     }
 }
 

@@ -6,15 +6,12 @@ use jiff::Timestamp;
 use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use scute_api::kamaji::DataStore;
-use scute_pki::{CA_VALIDITY, Ca, KeyAlgorithm, LEAF_VALIDITY, LeafRequest, Renewal, Sans, issue};
-use std::time::Duration;
+use scute_pki::{CA_VALIDITY, Ca, KeyAlgorithm, LeafRequest, Renewal, Sans, issue};
 
 use super::{EtcdConfig, FORMED, NAME, SERVER_SECRET, seats};
-use crate::kept::{self, Content, Kept, UpkeepError, api, events};
+use crate::kept::{self, Content, Kept, LEAF_DEADLINE, UpkeepError, api, events};
 use crate::tenants_etcd::{self, CA_SECRET, CLIENT_SECRET};
 
-/// A certificate is renewed in the second half of its life.
-const DEADLINE: Duration = Duration::from_secs(LEAF_VALIDITY.as_secs() / 2);
 /// On the DataStore that is made here.
 const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "scute");
 
@@ -54,7 +51,7 @@ impl EtcdKeeper {
         let (server, root) = (self.server.content().await?, self.root.content().await?);
         let in_use = server.pair.is_some() || root.pair.is_some();
         let authority = self.authority(in_use, now).await?;
-        let renewal = Renewal { now, deadline: DEADLINE };
+        let renewal = Renewal { now, deadline: LEAF_DEADLINE };
         let requests =
             [(&self.server, server, self.names()), (&self.root, root, LeafRequest::client("root", None))];
         for (secret, content, request) in requests {
