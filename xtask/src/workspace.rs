@@ -41,7 +41,7 @@ mod tests {
         let wanted = [
             ("crates/kubeadm/src/lib.rs", format!("KUBERNETES_VERSION: &str = \"{}\"", kubernetes())),
             ("crates/kubeadm/src/lib.rs", format!("COREDNS_VERSION: &str = \"{COREDNS}\"")),
-            ("crates/site/src/node/etcd.rs", format!("registry.k8s.io/etcd:{ETCD}\"")),
+            ("crates/install/src/etcd/mod.rs", format!("registry.k8s.io/etcd:{ETCD}\"")),
             ("crates/site/src/node/containerd.rs", format!("registry.k8s.io/pause:{PAUSE}\"")),
             ("images/node/root/etc/containerd/config.toml", format!("registry.k8s.io/pause:{PAUSE}'")),
             ("components/kube/go.mod", format!("k8s.io/kubernetes {}\n", kubernetes())),
