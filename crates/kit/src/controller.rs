@@ -238,10 +238,11 @@ where
                 };
                 meter.started(waited);
                 let (wish, begin) = (wish(object.meta()), Instant::now());
+                let leaves = object.meta().deletion_timestamp.is_some();
                 match feeds.iter().find_map(|feed| feed.unreadable_kin(object.meta())) {
                     Some(bad) => {
                         let held = held(Arc::clone(&hub), object, bad);
-                        running.spawn(async move { Done { key, wish, begin, next: held.await } });
+                        running.spawn(async move { Done { key, wish, begin, leaves, next: held.await } });
                     }
                     None => {
                         let work = guarded(reconcile(object, Arc::clone(&context)));
@@ -249,7 +250,7 @@ where
                             let next = work.await.unwrap_or_else(|fault| {
                                 Next::Failed(Why::new("Panicked", fault.to_string()))
                             });
-                            Done { key, wish, begin, next }
+                            Done { key, wish, begin, leaves, next }
                         });
                     }
                 }
@@ -262,6 +263,7 @@ where
                     Ok(done) => {
                         if let Some(rest) = rests {
                             let now = Instant::now();
+                            let rest = if done.leaves { Rest::LEAVING } else { rest };
                             queue.rests(&done.key, now, rest.after(now - done.begin), done.wish);
                         }
                         finish(name, &meter, &mut queue, done);
@@ -284,6 +286,7 @@ struct Done {
     key: Key,
     wish: u64,
     begin: Instant,
+    leaves: bool,
     next: Next,
 }
 
@@ -322,7 +325,7 @@ where
 const HELD: &str = "UnreadableObject";
 
 fn finish(controller: &'static str, meter: &Meter, queue: &mut Queue, done: Done) {
-    let Done { key, wish, begin, next } = done;
+    let Done { key, wish, begin, next, .. } = done;
     let now = Instant::now();
     let (outcome, ended) = match &next {
         Next::Settled => ("settled", Ended::Well(None)),

@@ -117,6 +117,8 @@ impl Rest {
     pub const WORK: Self = Self { for_run: 20, longest: Duration::from_secs(5) };
     /// Of what says it to people, and does next to nothing.
     pub const WORDS: Self = Self { for_run: 60, longest: Duration::from_secs(10) };
+    /// Of one that is being deleted: somebody waits for its end, and what it sums up only becomes less.
+    pub const LEAVING: Self = Self { for_run: 20, longest: Duration::from_secs(1) };
 
     /// After a run that took so long.
     #[must_use]
