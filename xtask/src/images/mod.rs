@@ -90,8 +90,8 @@ const RECIPES: &[(&str, Recipe)] = &[
     ("kubernetes", kubernetes::make),
     ("scute", scute::make),
     ("launcher", launcher::make),
-    ("node", node::make),
     ("ramdisk", ramdisk::make),
+    ("node", node::make),
 ];
 
 /// `cargo xtask images`.

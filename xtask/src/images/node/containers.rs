@@ -23,6 +23,8 @@ pub fn preload(root: &Path, inputs: &Inputs, images: &[Made], scratch: &Path) ->
     for image in images {
         containerd.ctr(&["images", "import", "--local", &image.file.to_string_lossy()])?;
     }
+    // Layers are read unpacked; packed ones would be on each disk a second time.
+    containerd.ctr(&["content", "prune", "references"])?;
     let names = containerd.ctr(&["images", "list", "--quiet"])?;
     // The kubelet's images carry this label; without it the CRI plug-in looks at each on its first list.
     for name in names.lines() {

@@ -24,7 +24,7 @@ use crate::{run, say};
 /// KubeVirt's user for disks: <https://kubevirt.io/user-guide/storage/disks_and_volumes/#containerdisk>.
 const QEMU: Owner = Owner(107, 107);
 /// Images that a Node starts without a registry.
-const PRELOADED: [&str; 4] = ["pause", "kubernetes", "coredns", "scute"];
+const PRELOADED: [&str; 5] = ["pause", "kubernetes", "coredns", "scute", "ramdisk"];
 
 /// This recipe as it was compiled: what it does is an input like any other.
 const CODE: [&str; 13] = [
