@@ -132,6 +132,13 @@ impl Site {
         Kubectl { kube: self.artifacts.bundle.join("bin/kube"), kubeconfig, _file: None }
     }
 
+    /// kubectl on the cluster of a kubeconfig.
+    #[must_use]
+    pub fn kubectl_by(&self, kubeconfig: &Path) -> Kubectl {
+        let kubeconfig = kubeconfig.to_owned();
+        Kubectl { kube: self.artifacts.bundle.join("bin/kube"), kubeconfig, _file: None }
+    }
+
     /// kubectl on a tenant cluster, by the kubeconfig that `scute cluster kubeconfig` prints.
     ///
     /// # Errors

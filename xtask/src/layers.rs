@@ -51,7 +51,7 @@ const STAGES: [&str; 9] = [
     "scute-vm",
 ];
 /// What makes, fills and empties a management cluster: no stage, and known by none. Stages are put there as an image.
-const MAKERS: [&str; 3] = ["scute-install", "scute-movement", "scute-site"];
+const MAKERS: [&str; 4] = ["scute-install", "scute-movement", "scute-pivot", "scute-site"];
 /// The shape of every controller: knows no kind, so nothing of ours but the form of certificates and kubeconfigs.
 const KIT: &str = "scute-kit";
 const KIT_KNOWS: [&str; 2] = [KIT, "scute-pki"];

@@ -1,5 +1,6 @@
 //! The one binary: argument parsing and wiring, nothing else.
 
+mod bootstrap;
 mod client;
 mod cluster;
 mod etcd_member;
@@ -55,6 +56,7 @@ enum Command {
     /// Put Scute into a Kubernetes cluster, or bring what is there up to date
     Install(install::InstallArgs),
     Move(movement::MoveArgs),
+    Bootstrap(bootstrap::BootstrapArgs),
     /// Run the controllers and the admission server
     Manager(manager::ManagerArgs),
     /// Prepare the start of a member of the installed etcd (the init container of its Pod)
@@ -117,6 +119,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Rack(command) => runtime()?.block_on(command.run()),
         Command::Install(command) => runtime()?.block_on(command.run()),
         Command::Move(command) => runtime()?.block_on(command.run()),
+        Command::Bootstrap(command) => runtime()?.block_on(command.run()),
         Command::Manager(command) => {
             log_to_stderr();
             runtime()?.block_on(command.run())

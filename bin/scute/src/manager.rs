@@ -36,6 +36,11 @@ pub struct ConfigArgs {
 }
 
 impl ConfigArgs {
+    /// Whether there is a file.
+    pub fn is_file(&self) -> bool {
+        self.config.is_some()
+    }
+
     /// The file, or what suits a cluster that is no site, with these engines off.
     pub fn load(&self) -> anyhow::Result<ManagerConfig> {
         let mut config = self.config.as_deref().map(ManagerConfig::load).transpose()?.unwrap_or_default();

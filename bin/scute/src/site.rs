@@ -122,7 +122,7 @@ impl Up {
 }
 
 /// `${SCUTE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/scute}/bundle`.
-fn default_bundle() -> PathBuf {
+pub fn default_bundle() -> PathBuf {
     let var = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let home = || var("HOME").unwrap_or_else(|| "/root".into()).join(".cache");
     let cache =

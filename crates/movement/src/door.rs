@@ -44,7 +44,7 @@ pub fn refusals(
                 no(&format!("its owner, {} {}, does not move", owner.kind, owner.name));
             }
         }
-        stays(object).into_iter().for_each(&mut no);
+        stays(object.kind()).or_else(|| waits(object)).into_iter().for_each(&mut no);
         under_way(object).iter().for_each(|why| no(why));
         elsewhere(object, &seen.namespace).iter().for_each(|why| no(why));
         if object.kind() == "ClusterResourceSetBinding" && !scope.has(cluster_of_binding(object)) {
@@ -70,9 +70,10 @@ pub fn left_out(
     at_source.chain(at_target).map(say).collect()
 }
 
-/// What cannot leave its management cluster.
-fn stays(object: &Object) -> Option<&'static str> {
-    match object.kind() {
+/// Why objects of a kind cannot leave their management cluster.
+#[must_use]
+pub fn stays(kind: &str) -> Option<&'static str> {
+    match kind {
         "KamajiControlPlane" | "TenantControlPlane" => Some(
             "a hosted control plane is not moved: its data belongs to the UID that its TenantControlPlane has here, and \
              the target's would neither get it nor be able to give it back",
@@ -80,11 +81,14 @@ fn stays(object: &Object) -> Option<&'static str> {
         "KubevirtCluster" | "KubevirtMachine" | "VirtualMachine" | "VirtualMachineInstance" => {
             Some("a virtual machine runs as a Pod of its management cluster and cannot leave it")
         }
-        _ if object.annotation(BLOCK_MOVE_ANNOTATION).is_some() => {
-            Some("the annotation clusterctl.cluster.x-k8s.io/block-move asks for a wait")
-        }
         _ => None,
     }
+}
+
+/// Whether something asks that it wait.
+fn waits(object: &Object) -> Option<&'static str> {
+    let is_asked = object.annotation(BLOCK_MOVE_ANNOTATION).is_some();
+    is_asked.then_some("the annotation clusterctl.cluster.x-k8s.io/block-move asks for a wait")
 }
 
 /// What is being done to it.

@@ -16,6 +16,7 @@ mod run;
 mod select;
 mod write;
 
+pub use door::stays;
 pub use kinds::{Kind, kinds};
 pub use marks::{COPIED_FROM, MOVE, MOVED_FROM, PAUSE};
 pub use object::{Key, Object};

@@ -50,6 +50,22 @@ pub struct UpOptions {
     pub addresses: AddressWishes,
 }
 
+impl UpOptions {
+    /// A site as it is, or a new one without any wishes.
+    #[must_use]
+    pub fn of(site: SiteName, default_bundle: PathBuf) -> Self {
+        Self {
+            site,
+            dir: None,
+            network: None,
+            bundle: None,
+            default_bundle,
+            masquerade: None,
+            addresses: AddressWishes::default(),
+        }
+    }
+}
+
 /// What `up` ended with.
 #[derive(Clone, Debug)]
 pub struct UpReport {
