@@ -28,6 +28,8 @@ enum What {
     },
     /// One MachineDeployment of 100 beside a plain client that does the same writes, and memory at 1,000 Machines
     Machines,
+    /// 50 Clusters and 500 Machines from one API server to another, beside the same writes one after the other
+    Move,
     /// Many servers on one API server: time, API writes, requests to BMCs, the manager's CPU and memory; then one server of a
     /// rack, from `apply` to a Node
     Metal {
@@ -55,6 +57,10 @@ pub fn run(args: &Args) -> Result<()> {
         What::Machines => {
             let kube = components::build(&Cache::open()?)?.kube;
             example("cluster", &["--release"], &["machines".to_owned()], &[("SCUTE_KUBE", &kube)])
+        }
+        What::Move => {
+            let kube = components::build(&Cache::open()?)?.kube;
+            example("movement", &["--release"], &[], &[("SCUTE_KUBE", &kube)])
         }
         What::Metal { arguments } => {
             let kube = components::build(&Cache::open()?)?.kube;
