@@ -347,6 +347,23 @@ async fn a_site_is_planned_checked_and_explained() {
     assert!(out.contains("error[pool-size]: IPPool iron has 1 address left"), "{out}");
     assert!(out.contains("wants 3 servers, 1 fit hostSelector of iron and are free"), "{out}");
 
+    // What the manager is told is read where the manager is, and nowhere else.
+    assert!(!out.contains("config.yaml"), "{out}");
+    let told = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "scute-manager", "namespace": metal},
+        "data": {"config.yaml": "["}});
+    write(&client, &told).await;
+    assert!(
+        !said(&scute(&kubeconfig, &["lint", "--live"])).1.contains("config.yaml"),
+        "of a namespace that is no manager's"
+    );
+    let hook = json!({"name": "validate.scute.dev", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "clientConfig": {"service": {"name": "scute-webhook", "namespace": metal}}});
+    let hooks = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "scute"}, "webhooks": [hook]});
+    write(&client, &hooks).await;
+    let (_, out, wrong) = said(&scute(&kubeconfig, &["lint", "--live"]));
+    assert!(out.contains("config.yaml does not read"), "{out}{wrong}");
+
     let (code, out, wrong) = said(&scute(&kubeconfig, &["explain", "metal3machine", "iron-1", "-n", &metal]));
     assert_eq!(code, 1, "{out}{wrong}");
     assert!(

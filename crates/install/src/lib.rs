@@ -28,6 +28,7 @@ pub use manager_config::{
 pub use policies::{NAME as NETWORK_POLICIES, warn as warn_of_network_policies};
 pub use storage::StorageVersions;
 pub use webhook_secret::WebhookSecret;
+pub use webhooks::NAME as WEBHOOKS;
 
 use manager::Manager;
 use parts::Choice;

@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use clap::Args;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 use kube::core::DynamicObject;
@@ -104,14 +105,27 @@ async fn objects(client: &Client) -> anyhow::Result<Seen> {
             seen.kinds.push(resource.kind);
         }
     }
+    let namespace = manager(client).await.unwrap_or_else(|error| {
+        seen.notes.push(format!("where the manager is could not be read: {error}"));
+        scute_install::NAMESPACE.to_owned()
+    });
     let maps: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), scute_install::NAMESPACE, &ApiResource::erase::<ConfigMap>(&()));
+        Api::namespaced_with(client.clone(), &namespace, &ApiResource::erase::<ConfigMap>(&()));
     // Of all ConfigMaps, the one that says which addresses are the management cluster's own.
     match maps.get_opt(scute_install::MANAGER).await {
         Ok(map) => seen.objects.extend(map.map(|map| plain(map, "v1", "ConfigMap")).transpose()?),
         Err(error) => seen.notes.push(format!("the manager's configuration could not be read: {error}")),
     }
     Ok(seen)
+}
+
+/// The namespace of the manager: that of the Service which the API server asks about our kinds. Whoever may write in some
+/// namespace cannot change that.
+async fn manager(client: &Client) -> Result<String, kube::Error> {
+    let hooks: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let hooks = hooks.get_opt(scute_install::WEBHOOKS).await?.and_then(|found| found.webhooks);
+    let mut services = hooks.into_iter().flatten().filter_map(|hook| hook.client_config.service);
+    Ok(services.next().map_or_else(|| scute_install::NAMESPACE.to_owned(), |service| service.namespace))
 }
 
 /// Items of a list do not repeat what they are.
