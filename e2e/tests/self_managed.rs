@@ -19,7 +19,9 @@ fn a_management_cluster_manages_itself() {
     let site = step("scute up", || Site::up("e2e"));
     let of_site = ["--site", site.name()];
     step("scute rack up", || {
-        site.scute(&[&["rack", "up", "--hosts", "1", "--memory", "3072"], &of_site[..]].concat())
+        site.scute(
+            &[&["rack", "up", "--hosts", "1", "--cpus", "2", "--memory", "3072"], &of_site[..]].concat(),
+        )
     });
     step("files of hosts, Cluster and Pod network", || {
         let hosts = site.scute(&[&["rack", "list", "-o", "yaml"], &of_site[..]].concat())?;

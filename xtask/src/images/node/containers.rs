@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 use super::{Inputs, Made};
 use crate::cache::files_below;
@@ -22,6 +23,17 @@ pub fn preload(root: &Path, inputs: &Inputs, images: &[Made], scratch: &Path) ->
     let containerd = Containerd::start(&inputs.built.containerd, &store, scratch)?;
     for image in images {
         containerd.ctr(&["images", "import", "--local", &image.file.to_string_lossy()])?;
+    }
+    // Names by digest of the configuration are what the CRI plug-in gives an image that it pulls, and finds the images of
+    // volumes by.
+    for line in containerd.ctr(&["images", "list"])?.lines().skip(1) {
+        let mut columns = line.split_whitespace();
+        let (Some(name), Some(manifest)) = (columns.next(), columns.nth(1)) else {
+            bail!("ctr lists {line:?}");
+        };
+        let manifest: Value = serde_json::from_str(&containerd.ctr(&["content", "get", manifest])?)?;
+        let id = manifest["config"]["digest"].as_str().with_context(|| format!("manifest of {name}"))?;
+        containerd.ctr(&["images", "tag", "--skip-reference-check", name, id])?;
     }
     // Layers are read unpacked; packed ones would be on each disk a second time.
     containerd.ctr(&["content", "prune", "references"])?;
