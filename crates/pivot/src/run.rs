@@ -83,8 +83,7 @@ impl Pivot {
     /// Whoever has lost the seed and begins again must not be given servers that the Cluster of an earlier time runs on.
     async fn is_new(&self) -> Result<(), PivotError> {
         let cluster = self.manifests.cluster.clone();
-        let here = self.clusters(&self.seed.client).get_opt(&cluster).await;
-        let here = here.map_err(|error| PivotError::request(format!("reading Cluster {cluster}"), error))?;
+        let here = self.get(&self.seed.client).await?;
         if here.is_some_and(|here| has(&here, MOVE)) {
             return Err(PivotError::Moving(cluster));
         }
@@ -94,14 +93,21 @@ impl Pivot {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(source) => return Err(PivotError::File { file, source }),
         };
-        let ask = async {
-            let found = self.clusters(&target::connect(&text).await?).get_opt(&cluster).await;
-            found.map_err(|error| PivotError::request(format!("reading Cluster {cluster}"), error))
-        };
+        let ask = async { self.get(&target::connect(&text).await?).await };
         match ask.await {
             Ok(None) => Ok(()),
             Ok(Some(_)) => Err(PivotError::AlreadyThere { file, cluster }),
             Err(source) => Err(PivotError::MayBeThere { file, cluster, source: Box::new(source) }),
+        }
+    }
+
+    /// The Cluster, if it is there and its kind is served: an API server that has none of a group says less than one that lacks
+    /// an object.
+    async fn get(&self, client: &Client) -> Result<Option<Cluster>, PivotError> {
+        let name = &self.manifests.cluster;
+        match self.clusters(client).get_opt(name).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+            found => found.map_err(|error| PivotError::request(format!("reading Cluster {name}"), error)),
         }
     }
 
@@ -231,10 +237,7 @@ impl Pivot {
 
     /// Whether nothing of it is left to do: the Cluster is there, awake, and was here.
     async fn has_moved(&self, client: &Client) -> Result<bool, PivotError> {
-        let cluster = &self.manifests.cluster;
-        let failed = |error| PivotError::request(format!("reading Cluster {cluster}"), error);
-        let here = self.clusters(&self.seed.client).get_opt(cluster).await.map_err(failed)?;
-        let there = self.clusters(client).get_opt(cluster).await.map_err(failed)?;
+        let (here, there) = (self.get(&self.seed.client).await?, self.get(client).await?);
         Ok(here.is_none() && there.is_some_and(|there| has(&there, MOVED_FROM) && !has(&there, MOVE)))
     }
 

@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use k8s_openapi::api::admissionregistration::v1::{
     MutatingWebhookConfiguration, ValidatingWebhookConfiguration,
@@ -42,6 +41,8 @@ spec:
   infrastructureRef: {apiGroup: infrastructure.cluster.x-k8s.io, kind: Metal3Cluster, name: foundry}
 ";
 
+const LACKS: &str = "Cluster foundry: InfrastructureReady: no host";
+
 struct World {
     seed: Client,
     namespace: String,
@@ -70,7 +71,7 @@ impl World {
     fn pivot(&self, hosts: &str) -> Pivot {
         let files = [("hosts.yaml", hosts), ("cluster.yaml", CLUSTER)];
         let manifests = Manifests::read(&files, &self.namespace).expect("read");
-        Pivot::new(self.seed.clone(), manifests, self.file(), Duration::from_secs(60))
+        Pivot::new(self.seed.clone(), manifests, self.file(), scute_testkit::PATIENCE)
     }
 
     fn here<K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>>(&self) -> Api<K> {
@@ -81,8 +82,8 @@ impl World {
         Api::namespaced(self.target.clone(), &self.namespace)
     }
 
-    /// What controllers of the seed say: the Cluster comes to be, in two steps.
-    async fn seed_works(&self) {
+    /// What controllers of the seed say: the Cluster lacks something, and when that was heard it comes to be.
+    async fn seed_works(&self, said: &Mutex<Vec<String>>) {
         let clusters: Api<Cluster> = self.here();
         eventually(clusters.clone(), "foundry", "applied", |_| true).await;
         status(
@@ -94,6 +95,9 @@ impl World {
         let host = json!({"provisioning": {"state": "available", "ID": ""}, "poweredOn": true, "errorCount": 0,
             "errorMessage": "", "operationalStatus": "OK"});
         status(&self.here::<BareMetalHost>(), "s-1", host).await;
+        let is_lacking = |line: &String| line == LACKS;
+        let heard = || said.lock().expect("no panic").iter().any(is_lacking);
+        until("somebody hears what is lacking", async || heard().then_some(())).await;
         let kubeconfig = json!({"apiVersion": "v1", "kind": "Secret", "type": "cluster.x-k8s.io/secret",
             "metadata": {"name": "foundry-kubeconfig", "labels": {"cluster.x-k8s.io/cluster-name": "foundry"}},
             "stringData": {"value": self.target_kubeconfig}});
@@ -166,15 +170,10 @@ async fn a_first_cluster_ends_as_its_own_however_often_the_command_is_interrupte
             }
         }
     };
-    let (done, (), ()) = tokio::join!(runs, world.seed_works(), world.target_works());
+    let (done, (), ()) = tokio::join!(runs, world.seed_works(&said), world.target_works());
     done.expect("done");
     let said = said.into_inner().expect("no panic");
-    for line in [
-        "applied: 3 objects",
-        "Cluster foundry: InfrastructureReady: no host",
-        "Scute is installed",
-        "Cluster foundry manages itself",
-    ] {
+    for line in ["applied: 3 objects", LACKS, "Scute is installed", "Cluster foundry manages itself"] {
         assert!(said.iter().any(|said| said == line), "{line:?} in {said:#?}");
     }
     assert!(!said.iter().any(|line| line.contains("hunter2")), "{said:#?}");
