@@ -128,8 +128,7 @@ impl Site {
     /// kubectl on the management cluster.
     #[must_use]
     pub fn kubectl(&self) -> Kubectl {
-        let kubeconfig = Path::new("/var/lib/scute").join(&self.name).join("admin.kubeconfig");
-        Kubectl { kube: self.artifacts.bundle.join("bin/kube"), kubeconfig, _file: None }
+        self.kubectl_by(&Path::new("/var/lib/scute").join(&self.name).join("admin.kubeconfig"))
     }
 
     /// kubectl on the cluster of a kubeconfig.

@@ -1,6 +1,6 @@
 //! `scute bootstrap`: from a bare machine to a management cluster on servers that manages itself.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use scute_site::{Terminal, UpOptions};
 use crate::client::ClientArgs;
 use crate::manager::ConfigArgs;
 use crate::output;
+use crate::planner;
 use crate::site::default_bundle;
 
 /// Make a management cluster on servers that manages itself
@@ -51,8 +52,9 @@ impl BootstrapArgs {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         // Everything that a person may have to mend is read before anything is made.
         let (told, is_file) = (self.config.load()?, self.config.is_file());
-        let files = self.hosts.iter().chain(&self.cluster).map(|path| read(path));
-        let files: Vec<(String, String)> = files.collect::<Result<_, _>>()?;
+        let files = self.hosts.iter().chain(&self.cluster);
+        let files = files.map(|path| Ok((path.display().to_string(), planner::read(path)?)));
+        let files: Vec<(String, String)> = files.collect::<anyhow::Result<_>>()?;
         let files: Vec<(&str, &str)> =
             files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         let namespace = self.seed.namespace.as_deref().unwrap_or("default");
@@ -91,16 +93,4 @@ impl BootstrapArgs {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// A file's name and text.
-fn read(path: &Path) -> anyhow::Result<(String, String)> {
-    let text = if path == Path::new("-") {
-        std::io::read_to_string(std::io::stdin())
-    } else {
-        std::fs::read_to_string(path)
-    };
-    let name = path.display().to_string();
-    let text = text.with_context(|| format!("reading {name}"))?;
-    Ok((name, text))
 }

@@ -92,7 +92,7 @@ pub enum PivotError {
     #[error("installing Scute into the new management cluster")]
     Install(#[from] InstallError),
     /// The move.
-    #[error("moving")]
+    #[error(transparent)]
     Move(#[from] MoveError),
     /// Whoever hears of the stages does not want to any more.
     #[error("nobody listens")]

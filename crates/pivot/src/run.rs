@@ -11,12 +11,12 @@ use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use scute_api::cluster::Cluster;
 use scute_install::{InstallError, Installation, Options};
-use scute_movement::{MOVE, MOVED_FROM, MoveError, Movement, Scope};
+use scute_movement::{MOVE, MOVED_FROM, MoveError, Movement, Scope, Side};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::PivotError;
 use crate::manifests::Manifests;
-use crate::seed::{Seed, make_namespace, record_name};
+use crate::seed::{Seed, record_name};
 use crate::state::{available, awake, has};
 use crate::target::{self, write};
 
@@ -173,7 +173,7 @@ impl Pivot {
     /// Waits until the new managers review what is written: an available one may still be about to have its authority trusted,
     /// and nobody tells when the API server can call it.
     async fn answers(&self, client: &Client, like: &Cluster) -> Result<(), PivotError> {
-        make_namespace(client, &self.seed.namespace).await?;
+        Side::new("target", client.clone(), &self.seed.namespace).make_namespace().await?;
         let mut asked = Cluster::new(&self.manifests.cluster, like.spec.clone());
         asked.metadata.namespace = Some(self.seed.namespace.clone());
         let (api, until) = (self.clusters(client), Instant::now() + self.patience);

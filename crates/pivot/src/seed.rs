@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::discovery::Scope;
+use scute_movement::Side;
 use serde_json::Value;
 
 use crate::error::PivotError;
@@ -42,7 +43,7 @@ impl Seed {
                 unknown.insert(self.served(object).await?);
             }
         }
-        make_namespace(&self.client, &self.namespace).await?;
+        Side::new("seed", self.client.clone(), &self.namespace).make_namespace().await?;
         for params in [PatchParams::apply(MANAGER).dry_run(), PatchParams::apply(MANAGER)] {
             for object in &manifests.objects {
                 let kind = &kinds[&kind_of(object)];
@@ -105,21 +106,6 @@ impl Seed {
 
     fn secrets(&self) -> Api<Secret> {
         Api::namespaced(self.client.clone(), &self.namespace)
-    }
-}
-
-/// Makes a namespace that is not there.
-pub async fn make_namespace(client: &Client, name: &str) -> Result<(), PivotError> {
-    let api: Api<Namespace> = Api::all(client.clone());
-    let failed = |error| PivotError::request(format!("making namespace {name}"), error);
-    if api.get_opt(name).await.map_err(failed)?.is_some() {
-        return Ok(());
-    }
-    let mut namespace = Namespace::default();
-    namespace.metadata.name = Some(name.to_owned());
-    match api.create(&PostParams::default(), &namespace).await {
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-        made => made.map(drop).map_err(failed),
     }
 }
 

@@ -65,7 +65,7 @@ fn chain(error: &anyhow::Error) -> String {
 }
 
 /// A file as text; `-` is standard input.
-fn read(path: &Path) -> Result<String, InputError> {
+pub fn read(path: &Path) -> Result<String, InputError> {
     let text = if path == Path::new("-") {
         std::io::read_to_string(std::io::stdin())
     } else {
