@@ -26,6 +26,10 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Hears a line for each thing that is done, and may end it, as a closed pipe does.
 pub type Say<'a> = &'a (dyn Fn(&str) -> bool + Sync);
 
+fn tell(say: Say<'_>, line: &str) -> Result<(), PivotError> {
+    if say(line) { Ok(()) } else { Err(PivotError::Unheard) }
+}
+
 /// From the seed to a management cluster that manages itself.
 pub struct Pivot {
     seed: Seed,
@@ -52,7 +56,7 @@ impl Pivot {
         options: &(dyn Fn(&Cluster) -> Options + Sync),
         say: Say<'_>,
     ) -> Result<(), PivotError> {
-        let tell = |line: String| if say(&line) { Ok(()) } else { Err(PivotError::Unheard) };
+        let tell = |line: String| tell(say, &line);
         let cluster = &self.manifests.cluster;
         // Once the move may have begun, what the seed has is no longer what it was given: nothing is applied then.
         let client = if let Some(kubeconfig) = self.seed.record(cluster).await? {
@@ -139,9 +143,7 @@ impl Pivot {
                 Ok(Some(Some(cluster))) => match lacks(&cluster) {
                     None => return Ok(cluster),
                     Some(why) if why != last => {
-                        if !say(&format!("Cluster {name}: {why}")) {
-                            return Err(PivotError::Unheard);
-                        }
+                        tell(say, &format!("Cluster {name}: {why}"))?;
                         last = why;
                     }
                     Some(_) => {}
@@ -161,9 +163,7 @@ impl Pivot {
         loop {
             match installation.apply(client).await {
                 Err(late @ InstallError::Late { .. }) if Instant::now() < until => {
-                    if !say(&late.to_string()) {
-                        return Err(PivotError::Unheard);
-                    }
+                    tell(say, &late.to_string())?;
                 }
                 done => return Ok(done?),
             }
@@ -227,8 +227,8 @@ impl Pivot {
                 return Err(self.late(what, against.join("; ")));
             }
             for why in against {
-                if said.insert(why.clone()) && !say(&format!("waiting: {why}")) {
-                    return Err(PivotError::Unheard);
+                if said.insert(why.clone()) {
+                    tell(say, &format!("waiting: {why}"))?;
                 }
             }
             sleep(AGAIN).await;
